@@ -1,0 +1,1 @@
+"""Train small transformers with adaptively sparse attention (PyTorch)."""

@@ -1,0 +1,1 @@
+"""Run exported models with numpy and onnxruntime; nothing here imports torch or onnx."""
