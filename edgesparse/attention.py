@@ -126,6 +126,7 @@ class SparseAttention(nn.Module):
             self.register_buffer("max_blocks", torch.full((1,), NO_CAP, dtype=torch.int64))
         self.warmup = False
         self.is_recording = False
+        self.overrides: tuple[Tensor, Tensor] | None = None
         self.router_loss: Tensor | None = None
         self.selection: Tensor | None = None
         self.reach: Tensor | None = None
@@ -204,14 +205,14 @@ class SparseAttention(nn.Module):
         """Emits the custom operator; only inside an ONNX export."""
         assert self.router is not None
         cfg = self.config
-        block_scores = self.router(
-            split_heads(query_BNC, cfg.num_heads), split_heads(key_BNC, cfg.groups), key_mask_BN
-        )
+        block_scores = self.router(query_BNC, key_BNC, key_mask_BN)
         if key_mask_BN is None:
             key_mask_BN = torch.ones_like(key_BNC[..., 0], dtype=torch.bool)
+        # The exporter hands in the graph's inputs, so that density stays a knob of the exported file.
+        top_p, max_blocks = self.overrides or (self.top_p, self.max_blocks)
         output, selection = torch.onnx.ops.symbolic_multi_out(
             OPERATOR,
-            (query_BNC, key_BNC, value_BNC, block_scores, self.top_p, self.max_blocks, key_mask_BN),
+            (query_BNC, key_BNC, value_BNC, block_scores, top_p, max_blocks, key_mask_BN),
             {
                 "num_heads": cfg.num_heads,
                 "kv_num_heads": cfg.groups,
@@ -241,7 +242,7 @@ class SparseAttention(nn.Module):
         reach = reachable_blocks(valid, valid.shape[1], is_causal=cfg.is_causal)
         # The router learns from its own loss alone: selection has no gradient, and the model's q and k
         # should serve attention, not the router.
-        block_scores = self.router(query.detach(), key.detach(), key_mask_BN)
+        block_scores = self.router(query_BNC.detach(), key_BNC.detach(), key_mask_BN)
         if self.training:
             self.router_loss = self._teach_router(query.detach(), key.detach(), block_scores, mask, reach)
         if self.warmup:

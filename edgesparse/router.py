@@ -12,8 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgesparse.attention_reference import block_means
-from edgesparse.selection import block_count, valid_counts
+from edgesparse.selection import block_count
 
 
 class Router(nn.Module):
@@ -23,60 +22,69 @@ class Router(nn.Module):
         super().__init__()
         self.block_size = block_size
         self.is_causal = is_causal
-        self.group_size = heads // groups
+        self.heads = heads
+        self.groups = groups
         identity = torch.eye(head_size)
         self.query_weight = nn.Parameter(identity.repeat(heads, 1, 1) * head_size**-0.5)
         self.key_weight = nn.Parameter(
             torch.cat([identity, torch.zeros(2 * head_size, head_size)]).repeat(groups, 1, 1)
         )
 
-    def forward(self, query_BHND: Tensor, key_BGMD: Tensor, key_mask_BM: Tensor | None) -> Tensor:
-        """Block scores [B, H, Q, K].
+    def forward(self, query_BNC: Tensor, key_BNC: Tensor, key_mask_BN: Tensor | None) -> Tensor:
+        """Block scores [B, H, Q, K] of packed queries [B, N, H*D] and keys [B, N, G*D].
+
+        Pooling happens on the packed layout, where a block is a view: in the exported graph the router
+        then costs two padded copies and no transpose of a full-length tensor.
 
         Causal: a token may not choose its blocks by looking at tokens after it in its own block. So query
         block `i` is scored by the pooled query of block `i - 1`, and its own block, which the window keeps
         anyway, gets minus infinity: its pooled key must not sway the other blocks' shares.
         """
-        # In self-attention the padding of keys is the padding of queries.
-        query_mask = key_mask_BM if query_BHND.shape[2] == key_BGMD.shape[2] else None
-        query = self.pool_mean(query_BHND, query_mask)
+        query = self._to_heads(self._pool(query_BNC, key_mask_BN)[0], self.heads)
         if self.is_causal:
             query = torch.nn.functional.pad(query[:, :, :-1], (0, 0, 1, 0))
-        key = torch.cat(
-            [self.pool_mean(key_BGMD, key_mask_BM), *self.pool_extremes(key_BGMD, key_mask_BM)], dim=-1
-        )
+        pooled = self._pool(key_BNC, key_mask_BN, with_extremes=True)
+        key = torch.cat([self._to_heads(x, self.groups) for x in pooled], dim=-1)
         query, key = query @ self.query_weight, key @ self.key_weight
-        if self.group_size > 1:
-            key = key.repeat_interleave(self.group_size, dim=1)
+        if self.groups != self.heads:
+            key = key.repeat_interleave(self.heads // self.groups, dim=1)
         scores = query @ key.mT
         if self.is_causal:
             index = torch.arange(scores.shape[-1], device=scores.device)
             scores = scores.masked_fill(index[:, None] == index, -torch.inf)
         return scores
 
-    def pool_mean(self, x_BHMD: Tensor, mask_BM: Tensor | None) -> Tensor:
-        """Mean over a block's unmasked tokens, [B, H, K, D]."""
-        if mask_BM is None:
-            mask_BM = torch.ones_like(x_BHMD[:, 0, :, 0], dtype=torch.bool)
-        return block_means(x_BHMD, mask_BM, self.block_size)
+    def _pool(
+        self, x_BNC: Tensor, mask_BN: Tensor | None, *, with_extremes: bool = False
+    ) -> tuple[Tensor, ...]:
+        """Mean, and if wanted largest and smallest value, over a block's real tokens: [B, K, C] each.
 
-    def pool_extremes(self, x_BHMD: Tensor, mask_BM: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Largest and smallest value over a block's unmasked tokens, [B, H, K, D] each; 0 if empty."""
-        batch, heads, length, size = x_BHMD.shape
+        A block without real tokens gives 0.
+        """
+        batch, length, width = x_BNC.shape
         blocks = block_count(length, self.block_size)
-        if mask_BM is None:
-            mask_BM = torch.ones_like(x_BHMD[:, 0, :, 0], dtype=torch.bool)
-        hidden = ~mask_BM[:, None, :, None]
-        pad = (0, 0, 0, blocks * self.block_size - length)
+        rest = blocks * self.block_size - length
+        x = torch.nn.functional.pad(x_BNC, (0, 0, 0, rest)).view(batch, blocks, self.block_size, width)
+        if mask_BN is None:
+            inside = torch.arange(blocks * self.block_size, device=x.device) < length
+            real = inside.view(1, blocks, self.block_size, 1)
+        else:
+            real = torch.nn.functional.pad(mask_BN, (0, rest)).view(batch, blocks, self.block_size, 1)
+            x = x.masked_fill(~real, 0.0)
+        counts = real.sum(2)
+        mean = x.sum(2) / counts.clamp(min=1)
+        if not with_extremes:
+            return (mean,)
+        empty = counts == 0
+        largest = x.masked_fill(~real, -torch.inf).amax(2).masked_fill(empty, 0.0)
+        smallest = x.masked_fill(~real, torch.inf).amin(2).masked_fill(empty, 0.0)
+        return mean, largest, smallest
 
-        def pool(fill: float) -> Tensor:
-            x = torch.nn.functional.pad(x_BHMD.masked_fill(hidden, fill), pad, value=fill)
-            return x.view(batch, heads, blocks, self.block_size, size)
-
-        empty = (valid_counts(mask_BM, self.block_size) == 0)[:, None, :, None]
-        largest = pool(-torch.inf).amax(3).masked_fill(empty, 0.0)
-        smallest = pool(torch.inf).amin(3).masked_fill(empty, 0.0)
-        return largest, smallest
+    @staticmethod
+    def _to_heads(x_BKC: Tensor, heads: int) -> Tensor:
+        """[B, K, H*D] -> [B, H, K, D]."""
+        batch, blocks, width = x_BKC.shape
+        return x_BKC.view(batch, blocks, heads, width // heads).transpose(1, 2)
 
 
 def true_block_mass(

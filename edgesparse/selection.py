@@ -11,7 +11,8 @@ from torch import Tensor
 
 def block_count(length: int, block_size: int) -> int:
     """Number of blocks that hold `length` tokens; a last short block counts."""
-    return -(-length // block_size)
+    # Not -(-length // block_size): the exporter turns // into a division that rounds towards zero.
+    return (length + block_size - 1) // block_size
 
 
 def valid_blocks(key_mask_BM: Tensor, block_size: int) -> Tensor:
