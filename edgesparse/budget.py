@@ -136,7 +136,7 @@ def calibrate(
     assert layers[0].selection is not None
     longest = max(batch.shape[-1] for batch in data)
     wide = next(batch for batch in data if batch.shape[-1] == longest)
-    with _recording(model):
+    with recording(model):
         model(wide[:1])
     cap = blocks_cap(layers[0], layers[0].selection.shape[-1], budget)
     low, high = -LOGIT_LIMIT, LOGIT_LIMIT
@@ -161,7 +161,7 @@ def measure(model: nn.Module, batches: Iterable[Tensor]) -> ComputeReport:
     flops = dense = other = 0.0
     kept = [torch.zeros(layer.config.num_heads) for layer in layers]
     possible = 0.0
-    with _recording(model):
+    with recording(model):
         for batch in batches:
             with FlopCounterMode(display=False) as counter:
                 model(batch)
@@ -196,7 +196,8 @@ def _measure_at(model: nn.Module, data: list[Tensor], logit: float, cap: int) ->
 
 
 @contextmanager
-def _recording(model: nn.Module) -> Iterator[None]:
+def recording(model: nn.Module) -> Iterator[None]:
+    """Evaluate without gradients, with every sparse layer keeping its selection and counts."""
     layers, was_training = sparse_layers(model), model.training
     before = [(layer.warmup, layer.is_recording) for layer in layers]
     model.eval()
