@@ -1,0 +1,226 @@
+"""Holds a model's attention at a share of dense attention's compute, in training and afterwards.
+
+All heads share one `top_p`: the same share of the router's mass, so a head whose attention is
+concentrated uses few blocks and a diffuse one more. The budget fixes only their sum.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from edgesparse.attention import NO_CAP, SparseAttention, window_blocks
+
+# `top_p` of sigmoid(-12) is nothing and of sigmoid(12) everything, in float32.
+LOGIT_LIMIT = 12.0
+
+
+@dataclass(frozen=True)
+class ComputeReport:
+    """Measured on data, padding left out.
+
+    Attributes:
+        attention_share: FLOPs of attention, router and summaries included, over dense attention's.
+        model_share: FLOPs of the whole model over those of the same model with dense attention.
+        density: share of (query block, key block) pairs that are attended to.
+        density_by_head: the same, one list a layer.
+        top_p: the share of the router's mass that was kept.
+        max_blocks: the cap on key blocks a query block.
+    """
+
+    attention_share: float
+    model_share: float
+    density: float
+    density_by_head: list[list[float]]
+    top_p: float
+    max_blocks: int
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def sparse_layers(model: nn.Module) -> list[SparseAttention]:
+    """The model's attention layers that have a router, in order."""
+    return [m for m in model.modules() if isinstance(m, SparseAttention) and m.router is not None]
+
+
+def set_selection(model: nn.Module, top_p: float, max_blocks: int = NO_CAP) -> None:
+    """Give every sparse layer the same `top_p` and `max_blocks`."""
+    for layer in sparse_layers(model):
+        layer.top_p.fill_(top_p)
+        layer.max_blocks.fill_(max_blocks)
+
+
+class BudgetController:
+    """Moves `top_p` a little after each training step, so that measured compute follows a target."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.logit = LOGIT_LIMIT
+        self.target = 1.0
+        self.share = 1.0
+        self.set_target(1.0)
+
+    def set_target(self, share: float) -> None:
+        """Aim at this share of dense attention's compute; 1 and more is dense attention itself."""
+        layers = sparse_layers(self.model)
+        if self.target >= 1.0 > share:
+            # Leaving the dense phase: a router without preferences keeps about `top_p` of the blocks.
+            self.logit = _logit(share)
+        self.target = share
+        for layer in layers:
+            layer.warmup = share >= 1.0
+            layer.is_recording = share < 1.0
+        if layers:
+            set_selection(self.model, _sigmoid(self.logit), self._cap(share))
+
+    def update(self) -> float:
+        """Read what the last forward pass computed, correct `top_p`, and return the measured share."""
+        layers = [layer for layer in sparse_layers(self.model) if layer.flops is not None]
+        if self.target >= 1.0 or not layers:
+            return 1.0
+        self.share = _measured_share(layers)
+        step = 0.5 * (_logit(self.target) - _logit(self.share))
+        self.logit = min(max(self.logit + step, -LOGIT_LIMIT), LOGIT_LIMIT)
+        set_selection(self.model, _sigmoid(self.logit), self._cap(self.target))
+        return self.share
+
+    def _cap(self, share: float) -> int:
+        layers = sparse_layers(self.model)
+        if not layers or layers[0].selection is None:
+            return NO_CAP
+        return blocks_cap(layers[0], layers[0].selection.shape[-1], share)
+
+    def state(self) -> dict[str, float]:
+        """What a checkpoint keeps."""
+        return {"logit": self.logit, "target": self.target}
+
+    def load_state(self, state: dict[str, float]) -> None:
+        self.logit, self.target = state["logit"], state["target"]
+        self.set_target(self.target)
+
+
+def blocks_cap(layer: SparseAttention, key_blocks: int, share: float) -> int:
+    """Twice the blocks that the share allows on average: bounds the slowest query block, not the mean."""
+    if share >= 0.5:
+        return NO_CAP
+    window = window_blocks(layer.config, key_blocks * layer.config.block_size)
+    return max(math.ceil(2 * share * key_blocks), window + 1)
+
+
+def calibrate(
+    model: nn.Module, batches: Iterable[Tensor], budget: float, *, tolerance: float = 0.002
+) -> ComputeReport:
+    """Set `top_p` to the largest value whose measured attention share is at most `budget`.
+
+    Args:
+        batches: raw windows [B, channels, time]; labels are not needed.
+        budget: share of dense attention's compute, router and summaries included.
+        tolerance: stop when the share is this close below the budget.
+
+    Returns:
+        What was measured with the chosen value. Its share is above `budget` only when the window alone
+        costs more: then `top_p` is as small as it gets.
+    """
+    layers = sparse_layers(model)
+    data = list(batches)
+    report = _measure_at(model, data, -LOGIT_LIMIT, NO_CAP)
+    if not layers or budget >= 1.0:
+        return _measure_at(model, data, LOGIT_LIMIT, NO_CAP)
+    assert layers[0].selection is not None
+    longest = max(batch.shape[-1] for batch in data)
+    wide = next(batch for batch in data if batch.shape[-1] == longest)
+    with _recording(model):
+        model(wide[:1])
+    cap = blocks_cap(layers[0], layers[0].selection.shape[-1], budget)
+    low, high = -LOGIT_LIMIT, LOGIT_LIMIT
+    for _ in range(24):
+        middle = (low + high) / 2
+        tried = _measure_at(model, data, middle, cap)
+        if tried.attention_share <= budget:
+            low, report = middle, tried
+            if budget - tried.attention_share <= tolerance:
+                break
+        else:
+            high = middle
+    set_selection(model, report.top_p, report.max_blocks)
+    return report
+
+
+def measure(model: nn.Module, batches: Iterable[Tensor]) -> ComputeReport:
+    """What the model computes on these windows at its present `top_p`, against dense attention."""
+    layers = sparse_layers(model)
+    if not layers:
+        return ComputeReport(1.0, 1.0, 1.0, [], 1.0, NO_CAP)
+    flops = dense = other = 0.0
+    kept = [torch.zeros(layer.config.num_heads) for layer in layers]
+    possible = 0.0
+    with _recording(model):
+        for batch in batches:
+            with FlopCounterMode(display=False) as counter:
+                model(batch)
+            counts = counter.get_flop_counts()["Global"]
+            # Linear layers and convolutions; attention and router are counted exactly, below.
+            other += sum(n for op, n in counts.items() if str(op) in _MODEL_OPERATIONS)
+            for i, layer in enumerate(layers):
+                assert layer.flops is not None and layer.dense_flops is not None
+                assert layer.selection is not None
+                flops += float(layer.flops)
+                dense += float(layer.dense_flops)
+                kept[i] += layer.selection.sum((0, 2, 3)).float()
+            assert layers[0].reach is not None
+            possible += float(layers[0].reach.sum())
+    by_head = [(k / possible).tolist() for k in kept]
+    return ComputeReport(
+        attention_share=flops / dense,
+        model_share=(flops + other) / (dense + other),
+        density=sum(map(sum, by_head)) / sum(map(len, by_head)),
+        density_by_head=by_head,
+        top_p=float(layers[0].top_p[0]),
+        max_blocks=int(layers[0].max_blocks),
+    )
+
+
+_MODEL_OPERATIONS = frozenset({"aten.mm", "aten.addmm", "aten.convolution"})
+
+
+def _measure_at(model: nn.Module, data: list[Tensor], logit: float, cap: int) -> ComputeReport:
+    set_selection(model, 1.0 if logit >= LOGIT_LIMIT else _sigmoid(logit), cap)
+    return measure(model, data)
+
+
+@contextmanager
+def _recording(model: nn.Module) -> Iterator[None]:
+    layers, was_training = sparse_layers(model), model.training
+    before = [(layer.warmup, layer.is_recording) for layer in layers]
+    model.eval()
+    for layer in layers:
+        layer.warmup, layer.is_recording = False, True
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+        for layer, (warmup, is_recording) in zip(layers, before, strict=True):
+            layer.warmup, layer.is_recording = warmup, is_recording
+
+
+def _measured_share(layers: list[SparseAttention]) -> float:
+    flops = sum(float(layer.flops) for layer in layers if layer.flops is not None)
+    dense = sum(float(layer.dense_flops) for layer in layers if layer.dense_flops is not None)
+    return flops / dense
+
+
+def _sigmoid(x: float) -> float:
+    return 1.0 / (1.0 + math.exp(-x))
+
+
+def _logit(p: float) -> float:
+    p = min(max(p, 1e-4), 1 - 1e-4)
+    return math.log(p / (1 - p))
