@@ -1,6 +1,8 @@
 // AVX-512 with VNNI. Compiled with its own flags; called only where the machine has them.
-#include "isa/tiles.h"
 #include "isa/vector_avx512.h"
+
+// The tiles are written in terms of `Vector`.
+#include "isa/tiles.h"
 
 namespace edgesparse {
 
