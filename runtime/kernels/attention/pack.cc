@@ -6,6 +6,10 @@
 namespace edgesparse {
 namespace {
 
+// What is packed should still be in the cache when it is used; more heads at a time would only cost memory.
+constexpr int64_t kPassBytes = int64_t{4} << 20;
+constexpr int64_t kPrefetchTokens = 32;
+
 // a += count * size, rounded up to a cache line; false on overflow.
 bool grow(int64_t& total, int64_t count, int64_t size) {
   int64_t bytes;
@@ -17,7 +21,6 @@ bool grow(int64_t& total, int64_t count, int64_t size) {
 }  // namespace
 
 int64_t Packed::plan(const Problem& p) {
-  groups = p.batch * p.kv_heads;
   kv_heads = p.kv_heads;
   key_blocks = p.key_blocks();
   panels_a_block = p.panels_a_block();
@@ -25,6 +28,10 @@ int64_t Packed::plan(const Problem& p) {
   key_floats = p.head_size * kPanelKeys;
   value_floats = padded_values(p.value_size) * kPanelKeys;
   log_entries = std::min(p.block_size, p.key_tokens) + 1;
+  const int64_t group_bytes = 4 * panels_a_group() * (key_floats + value_floats);
+  groups =
+      std::min(p.batch * p.kv_heads, std::max<int64_t>(1, kPassBytes / std::max<int64_t>(1, group_bytes)));
+  first_group = 0;
   const int64_t panels = groups * panels_a_group();
 
   const int64_t counts[5] = {panels * key_floats, panels * value_floats,
@@ -66,6 +73,21 @@ void Packed::count_valid(const Problem& p) {
 
 namespace {
 
+// Where the tokens of a block lie, for one (batch, key/value head).
+struct Block {
+  Block(const Problem& problem, int64_t group) : p(problem), b(group / p.kv_heads), g(group % p.kv_heads) {
+    key_stride = p.kv_heads * p.head_size;
+    value_stride = p.kv_heads * p.value_size;
+  }
+  int64_t token(int64_t j) const { return b * p.key_tokens + j * p.block_size; }
+  const float* key(int64_t j) const { return p.key + token(j) * key_stride + g * p.head_size; }
+  const float* value(int64_t j) const { return p.value + token(j) * value_stride + g * p.value_size; }
+  const uint8_t* mask(int64_t j) const { return p.key_mask + token(j); }
+
+  const Problem& p;
+  int64_t b, g, key_stride, value_stride;
+};
+
 // Mean of the valid tokens of a block, spread into one lane (keys) or one row (values) of a panel.
 void summarize(const float* tokens, int64_t stride, const uint8_t* mask, int64_t count, int64_t size,
                float* sum, float* to, int64_t to_stride) {
@@ -80,49 +102,59 @@ void summarize(const float* tokens, int64_t stride, const uint8_t* mask, int64_t
   for (int64_t d = 0; d < size; ++d) to[d * to_stride] = sum[d] / divisor;
 }
 
+// Asks for rows that are packed later: they lie H * D floats apart, too far for the hardware to guess.
+void prefetch_rows(const float* first, int64_t stride, int64_t size, int64_t count) {
+  for (int64_t t = 0; t < count; ++t)
+    for (int64_t d = 0; d < size; d += 16) __builtin_prefetch(first + t * stride + d, 0, 2);
+}
+
 }  // namespace
 
-bool pack_blocks(const Table& table, const Problem& p, const Packed& packed, int64_t group, int64_t first,
+void pack_blocks(const Table& table, const Problem& p, const Packed& packed, int64_t group, int64_t first,
                  int64_t end) {
-  const int64_t b = group / p.kv_heads, g = group % p.kv_heads;
-  const int64_t key_stride = p.kv_heads * p.head_size, value_stride = p.kv_heads * p.value_size;
-  float* sum = nullptr;
-  if (p.summaries) {
-    sum = static_cast<float*>(std::malloc(sizeof(float) * std::max(p.head_size, p.value_size)));
-    if (!sum) return false;
-  }
+  const Block block(p, group);
   for (int64_t j = first; j < end; ++j) {
-    const int64_t token = b * p.key_tokens + j * p.block_size, tokens = p.block_tokens(j, p.key_tokens);
-    const float* key = p.key + token * key_stride + g * p.head_size;
-    const float* value = p.value + token * value_stride + g * p.value_size;
-    const uint8_t* mask = p.key_mask + token;
+    const int64_t tokens = p.block_tokens(j, p.key_tokens);
+    const float *key = block.key(j), *value = block.value(j);
+    const uint8_t* mask = block.mask(j);
     for (int64_t part = 0; part * kPanelKeys < tokens; ++part) {
+      const int64_t ahead = part * kPanelKeys + kPrefetchTokens;
+      const int64_t coming = std::min<int64_t>(kPanelKeys, p.key_tokens - j * p.block_size - ahead);
+      prefetch_rows(key + ahead * block.key_stride, block.key_stride, p.head_size, coming);
+      prefetch_rows(value + ahead * block.value_stride, block.value_stride, p.value_size, coming);
       const float *key_rows[kPanelKeys], *value_rows[kPanelKeys];
       for (int64_t lane = 0; lane < kPanelKeys; ++lane) {
         const int64_t t = part * kPanelKeys + lane;
         const bool there = t < tokens && mask[t];
-        key_rows[lane] = there ? key + t * key_stride : nullptr;
-        value_rows[lane] = there ? value + t * value_stride : nullptr;
+        key_rows[lane] = there ? key + t * block.key_stride : nullptr;
+        value_rows[lane] = there ? value + t * block.value_stride : nullptr;
       }
       const int64_t panel = packed.panel_of(group, j, part);
       table.pack_keys(key_rows, p.head_size, packed.keys + panel * packed.key_floats);
       table.pack_values(value_rows, p.value_size, packed.values + panel * packed.value_floats);
     }
-    if (p.summaries) {
-      const Panel panel = packed.summary_panel(group, j / kPanelKeys);
-      const int64_t lane = j % kPanelKeys, padded = padded_values(p.value_size);
-      float* key_lane = static_cast<float*>(const_cast<void*>(panel.keys)) + lane;
-      float* value_row = static_cast<float*>(const_cast<void*>(panel.values)) + lane * padded;
-      summarize(key, key_stride, mask, tokens, p.head_size, sum, key_lane, kPanelKeys);
-      summarize(value, value_stride, mask, tokens, p.value_size, sum, value_row, 1);
-      for (int64_t d = p.value_size; d < padded; ++d) value_row[d] = 0.0f;
-      // The lanes after the last block belong to no block: finite, so that a weight of 0 gives 0.
-      if (j + 1 == p.key_blocks())
-        for (int64_t rest = lane + 1; rest < kPanelKeys; ++rest) {
-          for (int64_t d = 0; d < p.head_size; ++d) key_lane[d * kPanelKeys + rest - lane] = 0.0f;
-          for (int64_t d = 0; d < padded; ++d) value_row[(rest - lane) * padded + d] = 0.0f;
-        }
-    }
+  }
+}
+
+bool summarize_blocks(const Problem& p, const Packed& packed, int64_t group, int64_t first, int64_t end) {
+  float* const sum = static_cast<float*>(std::malloc(sizeof(float) * std::max(p.head_size, p.value_size)));
+  if (!sum) return false;
+  const Block block(p, group);
+  const int64_t padded = padded_values(p.value_size);
+  for (int64_t j = first; j < end; ++j) {
+    const int64_t tokens = p.block_tokens(j, p.key_tokens), lane = j % kPanelKeys;
+    const Panel panel = packed.summary_panel(group, j / kPanelKeys);
+    float* key_lane = static_cast<float*>(const_cast<void*>(panel.keys)) + lane;
+    float* value_row = static_cast<float*>(const_cast<void*>(panel.values)) + lane * padded;
+    summarize(block.key(j), block.key_stride, block.mask(j), tokens, p.head_size, sum, key_lane, kPanelKeys);
+    summarize(block.value(j), block.value_stride, block.mask(j), tokens, p.value_size, sum, value_row, 1);
+    for (int64_t d = p.value_size; d < padded; ++d) value_row[d] = 0.0f;
+    // The lanes after the last block belong to no block: finite, so that a weight of 0 gives 0.
+    if (j + 1 == p.key_blocks())
+      for (int64_t rest = lane + 1; rest < kPanelKeys; ++rest) {
+        for (int64_t d = 0; d < p.head_size; ++d) key_lane[d * kPanelKeys + rest - lane] = 0.0f;
+        for (int64_t d = 0; d < padded; ++d) value_row[(rest - lane) * padded + d] = 0.0f;
+      }
   }
   std::free(sum);
   return true;

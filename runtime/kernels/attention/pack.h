@@ -9,7 +9,9 @@
 namespace edgesparse {
 
 struct Packed {
-  int64_t groups, key_blocks, panels_a_block, summary_panels;
+  int64_t groups;       // (batch, key/value head) pairs that are packed at the same time
+  int64_t first_group;  // the first of them
+  int64_t key_blocks, panels_a_block, summary_panels;
   int64_t key_floats, value_floats;  // of one panel
   int64_t offsets[6];
 
@@ -27,10 +29,10 @@ struct Packed {
 
   int64_t panels_a_group() const { return key_blocks * panels_a_block + summary_panels; }
   int64_t panel_of(int64_t group, int64_t block, int64_t part) const {
-    return group * panels_a_group() + block * panels_a_block + part;
+    return (group - first_group) * panels_a_group() + block * panels_a_block + part;
   }
   float* bias_of(int64_t panel) const {
-    const int64_t batch = panel / panels_a_group() / kv_heads;
+    const int64_t batch = (first_group + panel / panels_a_group()) / kv_heads;
     return bias + (batch * key_blocks * panels_a_block + panel % panels_a_group()) * kPanelKeys;
   }
   Panel panel(int64_t index, int64_t last_for_row_0) const {
@@ -38,14 +40,18 @@ struct Packed {
             nullptr};
   }
   Panel summary_panel(int64_t group, int64_t part) const {
-    const int64_t index = group * panels_a_group() + key_blocks * panels_a_block + part;
+    const int64_t index = panel_of(group, key_blocks, part);
     return {keys + index * key_floats, values + index * value_floats, nullptr, kNotDiagonal, nullptr};
   }
   float log_count(int64_t count) const { return log_counts[count]; }
 };
 
-// Packs blocks first to end of one (batch, key/value head); false when memory ran out.
-bool pack_blocks(const Table& table, const Problem& problem, const Packed& packed, int64_t group,
+// Packs blocks first to end of one (batch, key/value head).
+void pack_blocks(const Table& table, const Problem& problem, const Packed& packed, int64_t group,
                  int64_t first, int64_t end);
+
+// Writes the same blocks' mean keys and values into the summary panels; false when memory ran out.
+bool summarize_blocks(const Problem& problem, const Packed& packed, int64_t group, int64_t first,
+                      int64_t end);
 
 }  // namespace edgesparse

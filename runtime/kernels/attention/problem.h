@@ -46,9 +46,10 @@ struct Host {
   void (*release)(void* self, void* memory);
 };
 
-// Where the time went, in seconds summed over threads; filled only where a caller asks for it.
+// Where the time went, in seconds; filled only where a caller asks for it, and only right on one thread.
+// `packing` is without `summaries`; `softmax` is a part of `attention`.
 struct Timing {
-  double packing = 0, selection = 0, attention = 0;
+  double packing = 0, summaries = 0, selection = 0, attention = 0, softmax = 0;
 };
 
 // Null, or one sentence that says what went wrong.

@@ -16,23 +16,24 @@ namespace {
 // than doing it.
 constexpr int64_t kTokensAnItem = 64;
 
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Laps of a stopwatch that costs nothing while it is off.
 class Clock {
  public:
-  explicit Clock(bool on) : on_(on) { restart(); }
-  void restart() {
-    if (on_) start_ = std::chrono::steady_clock::now();
-  }
+  explicit Clock(bool on) : on_(on), start_(on ? now() : 0.0) {}
   double lap() {
     if (!on_) return 0.0;
-    const auto now = std::chrono::steady_clock::now();
-    const double seconds = std::chrono::duration<double>(now - start_).count();
-    start_ = now;
-    return seconds;
+    const double before = start_;
+    start_ = now();
+    return start_ - before;
   }
 
  private:
   bool on_;
-  std::chrono::steady_clock::time_point start_;
+  double start_;
 };
 
 struct Work {
@@ -50,12 +51,15 @@ struct Work {
 void pack_item(void* data, size_t index) {
   Work& work = *static_cast<Work*>(data);
   const int64_t items = work.pack_items(), step = work.blocks_a_pack();
-  const int64_t group = static_cast<int64_t>(index) / items,
-                first = static_cast<int64_t>(index) % items * step;
+  const int64_t group = work.packed.first_group + static_cast<int64_t>(index) / items;
+  const int64_t first = static_cast<int64_t>(index) % items * step;
   const int64_t end = std::min(first + step, work.problem.key_blocks());
   Clock clock(work.timing != nullptr);
-  if (!pack_blocks(work.table, work.problem, work.packed, group, first, end)) work.out_of_memory = true;
+  pack_blocks(work.table, work.problem, work.packed, group, first, end);
   if (work.timing) work.timing->packing += clock.lap();
+  if (work.problem.summaries && !summarize_blocks(work.problem, work.packed, group, first, end))
+    work.out_of_memory = true;
+  if (work.timing) work.timing->summaries += clock.lap();
 }
 
 // Scratch of one item, in one allocation.
@@ -150,7 +154,11 @@ void attend_block(Work& work, int64_t b, int64_t h, int64_t i, ItemScratch& scra
   selecting += clock.lap();
 
   const int64_t tokens = p.block_tokens(i, p.query_tokens);
-  FloatJob job;
+  FloatJob job{};
+  if (work.timing) {
+    job.clock = now;
+    job.softmax_seconds = &work.timing->softmax;
+  }
   job.query_stride = p.heads * p.head_size;
   job.output_stride = p.heads * p.value_size;
   job.head_size = p.head_size;
@@ -174,8 +182,9 @@ void attend_item(void* data, size_t index) {
   Work& work = *static_cast<Work*>(data);
   const Problem& p = work.problem;
   const int64_t items = work.query_items(), step = work.blocks_a_pack();
-  const int64_t head = static_cast<int64_t>(index) / items,
-                first = static_cast<int64_t>(index) % items * step;
+  const int64_t heads_a_group = p.heads / p.kv_heads;
+  const int64_t head = work.packed.first_group * heads_a_group + static_cast<int64_t>(index) / items;
+  const int64_t first = static_cast<int64_t>(index) % items * step;
   const int64_t end = std::min(first + step, p.query_blocks());
   ItemScratch scratch(p, work.packed);
   if (!scratch.memory) {
@@ -206,12 +215,16 @@ const char* run(const Table& table, const Problem& problem, const Host& host, Ti
 
   Work work{table, problem, packed, timing};
   const char* error = nullptr;
-  if (problem.key_tokens > 0)
-    error = host.parallel(host.self, pack_item,
-                          static_cast<size_t>(problem.batch * problem.kv_heads * work.pack_items()), &work);
-  if (!error)
-    error = host.parallel(host.self, attend_item,
-                          static_cast<size_t>(problem.batch * problem.heads * work.query_items()), &work);
+  const int64_t groups = problem.batch * problem.kv_heads, heads_a_group = problem.heads / problem.kv_heads;
+  for (int64_t first = 0; first < groups && !error; first += packed.groups) {
+    packed.first_group = first;
+    const int64_t count = std::min(packed.groups, groups - first);
+    if (problem.key_tokens > 0)
+      error = host.parallel(host.self, pack_item, static_cast<size_t>(count * work.pack_items()), &work);
+    if (!error)
+      error = host.parallel(host.self, attend_item,
+                            static_cast<size_t>(count * heads_a_group * work.query_items()), &work);
+  }
   if (!error && work.out_of_memory)
     error = "There is not enough memory for a block's scratch; use a smaller head.";
   host.release(host.self, memory);

@@ -47,7 +47,9 @@ struct FloatJob {
   int64_t panel_count;
   float* output;  // rows of V, output_stride apart
   int64_t output_stride;
-  float* scratch;  // float_scratch() floats, 64-byte aligned
+  float* scratch;     // float_scratch() floats, 64-byte aligned
+  double (*clock)();  // null, or seconds: then the time in softmax is added to *softmax_seconds
+  double* softmax_seconds;
 };
 
 // Up to 16 tokens, each a pointer to its D or V floats; a null pointer is a token that is not there.

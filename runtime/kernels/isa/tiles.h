@@ -34,6 +34,21 @@ EDGESPARSE_INLINE F exp2_nonpositive(F x) {
   return (F)((I)p + ((I)shifted << 23));
 }
 
+// The rows of a tile ask for their share of what the next unit reads: query blocks visit key blocks in an
+// order that no hardware prefetcher guesses, and a head's panels need not fit L2.
+struct NextUnit {
+  const float* panels[kUnitPanels];
+  int count;
+  int64_t panel_lines;  // of 16 floats
+  int64_t rows;
+
+  EDGESPARSE_INLINE void prefetch(int64_t row, int64_t tile_rows) const {
+    const int64_t first = row * panel_lines / rows, end = (row + tile_rows) * panel_lines / rows;
+    for (int i = 0; i < count; ++i)
+      for (int64_t line = first; line < end; ++line) __builtin_prefetch(panels[i] + line * 16, 0, 2);
+  }
+};
+
 struct UnitPointers {
   const float* keys[kUnitPanels];
   const float* values[kUnitPanels];
@@ -126,10 +141,12 @@ struct ScoreRows {
   const float* q;
   int64_t q_stride, head_size;
   const UnitPointers& unit;
+  const NextUnit& next;
   int first;
   float* scores;
   template <int R>
   EDGESPARSE_INLINE void operator()(int64_t row) const {
+    if (first == 0) next.prefetch(row, R);
     score_tile<R, NV>(q + row * q_stride, q_stride, head_size, unit, first, scores + row * kUnitKeys);
   }
 };
@@ -139,11 +156,13 @@ struct ValueRows {
   const float* p;
   const float* correction;
   const UnitPointers& unit;
+  const NextUnit& next;
   int panels;
   int64_t value_stride, column;
   float* out;
   template <int R>
   EDGESPARSE_INLINE void operator()(int64_t row) const {
+    if (column == 0) next.prefetch(row, R);
     value_tile<R, NV>(p + row * kUnitKeys, correction + row, unit, panels, value_stride, column,
                       out + row * value_stride + column);
   }
@@ -151,74 +170,90 @@ struct ValueRows {
 
 template <int NV>
 __attribute__((noinline)) void score_columns(const float* q, int64_t q_stride, int64_t head_size,
-                                             const UnitPointers& unit, int first, int64_t rows,
-                                             float* scores) {
-  for_row_tiles<NV>(rows, ScoreRows<NV>{q, q_stride, head_size, unit, first, scores});
+                                             const UnitPointers& unit, const NextUnit& next, int first,
+                                             int64_t rows, float* scores) {
+  for_row_tiles<NV>(rows, ScoreRows<NV>{q, q_stride, head_size, unit, next, first, scores});
 }
 
 template <int NV>
 __attribute__((noinline)) void value_columns(const float* p, const float* correction,
-                                             const UnitPointers& unit, int panels, int64_t value_stride,
-                                             int64_t column, int64_t rows, float* out) {
-  for_row_tiles<NV>(rows, ValueRows<NV>{p, correction, unit, panels, value_stride, column, out});
+                                             const UnitPointers& unit, const NextUnit& next, int panels,
+                                             int64_t value_stride, int64_t column, int64_t rows, float* out) {
+  for_row_tiles<NV>(rows, ValueRows<NV>{p, correction, unit, next, panels, value_stride, column, out});
 }
 
-void score_unit(const float* q, int64_t q_stride, int64_t head_size, const UnitPointers& unit, int panels,
-                int64_t rows, float* scores) {
+void score_unit(const float* q, int64_t q_stride, int64_t head_size, const UnitPointers& unit,
+                const NextUnit& next, int panels, int64_t rows, float* scores) {
   constexpr int kMost = Vector::kTileVectors;
   const int vectors = panels * (kPanelKeys / W);
   int first = 0;
   for (; first + kMost <= vectors; first += kMost)
-    score_columns<kMost>(q, q_stride, head_size, unit, first, rows, scores);
+    score_columns<kMost>(q, q_stride, head_size, unit, next, first, rows, scores);
   const int left = vectors - first;
   if constexpr (kMost > 3)
-    if (left == 3) score_columns<3>(q, q_stride, head_size, unit, first, rows, scores);
+    if (left == 3) score_columns<3>(q, q_stride, head_size, unit, next, first, rows, scores);
   if constexpr (kMost > 2)
-    if (left == 2) score_columns<2>(q, q_stride, head_size, unit, first, rows, scores);
-  if (left == 1) score_columns<1>(q, q_stride, head_size, unit, first, rows, scores);
+    if (left == 2) score_columns<2>(q, q_stride, head_size, unit, next, first, rows, scores);
+  if (left == 1) score_columns<1>(q, q_stride, head_size, unit, next, first, rows, scores);
 }
 
-void value_unit(const float* p, const float* correction, const UnitPointers& unit, int panels,
-                int64_t value_stride, int64_t rows, float* out) {
+void value_unit(const float* p, const float* correction, const UnitPointers& unit, const NextUnit& next,
+                int panels, int64_t value_stride, int64_t rows, float* out) {
   constexpr int kMost = Vector::kTileVectors;
   int64_t column = 0;
   for (; column + kMost * W <= value_stride; column += kMost * W)
-    value_columns<kMost>(p, correction, unit, panels, value_stride, column, rows, out);
+    value_columns<kMost>(p, correction, unit, next, panels, value_stride, column, rows, out);
   const int64_t left = (value_stride - column) / W;
   if constexpr (kMost > 3)
-    if (left == 3) value_columns<3>(p, correction, unit, panels, value_stride, column, rows, out);
+    if (left == 3) value_columns<3>(p, correction, unit, next, panels, value_stride, column, rows, out);
   if constexpr (kMost > 2)
-    if (left == 2) value_columns<2>(p, correction, unit, panels, value_stride, column, rows, out);
-  if (left == 1) value_columns<1>(p, correction, unit, panels, value_stride, column, rows, out);
+    if (left == 2) value_columns<2>(p, correction, unit, next, panels, value_stride, column, rows, out);
+  if (left == 1) value_columns<1>(p, correction, unit, next, panels, value_stride, column, rows, out);
 }
 
-// Turns the scores of one unit into weights in place; updates each row's maximum and sum.
+// Lane r of the result is the largest lane of a[r].
+EDGESPARSE_INLINE F reduce_max_rows(F (&a)[W]) {
+#pragma GCC unroll 4
+  for (int half = W / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+    for (int i = 0; i < half; ++i)
+      a[i] =
+          Vector::max(Vector::interleave_low(a[i], a[i + half]), Vector::interleave_high(a[i], a[i + half]));
+  return a[0];
+}
+
+// Turns the scores of one unit into weights in place; updates each row's maximum and sum. Works on W rows at
+// a time, so that the maxima are reduced and the corrections computed in full vectors: rows beyond the
+// last must be readable and finite.
 template <int NV>
 EDGESPARSE_INLINE void soften_rows(float* scores, int64_t rows, float* maximum, float* sum,
                                    float* correction) {
-  for (int64_t r = 0; r < rows; ++r) {
-    float* s = scores + r * kUnitKeys;
-    F x[NV];
+  for (int64_t row = 0; row < rows; row += W) {
+    F most[W];
 #pragma GCC unroll 16
-    for (int v = 0; v < NV; ++v) x[v] = Vector::load(s + v * W);
-    F most = x[0];
+    for (int r = 0; r < W; ++r) {
+      const float* s = scores + (row + r) * kUnitKeys;
+      most[r] = Vector::load(s);
 #pragma GCC unroll 16
-    for (int v = 1; v < NV; ++v) most = Vector::max(most, x[v]);
-    const float before = maximum[r];
-    const float reduced = Vector::reduce_max(most);
-    const float now = reduced > before ? reduced : before;
-    maximum[r] = now;
-    const F c = exp2_nonpositive(Vector::broadcast(before - now));
-    const F shift = Vector::broadcast(now);
-    F total = Vector::load(sum + r * kPanelKeys) * c;
-#pragma GCC unroll 16
-    for (int v = 0; v < NV; ++v) {
-      const F p = exp2_nonpositive(x[v] - shift);
-      Vector::store(s + v * W, p);
-      total = total + p;
+      for (int v = 1; v < NV; ++v) most[r] = Vector::max(most[r], Vector::load(s + v * W));
     }
-    Vector::store(sum + r * kPanelKeys, total);
-    correction[r] = c[0];
+    const F before = Vector::load(maximum + row);
+    const F now = Vector::max(reduce_max_rows(most), before);
+    Vector::store(maximum + row, now);
+    Vector::store(correction + row, exp2_nonpositive(before - now));
+#pragma GCC unroll 1
+    for (int r = 0; r < W; ++r) {
+      float* s = scores + (row + r) * kUnitKeys;
+      const F shift = Vector::broadcast(maximum[row + r]);
+      F total = Vector::load(sum + (row + r) * kPanelKeys) * Vector::broadcast(correction[row + r]);
+#pragma GCC unroll 16
+      for (int v = 0; v < NV; ++v) {
+        const F p = exp2_nonpositive(Vector::load(s + v * W) - shift);
+        Vector::store(s + v * W, p);
+        total = total + p;
+      }
+      Vector::store(sum + (row + r) * kPanelKeys, total);
+    }
   }
 }
 
@@ -258,8 +293,10 @@ void attend(const FloatJob& job) {
     for (int64_t d = 0; d < head_size; ++d)
       q[r * head_size + d] = job.query[r * job.query_stride + d] * job.scale;
   for (int64_t i = 0; i < rows * value_stride; ++i) out[i] = 0.0f;
-  for (int64_t i = 0; i < rows * kPanelKeys; ++i) sum[i] = 0.0f;
-  for (int64_t r = 0; r < rows; ++r) maximum[r] = kLowest;
+  const int64_t padded_rows = round_up(rows, W);
+  for (int64_t i = 0; i < padded_rows * kPanelKeys; ++i) sum[i] = 0.0f;
+  for (int64_t i = rows * kUnitKeys; i < padded_rows * kUnitKeys; ++i) scores[i] = 0.0f;
+  for (int64_t r = 0; r < padded_rows; ++r) maximum[r] = kLowest;
 
   for (int64_t first = 0; first < job.panel_count; first += kUnitPanels) {
     const int64_t left = job.panel_count - first;
@@ -271,12 +308,27 @@ void attend(const FloatJob& job) {
       unit.values[i] = (const float*)panel.values;
       unit.bias[i] = panel.bias;
     }
-    score_unit(q, head_size, head_size, unit, panels, rows, scores);
+    const int64_t coming = job.panel_count - first - kUnitPanels;
+    NextUnit next_keys{{},
+                       coming < 0             ? 0
+                       : coming < kUnitPanels ? (int)coming
+                                              : kUnitPanels,
+                       head_size,
+                       rows};
+    NextUnit next_values = next_keys;
+    next_values.panel_lines = value_stride;
+    for (int i = 0; i < next_keys.count; ++i) {
+      next_keys.panels[i] = (const float*)job.panels[first + kUnitPanels + i].keys;
+      next_values.panels[i] = (const float*)job.panels[first + kUnitPanels + i].values;
+    }
+    score_unit(q, head_size, head_size, unit, next_keys, panels, rows, scores);
     for (int i = 0; i < panels; ++i)
       if (job.panels[first + i].last_for_row_0 != kNotDiagonal)
         mask_diagonal(scores + i * kPanelKeys, job.panels[first + i].last_for_row_0, rows);
+    const double start = job.clock ? job.clock() : 0.0;
     soften_unit(scores, panels, rows, maximum, sum, correction);
-    value_unit(scores, correction, unit, panels, value_stride, rows, out);
+    if (job.clock) *job.softmax_seconds += job.clock() - start;
+    value_unit(scores, correction, unit, next_values, panels, value_stride, rows, out);
   }
 
   for (int64_t r = 0; r < rows; ++r) {
