@@ -278,6 +278,13 @@ void mask_diagonal(float* scores, int64_t last_for_row_0, int64_t rows) {
       scores[r * kUnitKeys + lane] = -__builtin_inff();
 }
 
+// The W partial sums of a row, added in the order of the lanes.
+float add_lanes(const float* lanes) {
+  float total = 0.0f;
+  for (int i = 0; i < W; ++i) total += lanes[i];
+  return total;
+}
+
 void attend(const FloatJob& job) {
   const int64_t rows = job.rows, head_size = job.head_size;
   const int64_t value_stride = padded_values(job.value_size);
@@ -332,7 +339,7 @@ void attend(const FloatJob& job) {
   }
 
   for (int64_t r = 0; r < rows; ++r) {
-    const float total = Vector::reduce_add(Vector::load(sum + r * kPanelKeys));
+    const float total = add_lanes(sum + r * kPanelKeys);
     // NaN must come out as NaN, only a row that saw nothing gives zeros.
     const float factor = total == 0.0f ? 0.0f : 1.0f / total;
     for (int64_t d = 0; d < job.value_size; ++d)

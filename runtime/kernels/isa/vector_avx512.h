@@ -31,8 +31,6 @@ struct Vector {
         (__m512)a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31),
         (__m512)b);
   }
-  static float reduce_max(F v) { return _mm512_reduce_max_ps((__m512)v); }
-  static float reduce_add(F v) { return _mm512_reduce_add_ps((__m512)v); }
 };
 
 }  // namespace
