@@ -275,11 +275,11 @@ class SparseAttention(nn.Module):
         mask_BN: Tensor,
         reach_B1QK: Tensor,
     ) -> Tensor:
-        """KL to the true block mass on an eighth of the whole query blocks (at least two)."""
+        """KL to the true block mass on a sixteenth of the whole query blocks (at least two)."""
         whole = query_BHND.shape[2] // self.config.block_size
         if whole == 0:
             return block_scores_BHQK.sum() * 0.0
-        sample = torch.randperm(whole)[: max(2, whole // 8)]
+        sample = torch.randperm(whole)[: max(2, whole // 16)]
         with torch.no_grad():
             mass = true_block_mass(
                 query_BHND,

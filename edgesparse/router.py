@@ -109,12 +109,16 @@ def true_block_mass(
     keys = key_BGMD.shape[2]
     key_blocks = block_count(keys, block_size)
     tokens = (query_block_index[:, None] * block_size + torch.arange(block_size)).flatten()
-    query = query_BHND[:, :, tokens]
+    query = query_BHND[:, :, tokens] * scale
     key = key_BGMD.repeat_interleave(heads // key_BGMD.shape[1], dim=1)
-    allowed = key_mask_BM[:, None, None, :]
+    logits = query @ key.mT
     if is_causal:
-        allowed = allowed & (torch.arange(keys) <= tokens[:, None])
-    weights = (query @ key.mT * scale).masked_fill(~allowed, -torch.inf).softmax(-1).nan_to_num(0.0)
+        logits = logits.masked_fill(torch.arange(keys) > tokens[:, None], -torch.inf)
+    if bool(key_mask_BM.all()):
+        weights = logits.softmax(-1)
+    else:
+        hidden = ~key_mask_BM[:, None, None, :]
+        weights = logits.masked_fill(hidden, -torch.inf).softmax(-1).nan_to_num(0.0)
     weights = torch.nn.functional.pad(weights, (0, key_blocks * block_size - keys))
     return weights.view(batch, heads, -1, block_size, key_blocks, block_size).mean(3).sum(-1)
 

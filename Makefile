@@ -1,0 +1,52 @@
+# One line each; CI calls the same words. `make` alone lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# One name for the interpreter inside the environment, for included files too.
+RUN := $(BIN)/python
+
+.DEFAULT_GOAL := help
+.PHONY: help demo dev check fix test bench wheel prove-main clean
+
+help:  ## list these words
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
+
+demo: $(VENV)/.demo  ## install, then train, export, quantize and time a model on real data
+	$(BIN)/edgesparse quickstart -o demo --overwrite
+
+dev: $(VENV)/.dev  ## the environment that tests and checks run in
+
+check: $(VENV)/.dev  ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+fix: $(VENV)/.dev  ## let ruff mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: $(VENV)/.dev  ## every test
+	$(RUN) -m pytest
+
+bench: $(VENV)/.dev  ## training-step benchmark: sparse against PyTorch's dense attention
+	$(RUN) -m benchmarks.training_step
+
+wheel: $(VENV)/.dev  ## the wheel, in dist/
+	$(RUN) -m build --wheel
+
+prove-main: $(VENV)/.dev  ## the main job's claims, PASS or FAIL a line
+	$(RUN) -m benchmarks.prove_main
+
+clean:  ## remove what these words made
+	rm -rf $(VENV) build dist demo bench-results
+
+$(RUN):
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(RUN)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(RUN)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.demo
