@@ -1,0 +1,118 @@
+"""Finds and loads the native operator library, and says which engine will run.
+
+The library is optional: a model carries each operator as an ONNX function as well, so without the library
+the same file runs, only slower. Whoever opens a session should therefore say which engine it got.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+import onnxruntime
+
+from edgesparse_runtime.errors import LibraryError
+
+ENGINE_VARIABLE = "EDGESPARSE_ENGINE"
+ISA_VARIABLE = "EDGESPARSE_ISA"
+LIBRARY_NAME = "edgesparse_kernels.so"
+
+
+class Engine(NamedTuple):
+    """What runs `edgesparse::SparseAttention`: the kernel's instruction set, or the reason there is none."""
+
+    isa: str | None
+    reason: str
+
+    def __str__(self) -> str:
+        return f"native ({self.isa})" if self.isa else f"function body ({self.reason})"
+
+
+def get_library_path() -> str | None:
+    """The path of the operator library that was installed with this package, or None.
+
+    In an editable install the library lies in site-packages and not beside this file, so the package's
+    resources are asked.
+    """
+    try:
+        found = resources.files("edgesparse_runtime").joinpath(LIBRARY_NAME)
+    except ModuleNotFoundError:
+        return None
+    with resources.as_file(found) as path:
+        return str(path) if Path(path).is_file() else None
+
+
+def register(options: onnxruntime.SessionOptions, path: str | None = None) -> Engine:
+    """Registers the operator library with `options` where it loads.
+
+    Args:
+        options: the options of a session that is yet to be made.
+        path: another library than the installed one.
+
+    Raises:
+        LibraryError: `EDGESPARSE_ENGINE=native` asks for the library and it does not load, or the
+            variable holds neither `native` nor `body`.
+    """
+    wanted = os.environ.get(ENGINE_VARIABLE, "")
+    if wanted not in ("", "native", "body"):
+        raise LibraryError(f"`{ENGINE_VARIABLE}` must be native or body; got {wanted}. Unset it.")
+    if wanted == "body":
+        return Engine(None, f"{ENGINE_VARIABLE}=body")
+    library = path or get_library_path()
+    if library is None:
+        engine = Engine(None, "the operator library is not installed for this platform")
+    else:
+        isa, reason = _probe(library, os.environ.get(ISA_VARIABLE, ""))
+        engine = Engine(isa, reason)
+        if isa:
+            options.register_custom_ops_library(library)
+    if wanted == "native" and engine.isa is None:
+        raise LibraryError(
+            f"`{ENGINE_VARIABLE}=native` must find a library that loads; {engine.reason}. "
+            "Unset it to run the function body."
+        )
+    return engine
+
+
+def attach(options: onnxruntime.SessionOptions) -> str:
+    """Registers the library and returns `native (avx512vnni)` or `function body (<reason>)`."""
+    return str(register(options))
+
+
+@cache
+def _probe(library: str, pinned_isa: str) -> tuple[str | None, str]:
+    """The instruction set that the library picks, or None and why it does not load.
+
+    Loads the library into a session of its own first: one that fails must not spoil the caller's options.
+    """
+    del pinned_isa  # part of the cache's key; the library reads the environment itself
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    try:
+        options.register_custom_ops_library(library)
+        session = onnxruntime.InferenceSession(_info_model(), options, providers=["CPUExecutionProvider"])
+        return str(session.run(None, {})[0][0]), ""
+    except Exception as error:  # onnxruntime raises a class of its own for each status
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return None, lines[0].split(" : ")[-1].rstrip(".")
+
+
+def _field(number: int, value: int | bytes) -> bytes:
+    """One protobuf field: numbers and lengths below 128 only."""
+    if isinstance(value, int):
+        return bytes([number << 3, value])
+    return bytes([number << 3 | 2, len(value)]) + value
+
+
+def _info_model() -> bytes:
+    """An ONNX file of one `edgesparse::KernelInfo` node, spelt out: the runtime does not need onnx."""
+    node = _field(2, b"isa") + _field(4, b"KernelInfo") + _field(7, b"edgesparse")
+    string_tensor = _field(1, _field(1, 8))
+    output = _field(1, b"isa") + _field(2, string_tensor)
+    graph = _field(1, node) + _field(2, b"info") + _field(12, output)
+    opsets = _field(8, _field(1, b"") + _field(2, 20)) + _field(8, _field(1, b"edgesparse") + _field(2, 1))
+    return _field(1, 10) + _field(7, graph) + opsets

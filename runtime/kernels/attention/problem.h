@@ -1,0 +1,58 @@
+// One call of the operator, in raw pointers, and what it needs from its host.
+//
+// Shape legend: B batch, N query tokens, M key tokens, H query heads, G key/value heads, D head size,
+// V value head size, NQ and NK blocks of queries and keys.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "isa/table.h"
+
+namespace edgesparse {
+
+struct Problem {
+  const float* query;         // [B, N, H*D]
+  const float* key;           // [B, M, G*D]
+  const float* value;         // [B, M, G*V]
+  const float* block_scores;  // [B, H, NQ, NK]
+  const float* top_p;         // [H], or [1] with top_p_per_head false
+  const uint8_t* key_mask;    // [B, M]
+  float* output;              // [B, N, H*V]
+  uint8_t* selection;         // [B, H, NQ, NK], or null
+
+  int64_t batch, query_tokens, key_tokens, heads, kv_heads, head_size, value_size, block_size;
+  int64_t max_blocks, window;
+  float scale;
+  bool top_p_per_head, summaries, causal, int8;
+
+  int64_t query_blocks() const { return (query_tokens + block_size - 1) / block_size; }
+  int64_t key_blocks() const { return (key_tokens + block_size - 1) / block_size; }
+  int64_t block_tokens(int64_t block, int64_t tokens) const {
+    const int64_t left = tokens - block * block_size;
+    return left < block_size ? left : block_size;
+  }
+  int64_t panels_a_block() const {
+    const int64_t tokens = block_size < key_tokens ? block_size : key_tokens;
+    return (tokens + kPanelKeys - 1) / kPanelKeys;
+  }
+};
+
+// The host's threads and memory. `parallel` calls task(data, i) for every i below count, in any order.
+struct Host {
+  void* self;
+  const char* (*parallel)(void* self, void (*task)(void* data, size_t i), size_t count, void* data);
+  void* (*allocate)(void* self, size_t bytes);  // null when there is none left
+  void (*release)(void* self, void* memory);
+};
+
+// Where the time went, in seconds; filled only where a caller asks for it, and only right on one thread.
+// `packing` is without `summaries`; `softmax` is a part of `attention`.
+struct Timing {
+  double packing = 0, summaries = 0, selection = 0, attention = 0, softmax = 0;
+};
+
+// Null, or one sentence that says what went wrong.
+const char* run(const Table& table, const Problem& problem, const Host& host, Timing* timing = nullptr);
+
+}  // namespace edgesparse

@@ -1,0 +1,234 @@
+// The operator in two parallel passes: pack every key block once, then work through the query blocks.
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+#include "attention/pack.h"
+#include "attention/problem.h"
+#include "attention/select.h"
+
+namespace edgesparse {
+namespace {
+
+// Query blocks shorter than this are worked on several at a time, or handing out work would cost more
+// than doing it.
+constexpr int64_t kTokensAnItem = 64;
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Laps of a stopwatch that costs nothing while it is off.
+class Clock {
+ public:
+  explicit Clock(bool on) : on_(on), start_(on ? now() : 0.0) {}
+  double lap() {
+    if (!on_) return 0.0;
+    const double before = start_;
+    start_ = now();
+    return start_ - before;
+  }
+
+ private:
+  bool on_;
+  double start_;
+};
+
+struct Work {
+  const Table& table;
+  const Problem& problem;
+  const Packed& packed;
+  Timing* timing;
+  std::atomic<bool> out_of_memory{false};
+
+  int64_t blocks_a_pack() const { return std::max<int64_t>(1, kTokensAnItem / problem.block_size); }
+  int64_t pack_items() const { return (problem.key_blocks() + blocks_a_pack() - 1) / blocks_a_pack(); }
+  int64_t query_items() const { return (problem.query_blocks() + blocks_a_pack() - 1) / blocks_a_pack(); }
+};
+
+void pack_item(void* data, size_t index) {
+  Work& work = *static_cast<Work*>(data);
+  const int64_t items = work.pack_items(), step = work.blocks_a_pack();
+  const int64_t group = work.packed.first_group + static_cast<int64_t>(index) / items;
+  const int64_t first = static_cast<int64_t>(index) % items * step;
+  const int64_t end = std::min(first + step, work.problem.key_blocks());
+  Clock clock(work.timing != nullptr);
+  pack_blocks(work.table, work.problem, work.packed, group, first, end);
+  if (work.timing) work.timing->packing += clock.lap();
+  if (work.problem.summaries && !summarize_blocks(work.problem, work.packed, group, first, end))
+    work.out_of_memory = true;
+  if (work.timing) work.timing->summaries += clock.lap();
+}
+
+// Scratch of one item, in one allocation.
+struct ItemScratch {
+  explicit ItemScratch(const Problem& p, const Packed& packed) {
+    const int64_t blocks = p.key_blocks();
+    const int64_t floats = float_scratch(p.head_size, p.value_size);
+    const int64_t panels = blocks * packed.panels_a_block + packed.summary_panels;
+    const size_t bytes = round_up(floats * 4, 64) + round_up(panels * (int64_t)sizeof(Panel), 64) +
+                         round_up(packed.summary_panels * kPanelKeys * 4, 64) + round_up(blocks * 8, 64) +
+                         round_up(blocks * 4, 64) + round_up(blocks, 64);
+    memory = static_cast<char*>(std::aligned_alloc(64, bytes));
+    if (!memory) return;
+    char* at = memory;
+    floats_at = take<float>(at, floats);
+    panels_at = take<Panel>(at, panels);
+    bias = take<float>(at, packed.summary_panels * kPanelKeys);
+    selection.heap = take<uint64_t>(at, blocks);
+    selection.share = take<float>(at, blocks);
+    kept = take<uint8_t>(at, blocks);
+  }
+  ~ItemScratch() { std::free(memory); }
+  ItemScratch(const ItemScratch&) = delete;
+
+  char* memory;
+  float* floats_at;
+  Panel* panels_at;
+  float* bias;
+  SelectionScratch selection;
+  uint8_t* kept;
+
+ private:
+  template <class T>
+  static T* take(char*& at, int64_t count) {
+    T* const here = reinterpret_cast<T*>(at);
+    at += round_up(count * (int64_t)sizeof(T), 64);
+    return here;
+  }
+};
+
+// The panels of the kept blocks, then those summary panels that hold a dropped block.
+int64_t list_panels(const Problem& p, const Packed& packed, int64_t b, int64_t group, int64_t i,
+                    const uint8_t* kept, ItemScratch& scratch) {
+  const int64_t blocks = p.key_blocks(), end = p.causal ? std::min(i + 1, blocks) : blocks;
+  const int32_t* valid_tokens = packed.valid_tokens + b * blocks;
+  int64_t count = 0;
+  bool any_dropped = false;
+  for (int64_t j = 0; j < end; ++j) {
+    if (!kept[j]) {
+      any_dropped |= valid_tokens[j] > 0;
+      continue;
+    }
+    const int64_t tokens = p.block_tokens(j, p.key_tokens);
+    for (int64_t lane = 0; lane < tokens; lane += kPanelKeys) {
+      const int64_t panel = packed.panel_of(group, j, lane / kPanelKeys);
+      // Row r of block i is token i*block_size + r, which is past the keys of every earlier block.
+      scratch.panels_at[count++] = packed.panel(panel, p.causal && j == i ? -lane : kNotDiagonal);
+    }
+  }
+  if (!p.summaries || !any_dropped) return count;
+  for (int64_t s = 0; s < packed.summary_panels; ++s) {
+    float* bias = scratch.bias + s * kPanelKeys;
+    bool any = false;
+    for (int64_t lane = 0; lane < kPanelKeys; ++lane) {
+      const int64_t j = s * kPanelKeys + lane;
+      const bool dropped = j < end && !kept[j] && valid_tokens[j] > 0;
+      bias[lane] = dropped ? packed.log_count(valid_tokens[j]) : -HUGE_VALF;
+      any |= dropped;
+    }
+    if (any) {
+      Panel panel = packed.summary_panel(group, s);
+      panel.bias = bias;
+      scratch.panels_at[count++] = panel;
+    }
+  }
+  return count;
+}
+
+void attend_block(Work& work, int64_t b, int64_t h, int64_t i, ItemScratch& scratch, Clock& clock,
+                  double& selecting) {
+  const Problem& p = work.problem;
+  const int64_t key_blocks = p.key_blocks(), query_blocks = p.query_blocks();
+  const int64_t group = b * p.kv_heads + h / (p.heads / p.kv_heads);
+  const int64_t row_of_blocks = (b * p.heads + h) * query_blocks + i;
+  uint8_t* const kept = p.selection ? p.selection + row_of_blocks * key_blocks : scratch.kept;
+
+  clock.lap();
+  select_blocks(p.block_scores + row_of_blocks * key_blocks, work.packed.valid_tokens + b * key_blocks,
+                key_blocks, i, p.causal, p.window, p.top_p[p.top_p_per_head ? h : 0], p.max_blocks,
+                scratch.selection, kept);
+  const int64_t panels = list_panels(p, work.packed, b, group, i, kept, scratch);
+  selecting += clock.lap();
+
+  const int64_t tokens = p.block_tokens(i, p.query_tokens);
+  FloatJob job{};
+  if (work.timing) {
+    job.clock = now;
+    job.softmax_seconds = &work.timing->softmax;
+  }
+  job.query_stride = p.heads * p.head_size;
+  job.output_stride = p.heads * p.value_size;
+  job.head_size = p.head_size;
+  job.value_size = p.value_size;
+  job.scale = p.scale * 1.44269504088896341f;
+  job.panels = scratch.panels_at;
+  job.panel_count = panels;
+  job.scratch = scratch.floats_at;
+  for (int64_t row = 0; row < tokens; row += kRows) {
+    const int64_t token = b * p.query_tokens + i * p.block_size + row;
+    job.query = p.query + token * job.query_stride + h * p.head_size;
+    job.output = p.output + token * job.output_stride + h * p.value_size;
+    job.rows = std::min<int64_t>(kRows, tokens - row);
+    work.table.attend(job);
+    for (int64_t k = 0; k < panels; ++k)
+      if (job.panels[k].last_for_row_0 != kNotDiagonal) scratch.panels_at[k].last_for_row_0 += kRows;
+  }
+}
+
+void attend_item(void* data, size_t index) {
+  Work& work = *static_cast<Work*>(data);
+  const Problem& p = work.problem;
+  const int64_t items = work.query_items(), step = work.blocks_a_pack();
+  const int64_t heads_a_group = p.heads / p.kv_heads;
+  const int64_t head = work.packed.first_group * heads_a_group + static_cast<int64_t>(index) / items;
+  const int64_t first = static_cast<int64_t>(index) % items * step;
+  const int64_t end = std::min(first + step, p.query_blocks());
+  ItemScratch scratch(p, work.packed);
+  if (!scratch.memory) {
+    work.out_of_memory = true;
+    return;
+  }
+  Clock whole(work.timing != nullptr), clock(work.timing != nullptr);
+  double selecting = 0.0;
+  for (int64_t i = first; i < end; ++i)
+    attend_block(work, head / p.heads, head % p.heads, i, scratch, clock, selecting);
+  if (work.timing) {
+    work.timing->selection += selecting;
+    work.timing->attention += whole.lap() - selecting;
+  }
+}
+
+}  // namespace
+
+const char* run(const Table& table, const Problem& problem, const Host& host, Timing* timing) {
+  if (problem.batch == 0 || problem.query_tokens == 0) return nullptr;
+  Packed packed;
+  const int64_t bytes = packed.plan(problem);
+  if (bytes < 0) return "The inputs are too large for this machine's address space; shorten them.";
+  void* const memory = host.allocate(host.self, static_cast<size_t>(bytes) + 64);
+  if (!memory) return "There is not enough memory for packed keys and values; shorten the input.";
+  packed.place(static_cast<char*>(memory) + (64 - reinterpret_cast<uintptr_t>(memory) % 64) % 64);
+  packed.count_valid(problem);
+
+  Work work{table, problem, packed, timing};
+  const char* error = nullptr;
+  const int64_t groups = problem.batch * problem.kv_heads, heads_a_group = problem.heads / problem.kv_heads;
+  for (int64_t first = 0; first < groups && !error; first += packed.groups) {
+    packed.first_group = first;
+    const int64_t count = std::min(packed.groups, groups - first);
+    if (problem.key_tokens > 0)
+      error = host.parallel(host.self, pack_item, static_cast<size_t>(count * work.pack_items()), &work);
+    if (!error)
+      error = host.parallel(host.self, attend_item,
+                            static_cast<size_t>(count * heads_a_group * work.query_items()), &work);
+  }
+  if (!error && work.out_of_memory)
+    error = "There is not enough memory for a block's scratch; use a smaller head.";
+  host.release(host.self, memory);
+  return error;
+}
+
+}  // namespace edgesparse

@@ -1,0 +1,19 @@
+// Which key blocks a query block attends to: rules 1 to 4 of docs/operator.md.
+#pragma once
+
+#include <cstdint>
+
+namespace edgesparse {
+
+struct SelectionScratch {
+  float* share;    // [NK]
+  uint64_t* heap;  // [NK]
+};
+
+// Marks in kept[NK] the blocks kept for query block i. valid_tokens[NK] counts the tokens of each block
+// that are not padding; blocks after `i` are not valid when causal.
+void select_blocks(const float* scores, const int32_t* valid_tokens, int64_t key_blocks, int64_t i,
+                   bool causal, int64_t window, float top_p, int64_t max_blocks,
+                   const SelectionScratch& scratch, uint8_t* kept);
+
+}  // namespace edgesparse

@@ -1,0 +1,14 @@
+// AVX2 with FMA. Compiled with its own flags; called only where the machine has them.
+#include "isa/vector_avx2.h"
+
+// The tiles are written in terms of `Vector`.
+#include "isa/tiles.h"
+
+namespace edgesparse {
+
+const Table* avx2_table() {
+  static const Table table = {"avx2", pack_keys, pack_values, attend};
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &table : nullptr;
+}
+
+}  // namespace edgesparse

@@ -1,0 +1,17 @@
+// AVX-512 with VNNI. Compiled with its own flags; called only where the machine has them.
+#include "isa/vector_avx512.h"
+
+// The tiles are written in terms of `Vector`.
+#include "isa/tiles.h"
+
+namespace edgesparse {
+
+const Table* avx512_table() {
+  static const Table table = {"avx512vnni", pack_keys, pack_values, attend};
+  const bool here = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                    __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("fma");
+  return here ? &table : nullptr;
+}
+
+}  // namespace edgesparse

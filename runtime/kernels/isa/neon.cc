@@ -1,0 +1,30 @@
+// AArch64 NEON with dot product. Compiled with its own flags; called only where the machine has them.
+#include "isa/vector_neon.h"
+
+// The tiles are written in terms of `Vector`.
+#include "isa/tiles.h"
+
+#if defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
+namespace edgesparse {
+namespace {
+
+bool has_dot_product() {
+#if defined(__linux__)
+  constexpr unsigned long kDotProduct = 1ul << 20;  // HWCAP_ASIMDDP
+  return (getauxval(AT_HWCAP) & kDotProduct) != 0;
+#else
+  return true;  // every Apple core that runs AArch64 macOS has it
+#endif
+}
+
+}  // namespace
+
+const Table* neon_table() {
+  static const Table table = {"neon", pack_keys, pack_values, attend};
+  return has_dot_product() ? &table : nullptr;
+}
+
+}  // namespace edgesparse

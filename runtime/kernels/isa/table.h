@@ -1,0 +1,85 @@
+// What an instruction set provides: one table of function pointers, chosen once per process.
+//
+// Everything here is raw pointers and plain structs. The files behind the table are compiled with
+// instruction-set flags, so nothing in them may instantiate a std template: the linker could pick that
+// copy for the whole program and run AVX-512 code on a machine without it.
+//
+// Shape legend: D head size of queries and keys, V head size of values, W lanes of a vector.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace edgesparse {
+
+// Keys are packed in panels of 16: [D][16] for keys, [16][padded(V)] for values, 16 biases. A block's
+// last panel is filled up with zero keys whose bias is minus infinity.
+constexpr int kPanelKeys = 16;
+// Query rows of one job: the scores of a tile (kRows x kUnitPanels * kPanelKeys) stay in L1.
+constexpr int kRows = 64;
+// Panels that share one update of the running maximum.
+constexpr int kUnitPanels = 4;
+constexpr int kUnitKeys = kUnitPanels * kPanelKeys;
+
+constexpr int64_t round_up(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+// Stands for "no key of this panel lies in the future of a row".
+constexpr int64_t kNotDiagonal = INT64_MAX;
+
+struct Panel {
+  const void* keys;
+  const void* values;
+  const float* bias;       // base-2 logarithm of each key's weight; minus infinity = not there
+  int64_t last_for_row_0;  // row r may see lanes up to last_for_row_0 + r; kNotDiagonal = all lanes
+  const float* scales;     // int8 only: see isa/int8_tiles.h
+};
+
+struct FloatJob {
+  const float* query;  // rows of D, query_stride apart
+  int64_t query_stride;
+  int64_t rows;  // 1 to kRows
+  int64_t head_size;
+  int64_t value_size;
+  float scale;  // already times log2(e)
+  const Panel* panels;
+  int64_t panel_count;
+  float* output;  // rows of V, output_stride apart
+  int64_t output_stride;
+  float* scratch;     // float_scratch() floats, 64-byte aligned
+  double (*clock)();  // null, or seconds: then the time in softmax is added to *softmax_seconds
+  double* softmax_seconds;
+};
+
+// Up to 16 tokens, each a pointer to its D or V floats; a null pointer is a token that is not there.
+using Rows16 = const float* const*;
+
+struct Table {
+  const char* name;
+  // Packs 16 keys into [D][16].
+  void (*pack_keys)(Rows16 rows, int64_t head_size, float* panel);
+  // Packs 16 values into [16][padded(V)].
+  void (*pack_values)(Rows16 rows, int64_t value_size, float* panel);
+  void (*attend)(const FloatJob& job);
+};
+
+inline int64_t padded_values(int64_t value_size) { return round_up(value_size, kPanelKeys); }
+
+inline int64_t float_scratch(int64_t head_size, int64_t value_size) {
+  return kRows * (round_up(head_size, 16) + kUnitKeys + padded_values(value_size) + kPanelKeys + 2);
+}
+
+const Table* scalar_table();
+const Table* avx2_table();  // null where the build or the machine lacks it, as below
+const Table* avx512_table();
+const Table* neon_table();
+
+// The best table of this machine, or the one that EDGESPARSE_ISA names. A name that does not exist here
+// gives null: a pin that silently falls back would make every test of a pinned path worthless.
+const Table* chosen_table();
+
+// The names that EDGESPARSE_ISA may take here, for error messages.
+const char* available_tables();
+
+}  // namespace edgesparse

@@ -1,0 +1,38 @@
+// Vectors of 8 floats: AVX2 and FMA.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace edgesparse {
+namespace {
+
+struct Vector {
+  static constexpr int kLanes = 8;
+  // 6 x 2 accumulators, two key vectors and one query element fill 15 of 16 registers.
+  static constexpr int kTileRows[3] = {0, 8, 6};
+  static constexpr int kTileVectors = 2;
+  typedef float F __attribute__((vector_size(32)));
+  typedef int32_t I __attribute__((vector_size(32)));
+
+  static F load(const float* p) { return (F)_mm256_loadu_ps(p); }
+  static void store(float* p, F v) { _mm256_storeu_ps(p, (__m256)v); }
+  static F broadcast(float x) { return (F)_mm256_set1_ps(x); }
+  static F fma(F a, F b, F c) { return (F)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+  // Gives b where one of them is NaN, on every instruction set.
+  static F max(F a, F b) { return (F)_mm256_max_ps((__m256)a, (__m256)b); }
+  static F interleave_low(F a, F b) {
+    const __m256 low = _mm256_unpacklo_ps((__m256)a, (__m256)b),
+                 high = _mm256_unpackhi_ps((__m256)a, (__m256)b);
+    return (F)_mm256_permute2f128_ps(low, high, 0x20);
+  }
+  static F interleave_high(F a, F b) {
+    const __m256 low = _mm256_unpacklo_ps((__m256)a, (__m256)b),
+                 high = _mm256_unpackhi_ps((__m256)a, (__m256)b);
+    return (F)_mm256_permute2f128_ps(low, high, 0x31);
+  }
+};
+
+}  // namespace
+}  // namespace edgesparse

@@ -1,0 +1,37 @@
+// Vectors of 16 floats: AVX-512 F, BW, VL, DQ.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace edgesparse {
+namespace {
+
+struct Vector {
+  static constexpr int kLanes = 16;
+  // Rows of a tile by the number of vectors across: accumulators + one row of operands fit 32 registers.
+  static constexpr int kTileRows[5] = {0, 12, 12, 8, 6};
+  static constexpr int kTileVectors = 4;
+  typedef float F __attribute__((vector_size(64)));
+  typedef int32_t I __attribute__((vector_size(64)));
+
+  static F load(const float* p) { return (F)_mm512_loadu_ps(p); }
+  static void store(float* p, F v) { _mm512_storeu_ps(p, (__m512)v); }
+  static F broadcast(float x) { return (F)_mm512_set1_ps(x); }
+  static F fma(F a, F b, F c) { return (F)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+  // Gives b where one of them is NaN, on every instruction set.
+  static F max(F a, F b) { return (F)_mm512_max_ps((__m512)a, (__m512)b); }
+  static F interleave_low(F a, F b) {
+    return (F)_mm512_permutex2var_ps(
+        (__m512)a, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), (__m512)b);
+  }
+  static F interleave_high(F a, F b) {
+    return (F)_mm512_permutex2var_ps(
+        (__m512)a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31),
+        (__m512)b);
+  }
+};
+
+}  // namespace
+}  // namespace edgesparse
