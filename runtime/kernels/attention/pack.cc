@@ -10,7 +10,7 @@ namespace {
 constexpr int64_t kPassBytes = int64_t{4} << 20;
 constexpr int64_t kPrefetchTokens = 32;
 
-// a += count * size, rounded up to a cache line; false on overflow.
+// total += count * size, rounded up to a cache line; false on overflow.
 bool grow(int64_t& total, int64_t count, int64_t size) {
   int64_t bytes;
   if (__builtin_mul_overflow(count, size, &bytes)) return false;
@@ -25,32 +25,44 @@ int64_t Packed::plan(const Problem& p) {
   key_blocks = p.key_blocks();
   panels_a_block = p.panels_a_block();
   summary_panels = p.summaries ? (key_blocks + kPanelKeys - 1) / kPanelKeys : 0;
-  key_floats = p.head_size * kPanelKeys;
-  value_floats = padded_values(p.value_size) * kPanelKeys;
+  value_stride = padded_values(p.value_size);
+  key_bytes = p.int8 ? int8_key_bytes(p.head_size) : p.head_size * kPanelKeys * 4;
+  value_bytes = value_stride * kPanelKeys * (p.int8 ? 1 : 4);
   log_entries = std::min(p.block_size, p.key_tokens) + 1;
-  const int64_t group_bytes = 4 * panels_a_group() * (key_floats + value_floats);
+  const int64_t group_bytes = panels_a_group() * (key_bytes + value_bytes);
   groups =
       std::min(p.batch * p.kv_heads, std::max<int64_t>(1, kPassBytes / std::max<int64_t>(1, group_bytes)));
   first_group = 0;
-  const int64_t panels = groups * panels_a_group();
 
-  const int64_t counts[5] = {panels * key_floats, panels * value_floats,
-                             p.batch * key_blocks * panels_a_block * kPanelKeys, log_entries,
-                             p.batch * key_blocks};
+  const int64_t panels = groups * panels_a_group();
+  const int64_t sizes[9][2] = {{panels, key_bytes},
+                               {panels, value_bytes},
+                               {p.batch * key_blocks * panels_a_block * kPanelKeys, 4},
+                               {log_entries, 4},
+                               {p.batch * key_blocks, 4},
+                               {p.int8 ? groups * sets_a_group() * value_stride : 0, 4},
+                               {p.int8 ? groups * key_blocks * p.head_size : 0, 4},
+                               {p.int8 ? groups * key_blocks * p.value_size : 0, 4},
+                               {p.int8 ? groups * p.head_size : 0, 4}};
   int64_t total = 0;
-  for (int k = 0; k < 5; ++k) {
-    offsets[k] = total;
-    if (!grow(total, counts[k], 4)) return -1;
+  for (int k = 0; k < 9; ++k) {
+    offsets_[k] = total;
+    if (!grow(total, sizes[k][0], sizes[k][1])) return -1;
   }
   return total;
 }
 
 void Packed::place(char* memory) {
-  keys = reinterpret_cast<float*>(memory + offsets[0]);
-  values = reinterpret_cast<float*>(memory + offsets[1]);
-  bias = reinterpret_cast<float*>(memory + offsets[2]);
-  log_counts = reinterpret_cast<float*>(memory + offsets[3]);
-  valid_tokens = reinterpret_cast<int32_t*>(memory + offsets[4]);
+  const auto floats = [&](int k) { return reinterpret_cast<float*>(memory + offsets_[k]); };
+  keys = memory + offsets_[0];
+  values = memory + offsets_[1];
+  bias = floats(2);
+  log_counts = floats(3);
+  valid_tokens = reinterpret_cast<int32_t*>(memory + offsets_[4]);
+  scales = floats(5);
+  mean_keys = floats(6);
+  mean_values = floats(7);
+  shift = floats(8);
 }
 
 void Packed::count_valid(const Problem& p) {
@@ -71,92 +83,76 @@ void Packed::count_valid(const Problem& p) {
     }
 }
 
-namespace {
-
-// Where the tokens of a block lie, for one (batch, key/value head).
-struct Block {
-  Block(const Problem& problem, int64_t group) : p(problem), b(group / p.kv_heads), g(group % p.kv_heads) {
-    key_stride = p.kv_heads * p.head_size;
-    value_stride = p.kv_heads * p.value_size;
+void BlockTokens::rows(int64_t j, int64_t first, const float** key_rows, const float** value_rows) const {
+  const int64_t tokens = p.block_tokens(j, p.key_tokens);
+  const float *keys = key(j), *values = value(j);
+  const uint8_t* masks = mask(j);
+  for (int64_t lane = 0; lane < kPanelKeys; ++lane) {
+    const int64_t t = first + lane;
+    const bool there = t < tokens && masks[t];
+    key_rows[lane] = there ? keys + t * key_stride : nullptr;
+    value_rows[lane] = there ? values + t * value_stride : nullptr;
   }
-  int64_t token(int64_t j) const { return b * p.key_tokens + j * p.block_size; }
-  const float* key(int64_t j) const { return p.key + token(j) * key_stride + g * p.head_size; }
-  const float* value(int64_t j) const { return p.value + token(j) * value_stride + g * p.value_size; }
-  const uint8_t* mask(int64_t j) const { return p.key_mask + token(j); }
+}
 
-  const Problem& p;
-  int64_t b, g, key_stride, value_stride;
-};
+void BlockTokens::prefetch(int64_t j, int64_t first) const {
+  const int64_t ahead = first + kPrefetchTokens;
+  const int64_t end = std::min(ahead + kPanelKeys, p.key_tokens - j * p.block_size);
+  for (int64_t t = ahead; t < end; ++t) {
+    for (int64_t d = 0; d < p.head_size; d += 16) __builtin_prefetch(key(j) + t * key_stride + d, 0, 2);
+    for (int64_t d = 0; d < p.value_size; d += 16) __builtin_prefetch(value(j) + t * value_stride + d, 0, 2);
+  }
+}
 
-// Mean of the valid tokens of a block, spread into one lane (keys) or one row (values) of a panel.
-void summarize(const float* tokens, int64_t stride, const uint8_t* mask, int64_t count, int64_t size,
-               float* sum, float* to, int64_t to_stride) {
-  for (int64_t d = 0; d < size; ++d) sum[d] = 0.0f;
+void average(const float* tokens, int64_t stride, const uint8_t* mask, int64_t count, int64_t size,
+             float* mean) {
+  for (int64_t d = 0; d < size; ++d) mean[d] = 0.0f;
   int64_t valid = 0;
   for (int64_t t = 0; t < count; ++t) {
     if (!mask[t]) continue;
     ++valid;
-    for (int64_t d = 0; d < size; ++d) sum[d] += tokens[t * stride + d];
+    for (int64_t d = 0; d < size; ++d) mean[d] += tokens[t * stride + d];
   }
   const float divisor = valid > 0 ? static_cast<float>(valid) : 1.0f;
-  for (int64_t d = 0; d < size; ++d) to[d * to_stride] = sum[d] / divisor;
+  for (int64_t d = 0; d < size; ++d) mean[d] /= divisor;
 }
-
-// Asks for rows that are packed later: they lie H * D floats apart, too far for the hardware to guess.
-void prefetch_rows(const float* first, int64_t stride, int64_t size, int64_t count) {
-  for (int64_t t = 0; t < count; ++t)
-    for (int64_t d = 0; d < size; d += 16) __builtin_prefetch(first + t * stride + d, 0, 2);
-}
-
-}  // namespace
 
 void pack_blocks(const Table& table, const Problem& p, const Packed& packed, int64_t group, int64_t first,
                  int64_t end) {
-  const Block block(p, group);
-  for (int64_t j = first; j < end; ++j) {
-    const int64_t tokens = p.block_tokens(j, p.key_tokens);
-    const float *key = block.key(j), *value = block.value(j);
-    const uint8_t* mask = block.mask(j);
-    for (int64_t part = 0; part * kPanelKeys < tokens; ++part) {
-      const int64_t ahead = part * kPanelKeys + kPrefetchTokens;
-      const int64_t coming = std::min<int64_t>(kPanelKeys, p.key_tokens - j * p.block_size - ahead);
-      prefetch_rows(key + ahead * block.key_stride, block.key_stride, p.head_size, coming);
-      prefetch_rows(value + ahead * block.value_stride, block.value_stride, p.value_size, coming);
+  const BlockTokens block(p, group);
+  for (int64_t j = first; j < end; ++j)
+    for (int64_t part = 0; part * kPanelKeys < p.block_tokens(j, p.key_tokens); ++part) {
       const float *key_rows[kPanelKeys], *value_rows[kPanelKeys];
-      for (int64_t lane = 0; lane < kPanelKeys; ++lane) {
-        const int64_t t = part * kPanelKeys + lane;
-        const bool there = t < tokens && mask[t];
-        key_rows[lane] = there ? key + t * block.key_stride : nullptr;
-        value_rows[lane] = there ? value + t * block.value_stride : nullptr;
-      }
+      block.prefetch(j, part * kPanelKeys);
+      block.rows(j, part * kPanelKeys, key_rows, value_rows);
       const int64_t panel = packed.panel_of(group, j, part);
-      table.pack_keys(key_rows, p.head_size, packed.keys + panel * packed.key_floats);
-      table.pack_values(value_rows, p.value_size, packed.values + panel * packed.value_floats);
+      table.pack_keys(key_rows, p.head_size, reinterpret_cast<float*>(packed.keys_of(panel)));
+      table.pack_values(value_rows, p.value_size, reinterpret_cast<float*>(packed.values_of(panel)));
     }
-  }
 }
 
 bool summarize_blocks(const Problem& p, const Packed& packed, int64_t group, int64_t first, int64_t end) {
-  float* const sum = static_cast<float*>(std::malloc(sizeof(float) * std::max(p.head_size, p.value_size)));
-  if (!sum) return false;
-  const Block block(p, group);
-  const int64_t padded = padded_values(p.value_size);
+  float* const mean = static_cast<float*>(std::malloc(sizeof(float) * std::max(p.head_size, p.value_size)));
+  if (!mean) return false;
+  const BlockTokens block(p, group);
+  const int64_t padded = packed.value_stride;
   for (int64_t j = first; j < end; ++j) {
     const int64_t tokens = p.block_tokens(j, p.key_tokens), lane = j % kPanelKeys;
-    const Panel panel = packed.summary_panel(group, j / kPanelKeys);
-    float* key_lane = static_cast<float*>(const_cast<void*>(panel.keys)) + lane;
-    float* value_row = static_cast<float*>(const_cast<void*>(panel.values)) + lane * padded;
-    summarize(block.key(j), block.key_stride, block.mask(j), tokens, p.head_size, sum, key_lane, kPanelKeys);
-    summarize(block.value(j), block.value_stride, block.mask(j), tokens, p.value_size, sum, value_row, 1);
-    for (int64_t d = p.value_size; d < padded; ++d) value_row[d] = 0.0f;
+    const int64_t panel = packed.panel_of(group, packed.key_blocks, j / kPanelKeys);
+    float* const keys = reinterpret_cast<float*>(packed.keys_of(panel));
+    float* const values = reinterpret_cast<float*>(packed.values_of(panel));
+    average(block.key(j), block.key_stride, block.mask(j), tokens, p.head_size, mean);
+    for (int64_t d = 0; d < p.head_size; ++d) keys[d * kPanelKeys + lane] = mean[d];
+    average(block.value(j), block.value_stride, block.mask(j), tokens, p.value_size, mean);
+    for (int64_t d = 0; d < padded; ++d) values[lane * padded + d] = d < p.value_size ? mean[d] : 0.0f;
     // The lanes after the last block belong to no block: finite, so that a weight of 0 gives 0.
-    if (j + 1 == p.key_blocks())
-      for (int64_t rest = lane + 1; rest < kPanelKeys; ++rest) {
-        for (int64_t d = 0; d < p.head_size; ++d) key_lane[d * kPanelKeys + rest - lane] = 0.0f;
-        for (int64_t d = 0; d < padded; ++d) value_row[(rest - lane) * padded + d] = 0.0f;
-      }
+    if (j + 1 < p.key_blocks()) continue;
+    for (int64_t rest = lane + 1; rest < kPanelKeys; ++rest) {
+      for (int64_t d = 0; d < p.head_size; ++d) keys[d * kPanelKeys + rest] = 0.0f;
+      for (int64_t d = 0; d < padded; ++d) values[rest * padded + d] = 0.0f;
+    }
   }
-  std::free(sum);
+  std::free(mean);
   return true;
 }
 

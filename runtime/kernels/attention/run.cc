@@ -48,17 +48,45 @@ struct Work {
   int64_t query_items() const { return (problem.query_blocks() + blocks_a_pack() - 1) / blocks_a_pack(); }
 };
 
+// The blocks of one item of a packing pass.
+struct PackItem {
+  PackItem(const Work& work, size_t index) {
+    const int64_t items = work.pack_items(), step = work.blocks_a_pack();
+    group = work.packed.first_group + static_cast<int64_t>(index) / items;
+    first = static_cast<int64_t>(index) % items * step;
+    end = std::min(first + step, work.problem.key_blocks());
+  }
+  int64_t group, first, end;
+};
+
 void pack_item(void* data, size_t index) {
   Work& work = *static_cast<Work*>(data);
-  const int64_t items = work.pack_items(), step = work.blocks_a_pack();
-  const int64_t group = work.packed.first_group + static_cast<int64_t>(index) / items;
-  const int64_t first = static_cast<int64_t>(index) % items * step;
-  const int64_t end = std::min(first + step, work.problem.key_blocks());
+  const PackItem item(work, index);
   Clock clock(work.timing != nullptr);
-  pack_blocks(work.table, work.problem, work.packed, group, first, end);
+  if (work.problem.int8)
+    quantize_blocks(work.table, work.problem, work.packed, item.group, item.first, item.end);
+  else
+    pack_blocks(work.table, work.problem, work.packed, item.group, item.first, item.end);
   if (work.timing) work.timing->packing += clock.lap();
-  if (work.problem.summaries && !summarize_blocks(work.problem, work.packed, group, first, end))
+  if (work.problem.summaries && !work.problem.int8 &&
+      !summarize_blocks(work.problem, work.packed, item.group, item.first, item.end))
     work.out_of_memory = true;
+  if (work.timing) work.timing->summaries += clock.lap();
+}
+
+void average_item(void* data, size_t index) {
+  Work& work = *static_cast<Work*>(data);
+  const PackItem item(work, index);
+  Clock clock(work.timing != nullptr);
+  average_blocks(work.problem, work.packed, item.group, item.first, item.end);
+  if (work.timing) work.timing->summaries += clock.lap();
+}
+
+void summary_item(void* data, size_t index) {
+  Work& work = *static_cast<Work*>(data);
+  Clock clock(work.timing != nullptr);
+  quantize_summaries(work.table, work.problem, work.packed,
+                     work.packed.first_group + static_cast<int64_t>(index));
   if (work.timing) work.timing->summaries += clock.lap();
 }
 
@@ -66,7 +94,8 @@ void pack_item(void* data, size_t index) {
 struct ItemScratch {
   explicit ItemScratch(const Problem& p, const Packed& packed) {
     const int64_t blocks = p.key_blocks();
-    const int64_t floats = float_scratch(p.head_size, p.value_size);
+    const int64_t floats =
+        p.int8 ? int8_scratch(p.head_size, p.value_size) : float_scratch(p.head_size, p.value_size);
     const int64_t panels = blocks * packed.panels_a_block + packed.summary_panels;
     const size_t bytes = round_up(floats * 4, 64) + round_up(panels * (int64_t)sizeof(Panel), 64) +
                          round_up(packed.summary_panels * kPanelKeys * 4, 64) + round_up(blocks * 8, 64) +
@@ -114,9 +143,9 @@ int64_t list_panels(const Problem& p, const Packed& packed, int64_t b, int64_t g
     }
     const int64_t tokens = p.block_tokens(j, p.key_tokens);
     for (int64_t lane = 0; lane < tokens; lane += kPanelKeys) {
-      const int64_t panel = packed.panel_of(group, j, lane / kPanelKeys);
       // Row r of block i is token i*block_size + r, which is past the keys of every earlier block.
-      scratch.panels_at[count++] = packed.panel(panel, p.causal && j == i ? -lane : kNotDiagonal);
+      scratch.panels_at[count++] =
+          packed.panel(group, j, lane / kPanelKeys, p.causal && j == i ? -lane : kNotDiagonal);
     }
   }
   if (!p.summaries || !any_dropped) return count;
@@ -129,11 +158,7 @@ int64_t list_panels(const Problem& p, const Packed& packed, int64_t b, int64_t g
       bias[lane] = dropped ? packed.log_count(valid_tokens[j]) : -HUGE_VALF;
       any |= dropped;
     }
-    if (any) {
-      Panel panel = packed.summary_panel(group, s);
-      panel.bias = bias;
-      scratch.panels_at[count++] = panel;
-    }
+    if (any) scratch.panels_at[count++] = packed.summary_panel(group, s, bias);
   }
   return count;
 }
@@ -154,7 +179,7 @@ void attend_block(Work& work, int64_t b, int64_t h, int64_t i, ItemScratch& scra
   selecting += clock.lap();
 
   const int64_t tokens = p.block_tokens(i, p.query_tokens);
-  FloatJob job{};
+  Job job{};
   if (work.timing) {
     job.clock = now;
     job.softmax_seconds = &work.timing->softmax;
@@ -172,7 +197,10 @@ void attend_block(Work& work, int64_t b, int64_t h, int64_t i, ItemScratch& scra
     job.query = p.query + token * job.query_stride + h * p.head_size;
     job.output = p.output + token * job.output_stride + h * p.value_size;
     job.rows = std::min<int64_t>(kRows, tokens - row);
-    work.table.attend(job);
+    if (p.int8)
+      work.table.attend_int8(job);
+    else
+      work.table.attend(job);
     for (int64_t k = 0; k < panels; ++k)
       if (job.panels[k].last_for_row_0 != kNotDiagonal) scratch.panels_at[k].last_for_row_0 += kRows;
   }
@@ -219,8 +247,14 @@ const char* run(const Table& table, const Problem& problem, const Host& host, Ti
   for (int64_t first = 0; first < groups && !error; first += packed.groups) {
     packed.first_group = first;
     const int64_t count = std::min(packed.groups, groups - first);
-    if (problem.key_tokens > 0)
-      error = host.parallel(host.self, pack_item, static_cast<size_t>(count * work.pack_items()), &work);
+    const size_t pack_items = static_cast<size_t>(count * work.pack_items());
+    if (problem.int8) {
+      // Without summaries or a shift nobody needs means.
+      if (problem.summaries || !problem.causal)
+        error = host.parallel(host.self, average_item, pack_items, &work);
+      if (!error) error = host.parallel(host.self, summary_item, static_cast<size_t>(count), &work);
+    }
+    if (!error) error = host.parallel(host.self, pack_item, pack_items, &work);
     if (!error)
       error = host.parallel(host.self, attend_item,
                             static_cast<size_t>(count * heads_a_group * work.query_items()), &work);

@@ -4,10 +4,13 @@
 // The tiles are written in terms of `Vector`.
 #include "isa/tiles.h"
 
+#include "isa/int8_tiles.h"
+
 namespace edgesparse {
 
 const Table* avx2_table() {
-  static const Table table = {"avx2", pack_keys, pack_values, attend};
+  static const Table table = {"avx2",        pack_keys,       pack_values, attend,
+                              quantize_keys, quantize_values, attend_int8};
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &table : nullptr;
 }
 

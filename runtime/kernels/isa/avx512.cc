@@ -4,10 +4,13 @@
 // The tiles are written in terms of `Vector`.
 #include "isa/tiles.h"
 
+#include "isa/int8_tiles.h"
+
 namespace edgesparse {
 
 const Table* avx512_table() {
-  static const Table table = {"avx512vnni", pack_keys, pack_values, attend};
+  static const Table table = {"avx512vnni",  pack_keys,       pack_values, attend,
+                              quantize_keys, quantize_values, attend_int8};
   const bool here = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                     __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                     __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("fma");

@@ -4,6 +4,8 @@
 // The tiles are written in terms of `Vector`.
 #include "isa/tiles.h"
 
+#include "isa/int8_tiles.h"
+
 #if defined(__linux__)
 #include <sys/auxv.h>
 #endif
@@ -23,7 +25,8 @@ bool has_dot_product() {
 }  // namespace
 
 const Table* neon_table() {
-  static const Table table = {"neon", pack_keys, pack_values, attend};
+  static const Table table = {"neon",        pack_keys,       pack_values, attend,
+                              quantize_keys, quantize_values, attend_int8};
   return has_dot_product() ? &table : nullptr;
 }
 

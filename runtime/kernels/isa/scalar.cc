@@ -1,6 +1,7 @@
 // The reference: the same operations in plain loops, one element after the other.
 #include <cmath>
 
+#include "isa/scalar_int8.h"
 #include "isa/table.h"
 
 namespace edgesparse {
@@ -20,7 +21,7 @@ void pack_values(Rows16 rows, int64_t value_size, float* panel) {
 }
 
 // One query row against all panels: a running maximum, as the other instruction sets keep one a unit.
-void attend_row(const FloatJob& job, int64_t r) {
+void attend_row(const Job& job, int64_t r) {
   const float* q = job.query + r * job.query_stride;
   float* out = job.output + r * job.output_stride;
   const int64_t stride = padded_values(job.value_size);
@@ -52,14 +53,15 @@ void attend_row(const FloatJob& job, int64_t r) {
   for (int64_t d = 0; d < job.value_size; ++d) out[d] = sum == 0.0f ? 0.0f : out[d] / sum;
 }
 
-void attend(const FloatJob& job) {
+void attend(const Job& job) {
   for (int64_t r = 0; r < job.rows; ++r) attend_row(job, r);
 }
 
 }  // namespace
 
 const Table* scalar_table() {
-  static const Table table = {"scalar", pack_keys, pack_values, attend};
+  static const Table table = {"scalar",      pack_keys,       pack_values, attend,
+                              quantize_keys, quantize_values, attend_int8};
   return &table;
 }
 

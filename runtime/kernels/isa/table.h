@@ -33,10 +33,10 @@ struct Panel {
   const void* values;
   const float* bias;       // base-2 logarithm of each key's weight; minus infinity = not there
   int64_t last_for_row_0;  // row r may see lanes up to last_for_row_0 + r; kNotDiagonal = all lanes
-  const float* scales;     // int8 only: see isa/int8_tiles.h
+  const float* scales;     // int8 only: one a column of the values, shared by the panels packed together
 };
 
-struct FloatJob {
+struct Job {
   const float* query;  // rows of D, query_stride apart
   int64_t query_stride;
   int64_t rows;  // 1 to kRows
@@ -61,13 +61,28 @@ struct Table {
   void (*pack_keys)(Rows16 rows, int64_t head_size, float* panel);
   // Packs 16 values into [16][padded(V)].
   void (*pack_values)(Rows16 rows, int64_t value_size, float* panel);
-  void (*attend)(const FloatJob& job);
+  void (*attend)(const Job& job);
+
+  // The same in 8-bit integers, laid out as isa/int8_tiles.h says. `shift` [D] is taken off every key. Both
+  // give false where an input is not finite.
+  bool (*quantize_keys)(Rows16 rows, int64_t head_size, const float* shift, void* panel);
+  bool (*quantize_values)(Rows16 rows, int panels, int64_t value_size, void* values, float* scales);
+  void (*attend_int8)(const Job& job);
 };
+
+inline int64_t int8_key_bytes(int64_t head_size) { return (head_size + 3) / 4 * 64 + 128; }
+// Sums of more products than this could leave int32.
+constexpr int64_t kLargestInt8Head = 32768;
 
 inline int64_t padded_values(int64_t value_size) { return round_up(value_size, kPanelKeys); }
 
 inline int64_t float_scratch(int64_t head_size, int64_t value_size) {
   return kRows * (round_up(head_size, 16) + kUnitKeys + padded_values(value_size) + kPanelKeys + 2);
+}
+
+inline int64_t int8_scratch(int64_t head_size, int64_t value_size) {
+  return kRows * (kUnitKeys + padded_values(value_size) + 6 + kUnitKeys / 4 + (head_size + 3) / 4) +
+         kPanelKeys;
 }
 
 const Table* scalar_table();

@@ -122,10 +122,9 @@ EDGESPARSE_INLINE void value_tile(const float* p, const float* correction, const
   }
 }
 
-// Calls f with the rows from `row` on, in tiles of kTileRows[NV], then 4, 2 and 1.
-template <int NV, class Function>
+// Calls f with the first row of every tile: tiles of kMost rows, then 8, 4, 2 and 1.
+template <int kMost, class Function>
 EDGESPARSE_INLINE void for_row_tiles(int64_t rows, const Function& f) {
-  constexpr int kMost = Vector::kTileRows[NV];
   int64_t row = 0;
   for (; row + kMost <= rows; row += kMost) f.template operator()<kMost>(row);
   if constexpr (kMost > 8)
@@ -172,14 +171,16 @@ template <int NV>
 __attribute__((noinline)) void score_columns(const float* q, int64_t q_stride, int64_t head_size,
                                              const UnitPointers& unit, const NextUnit& next, int first,
                                              int64_t rows, float* scores) {
-  for_row_tiles<NV>(rows, ScoreRows<NV>{q, q_stride, head_size, unit, next, first, scores});
+  for_row_tiles<Vector::kTileRows[NV]>(rows,
+                                       ScoreRows<NV>{q, q_stride, head_size, unit, next, first, scores});
 }
 
 template <int NV>
 __attribute__((noinline)) void value_columns(const float* p, const float* correction,
                                              const UnitPointers& unit, const NextUnit& next, int panels,
                                              int64_t value_stride, int64_t column, int64_t rows, float* out) {
-  for_row_tiles<NV>(rows, ValueRows<NV>{p, correction, unit, next, panels, value_stride, column, out});
+  for_row_tiles<Vector::kTileRows[NV]>(
+      rows, ValueRows<NV>{p, correction, unit, next, panels, value_stride, column, out});
 }
 
 void score_unit(const float* q, int64_t q_stride, int64_t head_size, const UnitPointers& unit,
@@ -285,7 +286,7 @@ float add_lanes(const float* lanes) {
   return total;
 }
 
-void attend(const FloatJob& job) {
+void attend(const Job& job) {
   const int64_t rows = job.rows, head_size = job.head_size;
   const int64_t value_stride = padded_values(job.value_size);
   float* q = job.scratch;

@@ -16,6 +16,9 @@ struct Vector {
   typedef float F __attribute__((vector_size(32)));
   typedef int32_t I __attribute__((vector_size(32)));
 
+  static constexpr int kInt8TileRows[3] = {0, 8, 4};
+  static constexpr int kQueryBias = 128, kWeightBias = 0;
+
   static F load(const float* p) { return (F)_mm256_loadu_ps(p); }
   static void store(float* p, F v) { _mm256_storeu_ps(p, (__m256)v); }
   static F broadcast(float x) { return (F)_mm256_set1_ps(x); }
@@ -32,6 +35,16 @@ struct Vector {
                  high = _mm256_unpackhi_ps((__m256)a, (__m256)b);
     return (F)_mm256_permute2f128_ps(low, high, 0x31);
   }
+  // Bytes are widened to 16 bits: the byte multiply of AVX2 (maddubs) saturates, and would give another
+  // answer than VNNI.
+  static I score_dot(I sum, I bytes, I keys) {
+    const __m256i a = (__m256i)bytes, b = (__m256i)keys;
+    const __m256i even = _mm256_madd_epi16(_mm256_and_si256(a, _mm256_set1_epi16(255)),
+                                           _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8));
+    const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(a, 8), _mm256_srai_epi16(b, 8));
+    return sum + (I)even + (I)odd;
+  }
+  static I weight_dot(I sum, I weights, I values) { return score_dot(sum, weights, values); }
 };
 
 }  // namespace

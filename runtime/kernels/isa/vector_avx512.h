@@ -16,6 +16,9 @@ struct Vector {
   typedef float F __attribute__((vector_size(64)));
   typedef int32_t I __attribute__((vector_size(64)));
 
+  static constexpr int kInt8TileRows[5] = {0, 12, 12, 8, 6};
+  static constexpr int kQueryBias = 128, kWeightBias = 0;
+
   static F load(const float* p) { return (F)_mm512_loadu_ps(p); }
   static void store(float* p, F v) { _mm512_storeu_ps(p, (__m512)v); }
   static F broadcast(float x) { return (F)_mm512_set1_ps(x); }
@@ -31,6 +34,11 @@ struct Vector {
         (__m512)a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31),
         (__m512)b);
   }
+  // sum + the products of four unsigned bytes and four signed ones.
+  static I score_dot(I sum, I bytes, I keys) {
+    return (I)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)bytes, (__m512i)keys);
+  }
+  static I weight_dot(I sum, I weights, I values) { return score_dot(sum, weights, values); }
 };
 
 }  // namespace

@@ -15,6 +15,10 @@ struct Vector {
   typedef float F __attribute__((vector_size(16)));
   typedef int32_t I __attribute__((vector_size(16)));
 
+  static constexpr int kInt8TileRows[5] = {0, 12, 12, 8, 4};
+  // Signed by signed is what there is: the query is stored as it is, a weight as p - 128.
+  static constexpr int kQueryBias = 0, kWeightBias = 128;
+
   static F load(const float* p) { return (F)vld1q_f32(p); }
   static void store(float* p, F v) { vst1q_f32(p, (float32x4_t)v); }
   static F broadcast(float x) { return (F)vdupq_n_f32(x); }
@@ -25,6 +29,18 @@ struct Vector {
   }
   static F interleave_low(F a, F b) { return (F)vzip1q_f32((float32x4_t)a, (float32x4_t)b); }
   static F interleave_high(F a, F b) { return (F)vzip2q_f32((float32x4_t)a, (float32x4_t)b); }
+  // sum + the products of four signed bytes and four others.
+  static I score_dot(I sum, I bytes, I keys) {
+#ifdef __ARM_FEATURE_DOTPROD
+    return (I)vdotq_s32((int32x4_t)sum, (int8x16_t)bytes, (int8x16_t)keys);
+#else
+    const int8x16_t a = (int8x16_t)bytes, b = (int8x16_t)keys;
+    const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)));
+    const int32x4_t high = vpaddlq_s16(vmull_high_s8(a, b));
+    return sum + (I)vpaddq_s32(low, high);
+#endif
+  }
+  static I weight_dot(I sum, I weights, I values) { return score_dot(sum, weights, values); }
 };
 
 }  // namespace

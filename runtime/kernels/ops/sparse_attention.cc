@@ -116,6 +116,9 @@ ort::Status* check(const Kernel& kernel, const Tensor* in, Problem& p) {
   if (key[2] / g != p.head_size)
     return refuse(ort, "Inputs `query` and `key` must have one head size; got %lld and %lld.",
                   (long long)p.head_size, (long long)(key[2] / g));
+  if (kernel.int8 && p.head_size > kLargestInt8Head)
+    return refuse(ort, "With precision int8, the head size must be at most %lld; got %lld. Use float32.",
+                  (long long)kLargestInt8Head, (long long)p.head_size);
   if (key[0] != query[0] || value[0] != query[0] || in[kKeyMask].shape[0] != query[0])
     return refuse(
         ort, "Inputs `query`, `key`, `value`, `key_mask` must share their batch; got %lld, %lld, %lld, %lld.",
