@@ -34,17 +34,18 @@ class Normalise(nn.Module):
     """
 
     center: Tensor
-    spread: Tensor
+    sharpness: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.register_buffer("center", torch.zeros(2 * channels))
-        self.register_buffer("spread", torch.full((2 * channels,), torch.inf))
+        # One over the spread over the training windows; 0 switches a feature off.
+        self.register_buffer("sharpness", torch.zeros(2 * channels))
 
     def forward(self, window_BCT: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised window [B, C, T] with missing values at 0, and features [B, 2*C]."""
         normal, features = self._split(window_BCT)
-        standard = (features - self.center) / self.spread
+        standard = (features - self.center) * self.sharpness
         return normal, standard.clamp(-LARGEST_FEATURE, LARGEST_FEATURE)
 
     @torch.no_grad()
@@ -55,7 +56,7 @@ class Normalise(nn.Module):
         spread = features.std(0, correction=0)
         # On data normalised beforehand the features are rounding noise, and would be blown up.
         noise = 1e-3 * features.abs().mean(0) + 1e-4
-        self.spread.copy_(torch.where(spread > noise, spread, torch.inf))
+        self.sharpness.copy_(torch.where(spread > noise, 1.0 / spread.clamp(min=1e-12), 0.0))
 
     @staticmethod
     def _split(window_BCT: Tensor) -> tuple[Tensor, Tensor]:

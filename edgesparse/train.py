@@ -135,7 +135,9 @@ def train(
                 # A model that is not yet sparse must not win: it is not what will be served.
                 may_win = not sparse_layers(model) or controller.target <= settings.budget
                 if may_win and (state["best"] is None or score >= state["best"]):
-                    state |= {"best": score, "best_epoch": epoch}
+                    # Of equal scores the later weights are kept, but only a better one buys patience.
+                    if state["best"] is None or score > state["best"]:
+                        state |= {"best": score, "best_epoch": epoch}
                     for name, value in average.items():
                         best_average[name].copy_(value)
                 stop = (

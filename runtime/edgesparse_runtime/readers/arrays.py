@@ -53,6 +53,8 @@ def strip_tail(x_CT: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path} must be a .npz archive of plain arrays; it is damaged or something else.")
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
