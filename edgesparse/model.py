@@ -127,14 +127,15 @@ class SequenceTransformer(nn.Module):
 
 
 def choose_block_size(tokens: int) -> int:
-    """A block size for windows of so many tokens: about two dozen blocks, 16 to 64 tokens each.
+    """The largest block size, 4 to 64 tokens, that still gives windows of so many tokens a dozen blocks.
 
-    Smaller blocks choose more finely, larger ones run faster (benchmarks/training_step.py).
+    Smaller blocks choose more finely, larger ones run faster (benchmarks/training_step.py). With fewer than
+    a dozen, the own block and the summaries alone would cost more than a third of dense attention.
     """
-    for block_size in (16, 32):
-        if tokens <= 24 * block_size:
+    for block_size in (64, 32, 16, 8):
+        if tokens > 11 * block_size:
             return block_size
-    return 64
+    return 4
 
 
 def has_missing(windows_BCT: Tensor) -> bool:

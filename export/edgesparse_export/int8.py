@@ -72,6 +72,8 @@ def quantize_statically(
             path,
             _Windows(windows),
             quant_format=QuantFormat.QDQ,
+            # Ranges are taken of these operators' tensors only: elsewhere masks put infinities.
+            op_types_to_quantize=["MatMul", "Gemm"],
             nodes_to_quantize=nodes,
             per_channel=per_channel,
             weight_type=QuantType.QInt8,
