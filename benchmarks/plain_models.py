@@ -10,11 +10,12 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import onnx_ir as ir
 import torch
 
-from edgesparse.budget import NO_CAP, measure, set_selection
+from edgesparse.budget import measure, set_selection
 from edgesparse.model import SequenceTransformer, choose_block_size
 from edgesparse.presets import small
 from edgesparse_export.onnx_program import to_onnx
@@ -28,10 +29,11 @@ def main() -> None:
     steps = TOKENS * config.patch
     windows = torch.randn(2, 1, steps, generator=torch.Generator().manual_seed(0)).cumsum(-1)
     facts: dict[str, object] = {"tokens": TOKENS, "steps": steps}
-    for attention in ("dense", "sparse"):
+    kinds: tuple[Literal["dense", "sparse"], ...] = ("dense", "sparse")
+    for attention in kinds:
         torch.manual_seed(0)
         model = SequenceTransformer(
-            replace(config, attention=attention),  # type: ignore[arg-type]
+            replace(config, attention=attention),
             channels=1,
             outputs=10,
             block_size=choose_block_size(TOKENS),
@@ -46,7 +48,6 @@ def main() -> None:
                 "attention_share": report.attention_share,
                 "model_share": report.model_share,
                 "block_size": model.block_size,
-                "no_cap": NO_CAP,
             }
         ir.save(to_onnx(model, windows, lambda output: output.softmax(-1)), folder / f"{attention}.onnx")
     print(json.dumps(facts))

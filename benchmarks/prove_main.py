@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -95,8 +94,10 @@ assert "edgesparse_runtime" not in sys.modules
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = 1
 options.log_severity_level = 3
-sessions = {name: onnxruntime.InferenceSession(path, options) for name, path in json.loads(sys.argv[1]).items()}
-window = numpy.random.default_rng(0).standard_normal((1, 1, int(sys.argv[2]))).cumsum(-1).astype("float32")
+paths = json.loads(sys.argv[1])
+sessions = {name: onnxruntime.InferenceSession(path, options) for name, path in paths.items()}
+window = numpy.random.default_rng(0).standard_normal((1, 1, int(sys.argv[2]))).cumsum(-1)
+window = window.astype("float32")
 times = {name: [] for name in sessions}
 for name, session in sessions.items():
     scores = session.run(["scores"], {"window": window})[0]
@@ -140,7 +141,8 @@ def plain_onnxruntime(clone: Path) -> dict[str, Any]:
         if installed.returncode or result.returncode:
             return {"error": (installed.stderr + result.stderr)[-1000:]}
         ours = [p for p in packages if p.lower().startswith(("edgesparse", "torch", "onnx=="))]
-        return facts | json.loads(result.stdout.strip().splitlines()[-1]) | {"not_plain": ours}
+        measured: dict[str, Any] = json.loads(result.stdout.strip().splitlines()[-1])
+        return {**facts, **measured, "not_plain": ours}
 
 
 def bad_input(clone: Path) -> dict[str, Any]:
@@ -185,63 +187,70 @@ def bad_input(clone: Path) -> dict[str, Any]:
 
 def judge_demo(found: dict[str, Any]) -> list[Line]:
     """The lines about `make demo`."""
-    lines = [
-        line(
-            "make demo from a fresh clone",
-            found["rc"] == 0 and found["result"] is not None,
-            f"exit {found['rc']}",
-            "exit 0, the table",
-        ),
-        line(
-            "its time",
-            found["seconds"] < DEMO_SECONDS,
-            f"{found['seconds']:.0f} s",
-            f"under {DEMO_SECONDS:.0f} s",
-        ),
-    ]
-    if found["result"] is None:
+    made, seconds = found["result"], found["seconds"]
+    ended = found["rc"] == 0 and made is not None
+    lines = [line("make demo from a fresh clone", ended, f"exit {found['rc']}", "exit 0, the table")]
+    bound = f"under {DEMO_SECONDS:.0f} s"
+    lines.append(line("its time", seconds < DEMO_SECONDS, f"{seconds:.0f} s with installation", bound))
+    if made is None:
         print(found["tail"])
         return lines
-    rows = {row["model"]: row for row in found["result"]["rows"]}
+    rows = {row["model"]: row for row in made["rows"]}
     sparse, dense = rows["sparse float32"], rows["dense float32"]
     share = sparse["attention_share"]
-    lines.append(
-        line("sparse attention's compute", share <= BUDGET, f"{share:.1%}", f"at most {BUDGET:.0%} of dense")
-    )
+    bound = f"at most {BUDGET:.0%} of dense"
+    lines.append(line("sparse attention's compute", share <= BUDGET, f"{share:.1%}", bound))
     if QUICK:
         print("----  accuracy: not judged with QUICK=1 (a quarter of the passes)")
         return lines
     a, b = dense["accuracy"], sparse["accuracy"]
     behind = round((a["value"] - b["value"]) * b["n"])
-    lines.append(
-        line(
-            "sparse behind dense",
-            behind <= MOST_BEHIND * b["n"],
-            f"{behind} of {b['n']} test series",
-            "at most 2",
-        )
-    )
+    near = behind <= MOST_BEHIND * b["n"]
+    lines.append(line("sparse behind dense", near, f"{behind} of {b['n']} test series", "at most 2"))
     for row in rows.values():
         m = row["accuracy"]
         figure = f"{m['value']:.2f} [{m['low']:.2f}, {m['high']:.2f}], n={m['n']}"
-        lines.append(
-            line(
-                f"accuracy, {row['model']}",
-                m["value"] >= LEAST_ACCURACY,
-                figure,
-                f"at least {LEAST_ACCURACY}",
-            )
-        )
+        good = m["value"] >= LEAST_ACCURACY
+        lines.append(line(f"accuracy, {row['model']}", good, figure, f"at least {LEAST_ACCURACY}"))
     return lines
+
+
+def judge_plain(found: dict[str, Any]) -> list[Line]:
+    """The lines about plain onnxruntime."""
+    if "error" in found:
+        return [line("plain onnxruntime", False, found["error"].strip().splitlines()[-1], "runs")]
+    ours = ", ".join(found["not_plain"]) or "nothing"
+    name = f"sparse over dense there, {found['tokens']} tokens, {found['density']:.0%} density, 1 thread"
+    figure = f"{found['ratio']:.2f}x [{found['low']:.2f}, {found['high']:.2f}]"
+    return [
+        line(
+            "opens and predicts in plain onnxruntime",
+            ours == "nothing",
+            f"ours installed: {ours}",
+            "nothing",
+        ),
+        line(name, found["low"] > 1.0, figure, "faster: interval above 1"),
+    ]
+
+
+def judge_bad_input(found: dict[str, Any]) -> list[Line]:
+    """The line about bad input."""
+    right = found["cases"] - len(found["wrong"])
+    figure = f"{right} of {found['cases']} right" + "".join(f"; {w}" for w in found["wrong"])
+    return [line("bad input: one line, right code, nothing written", not found["wrong"], figure, "all")]
+
+
+def judge_tests(found: dict[str, Any]) -> list[Line]:
+    """The line about `make test`."""
+    holds = found["rc"] == 0 and found["seconds"] < TEST_SECONDS
+    figure = f"{found['summary']}; {found['seconds']:.0f} s with installation"
+    return [line("make test from a fresh clone", holds, figure, f"green, under {TEST_SECONDS:.0f} s")]
 
 
 def main() -> None:
     version = code_version() + ("+quick" if QUICK else "")
-    store: dict[str, Any] = {}
-    if RESULTS.exists():
-        earlier = json.loads(RESULTS.read_text())
-        store = earlier if earlier.get("version") == version else {}
-    store["version"] = version
+    earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    store: dict[str, Any] = earlier if earlier.get("version") == version else {"version": version}
     store["machine"] = describe_machine()
     with tempfile.TemporaryDirectory() as name:
         clone = Path(name) / "edgesparse"
@@ -249,53 +258,18 @@ def main() -> None:
         if made.returncode != 0:
             sys.exit(made.stderr)
         lines = judge_demo(stored(store, "demo", lambda: demo(clone)))
-        if not (clone / "demo").exists():
-            # Resumed: the bundles that the next parts need are made again, roughly.
+        if not (clone / "demo").exists() and not {"plain", "bad_input"} <= set(store):
+            # Resumed: the environment and bundles that the next parts need are made again, roughly.
             command(["make", ".venv/.demo"], clone)
             command([".venv/bin/edgesparse", "quickstart", "-o", "demo", "--epochs", "2"], clone)
-        plain = stored(store, "plain", lambda: plain_onnxruntime(clone))
-        if "error" in plain:
-            lines.append(line("plain onnxruntime", False, plain["error"].strip().splitlines()[-1], "runs"))
-        else:
-            figure = f"{plain['ratio']:.2f}x [{plain['low']:.2f}, {plain['high']:.2f}]"
-            lines.append(
-                line(
-                    "opens and predicts in plain onnxruntime",
-                    not plain["not_plain"],
-                    f"installed of ours: {plain['not_plain'] or 'nothing'}",
-                    "nothing",
-                )
-            )
-            lines.append(
-                line(
-                    f"sparse over dense there, {plain['tokens']} tokens, {plain['density']:.0%} density, 1 thread",
-                    plain["low"] > 1.0,
-                    figure,
-                    "faster: interval above 1",
-                )
-            )
-        bad = stored(store, "bad_input", lambda: bad_input(clone))
-        figure = f"{bad['cases'] - len(bad['wrong'])} of {bad['cases']} right" + "".join(
-            f"; {w}" for w in bad["wrong"]
-        )
-        lines.append(
-            line("bad input ends in one line, right code, nothing written", not bad["wrong"], figure, "all")
-        )
+        lines += judge_plain(stored(store, "plain", lambda: plain_onnxruntime(clone)))
+        lines += judge_bad_input(stored(store, "bad_input", lambda: bad_input(clone)))
         if QUICK:
             print("----  make test: left out with QUICK=1")
         else:
-            suite = stored(store, "tests", lambda: tests(clone))
-            holds = suite["rc"] == 0 and suite["seconds"] < TEST_SECONDS
-            lines.append(
-                line(
-                    "make test from a fresh clone",
-                    holds,
-                    f"{suite['summary']}; {suite['seconds']:.0f} s with installation",
-                    f"green, under {TEST_SECONDS:.0f} s",
-                )
-            )
-        shutil.rmtree(clone, ignore_errors=True)
+            lines += judge_tests(stored(store, "tests", lambda: tests(clone)))
     store["lines"] = lines
+    RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(store, indent=2) + "\n")
     print(f"as JSON: {RESULTS.relative_to(ROOT)}")
     sys.exit(0 if all(entry["holds"] for entry in lines) else 1)

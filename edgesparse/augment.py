@@ -1,7 +1,7 @@
 """Changes that a training window could have come with.
 
-Only the circular shift is on by default. Noise of 2 % of a window's spread cost 6 points on ACSF1
-(benchmarks/recipe.py --noise 0.02): the kernel bank's thresholds read fine structure that noise wipes out.
+One only, a circular shift. White noise, tried at 2 % of a window's spread while the recipe was made, lost
+several points on ACSF1: the kernel bank's thresholds read fine structure that noise wipes out.
 """
 
 from __future__ import annotations
@@ -20,11 +20,3 @@ def shift_in_time(window_BCT: Tensor, lengths_B: Tensor, largest: float) -> Tens
     index = (steps + offset[:, None]) % lengths_B[:, None]
     index = torch.where(steps < lengths_B[:, None], index, steps)
     return window_BCT.gather(-1, index[:, None].expand(-1, window_BCT.shape[1], -1))
-
-
-def add_noise(window_BCT: Tensor, level: float) -> Tensor:
-    """White noise of `level` times each channel's spread."""
-    if level <= 0:
-        return window_BCT
-    spread = window_BCT.nan_to_num().std(-1, keepdim=True)
-    return window_BCT + level * spread * torch.randn_like(window_BCT)
