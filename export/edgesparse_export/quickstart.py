@@ -25,7 +25,7 @@ from edgesparse_runtime.environment import describe_environment
 from edgesparse_runtime.errors import GateError, InputError, MissingExtraError
 from edgesparse_runtime.evaluation import evaluate
 from edgesparse_runtime.profiling import Profile, profile
-from edgesparse_runtime.readers import read_dataset
+from edgesparse_runtime.readers import read_dataset, write_csv
 from edgesparse_runtime.series_set import SeriesSet
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.verification import verify
@@ -86,6 +86,10 @@ def run_quickstart(
             note(f"[{time.monotonic() - began:5.1f} s] {text}")
 
     training, test = read_example()
+    out.mkdir(parents=True, exist_ok=True)
+    # As a table too, the form that most people's own data have: the README's commands use it.
+    write_csv(out / "appliance_TRAIN.csv", training)
+    write_csv(out / "appliance_TEST.csv", test)
     say(f"ACSF1: {len(training)} labelled series to train on, {len(test)} to test on, 10 classes")
     bundles: dict[str, Bundle] = {}
     for attention in ("dense", "sparse"):

@@ -13,7 +13,7 @@ from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.errors import InputError
 
 NEXT = """\
-On your own data (one row a time step: series, time, channels, label):
+On your own data (one row a time step, like {out}/appliance_TRAIN.csv):
   edgesparse train pump_TRAIN.csv -o runs/pump
   edgesparse export runs/pump -o pump.edgesparse --data pump_TRAIN.csv
   edgesparse quantize pump.edgesparse --data pump_TRAIN.csv
@@ -94,4 +94,4 @@ def _print(result: dict[str, Any], mark: Path) -> None:
         f"In turns, sparse {ratio['precision']} is {ratio['ratio']:.2f}x as fast as dense float32 "
         f"[{ratio['low']:.2f}, {ratio['high']:.2f}]."
     )
-    print(f"\n{result['seconds']:.0f} s in all; the same as JSON: {mark}\n\n{NEXT}")
+    print(f"\n{result['seconds']:.0f} s in all; the same as JSON: {mark}\n\n{NEXT.format(out=mark.parent)}")
