@@ -16,17 +16,18 @@ import onnx_ir as ir
 import torch
 
 from edgesparse.budget import measure, set_selection
-from edgesparse.model import SequenceTransformer, choose_block_size
+from edgesparse.model import SequenceTransformer, choose_sizes
 from edgesparse.presets import small
 from edgesparse_export.onnx_program import to_onnx
 
-TOKENS, DENSITY = 1024, 0.25
+TOKENS, PATCH, DENSITY = 1024, 4, 0.25
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
     config = small()
-    steps = TOKENS * config.patch
+    config = choose_sizes(replace(config, patch=PATCH), TOKENS * PATCH)
+    steps = TOKENS * PATCH
     windows = torch.randn(2, 1, steps, generator=torch.Generator().manual_seed(0)).cumsum(-1)
     facts: dict[str, object] = {"tokens": TOKENS, "steps": steps}
     kinds: tuple[Literal["dense", "sparse"], ...] = ("dense", "sparse")
@@ -36,7 +37,6 @@ def main() -> None:
             replace(config, attention=attention),
             channels=1,
             outputs=10,
-            block_size=choose_block_size(TOKENS),
         ).eval()
         model.fit_stem(windows)
         if attention == "sparse":

@@ -22,7 +22,7 @@ class ModelConfig:
         width: size of a token.
         layers: transformer layers.
         num_heads: attention heads a layer; must divide `width`.
-        patch: steps a token.
+        patch: steps a token; None = chosen from the training windows' length.
         kernels: fixed kernels a dilation in the stem's bank (at most 84).
         dilations: of the bank's kernels, in steps.
         thresholds: a kernel; the bank yields len(dilations) * kernels * thresholds features.
@@ -37,7 +37,7 @@ class ModelConfig:
     width: int = 64
     layers: int = 2
     num_heads: int = 4
-    patch: int = 8
+    patch: int | None = None
     kernels: int = 28
     dilations: tuple[int, ...] = (1, 4, 16, 64)
     thresholds: int = 4
@@ -49,7 +49,7 @@ class ModelConfig:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("width", "layers", "num_heads", "patch", "kernels", "thresholds"):
+        for name in ("width", "layers", "num_heads", "kernels", "thresholds"):
             _at_least(name, getattr(self, name), 1)
         if self.width % self.num_heads:
             raise InputError(f"`num_heads` must divide `width` ({self.width}); got {self.num_heads}.")
@@ -59,8 +59,9 @@ class ModelConfig:
             raise InputError(f"`dilations` must be whole numbers from 1 on; got {list(self.dilations)}.")
         if self.attention not in ("sparse", "dense"):
             raise InputError(f"`attention` must be sparse or dense; got {self.attention}.")
-        if self.block_size is not None:
-            _at_least("block_size", self.block_size, 1)
+        for name in ("patch", "block_size"):
+            if getattr(self, name) is not None:
+                _at_least(name, getattr(self, name), 1)
         _at_least("window", self.window, 0)
         if self.value_kernel < 0 or (self.value_kernel and self.value_kernel % 2 == 0):
             raise InputError(f"`value_kernel` must be odd or 0; got {self.value_kernel}. Use 5.")

@@ -9,6 +9,7 @@ Shapes: `B` batch, `C` channels, `T` steps, `N` tokens, `W` width.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -52,10 +53,9 @@ class SequenceTransformer(nn.Module):
     """Classification logits or regression targets of multichannel windows.
 
     Args:
-        config: its shape.
+        config: its shape, with `patch` and `block_size` chosen (`choose_sizes`).
         channels: C.
         outputs: classes, or targets.
-        block_size: tokens a block, where `config.block_size` leaves it open.
         variable_length: windows may end in padding (NaN in every channel). Without it no mask is computed,
             which lets dense attention use onnxruntime's fused kernel; a window with a tail of NaN is then
             one with missing values.
@@ -67,14 +67,16 @@ class SequenceTransformer(nn.Module):
         *,
         channels: int,
         outputs: int,
-        block_size: int,
         variable_length: bool = False,
     ) -> None:
         super().__init__()
         self.config = config
         self.channels = channels
         self.outputs = outputs
-        self.block_size = block_size
+        if config.patch is None or config.block_size is None:
+            raise ValueError("`config.patch` and `config.block_size` must be chosen. Use choose_sizes().")
+        self.patch = config.patch
+        self.block_size = config.block_size
         self.variable_length = variable_length
         self.normalise = Normalise(channels)
         self.bank = KernelBank(
@@ -82,13 +84,13 @@ class SequenceTransformer(nn.Module):
             kernels=config.kernels,
             dilations=config.dilations,
             thresholds=config.thresholds,
-            patch=config.patch,
+            patch=self.patch,
         )
         self.embed = nn.Linear(self.bank.features, config.width)
         nn.init.normal_(self.embed.weight, std=1.0 / math.sqrt(self.bank.features))
         self.embed_level = nn.Linear(2 * channels, config.width, bias=False)
         nn.init.normal_(self.embed_level.weight, std=0.1)
-        self.layers = nn.ModuleList([Layer(config, block_size) for _ in range(config.layers)])
+        self.layers = nn.ModuleList([Layer(config, self.block_size) for _ in range(config.layers)])
         self.norm = nn.LayerNorm(config.width)
         self.dropout = nn.Dropout(2 * config.dropout)
         self.head = nn.Linear(config.width, outputs)
@@ -113,7 +115,7 @@ class SequenceTransformer(nn.Module):
         normal, level = self.normalise(window_BCT)
         features = self.bank(normal, real)
         tokens = self.embed(features.mT) + self.embed_level(level)[:, None]
-        return tokens, None if real is None else token_mask(real, self.config.patch)
+        return tokens, None if real is None else token_mask(real, self.patch)
 
     def fit_stem(self, windows_BCT: Tensor) -> None:
         """Learn normalisation and thresholds from raw training windows; nothing else is learned here."""
@@ -123,7 +125,19 @@ class SequenceTransformer(nn.Module):
 
     def token_count(self, steps: int) -> int:
         """Tokens of a window of so many steps."""
-        return math.ceil(steps / self.config.patch)
+        return math.ceil(steps / self.patch)
+
+
+def choose_sizes(config: ModelConfig, longest: int) -> ModelConfig:
+    """`config` with `patch` and `block_size` chosen for windows of up to `longest` steps."""
+    patch = config.patch or choose_patch(longest)
+    block_size = config.block_size or choose_block_size(math.ceil(longest / patch))
+    return replace(config, patch=patch, block_size=block_size)
+
+
+def choose_patch(longest: int) -> int:
+    """Steps a token, 1 to 8, so that short windows still have about 180 tokens to choose among."""
+    return max(1, min(8, longest // 180))
 
 
 def choose_block_size(tokens: int) -> int:

@@ -74,13 +74,12 @@ class Run:
         return output * self.facts.target_scale + self.facts.target_center
 
 
-def build_model(config: RunConfig, facts: DataFacts, block_size: int) -> SequenceTransformer:
+def build_model(config: RunConfig, facts: DataFacts) -> SequenceTransformer:
     """An untrained model that fits the data."""
     return SequenceTransformer(
         config.model,
         channels=len(facts.channels),
         outputs=len(facts.classes) or 1,
-        block_size=block_size,
         variable_length=facts.variable_length,
     )
 
@@ -91,7 +90,7 @@ def save_run(run: Run) -> None:
     write_text(run.path / CONFIG, yaml.safe_dump(run.config.to_dict(), sort_keys=False))
     weights = {name: value.contiguous() for name, value in run.model.state_dict().items()}
     write_tensors(run.path / WEIGHTS, weights, {})
-    record = {"data": asdict(run.facts), "block_size": run.model.block_size, "report": run.report}
+    record = {"data": asdict(run.facts), "report": run.report}
     write_text(run.path / RUN, json.dumps(record, indent=2) + "\n")
 
 
@@ -109,7 +108,7 @@ def load_run(path: str | Path) -> Run:
         config = config_from_dict(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
         record = json.loads((folder / RUN).read_text(encoding="utf-8"))
         facts = DataFacts(**record["data"])
-        model = build_model(config, facts, record["block_size"])
+        model = build_model(config, facts)
         model.load_state_dict(read_tensors(folder / WEIGHTS)[0])
     except (yaml.YAMLError, ValueError, KeyError, TypeError, RuntimeError, UnicodeDecodeError) as error:
         raise InputError(f"{folder} is damaged ({str(error).splitlines()[0]}). Train again.") from None

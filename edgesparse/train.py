@@ -9,7 +9,6 @@ and no label is held out below 500 series.
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from edgesparse.augment import shift_in_time
 from edgesparse.budget import BudgetController, calibrate, sparse_layers
 from edgesparse.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from edgesparse.config import RunConfig, TrainingConfig
-from edgesparse.model import SequenceTransformer, choose_block_size, count_parameters
+from edgesparse.model import SequenceTransformer, choose_sizes, count_parameters
 from edgesparse.run_folder import LOG, DataFacts, Run, build_model, save_run
 from edgesparse.schedule import attention_share, learning_rate
 from edgesparse.split import hold_out
@@ -63,6 +62,7 @@ def train(
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     facts = data_facts(data, settings)
+    config = replace(config, model=choose_sizes(config.model, facts.longest))
     if validation is None:
         share = settings.validation_share
         if share is None:
@@ -72,8 +72,7 @@ def train(
     torch.manual_seed(settings.seed)
     windows, lengths = to_tensor(data)
     targets = to_targets(data, facts, settings)
-    block_size = config.model.block_size or choose_block_size(math.ceil(facts.longest / config.model.patch))
-    model = build_model(config, facts, block_size)
+    model = build_model(config, facts)
     model.fit_stem(windows[_spread(len(windows), CALIBRATION_SERIES)])
     epochs, steps_an_epoch = plan(len(data), settings)
     steps = epochs * steps_an_epoch
@@ -272,7 +271,7 @@ def with_weights(
     model: SequenceTransformer, weights: dict[str, Tensor], config: RunConfig, facts: DataFacts
 ) -> SequenceTransformer:
     """A copy of the model with other weights, ready to evaluate."""
-    other = build_model(config, facts, model.block_size)
+    other = build_model(config, facts)
     other.load_state_dict(model.state_dict() | weights)
     return other.eval()
 
@@ -288,7 +287,7 @@ def evaluate(
     rows = torch.split(torch.arange(len(windows)), 32)
     output = torch.cat([model(windows[r, :, : int(lengths[r].max())]) for r in rows])
     model.train(was_training)
-    targets = to_targets(data, replace(facts), settings)
+    targets = to_targets(data, facts, settings)
     if settings.task == "classification":
         return accuracy((output.argmax(-1) == targets).numpy())
     predicted = output[:, 0].double().numpy() * facts.target_scale + facts.target_center

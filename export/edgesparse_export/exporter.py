@@ -110,7 +110,7 @@ def golden_windows(run: Run, data: SeriesSet | None) -> FloatArray:
 
 def least_steps(run: Run) -> int:
     """Shortest window that the model takes: one token."""
-    return run.config.model.patch
+    return run.model.patch
 
 
 def pack_golden(**arrays: FloatArray) -> bytes:

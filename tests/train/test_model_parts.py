@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from edgesparse.augment import shift_in_time
-from edgesparse.config import TrainingConfig
+from edgesparse.config import ModelConfig, TrainingConfig
 from edgesparse.kernel_bank import KernelBank
+from edgesparse.model import choose_sizes
 from edgesparse.normalise import Normalise, real_steps
 from edgesparse.schedule import attention_share, learning_rate
 from edgesparse.split import hold_out
@@ -100,3 +101,12 @@ def test_shift_rotates_the_series_and_leaves_the_padding() -> None:
     for row, length in zip(shifted, lengths.tolist(), strict=True):
         assert sorted(row[0, :length].tolist()) == list(range(length))
         assert row[0, length:].tolist() == list(range(length, 10))
+
+
+@pytest.mark.parametrize(
+    ("longest", "patch", "block_size"), [(100, 1, 8), (427, 2, 16), (1460, 8, 16), (8000, 8, 64), (3, 1, 4)]
+)
+def test_sizes_follow_the_windows(longest: int, patch: int, block_size: int) -> None:
+    config = choose_sizes(ModelConfig(), longest)
+    assert (config.patch, config.block_size) == (patch, block_size)
+    assert choose_sizes(ModelConfig(patch=5, block_size=7), longest) == ModelConfig(patch=5, block_size=7)

@@ -1,0 +1,55 @@
+"""What README and docs say exists, exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from edgesparse_runtime.bundle import Bundle
+from edgesparse_runtime.cli.app import VERBS
+from edgesparse_runtime.manifest import SCHEMA_VERSION
+from edgesparse_runtime.readers import write_csv
+from edgesparse_runtime.series_set import SeriesSet
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "runtime" / "kernels" / "README.md"]
+)
+
+
+def test_verbs_of_the_readme_exist() -> None:
+    named = set(re.findall(r"^\$ edgesparse (\w+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
+    assert named == {"train", "export", "quantize", "verify", "evaluate", "profile", "compare", "run"}
+    assert named <= set(VERBS)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.exists()], ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_and_make_words_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (page.parent / target).exists(), target
+    rules = "".join(p.read_text() for p in [ROOT / "Makefile", *ROOT.glob("runtime/kernels/*.mk")])
+    for word in re.findall(r"`make ([a-z0-9-]+)", text):
+        assert re.search(rf"^{word}:", rules, flags=re.MULTILINE), word
+
+
+def test_python_of_the_readme_runs(
+    shared_bundle: Bundle, series: SeriesSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    write_csv(tmp_path / "demo" / "appliance_TEST.csv", series)
+    (tmp_path / "appliance.edgesparse").symlink_to(shared_bundle.path)
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert names["scores"].shape == (len(series), 2)  # type: ignore[attr-defined]
+
+
+def test_manifest_page_is_of_this_schema(shared_bundle: Bundle) -> None:
+    page = (ROOT / "docs" / "bundle.md").read_text()
+    assert f"schema version {SCHEMA_VERSION}" in page
+    for field in shared_bundle.manifest:
+        assert f"`{field}`" in page, field
