@@ -56,7 +56,7 @@ def measure(
         loss = layer(x).square().mean()
         if layer.router_loss is not None:
             loss = loss + layer.router_loss
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
 
     times = take_turns({"sparse": lambda: step(sparse), "dense": lambda: step(dense)}, seconds=seconds)
     return {

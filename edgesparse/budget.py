@@ -115,7 +115,7 @@ def blocks_cap(layer: SparseAttention, key_blocks: int, share: float) -> int:
 
 
 def calibrate(
-    model: nn.Module, batches: Iterable[Tensor], budget: float, *, tolerance: float = 0.002
+    model: nn.Module, batches: Iterable[Tensor], budget: float, *, tolerance: float = 0.005
 ) -> ComputeReport:
     """Set `top_p` to the largest value whose measured attention share is at most `budget`.
 
@@ -130,27 +130,24 @@ def calibrate(
     """
     layers = sparse_layers(model)
     data = list(batches)
-    report = _measure_at(model, data, -LOGIT_LIMIT, NO_CAP)
     if not layers or budget >= 1.0:
-        return _measure_at(model, data, LOGIT_LIMIT, NO_CAP)
+        set_selection(model, 1.0)
+        return measure(model, data)
+    share = _share_at(model, data, -LOGIT_LIMIT, NO_CAP)
     assert layers[0].selection is not None
-    longest = max(batch.shape[-1] for batch in data)
-    wide = next(batch for batch in data if batch.shape[-1] == longest)
-    with _recording(model):
-        model(wide[:1])
     cap = blocks_cap(layers[0], layers[0].selection.shape[-1], budget)
     low, high = -LOGIT_LIMIT, LOGIT_LIMIT
-    for _ in range(24):
+    for _ in range(20):
+        if 0 <= budget - share <= tolerance:
+            break
         middle = (low + high) / 2
-        tried = _measure_at(model, data, middle, cap)
-        if tried.attention_share <= budget:
-            low, report = middle, tried
-            if budget - tried.attention_share <= tolerance:
-                break
+        tried = _share_at(model, data, middle, cap)
+        if tried <= budget:
+            low, share = middle, tried
         else:
             high = middle
-    set_selection(model, report.top_p, report.max_blocks)
-    return report
+    set_selection(model, _sigmoid(low), NO_CAP if low == -LOGIT_LIMIT else cap)
+    return measure(model, data)
 
 
 def measure(model: nn.Module, batches: Iterable[Tensor]) -> ComputeReport:
@@ -161,7 +158,7 @@ def measure(model: nn.Module, batches: Iterable[Tensor]) -> ComputeReport:
     flops = dense = other = 0.0
     kept = [torch.zeros(layer.config.num_heads) for layer in layers]
     possible = 0.0
-    with _recording(model):
+    with recording(model):
         for batch in batches:
             with FlopCounterMode(display=False) as counter:
                 model(batch)
@@ -190,13 +187,23 @@ def measure(model: nn.Module, batches: Iterable[Tensor]) -> ComputeReport:
 _MODEL_OPERATIONS = frozenset({"aten.mm", "aten.addmm", "aten.convolution"})
 
 
-def _measure_at(model: nn.Module, data: list[Tensor], logit: float, cap: int) -> ComputeReport:
-    set_selection(model, 1.0 if logit >= LOGIT_LIMIT else _sigmoid(logit), cap)
-    return measure(model, data)
+def _share_at(model: nn.Module, data: list[Tensor], logit: float, cap: int) -> float:
+    """Attention share over `data`, longest batch last so that its block count is what layers remember."""
+    set_selection(model, _sigmoid(logit), cap)
+    flops = dense = 0.0
+    with recording(model):
+        for batch in sorted(data, key=lambda batch: batch.shape[-1]):
+            model(batch)
+            for layer in sparse_layers(model):
+                assert layer.flops is not None and layer.dense_flops is not None
+                flops += float(layer.flops)
+                dense += float(layer.dense_flops)
+    return flops / dense
 
 
 @contextmanager
-def _recording(model: nn.Module) -> Iterator[None]:
+def recording(model: nn.Module) -> Iterator[None]:
+    """Evaluate without gradients, with every sparse layer keeping its selection and counts."""
     layers, was_training = sparse_layers(model), model.training
     before = [(layer.warmup, layer.is_recording) for layer in layers]
     model.eval()

@@ -1,0 +1,241 @@
+"""Configuration: two frozen dataclasses, one YAML file, `--set section.key=value` over file over default."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from edgesparse_runtime.errors import InputError
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of a `SequenceTransformer`.
+
+    Attributes:
+        width: size of a token.
+        layers: transformer layers.
+        num_heads: attention heads a layer; must divide `width`.
+        patch: steps a token.
+        kernels: fixed kernels a dilation in the stem's bank (at most 84).
+        dilations: of the bank's kernels, in steps.
+        thresholds: a kernel; the bank yields len(dilations) * kernels * thresholds features.
+        attention: "sparse" or "dense".
+        block_size: tokens a block; None = chosen from the training windows' length.
+        window: blocks on each side that are always attended to; 0 = the own block only.
+        summaries: dropped blocks take part as one summary token each.
+        value_kernel: size of the convolution over values; 0 = none.
+        dropout: in the layers; the head has twice as much.
+    """
+
+    width: int = 64
+    layers: int = 2
+    num_heads: int = 4
+    patch: int = 8
+    kernels: int = 28
+    dilations: tuple[int, ...] = (1, 4, 16, 64)
+    thresholds: int = 4
+    attention: Literal["sparse", "dense"] = "sparse"
+    block_size: int | None = None
+    window: int = 0
+    summaries: bool = True
+    value_kernel: int = 5
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("width", "layers", "num_heads", "patch", "kernels", "thresholds"):
+            _at_least(name, getattr(self, name), 1)
+        if self.width % self.num_heads:
+            raise InputError(f"`num_heads` must divide `width` ({self.width}); got {self.num_heads}.")
+        if self.kernels > 84:
+            raise InputError(f"`kernels` must be at most 84; got {self.kernels}.")
+        if not self.dilations or any(d < 1 for d in self.dilations):
+            raise InputError(f"`dilations` must be whole numbers from 1 on; got {list(self.dilations)}.")
+        if self.attention not in ("sparse", "dense"):
+            raise InputError(f"`attention` must be sparse or dense; got {self.attention}.")
+        if self.block_size is not None:
+            _at_least("block_size", self.block_size, 1)
+        _at_least("window", self.window, 0)
+        if self.value_kernel < 0 or (self.value_kernel and self.value_kernel % 2 == 0):
+            raise InputError(f"`value_kernel` must be odd or 0; got {self.value_kernel}. Use 5.")
+        _share("dropout", self.dropout, below=0.5)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained.
+
+    Attributes:
+        task: "classification" or "regression".
+        budget: share of dense attention's compute, router and summaries included (sparse attention only).
+        epochs: passes over the training series; None = 40, fewer for large sets (`steps_at_most`).
+        steps_at_most: bounds the length of a run on a large set when `epochs` is None.
+        batch_size: series a step.
+        learning_rate: peak of the one-cycle schedule.
+        weight_decay: of AdamW.
+        label_smoothing: share of the target spread over all classes.
+        shift: largest circular shift of a training window, as a share of its length.
+        average_decay: of the running average of the weights that is kept in the end.
+        router_weight: of the router's loss.
+        dense_share: share of the steps before attention turns sparse.
+        anneal_share: share of the steps by which the budget is reached.
+        validation_share: series held out to watch training; None = 0.2 from 500 series on, else 0.
+        patience: epochs without a better validation metric before training stops; 0 = never.
+        balance_classes: weigh classes by the root of their rarity.
+        seed: of everything random.
+        threads: of torch; None = its own choice.
+    """
+
+    task: Literal["classification", "regression"] = "classification"
+    budget: float = 0.3
+    epochs: int | None = None
+    steps_at_most: int = 4000
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.1
+    shift: float = 0.125
+    average_decay: float = 0.99
+    router_weight: float = 0.1
+    dense_share: float = 0.15
+    anneal_share: float = 0.34
+    validation_share: float | None = None
+    patience: int = 0
+    balance_classes: bool = True
+    seed: int = 0
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.task not in ("classification", "regression"):
+            raise InputError(f"`task` must be classification or regression; got {self.task}.")
+        if not 0 < self.budget <= 1:
+            raise InputError(f"`budget` must be above 0 and at most 1; got {self.budget}. Use 0.3.")
+        for name in ("epochs", "threads"):
+            if getattr(self, name) is not None:
+                _at_least(name, getattr(self, name), 1)
+        for name in ("steps_at_most", "batch_size"):
+            _at_least(name, getattr(self, name), 1)
+        if self.learning_rate <= 0:
+            raise InputError(f"`learning_rate` must be above 0; got {self.learning_rate}.")
+        _at_least("patience", self.patience, 0)
+        for name in ("label_smoothing", "average_decay"):
+            _share(name, getattr(self, name), below=1.0)
+        _share("shift", self.shift, below=0.500001)
+        if self.validation_share is not None:
+            _share("validation_share", self.validation_share, below=0.9)
+        if not 0 <= self.dense_share <= self.anneal_share <= 1:
+            raise InputError(
+                f"`dense_share` must be at most `anneal_share`; "
+                f"got {self.dense_share} and {self.anneal_share}."
+            )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that a run folder records."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """As plain values, for YAML and JSON."""
+        sections = dataclasses.asdict(self)
+        sections["model"]["dilations"] = list(self.model.dilations)
+        return sections
+
+
+def resolve_config(base: RunConfig, file: Path | None = None, overrides: Iterable[str] = ()) -> RunConfig:
+    """`overrides` ("training.epochs=10") over `file` (YAML) over `base`.
+
+    Raises:
+        InputError: an unknown key (the nearest known one is named) or a value that does not fit.
+    """
+    sections = base.to_dict()
+    if file is not None:
+        _update(sections, _load(file), str(file))
+    for override in overrides:
+        key, found, text = override.partition("=")
+        section, dot, name = key.strip().partition(".")
+        if not found or not dot:
+            raise InputError(f"--set must be section.key=value; got {override!r}. Try training.epochs=10.")
+        _update(sections, {section: {name: yaml.safe_load(text)}}, "--set")
+    return config_from_dict(sections)
+
+
+def config_from_dict(sections: Mapping[str, Mapping[str, Any]]) -> RunConfig:
+    """The configuration that `RunConfig.to_dict` wrote."""
+    model = dict(sections["model"])
+    model["dilations"] = tuple(model["dilations"])
+    return RunConfig(
+        model=_build(ModelConfig, model), training=_build(TrainingConfig, dict(sections["training"]))
+    )
+
+
+def _load(file: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{file} must be a configuration file; there is nothing of that name.") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{file} must be YAML; {str(error).splitlines()[0]}.") from None
+    if content is None:
+        return {}
+    if not isinstance(content, Mapping):
+        raise InputError(f"{file} must hold the sections model and training.")
+    return content
+
+
+def _update(sections: dict[str, dict[str, Any]], changes: Mapping[str, Any], source: str) -> None:
+    for section, values in changes.items():
+        if section not in sections:
+            raise InputError(_unknown("section", str(section), sections, source))
+        if not isinstance(values, Mapping):
+            raise InputError(f"{source}: section `{section}` must hold keys; got {values!r}.")
+        for key, value in values.items():
+            if key not in sections[section]:
+                raise InputError(_unknown(f"{section} key", str(key), sections[section], source))
+            sections[section][key] = value
+
+
+def _unknown(kind: str, name: str, known: Iterable[str], source: str) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    hint = f" Did you mean `{near[0]}`?" if near else f" Known are {', '.join(known)}."
+    return f"{source}: unknown {kind} `{name}`.{hint}"
+
+
+def _build(kind: type[Any], values: dict[str, Any]) -> Any:
+    """The dataclass, with each value's type checked: YAML gives what was typed, not what was meant."""
+    defaults = kind()
+    for name, value in values.items():
+        default = getattr(defaults, name)
+        if default is None or value is None:
+            fits = value is None or isinstance(value, (int, float))
+        elif isinstance(default, bool) or isinstance(value, bool):
+            fits = isinstance(default, bool) and isinstance(value, bool)
+        elif isinstance(default, float):
+            fits = isinstance(value, (int, float))
+            values[name] = float(value) if fits else value
+        elif isinstance(default, tuple):
+            fits = isinstance(value, tuple) and all(isinstance(v, int) for v in value)
+        else:
+            fits = isinstance(value, type(default))
+        if not fits:
+            wanted = type(default).__name__ if default is not None else "number"
+            raise InputError(f"`{name}` must be a {wanted}; got {value!r}.")
+    return kind(**values)
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise InputError(f"`{name}` must be at least {least}; got {value}.")
+
+
+def _share(name: str, value: float, *, below: float) -> None:
+    if not 0 <= value < below:
+        raise InputError(f"`{name}` must be at least 0 and below {below:g}; got {value}.")

@@ -1,0 +1,148 @@
+"""`SequenceTransformer`: raw multichannel windows in, one row of scores out.
+
+normalise -> kernel bank -> linear embedding -> layers of attention and feed-forward -> mean over tokens ->
+linear head. Everything is part of the module, so the exported file takes raw windows too.
+
+Shapes: `B` batch, `C` channels, `T` steps, `N` tokens, `W` width.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from edgesparse.attention import AttentionConfig, SparseAttention
+from edgesparse.config import ModelConfig
+from edgesparse.kernel_bank import KernelBank, token_mask
+from edgesparse.normalise import Normalise, is_missing, real_steps
+
+
+class Layer(nn.Module):
+    """Pre-norm attention and feed-forward, each with a residual."""
+
+    def __init__(self, config: ModelConfig, block_size: int) -> None:
+        super().__init__()
+        width = config.width
+        self.norm_attention = nn.LayerNorm(width)
+        self.attention = SparseAttention(
+            AttentionConfig(
+                width=width,
+                num_heads=config.num_heads,
+                block_size=block_size,
+                window=config.window,
+                summaries=config.summaries,
+                mode=config.attention,
+                value_kernel=config.value_kernel,
+            )
+        )
+        self.norm_feed_forward = nn.LayerNorm(width)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(2 * width, width)
+        )
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x_BNW: Tensor, mask_BN: Tensor | None) -> Tensor:
+        x_BNW = x_BNW + self.dropout(self.attention(self.norm_attention(x_BNW), mask_BN))
+        mixed: Tensor = x_BNW + self.dropout(self.feed_forward(self.norm_feed_forward(x_BNW)))
+        return mixed
+
+
+class SequenceTransformer(nn.Module):
+    """Classification logits or regression targets of multichannel windows.
+
+    Args:
+        config: its shape.
+        channels: C.
+        outputs: classes, or targets.
+        block_size: tokens a block, where `config.block_size` leaves it open.
+        variable_length: windows may end in padding (NaN in every channel). Without it no mask is computed,
+            which lets dense attention use onnxruntime's fused kernel; a window with a tail of NaN is then
+            one with missing values.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        channels: int,
+        outputs: int,
+        block_size: int,
+        variable_length: bool = False,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.channels = channels
+        self.outputs = outputs
+        self.block_size = block_size
+        self.variable_length = variable_length
+        self.normalise = Normalise(channels)
+        self.bank = KernelBank(
+            channels,
+            kernels=config.kernels,
+            dilations=config.dilations,
+            thresholds=config.thresholds,
+            patch=config.patch,
+        )
+        self.embed = nn.Linear(self.bank.features, config.width)
+        nn.init.normal_(self.embed.weight, std=1.0 / math.sqrt(self.bank.features))
+        self.embed_level = nn.Linear(2 * channels, config.width, bias=False)
+        nn.init.normal_(self.embed_level.weight, std=0.1)
+        self.layers = nn.ModuleList([Layer(config, block_size) for _ in range(config.layers)])
+        self.norm = nn.LayerNorm(config.width)
+        self.dropout = nn.Dropout(2 * config.dropout)
+        self.head = nn.Linear(config.width, outputs)
+
+    def forward(self, window_BCT: Tensor) -> Tensor:
+        """Raw windows [B, C, T], NaN = missing -> logits or standardised targets [B, outputs]."""
+        tokens, mask = self.embed_window(window_BCT)
+        for layer in self.layers:
+            tokens = layer(tokens, mask)
+        tokens = self.norm(tokens)
+        if mask is None:
+            pooled = tokens.mean(1)
+        else:
+            weight = mask[..., None].float()
+            pooled = (tokens * weight).sum(1) / weight.sum(1).clamp(min=1.0)
+        scores: Tensor = self.head(self.dropout(pooled))
+        return scores
+
+    def embed_window(self, window_BCT: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Tokens [B, N, W], and which of them are real (None = all)."""
+        real = real_steps(window_BCT) if self.variable_length else None
+        normal, level = self.normalise(window_BCT)
+        features = self.bank(normal, real)
+        tokens = self.embed(features.mT) + self.embed_level(level)[:, None]
+        return tokens, None if real is None else token_mask(real, self.config.patch)
+
+    def fit_stem(self, windows_BCT: Tensor) -> None:
+        """Learn normalisation and thresholds from raw training windows; nothing else is learned here."""
+        self.normalise.fit(windows_BCT)
+        normal = self.normalise(windows_BCT)[0]
+        self.bank.fit(normal, real_steps(windows_BCT) if self.variable_length else None)
+
+    def token_count(self, steps: int) -> int:
+        """Tokens of a window of so many steps."""
+        return math.ceil(steps / self.config.patch)
+
+
+def choose_block_size(tokens: int) -> int:
+    """The largest block size, 4 to 64 tokens, that still gives windows of so many tokens a dozen blocks.
+
+    Smaller blocks choose more finely, larger ones run faster (benchmarks/training_step.py). With fewer than
+    a dozen, the own block and the summaries alone would cost more than a third of dense attention.
+    """
+    for block_size in (64, 32, 16, 8):
+        if tokens > 11 * block_size:
+            return block_size
+    return 4
+
+
+def has_missing(windows_BCT: Tensor) -> bool:
+    """True when any value is missing."""
+    return bool(is_missing(windows_BCT).any())
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Trained weights."""
+    return sum(p.numel() for p in model.parameters())

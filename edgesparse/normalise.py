@@ -1,0 +1,71 @@
+"""Raw windows to numbers a network can use, inside the model, so that the exported file does the same.
+
+Shapes: `B` batch, `C` channels, `T` steps.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+# A channel that never moves has spread 0; its normalised values are then 0 too.
+SMALLEST_SPREAD = 1e-6
+# Level and scale of a window, in standard deviations over the training windows: further out says nothing.
+LARGEST_FEATURE = 4.0
+
+
+def is_missing(window_BCT: Tensor) -> Tensor:
+    """NaN marks a missing value (isnan as an operator that every ONNX runtime has)."""
+    return torch.isnan(window_BCT)
+
+
+def real_steps(window_BCT: Tensor) -> Tensor:
+    """False in the tail where every channel is missing (padding of a shorter series), bool [B, T]."""
+    seen = (~is_missing(window_BCT)).any(1).float()
+    # A step is real when a value is seen at it or after it.
+    return seen.flip(-1).cumsum(-1).flip(-1) > 0
+
+
+class Normalise(nn.Module):
+    """Each window to mean 0 and spread 1 a channel; what that removes is given back as features.
+
+    Some classes live in the level or the scale of a signal. So mean and log spread of each channel are
+    returned too, standardised over the training windows; a feature that is the same for all of them is 0.
+    """
+
+    center: Tensor
+    sharpness: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("center", torch.zeros(2 * channels))
+        # One over the spread over the training windows; 0 switches a feature off.
+        self.register_buffer("sharpness", torch.zeros(2 * channels))
+
+    def forward(self, window_BCT: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised window [B, C, T] with missing values at 0, and features [B, 2*C]."""
+        normal, features = self._split(window_BCT)
+        standard = (features - self.center) * self.sharpness
+        return normal, standard.clamp(-LARGEST_FEATURE, LARGEST_FEATURE)
+
+    @torch.no_grad()
+    def fit(self, windows_BCT: Tensor) -> None:
+        """Learn what level and scale are usual."""
+        features = self._split(windows_BCT)[1]
+        self.center.copy_(features.mean(0))
+        spread = features.std(0, correction=0)
+        # On data normalised beforehand the features are rounding noise, and would be blown up.
+        noise = 1e-3 * features.abs().mean(0) + 1e-4
+        self.sharpness.copy_(torch.where(spread > noise, 1.0 / spread.clamp(min=1e-12), 0.0))
+
+    @staticmethod
+    def _split(window_BCT: Tensor) -> tuple[Tensor, Tensor]:
+        missing = is_missing(window_BCT)
+        filled = window_BCT.masked_fill(missing, 0.0)
+        count = (~missing).sum(-1, keepdim=True).clamp(min=1)
+        mean = filled.sum(-1, keepdim=True) / count
+        centred = (window_BCT - mean).masked_fill(missing, 0.0)
+        spread = ((centred * centred).sum(-1, keepdim=True) / count).sqrt()
+        normal = centred / spread.clamp(min=SMALLEST_SPREAD)
+        features = torch.cat([mean, spread.clamp(min=SMALLEST_SPREAD).log()], dim=1)[..., 0]
+        return normal, features

@@ -1,0 +1,120 @@
+"""int8 linear layers with onnxruntime's quantizer: dynamic, or static with calibration data.
+
+Only products with a constant two-dimensional weight are quantized: projections and feed-forward layers,
+where the time is. The router stays in float32 because it decides which blocks are seen, convolutions
+because their dynamic form is slower than float32 on a CPU, and the operator's body because attention's
+int8 belongs to the kernel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_dynamic,
+    quantize_static,
+)
+
+Method = Literal["minmax", "entropy", "percentile"]
+_METHODS = {
+    "minmax": CalibrationMethod.MinMax,
+    "entropy": CalibrationMethod.Entropy,
+    "percentile": CalibrationMethod.Percentile,
+}
+
+
+def linear_nodes(model: onnx.ModelProto) -> list[str]:
+    """Names of the matrix products with a constant 2-d float weight."""
+    weights = {
+        i.name for i in model.graph.initializer if len(i.dims) == 2 and i.data_type == onnx.TensorProto.FLOAT
+    }
+    return [n.name for n in model.graph.node if n.op_type in ("MatMul", "Gemm") and n.input[1] in weights]
+
+
+def quantize_dynamically(
+    model: onnx.ModelProto, *, per_channel: bool = True, nodes_to_exclude: Iterable[str] = ()
+) -> onnx.ModelProto:
+    """int8 weights; activations are scaled at run time, so no data is needed."""
+    nodes = _wanted(model, nodes_to_exclude)
+    with _target() as path:
+        quantize_dynamic(
+            _copy(model), path, nodes_to_quantize=nodes, per_channel=per_channel, weight_type=QuantType.QInt8
+        )
+        return onnx.load(path)
+
+
+def quantize_statically(
+    model: onnx.ModelProto,
+    windows: npt.NDArray[np.float32],
+    *,
+    method: Method = "minmax",
+    per_channel: bool = True,
+    nodes_to_exclude: Iterable[str] = (),
+) -> onnx.ModelProto:
+    """int8 weights and activations, with the ranges seen on `windows` [n, channels, time]."""
+    nodes = _wanted(model, nodes_to_exclude)
+    with _target() as path:
+        quantize_static(
+            _copy(model),
+            path,
+            _Windows(windows),
+            quant_format=QuantFormat.QDQ,
+            # Ranges are taken of these operators' tensors only: elsewhere masks put infinities.
+            op_types_to_quantize=["MatMul", "Gemm"],
+            nodes_to_quantize=nodes,
+            per_channel=per_channel,
+            weight_type=QuantType.QInt8,
+            # Unsigned with signed weights is what onnxruntime has kernels for on x86 and on Arm.
+            activation_type=QuantType.QUInt8,
+            calibrate_method=_METHODS[method],
+        )
+        return onnx.load(path)
+
+
+def _wanted(model: onnx.ModelProto, nodes_to_exclude: Iterable[str]) -> list[str]:
+    excluded = set(nodes_to_exclude)
+    return [name for name in linear_nodes(model) if name not in excluded]
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    # The quantizer works in place.
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    return copied
+
+
+class _Windows(CalibrationDataReader):  # type: ignore[misc]
+    """One window at a time, so memory does not grow with the calibration set."""
+
+    def __init__(self, windows: npt.NDArray[np.float32]) -> None:
+        self._windows = iter(windows)
+
+    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
+        window = next(self._windows, None)
+        return None if window is None else {"window": window[None]}
+
+
+@contextlib.contextmanager
+def _target() -> Iterator[Path]:
+    """A file to quantize into; the quantizer's advice and the calibrator's output are kept quiet."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            yield Path(folder) / "model.int8.onnx"
+    finally:
+        root.setLevel(level)

@@ -1,0 +1,90 @@
+"""Does the exported file say what the trained model says? The verdict that an export must pass.
+
+Three comparisons between torch and onnxruntime on the same raw windows: the largest difference of the
+scores, decisions that flipped, and the share of block choices that agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from edgesparse.budget import recording, sparse_layers
+from edgesparse_export.onnx_program import Postprocess
+
+FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+
+# docs/numerics.md, row "torch, function body, kernel".
+RELATIVE, ABSOLUTE = 1e-4, 1e-5
+# A block whose share lies within rounding of `top_p` may fall on either side.
+LEAST_AGREEMENT = 0.999
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The verdict.
+
+    Attributes:
+        windows: how many were compared.
+        largest_difference: of any score.
+        within_tolerance: every score within the table's relative and absolute tolerance.
+        decisions_flipped: windows whose highest score changed place (classification only).
+        selection_agreement: share of block choices that are equal; None for a dense model.
+    """
+
+    windows: int
+    largest_difference: float
+    within_tolerance: bool
+    decisions_flipped: int
+    selection_agreement: float | None
+
+    @property
+    def holds(self) -> bool:
+        agreement = 1.0 if self.selection_agreement is None else self.selection_agreement
+        return self.within_tolerance and self.decisions_flipped == 0 and agreement >= LEAST_AGREEMENT
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self) | {"holds": self.holds}
+
+
+def compare(
+    expected: FloatArray,
+    actual: FloatArray,
+    expected_selections: Sequence[BoolArray] = (),
+    actual_selections: Sequence[BoolArray] = (),
+    *,
+    is_classification: bool = True,
+) -> Parity:
+    """Compare scores [n, k] and selections of two engines."""
+    difference = np.abs(expected - actual)
+    allowed = ABSOLUTE + RELATIVE * np.abs(expected)
+    flipped = int((expected.argmax(-1) != actual.argmax(-1)).sum()) if is_classification else 0
+    agreement: float | None = None
+    if expected_selections:
+        equal = sum(int((a == b).sum()) for a, b in zip(expected_selections, actual_selections, strict=True))
+        agreement = equal / sum(a.size for a in expected_selections)
+    return Parity(
+        windows=len(expected),
+        largest_difference=float(difference.max(initial=0.0)),
+        within_tolerance=bool((difference <= allowed).all()),
+        decisions_flipped=flipped,
+        selection_agreement=agreement,
+    )
+
+
+def torch_outputs(
+    model: nn.Module, to_scores: Postprocess, windows: FloatArray
+) -> tuple[FloatArray, list[BoolArray]]:
+    """Scores and selections of the trained model in torch."""
+    with recording(model):
+        scores = to_scores(model(torch.from_numpy(windows))).numpy()
+        selections = [
+            layer.selection.numpy() for layer in sparse_layers(model) if layer.selection is not None
+        ]
+    return scores, selections

@@ -1,0 +1,153 @@
+"""The whole job on real data: train dense and sparse, export, quantize, verify, evaluate, time.
+
+The data are ACSF1 (power signatures of ten kinds of appliance, 1,460 steps, 100 labelled series), as they
+lie in the sktime package: nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgesparse.config import RunConfig, resolve_config
+from edgesparse.run_folder import write_text
+from edgesparse.train import train
+from edgesparse_export.exporter import export_run
+from edgesparse_export.quantizer import quantize_bundle
+from edgesparse_runtime.bundle import Bundle
+from edgesparse_runtime.cli.output import note
+from edgesparse_runtime.comparison import compare
+from edgesparse_runtime.environment import describe_environment
+from edgesparse_runtime.errors import GateError, InputError, MissingExtraError
+from edgesparse_runtime.evaluation import evaluate
+from edgesparse_runtime.profiling import Profile, profile
+from edgesparse_runtime.readers import read_dataset, write_csv
+from edgesparse_runtime.series_set import SeriesSet
+from edgesparse_runtime.session import Session
+from edgesparse_runtime.verification import verify
+
+BUDGET = 0.3
+THREADS = 1
+# int8 may lose one of the hundred training series: the test series are not touched for any decision.
+MAX_DROP = 0.01
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    model: str
+    accuracy: dict[str, Any]
+    attention_share: float
+    model_share: float
+    profile: Profile
+    bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "accuracy": self.accuracy,
+            "attention_share": self.attention_share,
+            "model_share": self.model_share,
+            "profile": self.profile.to_dict(),
+            "bytes": self.bytes,
+        }
+
+
+def read_example() -> tuple[SeriesSet, SeriesSet]:
+    """Training and test series of ACSF1."""
+    spec = importlib.util.find_spec("sktime")
+    if spec is None or spec.origin is None:
+        raise MissingExtraError("The quickstart's data set", "sktime", "data")
+    folder = Path(spec.origin).parent / "datasets" / "data" / "ACSF1"
+    if not folder.is_dir():
+        raise InputError("The installed sktime must carry the ACSF1 data set; it does not. Use sktime 1.2.0.")
+    return read_dataset(folder / "ACSF1_TRAIN.ts"), read_dataset(folder / "ACSF1_TEST.ts")
+
+
+def run_quickstart(
+    out: Path, *, epochs: int | None = None, seconds: float = 2.0, seed: int = 0, quiet: bool = False
+) -> dict[str, Any]:
+    """Run all of it and return what the table shows.
+
+    Args:
+        out: folder for runs, bundles and quickstart.json.
+        epochs: fewer passes than the default, for a rough look.
+        seconds: measuring time a model.
+    """
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        if not quiet:
+            note(f"[{time.monotonic() - began:5.1f} s] {text}")
+
+    training, test = read_example()
+    out.mkdir(parents=True, exist_ok=True)
+    # As a table too, the form that most people's own data have: the README's commands use it.
+    write_csv(out / "appliance_TRAIN.csv", training)
+    write_csv(out / "appliance_TEST.csv", test)
+    say(f"ACSF1: {len(training)} labelled series to train on, {len(test)} to test on, 10 classes")
+    bundles: dict[str, Bundle] = {}
+    for attention in ("dense", "sparse"):
+        say(f"training, {attention} attention" + (f" (budget {BUDGET:.0%})" if attention == "sparse" else ""))
+        overrides = [f"model.attention={attention}", f"training.budget={BUDGET}", f"training.seed={seed}"]
+        if epochs is not None:
+            overrides.append(f"training.epochs={epochs}")
+        config = resolve_config(RunConfig(), None, overrides)
+        run = train(training, config, out / "runs" / attention, quiet=quiet)
+        bundles[attention], parity = export_run(run, out / f"acsf1_{attention}.edgesparse", data=training)
+        say(f"exported, parity holds: largest difference {parity.largest_difference:.1e}")
+    int8_note = ""
+    try:
+        bundles["sparse"], report = quantize_bundle(bundles["sparse"], data=training, max_drop=MAX_DROP)
+        say(
+            f"int8: {report.linear_layers} linear layers, "
+            f"{report.decisions_flipped} of {report.series} training decisions flipped"
+        )
+    except GateError as error:
+        int8_note = str(error)
+        say(int8_note)
+    for bundle in bundles.values():
+        for check in verify(bundle):
+            if not check.holds:
+                raise GateError(f"{bundle.path} fails verification: {check.boundary}.")
+    say("verified on this machine; measuring")
+    rows = []
+    for attention, bundle in bundles.items():
+        for precision in bundle.precisions:
+            rows.append(_measure(bundle, attention, precision, test, seconds))
+    fastest = "int8" if "int8" in bundles["sparse"].precisions else "float32"
+    ratio = compare(
+        Session(bundles["dense"], precision="float32", threads=THREADS),
+        Session(bundles["sparse"], precision=fastest, threads=THREADS),
+        seconds=seconds,
+    )
+    result = {
+        "data": {"name": "ACSF1", "training_series": len(training), "test_series": len(test), "steps": 1460},
+        "budget": BUDGET,
+        "seed": seed,
+        "rows": [row.to_dict() for row in rows],
+        "dense_over_sparse": {"precision": fastest} | ratio.to_dict(),
+        "int8_note": int8_note,
+        "seconds": time.monotonic() - began,
+        "environment": describe_environment(),
+    }
+    write_text(out / "quickstart.json", json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def _measure(bundle: Bundle, attention: str, precision: str, test: SeriesSet, seconds: float) -> Row:
+    accuracy = evaluate(Session(bundle, precision=precision), test).metrics[0]
+    compute = bundle.manifest["compute"]
+    return Row(
+        model=f"{attention} {precision}",
+        accuracy=accuracy.to_dict(),
+        attention_share=compute["attention_share"],
+        model_share=compute["model_share"],
+        profile=profile(bundle.path, precision=precision, threads=THREADS, seconds=seconds),
+        bytes=bundle.model_path(precision).stat().st_size,
+    )

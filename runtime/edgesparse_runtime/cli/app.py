@@ -1,0 +1,117 @@
+"""The verbs, and what happens when one fails."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+import typer
+
+from edgesparse_runtime.bundle import tool_version
+from edgesparse_runtime.cli import compare as compare_verb
+from edgesparse_runtime.cli import doctor as doctor_verb
+from edgesparse_runtime.cli import evaluate as evaluate_verb
+from edgesparse_runtime.cli import export as export_verb
+from edgesparse_runtime.cli import inspect as inspect_verb
+from edgesparse_runtime.cli import profile as profile_verb
+from edgesparse_runtime.cli import quantize as quantize_verb
+from edgesparse_runtime.cli import quickstart as quickstart_verb
+from edgesparse_runtime.cli import run as run_verb
+from edgesparse_runtime.cli import train as train_verb
+from edgesparse_runtime.cli import verify as verify_verb
+from edgesparse_runtime.errors import EdgeSparseError
+
+VERBS: dict[str, Callable[..., None]] = {
+    "quickstart": quickstart_verb.quickstart,
+    "train": train_verb.train,
+    "export": export_verb.export,
+    "quantize": quantize_verb.quantize,
+    "verify": verify_verb.verify,
+    "evaluate": evaluate_verb.evaluate,
+    "run": run_verb.run,
+    "profile": profile_verb.profile,
+    "compare": compare_verb.compare,
+    "inspect": inspect_verb.inspect,
+    "doctor": doctor_verb.doctor,
+}
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Small transformers with adaptively sparse attention: train, export, quantize, profile, run.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"edgesparse {tool_version()}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print it and exit."
+    ),
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+) -> None:
+    if debug:
+        os.environ["EDGESPARSE_DEBUG"] = "1"
+
+
+for _name, _verb in VERBS.items():
+    app.command(_name)(_verb)
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line and return its exit code."""
+    verb = next((a for a in arguments if not a.startswith("-")), None)
+    if verb is not None and verb not in VERBS:
+        near = difflib.get_close_matches(verb, list(VERBS), n=1)
+        hint = f" Did you mean `edgesparse {near[0]}`?" if near else f" Verbs are {', '.join(VERBS)}."
+        print(f"edgesparse: error: there is no verb {verb!r}.{hint}", file=sys.stderr)
+        return 2
+    try:
+        app(args=arguments, prog_name="edgesparse")
+    except EdgeSparseError as error:
+        _show(error)
+        print(f"edgesparse: error: {_one_line(error)}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("edgesparse: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has had enough; closing stdout again must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except OSError as error:
+        _show(error)
+        print(f"edgesparse: error: {_one_line(error)}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        _show(error)
+        print(
+            f"edgesparse: error: unexpected {type(error).__name__}: {_one_line(error)} "
+            "(a bug of ours; `edgesparse --debug ...` shows where)",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _show(error: BaseException) -> None:
+    if os.environ.get("EDGESPARSE_DEBUG"):
+        traceback.print_exception(error)

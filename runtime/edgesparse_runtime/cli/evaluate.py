@@ -1,0 +1,85 @@
+"""`edgesparse evaluate`: a bundle on labelled data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgesparse_runtime.bundle import open_bundle
+from edgesparse_runtime.cli.gate import check_gate
+from edgesparse_runtime.cli.output import print_fields, print_json, print_table
+from edgesparse_runtime.cli.read_options import (
+    Channels,
+    GroupColumn,
+    LabelColumn,
+    SeriesColumn,
+    Stride,
+    Window,
+    read_options,
+)
+from edgesparse_runtime.evaluation import STRENGTHS
+from edgesparse_runtime.evaluation import evaluate as evaluate_session
+from edgesparse_runtime.readers import read_dataset
+from edgesparse_runtime.session import Session
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="Bundle to evaluate.", show_default=False)],
+    data: Annotated[Path, typer.Argument(help="Labelled series.", show_default=False)],
+    precision: Annotated[str, typer.Option(help="auto, float32 or int8.")] = "auto",
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Also under noise, gain, offset, lost data.")
+    ] = False,
+    fail_if: Annotated[str | None, typer.Option(help="Exit 3 when it holds: 'accuracy<0.85'.")] = None,
+    label_column: LabelColumn = None,
+    series_column: SeriesColumn = None,
+    group_column: GroupColumn = None,
+    channels: Channels = None,
+    window: Window = None,
+    stride: Stride = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Measure a bundle on labelled data: metric with n and 95 % interval.
+
+    Example: edgesparse evaluate pump.edgesparse pump_TEST.csv --fail-if 'accuracy<0.85'
+    """
+    opened = open_bundle(bundle)
+    options = read_options(
+        opened.task,
+        label_column,
+        series_column,
+        group_column,
+        channels,
+        window,
+        stride,
+    )
+    series = read_dataset(data, options)
+    session = Session(opened, precision=precision)
+    result = evaluate_session(session, series, robustness=robustness)
+    if as_json:
+        print_json(
+            "evaluate",
+            {"bundle": str(bundle), "data": str(data), "precision": session.precision, **result.to_dict()},
+        )
+    else:
+        fields: dict[str, object] = {"precision": session.precision}
+        print_fields(fields | {m.name: str(m) for m in result.metrics})
+        if result.recall:
+            print()
+            print_table(
+                ["class", "recall", "95 %", "n"],
+                [
+                    [name, f"{m.value:.2f}", f"[{m.low:.2f}, {m.high:.2f}]", m.n]
+                    for name, m in result.recall.items()
+                ],
+            )
+        if result.robustness:
+            print()
+            print_table(
+                ["disturbed by", *(f"{s:g}" for s in STRENGTHS)],
+                [[name, *(f"{m.value:.3f}" for _, m in rows)] for name, rows in result.robustness.items()],
+            )
+    if fail_if:
+        check_gate(fail_if, {m.name: m.value for m in result.metrics})

@@ -1,0 +1,110 @@
+"""`edgesparse run`: predictions for files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgesparse_runtime.cli.output import note, print_table
+from edgesparse_runtime.cli.read_options import (
+    Channels,
+    GroupColumn,
+    LabelColumn,
+    SeriesColumn,
+    Stride,
+    Window,
+    read_options,
+)
+from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.readers import read_dataset
+from edgesparse_runtime.session import Session
+
+
+def run(
+    bundle: Annotated[Path, typer.Argument(help="Bundle or .onnx file.", show_default=False)],
+    files: Annotated[
+        list[Path], typer.Argument(help="Data files; labels are not needed.", show_default=False)
+    ],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here. [stdout]")] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", help="table, csv or json. [table, or by the ending of -o]")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="auto, float32 or int8.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="Threads of one prediction. [all usable]")] = None,
+    label_column: LabelColumn = None,
+    series_column: SeriesColumn = None,
+    group_column: GroupColumn = None,
+    channels: Channels = None,
+    window: Window = None,
+    stride: Stride = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Predict every series of one or more files.
+
+    Example: edgesparse run pump.edgesparse shift_1.csv shift_2.csv -o predictions.csv
+    """
+    form = "json" if as_json else form
+    if form is None:
+        form = output.suffix[1:] if output is not None and output.suffix in (".csv", ".json") else "table"
+    if form not in ("table", "csv", "json"):
+        raise InputError(f"`--format` must be table, csv or json; got {form}.")
+    session = Session(bundle, precision=precision, threads=threads)
+    task = session.bundle.task if session.bundle else "classification"
+    options = read_options(task, label_column, series_column, group_column, channels, window, stride)
+    classes = session.bundle.classes if session.bundle else ()
+    rows: list[dict[str, Any]] = []
+    # Every file is read before the first result is written: a bad last file must not leave half an output.
+    for file in files:
+        data = read_dataset(file, options)
+        for i, scores in enumerate(session.predict(data)):
+            row: dict[str, Any] = {"file": str(file), "series": i + 1}
+            if classes:
+                best = int(scores.argmax())
+                row |= {"decision": classes[best], "score": round(float(scores[best]), 6)}
+                row["scores"] = {name: round(float(s), 6) for name, s in zip(classes, scores, strict=True)}
+            else:
+                row["scores"] = {f"output_{k}": float(s) for k, s in enumerate(scores)}
+            rows.append(row)
+    if form == "table" and output is None:
+        _print(rows)
+        return
+    text = json.dumps({"schema": "edgesparse.run/1", "predictions": rows}, indent=2) + "\n"
+    if form != "json":
+        text = _csv(rows)
+    if output is None:
+        print(text, end="")
+        return
+    staging = output.with_name(f".{output.name}.new")
+    try:
+        staging.write_text(text, encoding="utf-8")
+        staging.replace(output)
+    finally:
+        staging.unlink(missing_ok=True)
+    note(f"{len(rows)} predictions in {output}")
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    if rows and "decision" in rows[0]:
+        body = [[r["file"], r["series"], r["decision"], f"{r['score']:.3f}"] for r in rows]
+        print_table(["file", "series", "decision", "score"], body)
+    else:
+        names = list(rows[0]["scores"]) if rows else []
+        body = [[r["file"], r["series"], *(f"{r['scores'][n]:.6g}" for n in names)] for r in rows]
+        print_table(["file", "series", *names], body)
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    stream = io.StringIO()
+    names = list(rows[0]["scores"]) if rows else []
+    decided = [name for name in ("decision", "score") if rows and name in rows[0]]
+    writer = csv.writer(stream, lineterminator="\n")
+    prefix = "score_" if decided else ""
+    writer.writerow(["file", "series", *decided, *(prefix + n for n in names)])
+    for r in rows:
+        writer.writerow([r["file"], r["series"], *(r[d] for d in decided), *(r["scores"][n] for n in names)])
+    return stream.getvalue()

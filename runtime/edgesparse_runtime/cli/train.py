@@ -1,0 +1,125 @@
+"""`edgesparse train`: labelled data to a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgesparse_runtime.cli.output import note, print_fields, print_json
+from edgesparse_runtime.cli.read_options import (
+    Channels,
+    GroupColumn,
+    LabelColumn,
+    SeriesColumn,
+    Stride,
+    Window,
+    read_options,
+)
+from edgesparse_runtime.cli.require import require
+from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.readers import read_dataset
+
+
+def train(
+    data: Annotated[
+        Path, typer.Argument(help="Labelled series: .csv .parquet .npz .tsv .ts", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder to write.", show_default=False)],
+    validation: Annotated[Path | None, typer.Option(help="Labelled series to watch training with.")] = None,
+    preset: Annotated[str, typer.Option(help="tiny, small or base.")] = "tiny",
+    attention: Annotated[str, typer.Option(help="sparse or dense.")] = "sparse",
+    budget: Annotated[
+        float | None, typer.Option(help="Share of dense attention's compute, 0 to 1. [0.3]")
+    ] = None,
+    task: Annotated[str, typer.Option(help="classification or regression.")] = "classification",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data. [chosen from its size]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random. [0]")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML with sections model and training.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint in the run folder.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished run.")] = False,
+    label_column: LabelColumn = None,
+    series_column: SeriesColumn = None,
+    group_column: GroupColumn = None,
+    channels: Channels = None,
+    window: Window = None,
+    stride: Stride = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train a model: labelled data in, run folder out.
+
+    Example: edgesparse train pump_TRAIN.csv -o runs/pump --budget 0.3
+    """
+    require("train", "train", "torch", "safetensors", "yaml")
+    from edgesparse.config import RunConfig, resolve_config
+    from edgesparse.presets import PRESETS
+    from edgesparse.train import train as train_model
+
+    if preset not in PRESETS:
+        raise InputError(f"`--preset` must be one of {', '.join(PRESETS)}; got {preset}.")
+    base = RunConfig(model=PRESETS[preset]())
+    flags = {
+        "model.attention": attention,
+        "training.task": task,
+        "training.budget": budget,
+        "training.epochs": epochs,
+        "training.seed": seed,
+    }
+    given = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    if config is not None:
+        # A flag left at its default must not undo the file.
+        given = [g for g in given if g not in ("model.attention=sparse", "training.task=classification")]
+    resolved = resolve_config(base, config, [*given, *(settings or [])])
+    _check_out(out, resume, overwrite)
+    options = read_options(
+        resolved.training.task, label_column, series_column, group_column, channels, window, stride
+    )
+    series = read_dataset(data, options)
+    watched = None if validation is None else read_dataset(validation, options)
+    if not as_json:
+        note(f"{data}: {len(series)} series, {len(series.channels)} channel(s)")
+    try:
+        run = train_model(series, resolved, out, validation=watched, resume=resume)
+    except KeyboardInterrupt:
+        note(f"Stopped. The last whole epoch is kept: add --resume to go on in {out}.")
+        raise
+    compute = run.report["compute"]
+    if run.report["budget"] is not None and compute["attention_share"] > run.report["budget"]:
+        note(
+            f"The budget of {run.report['budget']:.0%} is out of reach: the own blocks, summaries and router "
+            f"cost {compute['attention_share']:.1%} already. Use a smaller model.block_size."
+        )
+    if as_json:
+        print_json("train", {"run": str(out), "data": dataclasses.asdict(run.facts), **run.report})
+    else:
+        _print_report(out, run.report)
+
+
+def _check_out(out: Path, resume: bool, overwrite: bool) -> None:
+    if out.is_file():
+        raise InputError(f"{out} must be a folder; it is a file.")
+    if (out / "run.json").exists() and not overwrite and not resume:
+        raise InputError(f"{out} holds a finished run. Add --overwrite or choose another folder.")
+    if (out / "checkpoint.safetensors").exists() and not resume and not overwrite:
+        raise InputError(f"{out} holds an unfinished run. Add --resume to go on, or --overwrite.")
+
+
+def _print_report(out: Path, report: dict[str, Any]) -> None:
+    compute = report["compute"]
+    fields: dict[str, object] = {"run": out, "weights": f"{report['parameters']:,}"}
+    for name, metric in report["metrics"].items():
+        interval = f"[{metric['low']:.3f}, {metric['high']:.3f}] (n={metric['n']})"
+        fields[f"{metric['name']}, {name}"] = f"{metric['value']:.3f} {interval}"
+    fields["attention compute"] = f"{compute['attention_share']:.1%} of dense attention"
+    fields["whole model"] = f"{compute['model_share']:.1%} of the dense model"
+    for i, heads in enumerate(compute["density_by_head"]):
+        fields[f"density, layer {i}"] = "  ".join(f"{density:.0%}" for density in heads) + "  (a head)"
+    fields["next"] = f"edgesparse export {out} -o {out.name}.edgesparse"
+    print_fields(fields)

@@ -1,0 +1,87 @@
+"""Metrics with their uncertainty: a figure on 100 test series is a range, and is shown as one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measured figure.
+
+    Attributes:
+        name: "accuracy", "mae", ...
+        value: the figure.
+        low: lower end of its 95 % interval.
+        high: upper end.
+        n: series it was measured on.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (n={self.n})"
+
+
+def accuracy(is_right: npt.NDArray[np.bool_]) -> Metric:
+    """Share of right decisions, with Wilson's interval."""
+    n, right = len(is_right), int(is_right.sum())
+    low, high = wilson_interval(right, n)
+    return Metric("accuracy", right / n if n else math.nan, low, high, n)
+
+
+def wilson_interval(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """95 % interval of a share; behaves at 0 and n, where the normal one does not (Wilson 1927)."""
+    if n == 0:
+        return 0.0, 1.0
+    p = successes / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def balanced_accuracy(truth: npt.NDArray[np.str_], decided: npt.NDArray[np.str_]) -> Metric:
+    """Mean recall over the classes that occur, with a bootstrap interval."""
+    right = truth == decided
+    weight = np.array([1.0 / (np.unique(truth).size * (truth == t).sum()) for t in truth])
+    return _bootstrap("balanced_accuracy", right * weight * len(truth))
+
+
+def recalls(truth: npt.NDArray[np.str_], decided: npt.NDArray[np.str_]) -> dict[str, Metric]:
+    """Recall of each class that occurs."""
+    return {str(c): accuracy((decided == c)[truth == c]) for c in np.unique(truth)}
+
+
+def mean_absolute_error(truth: FloatArray, predicted: FloatArray) -> Metric:
+    """Mean absolute error with a bootstrap interval."""
+    return _bootstrap("mae", np.abs(truth - predicted))
+
+
+def root_mean_square_error(truth: FloatArray, predicted: FloatArray) -> Metric:
+    """Root of the mean squared error with a bootstrap interval."""
+    squared = _bootstrap("rmse", (truth - predicted) ** 2)
+    root = math.sqrt
+    return Metric("rmse", root(squared.value), root(squared.low), root(squared.high), squared.n)
+
+
+def _bootstrap(name: str, values: FloatArray, *, resamples: int = 2000) -> Metric:
+    """Mean of `values` with a percentile interval; the seed is fixed so that the same data say the same."""
+    n = len(values)
+    if n == 0:
+        return Metric(name, math.nan, math.nan, math.nan, 0)
+    picks = np.random.default_rng(0).integers(0, n, (resamples, n))
+    low, high = np.quantile(values[picks].mean(axis=1), [0.025, 0.975])
+    return Metric(name, float(values.mean()), float(low), float(high), n)

@@ -1,0 +1,192 @@
+"""`Session`: one exported model, opened the way that a device should run it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from edgesparse_runtime.bundle import SUFFIX, Bundle, open_bundle
+from edgesparse_runtime.errors import BundleError, InputError
+from edgesparse_runtime.library import attach
+from edgesparse_runtime.readers import check_channels
+from edgesparse_runtime.series_set import SeriesSet
+
+FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+# onnxruntime severity: warnings about overridable initializers are by design, errors are raised anyway.
+_ONLY_FATAL = 4
+
+
+def default_threads() -> int:
+    """Cores this process may use: CPU affinity, and the container's quota where there is one."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cgroup_quota()
+    return max(1, min(allowed, int(quota)) if quota else allowed)
+
+
+def cgroup_quota() -> float | None:
+    """CPU quota of the container in cores, or None without one."""
+    try:
+        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return None if limit == "max" else int(limit) / int(period)
+    except (OSError, ValueError):
+        return None
+
+
+class Session:
+    """Raw windows in, decision scores out.
+
+    Args:
+        model: a bundle folder, an opened `Bundle`, or an .onnx file.
+        precision: "float32", "int8", or "auto" = int8 where the bundle holds it.
+        threads: threads of one prediction; None = what affinity and quota allow.
+        top_p: share of the router's mass that query blocks keep, over the exported one; sparse models only.
+        max_blocks: cap on key blocks a query block, over the exported one; sparse models only.
+        content: an ONNX model in memory, in place of the file; `model` then only names it.
+
+    Raises:
+        InputError: no such file or precision, or a knob that the model does not have.
+        BundleError: damaged, or not a model.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Bundle,
+        *,
+        precision: str = "auto",
+        threads: int | None = None,
+        top_p: float | None = None,
+        max_blocks: int | None = None,
+        content: bytes | None = None,
+    ) -> None:
+        if precision not in ("auto", "float32", "int8"):
+            raise InputError(f"`precision` must be auto, float32 or int8; got {precision}.")
+        if threads is not None and threads < 1:
+            raise InputError(f"`threads` must be at least 1; got {threads}.")
+        self.bundle, self.path = (None, Path(str(model))) if content is not None else _find(model)
+        if self.bundle is not None:
+            if precision == "auto":
+                precision = "int8" if "int8" in self.bundle.precisions else "float32"
+            self.path = self.bundle.model_path(precision)
+        self.precision = precision
+        self.threads = threads or default_threads()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ONLY_FATAL
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        engine = attach(options)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                content if content is not None else str(self.path),
+                options,
+                providers=["CPUExecutionProvider"],
+            )
+        except Exception as error:  # onnxruntime raises a class of its own for each status
+            raise BundleError(f"{self.path} must be an ONNX model; {_first_line(error)}.") from None
+        knobs = {knob.name: knob for knob in self._session.get_overridable_initializers()}
+        self.is_sparse = "top_p" in knobs
+        # A dense model holds none of our operators.
+        self.engine = engine if self.is_sparse else "onnxruntime"
+        self._feed = _overrides(knobs, top_p, max_blocks)
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1 or inputs[0].name != "window" or len(inputs[0].shape) != 3:
+            raise BundleError(
+                f"{self.path} must take one input `window` [batch, channels, time]; "
+                f"it takes {', '.join(f'{i.name} {i.shape}' for i in inputs)}."
+            )
+        self.channel_count = inputs[0].shape[1]
+        self._selections = [o.name for o in self._session.get_outputs() if o.name.startswith("selection.")]
+
+    @property
+    def channels(self) -> tuple[str, ...] | None:
+        """Channel names, when the model came in a bundle."""
+        return None if self.bundle is None else self.bundle.channels
+
+    def predict(
+        self, data: SeriesSet | npt.ArrayLike | Sequence[npt.ArrayLike], *, batch_size: int = 16
+    ) -> FloatArray:
+        """Scores [n, classes], or [n, targets] in the targets' own units.
+
+        Args:
+            data: a `SeriesSet`, or raw windows [n, channels, time] (one window may omit n); NaN = missing,
+                a tail of NaN in all channels = padding.
+            batch_size: series are run so many at a time.
+
+        Raises:
+            InputError: wrong channel count, no or too few steps, infinite values.
+        """
+        batch = self.prepare(data)
+        rows = [self._run(["scores"], batch[i : i + batch_size])[0] for i in range(0, len(batch), batch_size)]
+        return np.concatenate(rows) if rows else np.zeros((0, 0), dtype=np.float32)
+
+    def selections(self, data: SeriesSet | npt.ArrayLike) -> list[BoolArray]:
+        """The blocks that each layer attended to, bool [n, heads, query blocks, key blocks] a layer."""
+        return [np.asarray(s, dtype=np.bool_) for s in self._run(self._selections, self.prepare(data))]
+
+    def prepare(self, data: SeriesSet | npt.ArrayLike | Sequence[npt.ArrayLike]) -> FloatArray:
+        """Check `data` and lay it out as one float32 array [n, channels, time]."""
+        if isinstance(data, SeriesSet) and self.channels is not None:
+            data = check_channels(data, self.channels)
+        values = data.to_batch() if isinstance(data, SeriesSet) else data
+        try:
+            batch = np.asarray(values, dtype=np.float32)
+        except (TypeError, ValueError):
+            raise InputError("Input `window` must be numbers [batch, channels, time].") from None
+        if batch.ndim == 2:
+            batch = batch[None]
+        if batch.ndim != 3 or (isinstance(self.channel_count, int) and batch.shape[1] != self.channel_count):
+            names = f" The model was trained on channels {', '.join(self.channels)}." if self.channels else ""
+            raise InputError(
+                f"Input `window` must have shape [batch, {self.channel_count}, time]; "
+                f"got {list(batch.shape)}.{names}"
+            )
+        least = 1 if self.bundle is None else int(self.bundle.manifest["input"].get("least_steps", 1))
+        if batch.shape[2] < least:
+            raise InputError(f"Input `window` must have at least {least} steps; got {batch.shape[2]}.")
+        if np.isinf(batch).any():
+            raise InputError("Input `window` must be finite; got infinity. Use NaN for a missing value.")
+        return batch
+
+    def _run(self, outputs: list[str], batch: FloatArray) -> list[Any]:
+        try:
+            return list(self._session.run(outputs, {"window": batch, **self._feed}))
+        except Exception as error:  # onnxruntime raises a class of its own for each status
+            raise InputError(
+                f"{self.path.name} does not run on input {list(batch.shape)}; {_first_line(error)}."
+            ) from None
+
+
+def _find(model: str | Path | Bundle) -> tuple[Bundle | None, Path]:
+    if isinstance(model, Bundle):
+        return model, model.path
+    path = Path(model)
+    if path.is_dir() or path.suffix == SUFFIX:
+        return open_bundle(path), path
+    if not path.is_file():
+        raise InputError(f"{path} must be a bundle or an .onnx file; there is nothing of that name.")
+    return None, path
+
+
+def _overrides(knobs: dict[str, Any], top_p: float | None, max_blocks: int | None) -> dict[str, Any]:
+    """What to feed over the model's defaults."""
+    feed: dict[str, Any] = {}
+    for name, value in (("top_p", top_p), ("max_blocks", max_blocks)):
+        if value is None:
+            continue
+        if name not in knobs:
+            raise InputError(f"`{name}` must be left out; this model is dense and has no such knob.")
+        kind = np.float32 if name == "top_p" else np.int64
+        feed[name] = np.full(knobs[name].shape, value, dtype=kind)
+    return feed
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].split(" : ")[-1].strip().rstrip(".")[:200]

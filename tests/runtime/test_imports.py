@@ -1,0 +1,101 @@
+"""The device side needs numpy and onnxruntime, nothing else, and says so."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNTIME = ROOT / "runtime" / "edgesparse_runtime"
+BLOCKED = (
+    "torch",
+    "onnx",
+    "onnxscript",
+    "typer",
+    "rich",
+    "yaml",
+    "safetensors",
+    "sktime",
+    "pyarrow",
+    "pandas",
+)
+SCRIPT = """
+import importlib, pkgutil, sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked}:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Refuse())
+import edgesparse_runtime
+for module in pkgutil.walk_packages(edgesparse_runtime.__path__, "edgesparse_runtime."):
+    if not module.name.startswith("edgesparse_runtime.cli."):
+        importlib.import_module(module.name)
+print("imported")
+"""
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "runtime")},
+        check=False,
+    )
+
+
+def test_every_runtime_module_imports_without_the_extras() -> None:
+    result = run_python("-c", SCRIPT.format(blocked=set(BLOCKED)))
+    assert result.stdout == "imported\n", result.stderr
+
+
+def test_the_command_line_names_its_extra() -> None:
+    script = SCRIPT.format(blocked={"typer"}).split("import edgesparse_runtime")[0]
+    result = run_python("-c", script + "from edgesparse_runtime.cli import main; main()")
+    assert result.returncode == 4
+    assert result.stderr.strip() == (
+        "edgesparse: error: The command line needs typer. Install with: pip install 'edgesparse[cli]'"
+    )
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize(
+    ("folder", "may_not"),
+    [
+        (RUNTIME, {"torch", "onnx"}),
+        (ROOT / "edgesparse", {"edgesparse_export", "onnx", "onnxscript"}),
+    ],
+)
+def test_arrows_run_one_way(folder: Path, may_not: set[str]) -> None:
+    for path in folder.rglob("*.py"):
+        assert not imported(path) & may_not, path
+
+
+def test_only_the_verbs_that_train_or_export_reach_for_those_parts() -> None:
+    ours = {"edgesparse", "edgesparse_export"}
+    reaching = {p.name for p in RUNTIME.rglob("*.py") if imported(p) & ours}
+    assert reaching == {"train.py", "export.py", "quantize.py", "quickstart.py"}
+
+
+def test_telemetry_is_off_before_onnxruntime_loads() -> None:
+    script = "import edgesparse_runtime, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    assert run_python("-c", script).stdout == "1\n"
+
+
+def test_public_names_exist() -> None:
+    script = "import edgesparse_runtime as r; print(all(hasattr(r, n) for n in r.__all__))"
+    assert run_python("-c", script).stdout == "True\n"

@@ -1,0 +1,210 @@
+"""The command line as a user meets it: every verb, every exit code, one line for each bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgesparse_runtime.bundle import Bundle
+from edgesparse_runtime.cli.app import VERBS
+from edgesparse_runtime.readers import write_csv
+from edgesparse_runtime.series_set import SeriesSet
+from tests.conftest import make_series
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = os.pathsep.join(str(ROOT / part) for part in ("", "export", "runtime"))
+
+
+def edgesparse(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "edgesparse_runtime.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": SOURCES, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+
+
+def check_one_line(result: subprocess.CompletedProcess[str], code: int, message: str) -> None:
+    assert result.returncode == code, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert message in lines[0]
+    assert lines[0].startswith("edgesparse: error: ")
+    assert result.stdout == ""
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "pump_TRAIN.csv"
+    write_csv(path, make_series(24, steps=1200))
+    return path
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_an_example(verb: str) -> None:
+    result = edgesparse(verb, "--help")
+    assert result.returncode == 0
+    assert f"Example: edgesparse {verb}" in result.stdout
+    assert result.stdout.count("--json") >= 1
+
+
+def test_the_path_of_the_readme(tmp_path: Path, table: Path) -> None:
+    """Every verb in turn, with JSON where it matters."""
+    settings = ["--set", "model.width=16", "--set", "model.num_heads=2", "--set", "model.kernels=8"]
+    train = edgesparse(
+        "train", table, "-o", tmp_path / "runs" / "pump", "--epochs", 8, "--budget", 0.35, *settings, "--json"
+    )
+    assert train.returncode == 0, train.stderr
+    report = json.loads(train.stdout)
+    assert report["schema"] == "edgesparse.train/1"
+    assert report["compute"]["attention_share"] <= 0.35
+    assert "Training: " in train.stderr
+
+    bundle = tmp_path / "pump.edgesparse"
+    export = edgesparse("export", tmp_path / "runs" / "pump", "-o", bundle, "--data", table, "--json")
+    assert export.returncode == 0, export.stderr
+    assert json.loads(export.stdout)["parity"]["holds"] is True
+
+    quantize = edgesparse("quantize", bundle, "--data", table, "--max-drop", "0.2")
+    assert quantize.returncode == 0, quantize.stderr
+    assert "decisions flipped" in quantize.stdout
+
+    verify = edgesparse("verify", bundle)
+    assert verify.returncode == 0, verify.stderr
+    assert "int8 scores" in verify.stdout
+
+    evaluate = edgesparse("evaluate", bundle, table, "--robustness", "--json")
+    metrics = json.loads(evaluate.stdout)["metrics"]
+    assert metrics["accuracy"]["n"] == 24
+    assert metrics["accuracy"]["low"] <= metrics["accuracy"]["value"] <= metrics["accuracy"]["high"]
+
+    run = edgesparse("run", bundle, table, "-o", tmp_path / "predictions.csv")
+    assert run.returncode == 0, run.stderr
+    with (tmp_path / "predictions.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 24
+    assert float(rows[0]["score_fast"]) + float(rows[0]["score_slow"]) == pytest.approx(1.0, abs=1e-4)
+
+    profile = json.loads(edgesparse("profile", bundle, "--seconds", 0.2, "--threads", 1, "--json").stdout)
+    assert 0 < profile["profile"]["p50"] <= profile["profile"]["p99"] <= profile["profile"]["max"]
+    assert profile["profile"]["memory_peak"] >= profile["profile"]["memory_before"] > 10
+
+    compare = edgesparse("compare", bundle, bundle, "--precision-a", "float32", "--seconds", 0.2, "--json")
+    comparison = json.loads(compare.stdout)["comparison"]
+    assert comparison["low"] <= comparison["ratio"] <= comparison["high"]
+
+    inspect = edgesparse("inspect", bundle)
+    assert "current, voltage" in inspect.stdout
+
+
+def test_doctor_knows_this_machine() -> None:
+    found = json.loads(edgesparse("doctor", "--json").stdout)
+    assert found["environment"]["telemetry"] == "off"
+    assert found["environment"]["versions"]["numpy"] == np.__version__
+
+
+def test_gates_exit_3(shared_bundle: Bundle, tmp_path: Path, series: SeriesSet) -> None:
+    write_csv(tmp_path / "x.csv", series)
+    result = edgesparse("evaluate", shared_bundle.path, tmp_path / "x.csv", "--fail-if", "accuracy<1.01")
+    assert result.returncode == 3
+    assert "gate failed: accuracy" in result.stderr
+    result = edgesparse("profile", shared_bundle.path, "--seconds", 0.1, "--fail-if", "p99>0.0001ms")
+    assert result.returncode == 3
+    result = edgesparse("evaluate", shared_bundle.path, tmp_path / "x.csv", "--fail-if", "acuracy<1")
+    assert result.returncode == 2
+    assert "Did you mean accuracy?" in result.stderr
+
+
+def test_unlabelled_data_are_predicted(shared_bundle: Bundle, tmp_path: Path, series: SeriesSet) -> None:
+    write_csv(tmp_path / "x.csv", SeriesSet(series.series, series.channels))
+    result = edgesparse("run", shared_bundle.path, tmp_path / "x.csv", "--json")
+    assert len(json.loads(result.stdout)["predictions"]) == len(series)
+    check_one_line(
+        edgesparse("evaluate", shared_bundle.path, tmp_path / "x.csv"), 2, "must have labels to evaluate on"
+    )
+
+
+def test_missing_files(shared_bundle: Bundle, tmp_path: Path, table: Path) -> None:
+    nothing = tmp_path / "none"
+    out = tmp_path / "out.edgesparse"
+    check_one_line(edgesparse("train", nothing, "-o", tmp_path / "r"), 2, "nothing of that name")
+    check_one_line(edgesparse("export", nothing, "-o", out), 2, "must be a run folder")
+    check_one_line(edgesparse("run", nothing, table), 2, "nothing of that name")
+    check_one_line(edgesparse("run", shared_bundle.path, f"{nothing}.csv"), 2, "nothing of that name")
+    check_one_line(edgesparse("profile", nothing), 2, "nothing of that name")
+    check_one_line(edgesparse("quantize", nothing), 2, "nothing of that name")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_data(shared_bundle: Bundle, tmp_path: Path) -> None:
+    empty, wrong, holes = tmp_path / "empty.csv", tmp_path / "wrong.csv", tmp_path / "holes.csv"
+    empty.write_text("")
+    write_csv(wrong, make_series(3, channels=4, steps=50))
+    data = make_series(3)
+    data.series[1][:, 100:200] = np.nan
+    write_csv(holes, data)
+    out = tmp_path / "predictions.csv"
+    for verb in (["run", shared_bundle.path, empty, "-o", out], ["train", empty, "-o", tmp_path / "r"]):
+        check_one_line(edgesparse(*verb), 2, "must hold data; it is empty.")
+    check_one_line(
+        edgesparse("run", shared_bundle.path, holes, wrong, "-o", out),
+        2,
+        "2 channel(s) current, voltage; got 4",
+    )
+    assert not out.exists()
+    assert not (tmp_path / "r").exists()
+    # NaN in the data is a missing value, not an error.
+    assert edgesparse("run", shared_bundle.path, holes, "-o", out).returncode == 0
+    assert len(out.read_text().splitlines()) == 4
+
+
+def test_a_text_file_called_onnx(tmp_path: Path, table: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_text("not a model")
+    check_one_line(edgesparse("run", path, table), 2, "must be an ONNX model")
+    check_one_line(edgesparse("profile", path), 2, "must be an ONNX model")
+    check_one_line(edgesparse("export", path, "-o", tmp_path / "x.edgesparse"), 2, "must be a run folder")
+
+
+def test_wrong_places_to_write(shared_bundle: Bundle, tmp_path: Path, tiny_run: object) -> None:
+    run = tiny_run.path  # type: ignore[attr-defined]
+    check_one_line(edgesparse("export", run, "-o", tmp_path / "x"), 2, "must end in .edgesparse")
+    check_one_line(edgesparse("train", tmp_path / "x.csv", "-o", run), 2, "holds a finished run")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("")
+    check_one_line(edgesparse("quickstart", "-o", tmp_path / "mine", "--overwrite"), 2, "not a folder")
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_damaged_bundle(shared_bundle: Bundle, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "x.edgesparse"
+    shutil.copytree(shared_bundle.path, folder)
+    (folder / "model.onnx").write_bytes(b"truncated")
+    for verb in ("verify", "inspect", "profile", "quantize"):
+        check_one_line(edgesparse(verb, folder), 2, "model.onnx does not match its hash")
+
+
+def test_unknown_words() -> None:
+    check_one_line(edgesparse("exprot"), 2, "Did you mean `edgesparse export`?")
+    assert edgesparse("profile", "--bogus", "x").returncode == 2
+    assert edgesparse().returncode in (0, 2)
+    assert edgesparse("--version").stdout.startswith("edgesparse ")
+
+
+def test_bad_settings(table: Path, tmp_path: Path) -> None:
+    result = edgesparse("train", table, "-o", tmp_path / "r", "--set", "training.epoch=3")
+    check_one_line(result, 2, "Did you mean `epochs`?")
+    check_one_line(edgesparse("train", table, "-o", tmp_path / "r", "--budget", "7"), 2, "`budget` must be")
+    check_one_line(edgesparse("train", table, "-o", tmp_path / "r", "--preset", "big"), 2, "tiny, small")
+    assert not (tmp_path / "r").exists()

@@ -1,0 +1,73 @@
+"""The built wheel in an empty environment: base dependencies only, and it runs a bundle."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgesparse_runtime.bundle import Bundle
+from edgesparse_runtime.series_set import SeriesSet
+from edgesparse_runtime.session import Session
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = """
+import importlib.util, json, sys
+from edgesparse_runtime import Session, read_dataset
+session = Session(sys.argv[1], precision="float32", threads=1)
+present = [p for p in ("torch", "onnx", "onnxscript", "typer") if importlib.util.find_spec(p)]
+scores = session.predict(read_dataset(sys.argv[2]))
+print(json.dumps({"present": present, "engine": session.engine, "scores": scores.tolist()}))
+"""
+
+
+def run(arguments: list[object], folder: Path) -> str:
+    clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    result = subprocess.run(
+        list(map(str, arguments)), cwd=folder, env=clean, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    run([sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT], folder)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_base_install_runs_a_bundle(
+    wheel: Path, tmp_path: Path, shared_bundle: Bundle, series: SeriesSet
+) -> None:
+    np.savez(tmp_path / "x.npz", X=series.to_batch(), channels=series.channels)
+    run([sys.executable, "-m", "venv", tmp_path / "empty"], tmp_path)
+    python = tmp_path / "empty" / "bin" / "python"
+    run([python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", wheel], tmp_path)
+    found = json.loads(run([python, "-c", SCRIPT, shared_bundle.path, tmp_path / "x.npz"], tmp_path))
+    assert found["present"] == []
+    assert found["engine"].startswith(("native (", "function body"))
+    expected = Session(shared_bundle, precision="float32").predict(series)
+    np.testing.assert_allclose(found["scores"], expected, rtol=1e-4, atol=1e-5)
+    help_text = subprocess.run(
+        [tmp_path / "empty" / "bin" / "edgesparse"], capture_output=True, text=True, check=False
+    )
+    assert help_text.returncode == 4
+    assert "pip install 'edgesparse[cli]'" in help_text.stderr
+
+
+def test_wheel_holds_the_three_packages_and_no_tests(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert {"edgesparse", "edgesparse_export", "edgesparse_runtime"} <= tops
+    assert not {"tests", "benchmarks", "examples"} & tops
+    assert any(name.endswith("METADATA") for name in names)
+    # What a device downloads beyond numpy and onnxruntime.
+    assert wheel.stat().st_size < 5 << 20

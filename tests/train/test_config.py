@@ -1,0 +1,53 @@
+"""Configuration: what wins, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgesparse.config import RunConfig, config_from_dict, resolve_config
+from edgesparse.presets import PRESETS
+from edgesparse_runtime.errors import InputError
+
+
+def test_set_wins_over_file_over_default(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("training:\n  epochs: 7\n  seed: 3\nmodel:\n  dilations: [1, 2]\n")
+    config = resolve_config(RunConfig(), file, ["training.epochs=9"])
+    assert (config.training.epochs, config.training.seed, config.model.dilations) == (9, 3, (1, 2))
+    assert config.training.budget == RunConfig().training.budget
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_configuration_survives_its_file(name: str) -> None:
+    config = RunConfig(model=PRESETS[name]())
+    assert config_from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epoch=3", "unknown training key `epoch`. Did you mean `epochs`?"),
+        ("trainig.epochs=3", "unknown section `trainig`. Did you mean `training`?"),
+        ("epochs=3", "--set must be section.key=value"),
+        ("training.epochs=many", "`epochs` must be a number; got 'many'."),
+        ("training.budget=0", "`budget` must be above 0 and at most 1; got 0.0."),
+        ("model.width=30", "`num_heads` must divide `width` (30); got 4."),
+        ("model.kernels=85", "`kernels` must be at most 84; got 85."),
+        ("model.summaries=3", "`summaries` must be a bool; got 3."),
+        ("model.value_kernel=4", "`value_kernel` must be odd or 0; got 4."),
+        ("training.task=guessing", "`task` must be classification or regression; got guessing."),
+    ],
+)
+def test_bad_values_are_refused(override: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        resolve_config(RunConfig(), None, [override])
+    assert message in str(caught.value)
+
+
+def test_a_broken_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("training: [")
+    with pytest.raises(InputError, match="must be YAML"):
+        resolve_config(RunConfig(), file)

@@ -1,0 +1,102 @@
+"""Normalisation, kernel bank, schedule, split and augmentation, one promise each."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from edgesparse.augment import shift_in_time
+from edgesparse.config import TrainingConfig
+from edgesparse.kernel_bank import KernelBank
+from edgesparse.normalise import Normalise, real_steps
+from edgesparse.schedule import attention_share, learning_rate
+from edgesparse.split import hold_out
+from edgesparse_runtime.series_set import SeriesSet
+
+
+def test_real_steps_end_with_the_last_value() -> None:
+    window = torch.tensor([[[1.0, torch.nan, 2.0, torch.nan], [torch.nan, torch.nan, torch.nan, torch.nan]]])
+    assert real_steps(window).tolist() == [[True, True, True, False]]
+
+
+def test_normalisation_ignores_missing_values() -> None:
+    window = torch.randn(1, 1, 50) * 3 + 5
+    holes = window.clone()
+    holes[..., 10:20] = torch.nan
+    normal, _ = Normalise(1)(holes)
+    seen = torch.cat([normal[..., :10], normal[..., 20:]], dim=-1)
+    assert normal[..., 10:20].abs().max() == 0
+    assert abs(float(seen.mean())) < 1e-6
+    assert float(seen.std(correction=0)) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_level_is_given_back_only_where_it_varies() -> None:
+    module = Normalise(1)
+    module.fit(torch.randn(20, 1, 100) + torch.arange(20.0)[:, None, None])
+    assert module(torch.randn(1, 1, 100) + 30)[1][0, 0] > 1.5
+    module.fit(torch.nn.functional.layer_norm(torch.randn(20, 1, 100), (100,)))
+    assert module(torch.randn(5, 1, 100) + 30)[1].abs().max() == 0
+
+
+def test_bank_counts_the_steps_above_a_threshold() -> None:
+    """With ramps as narrow as steps, a token's feature is MiniRocket's proportion over its steps."""
+    bank = KernelBank(1, kernels=3, dilations=(1, 2), thresholds=2, patch=10)
+    windows = torch.randn(30, 1, 95)
+    bank.fit(windows, None)
+    bank.slope.fill_(1e6)
+    shares = bank(windows, None) * bank.spread[:, None] + bank.center[:, None]
+    response = torch.nn.functional.conv1d(windows, bank.weight[1], dilation=2, padding=8)
+    for kernel in range(3):
+        for threshold in range(2):
+            above = (response[:, kernel] > bank.threshold[1, kernel, threshold]).float()
+            expected = torch.stack([part.mean(-1) for part in above.split(10, dim=-1)], dim=-1)
+            torch.testing.assert_close(shares[:, 6 + kernel * 2 + threshold], expected, atol=1e-3, rtol=0)
+
+
+def test_every_kernel_listens_to_a_channel() -> None:
+    weight = KernelBank(7, kernels=20, dilations=(1,), thresholds=1, patch=4).weight
+    assert (weight.abs().sum((-1, -2)) > 0).all()
+    assert torch.equal(weight.sum(-1), torch.zeros(1, 20, 7))
+
+
+def test_schedules() -> None:
+    settings = TrainingConfig(budget=0.3)
+    shares = [attention_share(step, 100, settings) for step in range(100)]
+    assert shares[0] == 1.0
+    assert shares[-1] == shares[34] == 0.3
+    assert all(a >= b for a, b in itertools.pairwise(shares))
+    rates = [learning_rate(step, 100, 1.0) for step in range(100)]
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[0] < 0.1
+    assert rates[-1] < 0.01
+
+
+def test_groups_are_never_torn() -> None:
+    groups = np.array([f"g{i % 5}" for i in range(50)])
+    data = SeriesSet([np.zeros((1, 3), dtype=np.float32)] * 50, ("x",), np.array(["a", "b"] * 25), groups)
+    kept, held = hold_out(data, 0.4, seed=0)
+    assert not set(groups[kept]) & set(groups[held])
+    assert len(kept) + len(held) == 50
+    assert len(held) == 20
+
+
+def test_every_class_keeps_a_series_to_train_on() -> None:
+    labels = np.array(["a"] * 10 + ["b"] * 2 + ["c"])
+    data = SeriesSet([np.zeros((1, 3), dtype=np.float32)] * 13, ("x",), labels)
+    kept, held = hold_out(data, 0.5, seed=0)
+    assert set(labels[kept]) == {"a", "b", "c"}
+    assert len(held) == 6
+
+
+def test_shift_rotates_the_series_and_leaves_the_padding() -> None:
+    torch.manual_seed(0)
+    window = torch.arange(10.0).repeat(4, 1, 1)
+    lengths = torch.tensor([10, 10, 7, 7])
+    shifted = shift_in_time(window, lengths, 0.5)
+    assert not torch.equal(shifted, window)
+    for row, length in zip(shifted, lengths.tolist(), strict=True):
+        assert sorted(row[0, :length].tolist()) == list(range(length))
+        assert row[0, length:].tolist() == list(range(length, 10))
