@@ -104,17 +104,15 @@ void BlockTokens::prefetch(int64_t j, int64_t first) const {
   }
 }
 
-void average(const float* tokens, int64_t stride, const uint8_t* mask, int64_t count, int64_t size,
-             float* mean) {
-  for (int64_t d = 0; d < size; ++d) mean[d] = 0.0f;
+int64_t add_tokens(const float* tokens, int64_t stride, const uint8_t* mask, int64_t count, int64_t size,
+                   float* sum) {
   int64_t valid = 0;
   for (int64_t t = 0; t < count; ++t) {
     if (!mask[t]) continue;
     ++valid;
-    for (int64_t d = 0; d < size; ++d) mean[d] += tokens[t * stride + d];
+    for (int64_t d = 0; d < size; ++d) sum[d] += tokens[t * stride + d];
   }
-  const float divisor = valid > 0 ? static_cast<float>(valid) : 1.0f;
-  for (int64_t d = 0; d < size; ++d) mean[d] /= divisor;
+  return valid;
 }
 
 void pack_blocks(const Table& table, const Problem& p, const Packed& packed, int64_t group, int64_t first,
@@ -130,6 +128,18 @@ void pack_blocks(const Table& table, const Problem& p, const Packed& packed, int
       table.pack_values(value_rows, p.value_size, reinterpret_cast<float*>(packed.values_of(panel)));
     }
 }
+
+namespace {
+
+void average(const float* tokens, int64_t stride, const uint8_t* mask, int64_t count, int64_t size,
+             float* mean) {
+  std::fill(mean, mean + size, 0.0f);
+  const int64_t valid = add_tokens(tokens, stride, mask, count, size, mean);
+  const float divisor = valid > 0 ? static_cast<float>(valid) : 1.0f;
+  for (int64_t d = 0; d < size; ++d) mean[d] /= divisor;
+}
+
+}  // namespace
 
 bool summarize_blocks(const Problem& p, const Packed& packed, int64_t group, int64_t first, int64_t end) {
   float* const mean = static_cast<float*>(std::malloc(sizeof(float) * std::max(p.head_size, p.value_size)));

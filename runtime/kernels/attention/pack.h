@@ -93,14 +93,14 @@ void pack_blocks(const Table& table, const Problem& problem, const Packed& packe
 bool summarize_blocks(const Problem& problem, const Packed& packed, int64_t group, int64_t first,
                       int64_t end);
 
-// int8: means of the blocks, then a head's shift and summary panels, then the blocks.
-void average_blocks(const Problem& problem, const Packed& packed, int64_t group, int64_t first, int64_t end);
-void quantize_summaries(const Table& table, const Problem& problem, const Packed& packed, int64_t group);
+// int8, in this order: a head's shift, its blocks and their means, its summary panels out of the means.
+void choose_shift(const Problem& problem, const Packed& packed, int64_t group);
 void quantize_blocks(const Table& table, const Problem& problem, const Packed& packed, int64_t group,
                      int64_t first, int64_t end);
+void quantize_summaries(const Table& table, const Problem& problem, const Packed& packed, int64_t group);
 
-// Mean of the tokens of a block that are not padding, over `size` floats.
-void average(const float* tokens, int64_t stride, const uint8_t* mask, int64_t count, int64_t size,
-             float* mean);
+// Adds the tokens that are not padding to sum[size]; how many there were.
+int64_t add_tokens(const float* tokens, int64_t stride, const uint8_t* mask, int64_t count, int64_t size,
+                   float* sum);
 
 }  // namespace edgesparse

@@ -5,8 +5,16 @@
 namespace edgesparse {
 namespace {
 
-// Block means above this are left out of the shift: one broken token must not cost every key its precision.
-constexpr float kLargestMean = 1e18f;
+// Softmax does not see what all logits of a row share, so an average key is taken off every key and the bytes
+// are left for what tells keys apart. Any key near the average will do: this many tokens a block are read.
+constexpr int64_t kSamples = 4;
+
+// Keys beyond this are left out of the average: one broken token must not cost every key its precision.
+bool is_moderate(const float* key, int64_t size) {
+  bool moderate = true;
+  for (int64_t d = 0; d < size; ++d) moderate &= std::fabs(key[d]) < 1e6f;
+  return moderate;
+}
 
 void spoil(float* scales, int64_t count) {
   for (int64_t d = 0; d < count; ++d) scales[d] = std::nanf("");
@@ -26,16 +34,23 @@ void quantize_set(const Table& table, const Problem& p, const Packed& packed, in
 
 }  // namespace
 
-void average_blocks(const Problem& p, const Packed& packed, int64_t group, int64_t first, int64_t end) {
+// Causal attention may not look at later keys: no shift there.
+void choose_shift(const Problem& p, const Packed& packed, int64_t group) {
   const BlockTokens block(p, group);
-  for (int64_t j = first; j < end; ++j) {
-    const int64_t row = packed.local(group) * packed.key_blocks + j, tokens = p.block_tokens(j, p.key_tokens);
-    average(block.key(j), block.key_stride, block.mask(j), tokens, p.head_size,
-            packed.mean_keys + row * p.head_size);
-    if (p.summaries)
-      average(block.value(j), block.value_stride, block.mask(j), tokens, p.value_size,
-              packed.mean_values + row * p.value_size);
+  float* const shift = packed.shift + packed.local(group) * p.head_size;
+  std::fill(shift, shift + p.head_size, 0.0f);
+  if (p.causal) return;
+  int64_t count = 0;
+  for (int64_t j = 0; j < packed.key_blocks; ++j) {
+    const int64_t tokens = p.block_tokens(j, p.key_tokens), step = (tokens + kSamples - 1) / kSamples;
+    for (int64_t t = 0; t < tokens; t += step) {
+      const float* const key = block.key(j) + t * block.key_stride;
+      if (!block.mask(j)[t] || !is_moderate(key, p.head_size)) continue;
+      for (int64_t d = 0; d < p.head_size; ++d) shift[d] += key[d];
+      ++count;
+    }
   }
+  for (int64_t d = 0; d < p.head_size && count > 0; ++d) shift[d] /= static_cast<float>(count);
 }
 
 void quantize_summaries(const Table& table, const Problem& p, const Packed& packed, int64_t group) {
@@ -43,21 +58,7 @@ void quantize_summaries(const Table& table, const Problem& p, const Packed& pack
   const float* const means = packed.mean_keys + local * blocks * p.head_size;
   const float* const mean_values = packed.mean_values + local * blocks * p.value_size;
   const int32_t* const counts = packed.valid_tokens + group / p.kv_heads * blocks;
-  float* const shift = packed.shift + local * p.head_size;
-
-  // Softmax does not see what all logits of a row share, so the mean key is taken off every key and the
-  // bytes are left for what tells keys apart. Causal attention may not look at later keys: no shift there.
-  for (int64_t d = 0; d < p.head_size; ++d) {
-    float sum = 0.0f, count = 0.0f;
-    for (int64_t j = 0; j < blocks && !p.causal; ++j) {
-      const float mean = means[j * p.head_size + d];
-      if (!(std::fabs(mean) < kLargestMean)) continue;
-      sum += mean * static_cast<float>(counts[j]);
-      count += static_cast<float>(counts[j]);
-    }
-    shift[d] = count > 0.0f ? sum / count : 0.0f;
-  }
-
+  const float* const shift = packed.shift + local * p.head_size;
   for (int64_t part = 0; part < packed.summary_panels; part += kUnitPanels) {
     const int panels = static_cast<int>(std::min<int64_t>(kUnitPanels, packed.summary_panels - part));
     const float *key_rows[kUnitKeys], *value_rows[kUnitKeys];
@@ -77,17 +78,32 @@ void quantize_blocks(const Table& table, const Problem& p, const Packed& packed,
   const BlockTokens block(p, group);
   const float* const shift = packed.shift + packed.local(group) * p.head_size;
   for (int64_t j = first; j < end; ++j) {
-    const int64_t all = (p.block_tokens(j, p.key_tokens) + kPanelKeys - 1) / kPanelKeys;
-    for (int64_t part = 0; part < all; part += kUnitPanels) {
-      const int panels = static_cast<int>(std::min<int64_t>(kUnitPanels, all - part));
+    const int64_t row = packed.local(group) * packed.key_blocks + j, tokens = p.block_tokens(j, p.key_tokens);
+    float* const mean_key = packed.mean_keys + row * p.head_size;
+    float* const mean_value = packed.mean_values + row * p.value_size;
+    if (p.summaries) std::fill(mean_key, mean_key + p.head_size, 0.0f);
+    if (p.summaries) std::fill(mean_value, mean_value + p.value_size, 0.0f);
+    int64_t valid = 0;
+    for (int64_t t = 0; t < tokens; t += kUnitKeys) {
+      const int64_t some = std::min<int64_t>(kUnitKeys, tokens - t);
+      const int panels = static_cast<int>((some + kPanelKeys - 1) / kPanelKeys);
       const float *key_rows[kUnitKeys], *value_rows[kUnitKeys];
       for (int i = 0; i < panels; ++i) {
-        block.prefetch(j, (part + i) * kPanelKeys);
-        block.rows(j, (part + i) * kPanelKeys, key_rows + i * kPanelKeys, value_rows + i * kPanelKeys);
+        block.prefetch(j, t + i * kPanelKeys);
+        block.rows(j, t + i * kPanelKeys, key_rows + i * kPanelKeys, value_rows + i * kPanelKeys);
       }
-      quantize_set(table, p, packed, packed.panel_of(group, j, part), panels, key_rows, value_rows, shift,
-                   packed.scales_of(group, j, part));
+      if (p.summaries) {
+        const uint8_t* const mask = block.mask(j) + t;
+        valid += add_tokens(block.key(j) + t * block.key_stride, block.key_stride, mask, some, p.head_size,
+                            mean_key);
+        add_tokens(block.value(j) + t * block.value_stride, block.value_stride, mask, some, p.value_size,
+                   mean_value);
+      }
+      quantize_set(table, p, packed, packed.panel_of(group, j, t / kPanelKeys), panels, key_rows, value_rows,
+                   shift, packed.scales_of(group, j, t / kPanelKeys));
     }
+    for (int64_t d = 0; d < p.head_size && valid > 0; ++d) mean_key[d] /= static_cast<float>(valid);
+    for (int64_t d = 0; d < p.value_size && valid > 0; ++d) mean_value[d] /= static_cast<float>(valid);
   }
 }
 

@@ -74,12 +74,11 @@ void pack_item(void* data, size_t index) {
   if (work.timing) work.timing->summaries += clock.lap();
 }
 
-void average_item(void* data, size_t index) {
+void shift_item(void* data, size_t index) {
   Work& work = *static_cast<Work*>(data);
-  const PackItem item(work, index);
   Clock clock(work.timing != nullptr);
-  average_blocks(work.problem, work.packed, item.group, item.first, item.end);
-  if (work.timing) work.timing->summaries += clock.lap();
+  choose_shift(work.problem, work.packed, work.packed.first_group + static_cast<int64_t>(index));
+  if (work.timing) work.timing->packing += clock.lap();
 }
 
 void summary_item(void* data, size_t index) {
@@ -248,13 +247,11 @@ const char* run(const Table& table, const Problem& problem, const Host& host, Ti
     packed.first_group = first;
     const int64_t count = std::min(packed.groups, groups - first);
     const size_t pack_items = static_cast<size_t>(count * work.pack_items());
-    if (problem.int8) {
-      // Without summaries or a shift nobody needs means.
-      if (problem.summaries || !problem.causal)
-        error = host.parallel(host.self, average_item, pack_items, &work);
-      if (!error) error = host.parallel(host.self, summary_item, static_cast<size_t>(count), &work);
-    }
+    const size_t groups_now = static_cast<size_t>(count);
+    if (problem.int8) error = host.parallel(host.self, shift_item, groups_now, &work);
     if (!error) error = host.parallel(host.self, pack_item, pack_items, &work);
+    if (!error && problem.int8 && problem.summaries)
+      error = host.parallel(host.self, summary_item, groups_now, &work);
     if (!error)
       error = host.parallel(host.self, attend_item,
                             static_cast<size_t>(count * heads_a_group * work.query_items()), &work);

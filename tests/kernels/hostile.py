@@ -1,0 +1,67 @@
+"""Feeds mutated models to the kernel: `python -m tests.kernels.hostile LIB SEED COUNT`. Any crash ends it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+
+import numpy as np
+
+from tests.kernels.models import Shape, make_feeds, make_model, open_session
+from tests.kernels.reference import Attributes
+
+NUMBERS = [-(2**63), -1, 0, 1, 2, 3, 7, 16, 64, 2**31, 2**62, 2**63 - 1]
+FLOATS = [float("nan"), float("inf"), -1e38, 0.0, 0.25, 1e38]
+
+
+def mutate(draw: np.random.Generator, attributes: dict[str, object], feeds: dict[str, np.ndarray]) -> None:
+    """Changes one attribute or one input."""
+    pick = list(attributes)[draw.integers(len(attributes))]
+    if draw.random() < 0.5:
+        if pick == "precision":
+            attributes[pick] = ["int8", "float64", "", "x" * 100][draw.integers(4)]
+        elif draw.random() < 0.1:
+            del attributes[pick]
+        else:
+            attributes[pick] = FLOATS[draw.integers(6)] if pick == "scale" else NUMBERS[draw.integers(12)]
+        return
+    name = list(feeds)[draw.integers(len(feeds))]
+    kind = draw.integers(4)
+    array = feeds[name]
+    if kind == 0 and array.ndim:
+        feeds[name] = np.take(
+            array, np.arange(draw.integers(0, 70)), axis=draw.integers(array.ndim), mode="wrap"
+        )
+    elif kind == 1:
+        feeds[name] = array[None]
+    elif kind == 2:
+        feeds[name] = array.reshape(-1)
+    elif array.dtype == np.float32 and array.size:
+        feeds[name] = np.full_like(array, FLOATS[draw.integers(6)])
+    elif array.dtype == np.int64:
+        feeds[name] = np.array([NUMBERS[draw.integers(12)]])
+
+
+def main() -> None:
+    """Prints how many models ran and how many were refused."""
+    library, seed, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    draw = np.random.default_rng(seed)
+    ran = refused = 0
+    for _ in range(count):
+        precision = ["float32", "int8"][draw.integers(2)]
+        attributes = asdict(Attributes(num_heads=2, kv_num_heads=1, block_size=16, precision=precision))
+        feeds = dict(make_feeds(Shape(60, 60, h=2, g=1), 16, seed=int(draw.integers(99))))
+        for _ in range(draw.integers(1, 4)):
+            if attributes:
+                mutate(draw, attributes, feeds)
+        try:
+            open_session(library, make_model(attributes), 2).run(None, feeds)
+            ran += 1
+        except Exception as error:  # onnxruntime raises a class of its own for each status
+            assert str(error), "an error without a message"
+            refused += 1
+    print(f"ran {ran} refused {refused}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Every instruction set of this machine, each pinned in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from edgesparse_runtime import library as runtime_library
+from tests.kernels.cases import CASES
+from tests.kernels.conftest import ROOT
+from tests.kernels.reference import sparse_attention
+from tests.tolerances import ENGINES
+
+ISAS = ["scalar", "avx2", "avx512vnni", "neon", "neon_dot"]
+Results = dict[str, np.ndarray]
+
+
+def run_pinned(library: Path, isa: str, target: Path) -> Results | None:
+    path = os.pathsep.join(str(ROOT / part) for part in (".", "export", "runtime"))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.kernels.pinned", str(library), str(target)],
+        env={**os.environ, "EDGESPARSE_ISA": isa, "PYTHONPATH": path, "EDGESPARSE_ENGINE": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    if "must name an instruction set of this machine" in done.stdout + done.stderr:
+        return None
+    assert done.returncode == 0, done.stderr
+    with np.load(target) as stored:
+        return dict(stored)
+
+
+@pytest.fixture(scope="module")
+def results(library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Results]:
+    folder = tmp_path_factory.mktemp("isa")
+    found = {isa: run_pinned(library, isa, folder / f"{isa}.npz") for isa in ISAS}
+    return {isa: result for isa, result in found.items() if result is not None}
+
+
+def test_the_pin_took(results: dict[str, Results]) -> None:
+    assert "scalar" in results
+    for isa, result in results.items():
+        assert str(result["isa"]) == f"native ({isa})"
+
+
+def test_int8_gives_the_same_bits_on_every_instruction_set(results: dict[str, Results]) -> None:
+    for isa, result in results.items():
+        for case in CASES:
+            name = f"{case.name}/int8"
+            assert result[name].tobytes() == results["scalar"][name].tobytes(), (isa, name)
+
+
+def test_float32_equals_the_reference_on_every_instruction_set(results: dict[str, Results]) -> None:
+    for case in CASES:
+        expected, _ = sparse_attention(**case.feeds(), attributes=case.node())
+        for result in results.values():
+            np.testing.assert_allclose(
+                result[f"{case.name}/float32"], expected, rtol=ENGINES.relative, atol=ENGINES.absolute
+            )
+
+
+def test_int8_error_is_small(results: dict[str, Results]) -> None:
+    """Root mean square of the error under 2 % of the output's; logits of hundreds are another matter."""
+    for case in CASES:
+        if case.name == "large_logits":
+            continue
+        expected, _ = sparse_attention(**case.feeds(), attributes=case.node())
+        output = next(iter(results.values()))[f"{case.name}/int8"]
+        if output.size and np.abs(expected).max() > 0:
+            assert np.sqrt(np.mean((output - expected) ** 2)) <= 0.02 * np.sqrt(np.mean(expected**2)), (
+                case.name
+            )
+
+
+def test_an_unknown_pin_is_refused(library: Path, tmp_path: Path) -> None:
+    assert run_pinned(library, "mmx", tmp_path / "none.npz") is None
+
+
+def test_engine_variable_forces_the_function_body(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGESPARSE_ENGINE", "body")
+    engine = runtime_library.register(onnxruntime.SessionOptions(), str(library))
+    assert str(engine) == "function body (EDGESPARSE_ENGINE=body)"
+
+
+def test_a_damaged_library_gives_the_reason(tmp_path: Path) -> None:
+    damaged = tmp_path / "edgesparse_kernels.so"
+    damaged.write_bytes(b"not a library")
+    engine = runtime_library.register(onnxruntime.SessionOptions(), str(damaged))
+    assert engine.isa is None
+    assert "Failed to load library" in engine.reason
+
+
+def test_one_symbol_is_exported(library: Path) -> None:
+    listed = subprocess.run(
+        ["nm", "-D", "--defined-only", str(library)], capture_output=True, text=True, check=True
+    )
+    assert [line.split()[-1] for line in listed.stdout.splitlines()] == ["RegisterCustomOps"]
