@@ -26,7 +26,7 @@ fix: $(VENV)/.dev  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 
 test: $(VENV)/.dev  ## every test
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2
 
 bench: $(VENV)/.dev  ## training-step benchmark: sparse against PyTorch's dense attention
 	$(RUN) -m benchmarks.training_step
@@ -36,6 +36,8 @@ wheel: $(VENV)/.dev  ## the wheel, in dist/
 
 prove-main: $(VENV)/.dev  ## the main job's claims, PASS or FAIL a line
 	$(RUN) -m benchmarks.prove_main
+
+include runtime/kernels/kernels.mk
 
 clean:  ## remove what these words made
 	rm -rf $(VENV) build dist demo bench-results

@@ -57,7 +57,8 @@ def dense_model(heads: int) -> bytes:
     values = [helper.make_tensor_value_info(x, TensorProto.FLOAT, [None] * 3) for x in "qkvo"]
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
     graph = helper.make_graph([node], "dense", values[:3], values[3:])
-    return helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+    content: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+    return content
 
 
 def open_model(model: bytes, library: str | None, threads: int) -> onnxruntime.InferenceSession:
@@ -200,7 +201,8 @@ def main() -> None:
                     )
                     continue
                 print(
-                    f"{line}, float32 x{f.float32_ratio:.2f} ({f.float32_gflops:.0f} GFLOP/s), int8 x{f.int8_ratio:.2f}"
+                    f"{line}, float32 x{f.float32_ratio:.2f} ({f.float32_gflops:.0f} GFLOP/s), "
+                    f"int8 x{f.int8_ratio:.2f}"
                 )
     options.output.mkdir(parents=True, exist_ok=True)
     report = {"machine": machine, "figures": [asdict(f) for f in figures]}

@@ -45,8 +45,8 @@ def export_run(run: Run, out: Path, *, data: SeriesSet | None = None) -> tuple[B
     if not verdict.holds:
         raise GateError(
             f"The exported model must say what the trained one says; the largest score difference is "
-            f"{verdict.largest_difference:.2e} and {verdict.decisions_flipped} of {verdict.windows} "
-            "decisions flipped. Nothing was written."
+            f"{verdict.largest_difference:.2e}, {verdict.decisions_flipped} of {verdict.windows} decisions "
+            f"flipped, block choices equal {verdict.selection_agreement or 1:.2%}. Nothing was written."
         )
     fields = manifest_fields(run, out, verdict)
     files = {

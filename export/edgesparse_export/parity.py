@@ -24,6 +24,7 @@ BoolArray = npt.NDArray[np.bool_]
 RELATIVE, ABSOLUTE = 1e-4, 1e-5
 # A block whose share lies within rounding of `top_p` may fall on either side.
 LEAST_AGREEMENT = 0.999
+TIE_DIFFERENCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ class Parity:
     @property
     def holds(self) -> bool:
         agreement = 1.0 if self.selection_agreement is None else self.selection_agreement
-        return self.within_tolerance and self.decisions_flipped == 0 and agreement >= LEAST_AGREEMENT
+        # Equal blocks tie, and engines that round differently break the tie differently: no score moves.
+        same_choice = agreement >= LEAST_AGREEMENT or self.largest_difference <= TIE_DIFFERENCE
+        return self.within_tolerance and self.decisions_flipped == 0 and same_choice
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self) | {"holds": self.holds}

@@ -147,3 +147,12 @@ def test_budget_travels_with_the_file(shared_bundle: Bundle, tiny_run: Run, seri
     density = float(np.mean([s.mean() for s in selections]))
     assert density == pytest.approx(tiny_run.report["compute"]["density"], abs=0.02)
     assert density < 0.5
+
+
+def test_constant_data_tie_and_are_exported(tmp_path: Path) -> None:
+    flat = make_series(6)
+    for x in flat.series:
+        x[:] = 5.0
+    run = train(flat, tiny_config(epochs=1), tmp_path / "run", quiet=True)
+    _, verdict = export_run(run, tmp_path / "flat.edgesparse", data=flat)
+    assert verdict.holds

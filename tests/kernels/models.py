@@ -41,7 +41,7 @@ class Shape:
 def make_model(attributes: dict[str, object], with_selection: bool = True) -> onnx.ModelProto:
     """A model of one `edgesparse::SparseAttention` node; attributes may be hostile."""
     outputs = ["output", "selection"] if with_selection else ["output"]
-    node = helper.make_node("SparseAttention", list(INPUTS), outputs, domain="edgesparse", **attributes)
+    node = helper.make_node("SparseAttention", list(INPUTS), outputs, domain="edgesparse", **attributes)  # type: ignore[arg-type]
     inputs = [
         helper.make_tensor_value_info(name, kind, [None] * rank) for name, (kind, rank) in INPUTS.items()
     ]

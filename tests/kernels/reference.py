@@ -57,7 +57,7 @@ def attend_row(
         return np.zeros(values.shape[1])
     logit = keys @ query + bias
     weight = np.exp(logit - logit.max())
-    return weight @ values / weight.sum()
+    return np.asarray(weight @ values / weight.sum())
 
 
 def sparse_attention(

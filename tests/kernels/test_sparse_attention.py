@@ -135,7 +135,15 @@ def test_a_poisoned_token_spoils_only_what_reads_it(
     for h in range(2):
         for i in range(8):
             reads = i == 2 if which == "query" else selection[0, h, i, 2]
-            if not reads:
+            if reads:
+                continue
+            if which == "key" and precision == "int8":
+                # All keys of a head are shifted by one estimate of their mean before they are rounded: a
+                # poisoned key moves the roundings of the others, within int8's error, and nothing else.
+                assert np.isfinite(heads[0, i, :, h]).all()
+                error = np.sqrt(np.mean((heads[0, i, :, h] - expected[0, i, :, h]) ** 2))
+                assert error <= 0.02 * np.sqrt(np.mean(expected[0, i, :, h] ** 2))
+            else:
                 np.testing.assert_array_equal(heads[0, i, :, h], expected[0, i, :, h])
 
 
