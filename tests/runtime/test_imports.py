@@ -33,7 +33,8 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 import edgesparse_runtime
 for module in pkgutil.walk_packages(edgesparse_runtime.__path__, "edgesparse_runtime."):
-    if not module.name.startswith("edgesparse_runtime.cli."):
+    # The native library lies in the package too and is no Python module.
+    if not module.name.startswith(("edgesparse_runtime.cli.", "edgesparse_runtime.edgesparse_kernels")):
         importlib.import_module(module.name)
 print("imported")
 """
