@@ -71,8 +71,9 @@ def demo(clone: Path) -> dict[str, Any]:
         result = command(["make", "demo"], clone)
     seconds = time.monotonic() - start
     mark = clone / "demo" / "quickstart.json"
+    tail = result.stderr[-2000:] if result.returncode else ""
     table = json.loads(mark.read_text()) if mark.exists() else None
-    return {"rc": result.returncode, "seconds": seconds, "result": table, "tail": result.stderr[-2000:]}
+    return {"rc": result.returncode, "seconds": seconds, "result": table, "tail": tail}
 
 
 def tests(clone: Path) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -208,3 +210,26 @@ def test_bad_settings(table: Path, tmp_path: Path) -> None:
     check_one_line(edgesparse("train", table, "-o", tmp_path / "r", "--budget", "7"), 2, "`budget` must be")
     check_one_line(edgesparse("train", table, "-o", tmp_path / "r", "--preset", "big"), 2, "tiny, small")
     assert not (tmp_path / "r").exists()
+
+
+def test_ctrl_c_leaves_a_run_that_resumes(tmp_path: Path, table: Path) -> None:
+    arguments = ["train", table, "-o", tmp_path / "r", "--epochs", 400, "--set", "model.width=16"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgesparse_runtime.cli", *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": SOURCES, "OMP_NUM_THREADS": "1"},
+    )
+    end = time.monotonic() + 120
+    while not (tmp_path / "r" / "checkpoint.safetensors").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "add --resume to go on" in errors
+    assert "Traceback" not in errors
+    check_one_line(edgesparse(*arguments), 2, "holds an unfinished run. Add --resume")
+    # Another number of epochs is another run: the same configuration is asked for, not guessed.
+    other = edgesparse(*arguments, "--set", "training.epochs=3", "--resume")
+    assert other.returncode == 2
+    assert "Resume with the same one" in other.stderr

@@ -88,7 +88,10 @@ def train(
     try:
         run = train_model(series, resolved, out, validation=watched, resume=resume)
     except KeyboardInterrupt:
-        note(f"Stopped. The last whole epoch is kept: add --resume to go on in {out}.")
+        if (out / "checkpoint.safetensors").exists():
+            note(f"Stopped. The last whole epoch is kept: add --resume to go on in {out}.")
+        else:
+            note("Stopped before the first epoch was whole: nothing is kept.")
         raise
     compute = run.report["compute"]
     if run.report["budget"] is not None and compute["attention_share"] > run.report["budget"]:
