@@ -1,1 +1,38 @@
-"""Train small transformers with adaptively sparse attention (PyTorch)."""
+"""Train small transformers with adaptively sparse attention (PyTorch).
+
+```python
+from edgesparse import RunConfig
+from edgesparse.train import train
+from edgesparse_runtime import read_dataset
+
+run = train(read_dataset("pump_TRAIN.csv"), RunConfig(), Path("runs/pump"))
+```
+"""
+
+from __future__ import annotations
+
+from edgesparse.attention import AttentionConfig as AttentionConfig
+from edgesparse.attention import SparseAttention as SparseAttention
+from edgesparse.budget import calibrate as calibrate
+from edgesparse.budget import measure as measure
+from edgesparse.config import ModelConfig as ModelConfig
+from edgesparse.config import RunConfig as RunConfig
+from edgesparse.config import TrainingConfig as TrainingConfig
+from edgesparse.model import SequenceTransformer as SequenceTransformer
+from edgesparse.presets import PRESETS as PRESETS
+from edgesparse.run_folder import Run as Run
+from edgesparse.run_folder import load_run as load_run
+
+__all__ = [
+    "PRESETS",
+    "AttentionConfig",
+    "ModelConfig",
+    "Run",
+    "RunConfig",
+    "SequenceTransformer",
+    "SparseAttention",
+    "TrainingConfig",
+    "calibrate",
+    "load_run",
+    "measure",
+]

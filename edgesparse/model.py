@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from edgesparse.attention import AttentionConfig, SparseAttention
 from edgesparse.config import ModelConfig
 from edgesparse.kernel_bank import KernelBank, token_mask
-from edgesparse.normalise import Normalise, is_missing, real_steps
+from edgesparse.normalise import Normalise, real_steps
 
 
 class Layer(nn.Module):
@@ -150,11 +150,6 @@ def choose_block_size(tokens: int) -> int:
         if tokens > 11 * block_size:
             return block_size
     return 4
-
-
-def has_missing(windows_BCT: Tensor) -> bool:
-    """True when any value is missing."""
-    return bool(is_missing(windows_BCT).any())
 
 
 def count_parameters(model: nn.Module) -> int:
