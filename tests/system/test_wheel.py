@@ -15,15 +15,18 @@ import pytest
 from edgesparse_runtime.bundle import Bundle
 from edgesparse_runtime.series_set import SeriesSet
 from edgesparse_runtime.session import Session
+from tests.tolerances import ENGINES
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import importlib.util, json, sys
+import onnxruntime
 from edgesparse_runtime import Session, read_dataset
 session = Session(sys.argv[1], precision="float32", threads=1)
 present = [p for p in ("torch", "onnx", "onnxscript", "typer") if importlib.util.find_spec(p)]
 scores = session.predict(read_dataset(sys.argv[2]))
-print(json.dumps({"present": present, "engine": session.engine, "scores": scores.tolist()}))
+print(json.dumps({"present": present, "engine": session.engine,
+                  "onnxruntime": onnxruntime.__version__, "scores": scores.tolist()}))
 """
 
 
@@ -44,18 +47,27 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.parametrize("onnxruntime", ["newest", "1.22.0"])
 def test_base_install_runs_a_bundle(
-    wheel: Path, tmp_path: Path, shared_bundle: Bundle, series: SeriesSet
+    wheel: Path, tmp_path: Path, shared_bundle: Bundle, series: SeriesSet, onnxruntime: str
 ) -> None:
+    """On the newest and the oldest onnxruntime we support; both engines, and the library takes precedence."""
     np.savez(tmp_path / "x.npz", X=series.to_batch(), channels=series.channels)
     run([sys.executable, "-m", "venv", tmp_path / "empty"], tmp_path)
     python = tmp_path / "empty" / "bin" / "python"
-    run([python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", wheel], tmp_path)
-    found = json.loads(run([python, "-c", SCRIPT, shared_bundle.path, tmp_path / "x.npz"], tmp_path))
-    assert found["present"] == []
-    assert found["engine"].startswith(("native (", "function body"))
+    pins = ["-c", ROOT / "constraints.txt"] if onnxruntime == "newest" else [f"onnxruntime=={onnxruntime}"]
+    run([python, "-m", "pip", "install", "-q", *pins, wheel], tmp_path)
     expected = Session(shared_bundle, precision="float32").predict(series)
-    np.testing.assert_allclose(found["scores"], expected, rtol=1e-4, atol=1e-5)
+    engines = []
+    for engine in ("native", "body"):
+        script = f"import os; os.environ['EDGESPARSE_ENGINE'] = {engine!r}\n{SCRIPT}"
+        found = json.loads(run([python, "-c", script, shared_bundle.path, tmp_path / "x.npz"], tmp_path))
+        assert found["present"] == []
+        if onnxruntime != "newest":
+            assert found["onnxruntime"] == onnxruntime
+        np.testing.assert_allclose(found["scores"], expected, rtol=ENGINES.relative, atol=ENGINES.absolute)
+        engines.append(found["engine"].split(" (")[0])
+    assert engines == ["native", "function body"]
     help_text = subprocess.run(
         [tmp_path / "empty" / "bin" / "edgesparse"], capture_output=True, text=True, check=False
     )
