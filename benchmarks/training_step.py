@@ -2,12 +2,15 @@
 
 `python -m benchmarks.training_step` prints a table and writes bench-results/training_step.json. No ratio
 is printed where the fast path does not equal the naive twin. The router and its loss are part of the step.
+Peak memory is what a fresh process needs for one step on top of the layer and its input.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +22,9 @@ from edgesparse.attention import AttentionConfig, SparseAttention
 from edgesparse.attention_gather import gather_attention
 from edgesparse.attention_reference import reference_attention
 from edgesparse.selection import block_count, ordered_selection, reachable_blocks, valid_blocks
+
+# Series a step.
+BATCH = 4
 
 
 def paths_agree(config: AttentionConfig, length: int) -> bool:
@@ -42,31 +48,63 @@ def paths_agree(config: AttentionConfig, length: int) -> bool:
     return bool((fast - naive).abs().max() < 1e-5)
 
 
-def measure(
-    length: int, *, width: int, heads: int, block_size: int, density: float, batch: int, seconds: float
-) -> dict[str, object]:
-    """Ratio of a dense to a sparse step at this length."""
-    shape = {"width": width, "num_heads": heads, "block_size": block_size, "window": 1}
-    sparse = SparseAttention(AttentionConfig(**shape, mode="sparse")).train()  # type: ignore[arg-type]
-    dense = SparseAttention(AttentionConfig(**shape, mode="dense")).train()  # type: ignore[arg-type]
-    sparse.max_blocks.fill_(max(round(density * block_count(length, block_size)), 1))
-    x = torch.randn(batch, length, width, requires_grad=True)
+def make_layer(mode: str, length: int, density: float) -> tuple[SparseAttention, torch.Tensor]:
+    """A layer of width 128 and its input."""
+    shape = {"width": 128, "num_heads": 4, "block_size": choose_block_size(length), "window": 1}
+    layer = SparseAttention(AttentionConfig(**shape, mode=mode)).train()  # type: ignore[arg-type]
+    if mode == "sparse":
+        layer.max_blocks.fill_(max(round(density * block_count(length, layer.config.block_size)), 1))
+    return layer, torch.randn(BATCH, length, 128, requires_grad=True)
 
-    def step(layer: SparseAttention) -> None:
-        loss = layer(x).square().mean()
-        if layer.router_loss is not None:
-            loss = loss + layer.router_loss
-        loss.backward()
 
-    times = take_turns({"sparse": lambda: step(sparse), "dense": lambda: step(dense)}, seconds=seconds)
-    return {
-        "length": length,
-        "block_size": block_size,
-        "density": density,
-        "heads": heads,
-        "width": width,
-        "batch": batch,
-    } | asdict(ratio(times["sparse"], times["dense"]))
+def choose_block_size(length: int) -> int:
+    return 32 if length < 1024 else 64
+
+
+def step(layer: SparseAttention, x: torch.Tensor) -> None:
+    """Forward and backward, the router's loss included."""
+    loss = layer(x).square().mean()
+    if layer.router_loss is not None:
+        loss = loss + layer.router_loss
+    loss.backward()
+
+
+def measure(length: int, density: float, seconds: float, threads: int) -> dict[str, object]:
+    """Ratio of a dense to a sparse step at this length, and the memory of each."""
+    layers = {mode: make_layer(mode, length, density) for mode in ("sparse", "dense")}
+    times = take_turns(
+        {mode: lambda made=made: step(*made) for mode, made in layers.items()},  # type: ignore[misc]
+        seconds=seconds,
+    )
+    return (
+        {"length": length, "block_size": choose_block_size(length), "density": density}
+        | {"heads": 4, "width": 128, "batch": BATCH}
+        | asdict(ratio(times["sparse"], times["dense"]))
+        | {f"{mode}_peak_mb": peak_memory(mode, length, density, threads) for mode in layers}
+    )
+
+
+def peak_memory(mode: str, length: int, density: float, threads: int) -> float:
+    """MB that a fresh process' peak grows by in one step."""
+    command = [sys.executable, "-m", "benchmarks.training_step", "--peak-of", mode, "--lengths", str(length)]
+    command += ["--density", str(density), "--threads", str(threads)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(result.stdout)
+
+
+def print_peak(mode: str, length: int, density: float) -> None:
+    """The growth of this process' peak; a short step first, so that libraries are loaded."""
+    step(*make_layer(mode, 128, 1.0))
+    made = make_layer(mode, length, density)
+    before = peak_kb()
+    step(*made)
+    print((peak_kb() - before) / 1024)
+
+
+def peak_kb() -> int:
+    """Highest resident memory so far (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
 
 def main() -> None:
@@ -77,34 +115,34 @@ def main() -> None:
     parser.add_argument("--density", type=float, default=0.25, help="share of the blocks that is kept")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=8.0, help="a length")
+    parser.add_argument("--peak-of", choices=["sparse", "dense"], help="print one step's peak memory in MB")
     parser.add_argument("-o", "--output", type=Path, default=Path("bench-results/training_step.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.peak_of:
+        print_peak(arguments.peak_of, arguments.lengths[0], arguments.density)
+        return
     rows = []
     print(
         f"one attention layer, forward + backward, {arguments.threads} thread(s), "
         f"{arguments.density:.0%} of the blocks"
     )
-    print(f"{'tokens':>7} {'block':>5} {'sparse ms':>10} {'dense ms':>9}   times faster [95 %]")
+    print(
+        f"{'tokens':>7} {'block':>5} {'sparse ms':>10} {'dense ms':>9}   times faster [95 %]   "
+        "peak MB, sparse and dense"
+    )
     for length in arguments.lengths:
-        block_size = 32 if length < 1024 else 64
+        block_size = choose_block_size(length)
         config = AttentionConfig(width=128, num_heads=4, block_size=block_size)
         if not paths_agree(config, length):
             print(f"{length:>7} {block_size:>5}   no ratio: the fast path does not equal the naive twin")
             continue
-        row = measure(
-            length,
-            width=128,
-            heads=4,
-            block_size=block_size,
-            density=arguments.density,
-            batch=4,
-            seconds=arguments.seconds,
-        )
+        row = measure(length, arguments.density, arguments.seconds, arguments.threads)
         rows.append(row)
         times = f"{row['ours_ms']:>10.1f} {row['rival_ms']:>9.1f}"
         interval = f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-        print(f"{length:>7} {block_size:>5} {times}   {interval}", flush=True)
+        peaks = f"{row['sparse_peak_mb']:.0f} and {row['dense_peak_mb']:.0f}"
+        print(f"{length:>7} {block_size:>5} {times}   {interval}   {peaks}", flush=True)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(
         json.dumps({"machine": describe_machine(arguments.threads), "rows": rows}, indent=2) + "\n"

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from edgesparse import attention_gather
 from edgesparse.attention import AttentionConfig, SparseAttention
 from edgesparse.attention_gather import gather_attention
 from edgesparse.attention_reference import reference_attention
@@ -64,6 +65,58 @@ def test_fast_path_equals_reference(length: int, is_causal: bool, summaries: boo
         # A gradient sums over up to 131 rows; its scale, not each entry, is what the tolerance is of.
         scale = float(want.abs().max().clamp(min=1.0))
         torch.testing.assert_close(got, want, rtol=MODULE.relative, atol=MODULE.absolute * scale)
+
+
+@pytest.mark.parametrize(("piece", "group"), [(1, 1), (20_000, 1 << 30), (1 << 30, 3_000)])
+def test_pieces_do_not_matter(piece: int, group: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One query block at a time or all at once, on buffers that start as NaN."""
+    monkeypatch.setattr(attention_gather, "PIECE_BYTES", piece)
+    monkeypatch.setattr(attention_gather, "GROUP_BYTES", group)
+    torch.use_deterministic_algorithms(True)
+    try:
+        (expected, expected_grads), (actual, actual_grads) = both_paths(
+            131, is_causal=False, summaries=True, groups=2
+        )
+    finally:
+        torch.use_deterministic_algorithms(False)
+    torch.testing.assert_close(actual, expected, rtol=MODULE.relative, atol=MODULE.absolute)
+    for got, want in zip(actual_grads, expected_grads, strict=True):
+        scale = float(want.abs().max().clamp(min=1.0))
+        torch.testing.assert_close(got, want, rtol=MODULE.relative, atol=MODULE.absolute * scale)
+
+
+@pytest.mark.parametrize(
+    ("is_causal", "summaries", "masked"), list(itertools.product([False, True], repeat=3))
+)
+def test_gradients_are_slopes(is_causal: bool, summaries: bool, masked: bool) -> None:
+    """In float64, against finite differences: the backward pass is written by hand."""
+    generator = torch.Generator().manual_seed(4)
+    length, block_size = 15, 4
+    shapes = [(2, 2, length, 3), (2, 1, length, 3), (2, 1, length, 2)]
+    leaves = [torch.randn(s, generator=generator, dtype=torch.float64, requires_grad=True) for s in shapes]
+    mask = torch.ones(2, length, dtype=torch.bool)
+    if masked:
+        mask[1, 6:] = False
+    reach = reachable_blocks(valid_blocks(mask, block_size), 4, is_causal=is_causal)
+    scores = torch.randn(2, 2, 4, 4, generator=generator)
+    order, kept = ordered_selection(scores, torch.tensor([0.3, 0.7]), torch.tensor([3]), reach, window=0)
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return gather_attention(
+            query,
+            key,
+            value,
+            order,
+            kept,
+            mask,
+            reach,
+            block_size=block_size,
+            scale=0.6,
+            summaries=summaries,
+            is_causal=is_causal,
+        )
+
+    assert torch.autograd.gradcheck(attend, leaves)
 
 
 def test_everything_selected_is_dense_attention() -> None:
