@@ -1,0 +1,106 @@
+"""Long-range tasks made by rule: what decides a class stands in places too far apart for a band.
+
+The answer is the interaction of distant places, not their sum: a model that sees a neighbourhood and averages
+over places stays near chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesparse_runtime.series_set import SeriesSet
+
+FloatArray = npt.NDArray[np.float32]
+TRAINING, TEST = 1000, 500
+VALUES = 4
+# Steps that a symbol is held for, so that a token of a few steps sees one.
+HOLD = 16
+NOISE = 0.1
+LIST_OPERATORS = ("max", "min", "median", "sum")
+
+
+def associative_recall(count: int, steps: int, seed: int) -> SeriesSet:
+    """Four pairs of key and value before the last eighth, a key at the end: which value was its?"""
+    rng = np.random.default_rng(seed)
+    data = NOISE * rng.standard_normal((count, 2 * VALUES, steps)).astype(np.float32)
+    answers = []
+    places = (steps - steps // 8) // HOLD
+    for x in data:
+        values = rng.integers(VALUES, size=VALUES)
+        for key, place in enumerate(rng.choice(places, VALUES, replace=False) * HOLD):
+            x[key, place : place + HOLD] += 1
+            x[VALUES + values[key], place : place + HOLD] += 1
+        asked = int(rng.integers(VALUES))
+        x[asked, -HOLD:] += 1
+        answers.append(int(values[asked]))
+    return _series_set(data, answers, "associative recall")
+
+
+def adding(count: int, steps: int, seed: int) -> SeriesSet:
+    """Two marked values, one in each outer quarter: their sum modulo four."""
+    rng = np.random.default_rng(seed)
+    data = NOISE * rng.standard_normal((count, VALUES + 1, steps)).astype(np.float32)
+    answers = []
+    places = steps // HOLD
+    for x in data:
+        # Values everywhere; only the marked ones count.
+        shown = rng.integers(VALUES, size=places)
+        for place, value in enumerate(shown):
+            x[value, place * HOLD : (place + 1) * HOLD] += 1
+        marked = [int(rng.integers(places // 4)), places - 1 - int(rng.integers(places // 4))]
+        for place in marked:
+            x[VALUES, place * HOLD : (place + 1) * HOLD] += 1
+        answers.append(sum(int(shown[place]) for place in marked) % VALUES)
+    return _series_set(data, answers, "adding")
+
+
+def list_operations(count: int, steps: int, seed: int) -> SeriesSet:
+    """Nested max, min, median and sum modulo ten over digits (ListOps; Nangia and Bowman 2018): the result.
+
+    A symbol lasts four steps; the rest of the window is silence. Channels: digit, operator number, opening,
+    closing.
+    """
+    rng = np.random.default_rng(seed)
+    hold = 4
+    data = np.zeros((count, 4, steps), dtype=np.float32)
+    answers = []
+    for x in data:
+        symbols, value = _expression(rng, steps // hold, depth=4)
+        for i, (channel, level) in enumerate(symbols):
+            x[channel, i * hold : (i + 1) * hold] = level
+        x += 0.02 * rng.standard_normal(x.shape).astype(np.float32)
+        answers.append(value)
+    return _series_set(data, answers, "list operations")
+
+
+def _expression(rng: np.random.Generator, room: int, depth: int) -> tuple[list[tuple[int, float]], int]:
+    """Symbols (channel, level) and value of an expression that takes at most `room` symbols."""
+    if depth == 0 or room < 8:
+        digit = int(rng.integers(10))
+        return [(0, (digit + 1) / 10)], digit
+    operator = int(rng.integers(len(LIST_OPERATORS)))
+    symbols: list[tuple[int, float]] = [(1, (operator + 1) / len(LIST_OPERATORS)), (2, 1.0)]
+    values = []
+    arguments = int(rng.integers(2, 6))
+    for _ in range(arguments):
+        inner, value = _expression(rng, (room - 3) // arguments, depth - 1)
+        symbols += inner
+        values.append(value)
+    symbols.append((3, 1.0))
+    result = (max(values), min(values), int(np.median(values)), sum(values) % 10)[operator]
+    return symbols, result
+
+
+def _series_set(data: FloatArray, answers: list[int], source: str) -> SeriesSet:
+    names = tuple(f"channel {i}" for i in range(data.shape[1]))
+    return SeriesSet(list(data), names, np.array([str(a) for a in answers]), source=source)
+
+
+TASKS: dict[str, Callable[[int, int, int], SeriesSet]] = {
+    "recall": associative_recall,
+    "adding": adding,
+    "listops": list_operations,
+}
