@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev check fix test bench wheel prove-main clean
+.PHONY: help demo dev check fix test bench wheel prove-main prove-learning clean
 
 help:  ## list these words
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -36,6 +36,9 @@ wheel: $(VENV)/.dev  ## the wheel, in dist/
 
 prove-main: $(VENV)/.dev  ## the main job's claims, PASS or FAIL a line
 	$(RUN) -m benchmarks.prove_main
+
+prove-learning: $(VENV)/.dev  ## the claims about learning, PASS or FAIL a line (QUICK=1: under 5 minutes)
+	$(RUN) -m benchmarks.prove_learning
 
 include runtime/kernels/kernels.mk
 

@@ -1,0 +1,109 @@
+"""The learning benchmark's own arithmetic: tasks, parts of the labels, disturbances and paired intervals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import learning_store
+from benchmarks.learning_data import take_labels
+from benchmarks.learning_disturbances import DISTURBANCES, disturb
+from benchmarks.learning_long_range import HOLD, TASKS, VALUES, adding, associative_recall
+from benchmarks.learning_models import VARIANTS
+from benchmarks.learning_statistics import paired_difference
+from benchmarks.learning_store import Job
+from edgesparse_runtime.series_set import SeriesSet
+from tests.conftest import make_series
+
+
+def held(x: np.ndarray, place: int) -> np.ndarray:  # type: ignore[type-arg]
+    """Mean of each channel over the symbol at a place."""
+    return x[:, place * HOLD : (place + 1) * HOLD].mean(1)
+
+
+def test_recall_asks_for_a_value_that_was_shown() -> None:
+    data = associative_recall(20, 1024, seed=3)
+    assert data.labels is not None
+    for x, label in zip(data.series, data.labels, strict=True):
+        symbols = np.stack([held(x, i) for i in range(1024 // HOLD)])
+        asked = symbols[-1, :VALUES].argmax()
+        shown = np.flatnonzero(symbols[:-1, asked] > 0.5)
+        assert [str(symbols[i, VALUES:].argmax()) for i in shown] == [label]
+
+
+def test_adding_needs_both_ends() -> None:
+    data = adding(20, 1024, seed=3)
+    assert data.labels is not None
+    for x, label in zip(data.series, data.labels, strict=True):
+        symbols = np.stack([held(x, i) for i in range(1024 // HOLD)])
+        marked = np.flatnonzero(symbols[:, VALUES] > 0.5)
+        assert len(marked) == 2 and marked[1] - marked[0] >= len(symbols) // 2
+        assert str(sum(symbols[i, :VALUES].argmax() for i in marked) % VALUES) == label
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_tasks_repeat_and_differ_by_seed(task: str) -> None:
+    first, again, other = (TASKS[task](6, 1024, seed) for seed in (0, 0, 1))
+    assert all(np.array_equal(a, b) for a, b in zip(first.series, again.series, strict=True))
+    assert not np.array_equal(first.series[0], other.series[0])
+
+
+def test_smaller_parts_lie_within_larger_ones_and_keep_classes() -> None:
+    data = make_series(40)
+    quarter, half = (take_labels(data, share, 7) for share in ("25%", "50%"))
+    assert (len(quarter), len(half), len(take_labels(data, "10", 7))) == (10, 20, 10)
+    kept = {x.tobytes() for x in half.series}
+    assert all(x.tobytes() in kept for x in quarter.series)
+    assert set(take_labels(data, "1%", 7).labels) == {"fast", "slow"}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", list(DISTURBANCES))
+def test_stronger_disturbance_changes_more(name: str) -> None:
+    # One period: a faster wave would be out of step, and as far off as can be, at the first strength.
+    wave = np.sin(np.linspace(0, 6, 400, dtype=np.float32))
+    data = SeriesSet([np.stack([wave, -wave])] * 4, ("a", "b"))
+    distances = []
+    for strength in DISTURBANCES[name][1]:
+        changed = disturb(data, name, strength)
+        assert [x.shape for x in changed.series] == [x.shape for x in data.series]
+        gaps = [np.nan_to_num(a - b, nan=1.0) for a, b in zip(changed.series, data.series, strict=True)]
+        distances.append(sum(float(np.abs(g).sum()) for g in gaps))
+    assert 0 < distances[0] < distances[1] < distances[2]
+
+
+def test_paired_interval_covers_the_true_difference() -> None:
+    """Two models 3 points apart on the same series: most of 40 intervals hold the 3 points."""
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(40):
+        hard = rng.random((1, 200))
+        ours, rival = ((hard * 0.8 + rng.random((3, 200)) * 0.2 < p).astype(float) for p in (0.83, 0.80))
+        # The expected accuracies, from the distribution of 0.8 u + 0.2 v.
+        expected = (0.83 - 0.1) / 0.8 - (0.80 - 0.1) / 0.8
+        found = paired_difference([ours], [rival])
+        covered += found.low <= expected <= found.high
+    assert covered >= 34
+
+
+def test_paired_difference_uses_the_seeds_that_both_have() -> None:
+    right = np.ones((3, 10))
+    assert paired_difference([right], [np.zeros((2, 10))]).value == 1.0
+
+
+def test_results_of_other_code_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning_store, "FOLDER", tmp_path)
+    job = Job("adding-1024", "stem with ridge", "20")
+    record = job.run()
+    assert len(record["right"]) == record["n"] == 500
+    assert (job.stored() or {})["right"] == record["right"]
+    monkeypatch.setattr(learning_store, "code_version", lambda is_rival: "other")
+    assert job.stored() is None
+
+
+def test_every_variant_is_a_valid_configuration() -> None:
+    from edgesparse.config import RunConfig, resolve_config
+
+    for variant in VARIANTS.values():
+        resolve_config(RunConfig(), None, variant.overrides)
