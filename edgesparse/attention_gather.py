@@ -241,7 +241,7 @@ class _Group:
         slots = max(self.counts[index.stop - 1], 1)
         blocks = slots * self.layout.tiles_a_block
         rows = self.rows[index]
-        if self.layout.mean_tiles or blocks < rows.shape[1]:
+        if blocks + self.layout.mean_tiles < rows.shape[1]:
             rows = torch.cat([rows[:, :blocks], rows[:, rows.shape[1] - self.layout.mean_tiles :]], dim=1)
         hidden = None
         if self.allowed is not None:
@@ -335,21 +335,22 @@ def _forward(group: _Group, buffers: _Buffers) -> tuple[Tensor, Tensor]:
     blocks, block_size, size = group.query.shape
     value_size = group.value.shape[-1]
     output = group.query.new_empty(blocks, block_size, value_size)
-    log_sums = group.query.new_empty(blocks, block_size, 1)
+    largest, sums = group.query.new_empty(2, blocks, block_size, 1)
     for piece in group.pieces():
-        count = piece.index.stop - piece.index.start
+        index, count = piece.index, piece.index.stop - piece.index.start
         width = len(piece.rows) // count * group.layout.tile
         key = _gather(group.key_table, piece, size, buffers.take("key", count, width, size))
         value = _gather(group.value_table, piece, value_size, buffers.take("value", count, width, value_size))
-        weights = _logits(group.query[piece.index], key, piece, buffers.take("p", count, block_size, width))
-        # A query that sees nothing: exp2(-inf - 0) is 0, and so is its output.
-        largest = weights.amax(-1, keepdim=True).clamp_(min=torch.finfo(weights.dtype).min)
-        weights.sub_(largest).exp2_()
-        sums = weights.sum(-1, keepdim=True)
-        torch.bmm(weights, value, out=output[piece.index])
-        output[piece.index].div_(sums.clamp(min=torch.finfo(weights.dtype).tiny))
-        log_sums[piece.index] = (largest + sums.log2()).masked_fill_(sums == 0, 0.0)
-    return output, log_sums
+        weights = _logits(group.query[index], key, piece, buffers.take("p", count, block_size, width))
+        torch.amax(weights, -1, keepdim=True, out=largest[index])
+        if piece.hidden is not None:
+            # A query that sees nothing: exp2(-inf - finite) is 0, and so is its output.
+            largest[index].clamp_(min=torch.finfo(weights.dtype).min)
+        weights.sub_(largest[index]).exp2_()
+        torch.sum(weights, -1, keepdim=True, out=sums[index])
+        torch.bmm(weights, value, out=output[index])
+    output.div_(sums.clamp(min=torch.finfo(sums.dtype).tiny))
+    return output, (largest + sums.log2()).masked_fill_(sums == 0, 0.0)
 
 
 def _backward(
