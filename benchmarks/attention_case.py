@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.kernels.models import Feeds, Shape, make_feeds
+from tests.tolerances import INT8_RMS
 
 BLOCK = 64
 # Root mean square of the error over that of the output. A contender beyond it gets no speed-up.
 FLOAT32_ERROR = 1e-5
-INT8_ERROR = 0.02
+INT8_ERROR = INT8_RMS
 # How many query rows of a head are checked against float64.
 CHECKED_ROWS = 32
 
