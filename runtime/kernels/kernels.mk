@@ -4,10 +4,10 @@ QEMU_ARM64 := qemu-aarch64-static -L /usr/aarch64-linux-gnu
 RUN ?= .venv/bin/python
 .PHONY: prove-kernels bench-attention test-arm64 test-arm64-wheel test-sanitize
 
-prove-kernels:  ## the kernels' claims, PASS or FAIL a line (QUICK=1: under 5 minutes)
+prove-kernels: $(VENV)/.dev  ## the kernels' claims, PASS or FAIL a line (QUICK=1: under 5 minutes)
 	$(RUN) -m benchmarks.prove_kernels
 
-bench-attention:  ## sparse attention against every rival, one and two threads; resumes
+bench-attention: $(VENV)/.dev  ## sparse attention against every rival, one and two threads; resumes
 	$(RUN) -m benchmarks.attention --threads 1 2 -o bench-results
 
 test-arm64:  ## the kernels built for AArch64 run under qemu-user
