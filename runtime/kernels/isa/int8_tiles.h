@@ -21,14 +21,20 @@ EDGESPARSE_INLINE F exp2_coarse(F x) {
   return (F)((I)p + ((I)shifted << 23));
 }
 
+// Weights of a row that holds NaN are any integers: their sum may wrap, as it does in the scalar table.
+EDGESPARSE_INLINE I wrapping_add(I a, I b) {
+  typedef uint32_t U __attribute__((vector_size(sizeof(I))));
+  return (I)((U)a + (U)b);
+}
+
 // Lane r of the result is the sum of the lanes of a[r].
 EDGESPARSE_INLINE I reduce_add_rows(I (&a)[W]) {
 #pragma GCC unroll 4
   for (int half = W / 2; half > 0; half /= 2)
 #pragma GCC unroll 8
     for (int i = 0; i < half; ++i)
-      a[i] = (I)Vector::interleave_low((F)a[i], (F)a[i + half]) +
-             (I)Vector::interleave_high((F)a[i], (F)a[i + half]);
+      a[i] = wrapping_add((I)Vector::interleave_low((F)a[i], (F)a[i + half]),
+                          (I)Vector::interleave_high((F)a[i], (F)a[i + half]));
   return a[0];
 }
 
@@ -226,7 +232,7 @@ EDGESPARSE_INLINE void int8_soften_rows(const Int8State& s) {
 #pragma GCC unroll 16
       for (int v = 0; v < NV; ++v) {
         const I weight = round_to_int(exp2_coarse(Vector::load(x + v * W) - shift));
-        sum += weight;
+        sum = wrapping_add(sum, weight);
         store_bytes(p + v * W, weight - Vector::kWeightBias);
       }
       sums[r] = sum;
