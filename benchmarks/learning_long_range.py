@@ -1,4 +1,4 @@
-"""Long-range tasks made by rule: what decides a class stands in places too far apart for a band.
+"""Two more made tasks beside those of long_range.py: adding modulo four, and ListOps.
 
 The answer is the interaction of distant places, not their sum: a model that sees a neighbourhood and averages
 over places stays near chance.
@@ -14,29 +14,11 @@ import numpy.typing as npt
 from edgesparse_runtime.series_set import SeriesSet
 
 FloatArray = npt.NDArray[np.float32]
-TRAINING, TEST = 1000, 500
 VALUES = 4
 # Steps that a symbol is held for, so that a token of a few steps sees one.
 HOLD = 16
 NOISE = 0.1
 LIST_OPERATORS = ("max", "min", "median", "sum")
-
-
-def associative_recall(count: int, steps: int, seed: int) -> SeriesSet:
-    """Four pairs of key and value before the last eighth, a key at the end: which value was its?"""
-    rng = np.random.default_rng(seed)
-    data = NOISE * rng.standard_normal((count, 2 * VALUES, steps)).astype(np.float32)
-    answers = []
-    places = (steps - steps // 8) // HOLD
-    for x in data:
-        values = rng.integers(VALUES, size=VALUES)
-        for key, place in enumerate(rng.choice(places, VALUES, replace=False) * HOLD):
-            x[key, place : place + HOLD] += 1
-            x[VALUES + values[key], place : place + HOLD] += 1
-        asked = int(rng.integers(VALUES))
-        x[asked, -HOLD:] += 1
-        answers.append(int(values[asked]))
-    return _series_set(data, answers, "associative recall")
 
 
 def adding(count: int, steps: int, seed: int) -> SeriesSet:
@@ -100,7 +82,6 @@ def _series_set(data: FloatArray, answers: list[int], source: str) -> SeriesSet:
 
 
 TASKS: dict[str, Callable[[int, int, int], SeriesSet]] = {
-    "recall": associative_recall,
     "adding": adding,
     "listops": list_operations,
 }

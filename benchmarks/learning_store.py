@@ -22,7 +22,13 @@ from benchmarks.machine import describe_machine
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "bench-results" / "learning"
-BENCHMARK = ("data", "disturbances", "long_range", "models")
+BENCHMARK = (
+    "learning_data",
+    "learning_disturbances",
+    "learning_long_range",
+    "learning_models",
+    "long_range",
+)
 
 Record = dict[str, Any]
 
@@ -86,7 +92,7 @@ class Job:
 @cache
 def code_version(is_rival: bool) -> str:
     """Hash of the files that a result depends on; a rival does not depend on the trainer."""
-    files = [ROOT / "benchmarks" / f"learning_{part}.py" for part in BENCHMARK]
+    files = [ROOT / "benchmarks" / f"{part}.py" for part in BENCHMARK]
     if not is_rival:
         files += sorted((ROOT / "edgesparse").glob("*.py"))
     digest = hashlib.sha256()

@@ -136,7 +136,7 @@ class _Gather(torch.autograd.Function):
             )
             query_grad, key_grad, value_grad = _backward(
                 group,
-                group.by_block(output[rows]),
+                group.by_block((output[rows] * output_grad_BHNE[rows]).sum(-1, keepdim=True)),
                 group.by_block(output_grad_BHNE[rows]),
                 log_sums[rows].flatten(0, 1),
                 buffers,
@@ -211,11 +211,14 @@ class _Group:
         self.allowed = self._allowed(order, kept, key_mask_BM)
 
     def by_block(self, x_BHND: Tensor, factor: float = 1.0) -> Tensor:
-        """[B*H*Q, b, D] in the group's order, the last block filled up with zeros."""
-        rest = -x_BHND.shape[2] % self.rule.block_size
-        x = pad(x_BHND, (0, 0, 0, rest)) if rest else x_BHND
-        x = x * factor if factor != 1.0 else x
-        return self._sorted(x.reshape(-1, self.rule.block_size, x.shape[-1]))
+        """[B*H*Q, b, D] times the factor in the group's order, the last block filled up with zeros."""
+        batch, heads, length, size = x_BHND.shape
+        rest = -length % self.rule.block_size
+        x = x_BHND.new_empty(batch, heads, length + rest, size)
+        # One pass over memory for scale, padding and order of axes.
+        torch.mul(x_BHND, factor, out=x[:, :, :length])
+        x[:, :, length:] = 0.0
+        return self._sorted(x.view(-1, self.rule.block_size, size))
 
     def to_tokens(self, x_TbD: Tensor, like_BHND: Tensor) -> Tensor:
         """The inverse of `by_block`."""
@@ -354,12 +357,11 @@ def _forward(group: _Group, buffers: _Buffers) -> tuple[Tensor, Tensor]:
 
 
 def _backward(
-    group: _Group, output_TbE: Tensor, grad_TbE: Tensor, log_sums_Tb1: Tensor, buffers: _Buffers
+    group: _Group, delta_Tb1: Tensor, grad_TbE: Tensor, log_sums_Tb1: Tensor, buffers: _Buffers
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of the query [T, b, D] and of key and value [I, M, .]."""
     _, block_size, size = group.query.shape
     value_size = group.value.shape[-1]
-    delta = (output_TbE * grad_TbE).sum(-1, keepdim=True)
     query_grad = torch.empty_like(group.query)
     key_grad, value_grad = torch.zeros_like(group.key_table), torch.zeros_like(group.value_table)
     for piece in group.pieces():
@@ -372,7 +374,7 @@ def _backward(
         weights.sub_(log_sums_Tb1[piece.index]).exp2_()
         logits_grad = buffers.take("s", count, block_size, width)
         torch.bmm(grad, value.mT, out=logits_grad)
-        logits_grad.sub_(delta[piece.index]).mul_(weights)
+        logits_grad.sub_(delta_Tb1[piece.index]).mul_(weights)
         torch.bmm(logits_grad, key, out=query_grad[piece.index])
         # The gathered copies are used up: their place takes their gradients.
         torch.bmm(weights.mT, grad, out=value)

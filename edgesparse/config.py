@@ -75,8 +75,9 @@ class TrainingConfig:
     Attributes:
         task: "classification" or "regression".
         budget: share of dense attention's compute, router and summaries included (sparse attention only).
-        epochs: passes over the training series; None = 40, fewer for large sets (`steps_at_most`).
-        steps_at_most: bounds the length of a run on a large set when `epochs` is None.
+        epochs: passes over the training series; None = 40, within the two bounds that follow.
+        steps_at_least: passes are added on a small set, which would end before it has learned.
+        steps_at_most: passes are left out on a large set.
         batch_size: series a step.
         learning_rate: peak of the one-cycle schedule.
         weight_decay: of AdamW.
@@ -96,6 +97,7 @@ class TrainingConfig:
     task: Literal["classification", "regression"] = "classification"
     budget: float = 0.3
     epochs: int | None = None
+    steps_at_least: int = 240
     steps_at_most: int = 4000
     batch_size: int = 16
     learning_rate: float = 2e-3
@@ -120,7 +122,7 @@ class TrainingConfig:
         for name in ("epochs", "threads"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
-        for name in ("steps_at_most", "batch_size"):
+        for name in ("steps_at_least", "steps_at_most", "batch_size"):
             _at_least(name, getattr(self, name), 1)
         if self.learning_rate <= 0:
             raise InputError(f"`learning_rate` must be above 0; got {self.learning_rate}.")

@@ -63,14 +63,12 @@ class Router(nn.Module):
         """
         batch, length, width = x_BNC.shape
         blocks = block_count(length, self.block_size)
+        if mask_BN is None:
+            return self._pool_whole(x_BNC, blocks, with_extremes=with_extremes)
         rest = blocks * self.block_size - length
         x = torch.nn.functional.pad(x_BNC, (0, 0, 0, rest)).view(batch, blocks, self.block_size, width)
-        if mask_BN is None:
-            inside = torch.arange(blocks * self.block_size, device=x.device) < length
-            real = inside.view(1, blocks, self.block_size, 1)
-        else:
-            real = torch.nn.functional.pad(mask_BN, (0, rest)).view(batch, blocks, self.block_size, 1)
-            x = x.masked_fill(~real, 0.0)
+        real = torch.nn.functional.pad(mask_BN, (0, rest)).view(batch, blocks, self.block_size, 1)
+        x = x.masked_fill(~real, 0.0)
         counts = real.sum(2)
         mean = x.sum(2) / counts.clamp(min=1)
         if not with_extremes:
@@ -78,6 +76,23 @@ class Router(nn.Module):
         empty = counts == 0
         largest = x.masked_fill(~real, -torch.inf).amax(2).masked_fill(empty, 0.0)
         smallest = x.masked_fill(~real, torch.inf).amin(2).masked_fill(empty, 0.0)
+        return mean, largest, smallest
+
+    def _pool_whole(self, x_BNC: Tensor, blocks: int, *, with_extremes: bool) -> tuple[Tensor, ...]:
+        """`_pool` without padding: the last block, which may be short, is pooled on its own.
+
+        Masks would be tensors of full length in the exported graph; without them the router takes half the
+        time.
+        """
+        batch, _, width = x_BNC.shape
+        whole = (blocks - 1) * self.block_size
+        body, last = x_BNC[:, :whole], x_BNC[:, whole:]
+        body = body.reshape(batch, blocks - 1, self.block_size, width)
+        mean = torch.cat([body.mean(2), last.mean(1, keepdim=True)], dim=1)
+        if not with_extremes:
+            return (mean,)
+        largest = torch.cat([body.amax(2), last.amax(1, keepdim=True)], dim=1)
+        smallest = torch.cat([body.amin(2), last.amin(1, keepdim=True)], dim=1)
         return mean, largest, smallest
 
     @staticmethod

@@ -218,8 +218,11 @@ def data_facts(data: SeriesSet, settings: TrainingConfig) -> DataFacts:
 def plan(series: int, settings: TrainingConfig) -> tuple[int, int]:
     """Epochs, and steps an epoch."""
     steps_an_epoch = max(1, series // settings.batch_size)
-    epochs = settings.epochs or max(1, min(40, settings.steps_at_most // steps_an_epoch))
-    return epochs, steps_an_epoch
+    if settings.epochs is not None:
+        return settings.epochs, steps_an_epoch
+    fewest = -(-settings.steps_at_least // steps_an_epoch)
+    most = settings.steps_at_most // steps_an_epoch
+    return max(1, min(max(40, fewest), most)), steps_an_epoch
 
 
 def to_tensor(data: SeriesSet) -> tuple[Tensor, Tensor]:

@@ -20,3 +20,12 @@ class Tolerance:
 MODULE = Tolerance(relative=1e-5, absolute=1e-6)
 # torch, function body, kernel.
 ENGINES = Tolerance(relative=1e-4, absolute=1e-5)
+
+# Float kernel against float64, largest and root mean square error: times those of naive float32.
+KERNEL_OVER_NAIVE = 2.0
+# int8 kernel against float64, root mean square of the error over that of the output, inputs of unit variance.
+INT8_RMS = 0.02
+# The same where logits reach hundreds (queries 30 times as large).
+INT8_RMS_LARGE_LOGITS = 0.06
+# The same over that of the values, which does not grow where an output cancels out.
+INT8_OF_VALUES = 0.01

@@ -1,9 +1,10 @@
-"""int8 linear layers with onnxruntime's quantizer: dynamic, or static with calibration data.
+"""int8 linear layers with onnxruntime's quantizer (dynamic, or static with calibration data), int8 attention
+in our kernel.
 
-Only products with a constant two-dimensional weight are quantized: projections and feed-forward layers,
-where the time is. The router stays in float32 because it decides which blocks are seen, convolutions
-because their dynamic form is slower than float32 on a CPU, and the operator's body because attention's
-int8 belongs to the kernel.
+Products with a constant two-dimensional weight are quantized: projections and feed-forward layers. Attention
+scales its bytes as it runs, so its nodes only ask the kernel for int8; a function body goes on in float32.
+The router stays in float32 because it decides which blocks are seen, convolutions because their dynamic form
+is slower than float32 on a CPU.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from edgesparse_export.function_body import DOMAIN
+
 Method = Literal["minmax", "entropy", "percentile"]
 _METHODS = {
     "minmax": CalibrationMethod.MinMax,
@@ -44,16 +47,22 @@ def linear_nodes(model: onnx.ModelProto) -> list[str]:
     return [n.name for n in model.graph.node if n.op_type in ("MatMul", "Gemm") and n.input[1] in weights]
 
 
+def attention_nodes(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes of our operator."""
+    return [n.name for n in model.graph.node if n.domain == DOMAIN]
+
+
 def quantize_dynamically(
     model: onnx.ModelProto, *, per_channel: bool = True, nodes_to_exclude: Iterable[str] = ()
 ) -> onnx.ModelProto:
-    """int8 weights; activations are scaled at run time, so no data is needed."""
-    nodes = _wanted(model, nodes_to_exclude)
+    """int8 weights and attention; activations are scaled at run time, so no data is needed."""
+    excluded = set(nodes_to_exclude)
+    nodes = [name for name in linear_nodes(model) if name not in excluded]
     with _target() as path:
         quantize_dynamic(
             _copy(model), path, nodes_to_quantize=nodes, per_channel=per_channel, weight_type=QuantType.QInt8
         )
-        return onnx.load(path)
+        return _with_int8_attention(onnx.load(path), excluded)
 
 
 def quantize_statically(
@@ -64,8 +73,9 @@ def quantize_statically(
     per_channel: bool = True,
     nodes_to_exclude: Iterable[str] = (),
 ) -> onnx.ModelProto:
-    """int8 weights and activations, with the ranges seen on `windows` [n, channels, time]."""
-    nodes = _wanted(model, nodes_to_exclude)
+    """int8 weights, activations and attention, with the ranges seen on `windows` [n, channels, time]."""
+    excluded = set(nodes_to_exclude)
+    nodes = [name for name in linear_nodes(model) if name not in excluded]
     with _target() as path:
         quantize_static(
             _copy(model),
@@ -81,12 +91,16 @@ def quantize_statically(
             activation_type=QuantType.QUInt8,
             calibrate_method=_METHODS[method],
         )
-        return onnx.load(path)
+        return _with_int8_attention(onnx.load(path), excluded)
 
 
-def _wanted(model: onnx.ModelProto, nodes_to_exclude: Iterable[str]) -> list[str]:
-    excluded = set(nodes_to_exclude)
-    return [name for name in linear_nodes(model) if name not in excluded]
+def _with_int8_attention(model: onnx.ModelProto, excluded: set[str]) -> onnx.ModelProto:
+    for node in model.graph.node:
+        if node.domain == DOMAIN and node.name not in excluded:
+            for attribute in node.attribute:
+                if attribute.name == "precision":
+                    attribute.s = b"int8"
+    return model
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:

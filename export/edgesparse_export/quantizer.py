@@ -10,7 +10,13 @@ import numpy.typing as npt
 import onnx
 
 from edgesparse_export.exporter import GOLDEN, pack_golden
-from edgesparse_export.int8 import Method, linear_nodes, quantize_dynamically, quantize_statically
+from edgesparse_export.int8 import (
+    Method,
+    attention_nodes,
+    linear_nodes,
+    quantize_dynamically,
+    quantize_statically,
+)
 from edgesparse_runtime.bundle import Bundle, rewrite_bundle
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.evaluation import score_metrics
@@ -27,6 +33,7 @@ class QuantizeReport:
     Attributes:
         mode: "dynamic" or "static".
         linear_layers: products that were quantized.
+        attention_layers: sparse attention layers whose kernel computes in int8.
         series: n of the data that the rest was measured on; 0 without data.
         metric: name of the gated metric, None without labels.
         float32: the metric before.
@@ -40,6 +47,7 @@ class QuantizeReport:
 
     mode: str
     linear_layers: int
+    attention_layers: int
     series: int
     metric: str | None
     float32: float | None
@@ -94,7 +102,8 @@ def quantize_bundle(
         quantized = quantize_dynamically(model, per_channel=per_channel, nodes_to_exclude=nodes_to_exclude)
     content = quantized.SerializeToString()
     session = Session(MODEL, content=content)
-    report = _measure(bundle, session, data, mode, len(nodes), len(content))
+    attention = [name for name in attention_nodes(model) if name not in nodes_to_exclude]
+    report = _measure(bundle, session, data, mode, (len(nodes), len(attention)), len(content))
     golden = bundle.golden()
     golden["scores_int8"] = session.predict(golden["windows"])
     if report.drop is not None and report.drop > max_drop:
@@ -109,7 +118,12 @@ def quantize_bundle(
 
 
 def _measure(
-    bundle: Bundle, session: Session, data: SeriesSet | None, mode: str, layers: int, size: int
+    bundle: Bundle,
+    session: Session,
+    data: SeriesSet | None,
+    mode: str,
+    layers: tuple[int, int],
+    size: int,
 ) -> QuantizeReport:
     before = Session(bundle, precision="float32")
     metric = float32 = int8 = drop = flipped = agreement = None
@@ -127,7 +141,8 @@ def _measure(
             drop = float32 - int8 if bundle.classes else (int8 - float32) / max(float32, 1e-12)
     return QuantizeReport(
         mode=mode,
-        linear_layers=layers,
+        linear_layers=layers[0],
+        attention_layers=layers[1],
         series=0 if data is None else len(data),
         metric=metric,
         float32=float32,

@@ -105,7 +105,7 @@ def run_quickstart(
     try:
         bundles["sparse"], report = quantize_bundle(bundles["sparse"], data=training, max_drop=MAX_DROP)
         say(
-            f"int8: {report.linear_layers} linear layers, "
+            f"int8: {report.linear_layers} linear and {report.attention_layers} attention layers, "
             f"{report.decisions_flipped} of {report.series} training decisions flipped"
         )
     except GateError as error:

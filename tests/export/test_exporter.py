@@ -15,12 +15,13 @@ from edgesparse.run_folder import Run
 from edgesparse.train import train
 from edgesparse_export import exporter
 from edgesparse_export.exporter import export_run
-from edgesparse_export.int8 import linear_nodes
+from edgesparse_export.int8 import attention_nodes, linear_nodes, quantize_dynamically
 from edgesparse_export.quantizer import quantize_bundle
 from edgesparse_runtime.bundle import Bundle, open_bundle
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.series_set import SeriesSet
 from edgesparse_runtime.session import Session
+from edgesparse_runtime.verification import verify
 from tests.conftest import make_series, tiny_config
 from tests.tolerances import ENGINES
 
@@ -98,6 +99,16 @@ def test_a_broken_export_is_refused_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def attention_precisions(model: onnx.ModelProto) -> dict[str, bytes]:
+    return {
+        node.name: attribute.s
+        for node in model.graph.node
+        if node.name in attention_nodes(model)
+        for attribute in node.attribute
+        if attribute.name == "precision"
+    }
+
+
 def test_export_leaves_the_model_as_it_was(tmp_path: Path, tiny_run: Run, series: SeriesSet) -> None:
     window = torch.from_numpy(series.to_batch()[:2])
     before = tiny_run.model(window)
@@ -127,6 +138,25 @@ def test_int8_keeps_the_decisions(tmp_path: Path, tiny_run: Run, series: SeriesS
     int8 = onnx.load(bundle.model_path("int8"))
     assert [f.name for f in int8.functions] == ["SparseAttention"]
     assert not [n for n in linear_nodes(int8) if n in linear_nodes(onnx.load(bundle.model_path("float32")))]
+    assert set(attention_precisions(int8).values()) == {b"int8"}
+    assert report.attention_layers == 2
+
+
+def test_excluded_attention_stays_in_float32(shared_bundle: Bundle) -> None:
+    model = onnx.load(shared_bundle.model_path("float32"))
+    first, second = attention_nodes(model)
+    precisions = attention_precisions(quantize_dynamically(model, nodes_to_exclude=[first]))
+    assert precisions == {first: b"float32", second: b"int8"}
+
+
+@pytest.mark.parametrize("engine", ["body", "native"])
+def test_int8_bundle_verifies_on_both_engines(
+    tmp_path: Path, tiny_run: Run, series: SeriesSet, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    bundle, _ = export_run(tiny_run, tmp_path / "m.edgesparse", data=series)
+    bundle, _ = quantize_bundle(bundle, data=series, max_drop=0.06)
+    monkeypatch.setenv("EDGESPARSE_ENGINE", engine)
+    assert [check.holds for check in verify(bundle)] == [True, True]
 
 
 def test_int8_that_costs_too_much_is_refused(tmp_path: Path, tiny_run: Run, series: SeriesSet) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from hypothesis import strategies as st
+
 from tests.kernels.models import Feeds, Shape, make_feeds
 from tests.kernels.reference import Attributes
 
@@ -69,3 +71,31 @@ CASES = [
     Case("large_logits", _self(131, d=64, v=64), 64, {}, {"spread": 30.0}),
     Case("wide", _self(300, h=8, g=8, d=64, v=64), 64, {"window": 1}),
 ]
+
+
+@st.composite
+def any_case(draw: st.DrawFn, fewest: int = 0) -> Case:
+    """Any attributes, on at least `fewest` tokens of queries and keys each."""
+
+    def integer(low: int, high: int) -> int:
+        return draw(st.integers(low, high))
+
+    groups, repeats, tokens = integer(1, 3), integer(1, 3), integer(fewest, 90)
+    causal = integer(0, 1)
+    shape = Shape(
+        tokens,
+        tokens if causal else integer(fewest, 90),
+        h=groups * repeats,
+        g=groups,
+        d=integer(1, 40),
+        v=integer(1, 40),
+        b=integer(1, 2),
+    )
+    attributes = {"is_causal": causal, "summaries": integer(0, 1), "window": integer(0, 3)}
+    inputs = {
+        "seed": integer(0, 2**31),
+        "top_p": draw(st.sampled_from([-1.0, 0.0, 0.3, 0.7, 0.95, 1.0, 5.0])),
+        "max_blocks": integer(-1, 9),
+        "masked": draw(st.sampled_from([0.0, 0.1, 0.6, 1.0])),
+    }
+    return Case("drawn", shape, integer(1, 100), attributes, inputs)

@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict
 
 import numpy as np
+import onnx
 
 from tests.kernels.models import Shape, make_feeds, make_model, open_session
 from tests.kernels.reference import Attributes
@@ -42,6 +43,25 @@ def mutate(draw: np.random.Generator, attributes: dict[str, object], feeds: dict
         feeds[name] = np.array([NUMBERS[draw.integers(12)]])
 
 
+def mutate_graph(draw: np.random.Generator, model: onnx.ModelProto) -> None:
+    """Changes the node itself: its inputs, outputs or the type that an input is declared with."""
+    node = model.graph.node[0]
+    kind = draw.integers(6)
+    pick = int(draw.integers(len(node.input)))
+    if kind == 0:
+        del node.input[pick:]
+    elif kind == 1:
+        node.input[pick] = ""
+    elif kind == 2:
+        node.input[pick] = node.input[int(draw.integers(len(node.input)))]
+    elif kind == 3:
+        node.input.append(node.input[pick])
+    elif kind == 4:
+        model.graph.input[pick].type.tensor_type.elem_type = int(draw.integers(0, 20))
+    else:
+        node.output.append("more")
+
+
 def main() -> None:
     """Prints how many models ran and how many were refused."""
     library, seed, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -54,8 +74,11 @@ def main() -> None:
         for _ in range(draw.integers(1, 4)):
             if attributes:
                 mutate(draw, attributes, feeds)
+        model = make_model(attributes, ranked=bool(draw.integers(2)))
+        if draw.random() < 0.3:
+            mutate_graph(draw, model)
         try:
-            open_session(library, make_model(attributes), 2).run(None, feeds)
+            open_session(library, model, 2).run(None, feeds)
             ran += 1
         except Exception as error:  # onnxruntime raises a class of its own for each status
             if not str(error):

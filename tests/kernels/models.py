@@ -38,12 +38,18 @@ class Shape:
     b: int = 1
 
 
-def make_model(attributes: dict[str, object], with_selection: bool = True) -> onnx.ModelProto:
-    """A model of one `edgesparse::SparseAttention` node; attributes may be hostile."""
+def make_model(
+    attributes: dict[str, object], with_selection: bool = True, *, ranked: bool = True
+) -> onnx.ModelProto:
+    """A model of one `edgesparse::SparseAttention` node; attributes may be hostile.
+
+    Without `ranked` the inputs have no shape at all, so that the kernel itself meets a wrong rank.
+    """
     outputs = ["output", "selection"] if with_selection else ["output"]
     node = helper.make_node("SparseAttention", list(INPUTS), outputs, domain="edgesparse", **attributes)  # type: ignore[arg-type]
     inputs = [
-        helper.make_tensor_value_info(name, kind, [None] * rank) for name, (kind, rank) in INPUTS.items()
+        helper.make_tensor_value_info(name, kind, [None] * rank if ranked else None)
+        for name, (kind, rank) in INPUTS.items()
     ]
     results = [helper.make_tensor_value_info("output", TensorProto.FLOAT, None)]
     if with_selection:

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
 from edgesparse_runtime.library import register
 from tests.kernels.cases import CASES
+from tests.kernels.conftest import ROOT
 from tests.kernels.models import run_kernel
+
+Results = dict[str, np.ndarray]
+
+
+def run_cases(library: Path, isa: str, target: Path) -> Results | None:
+    """Every case in a process pinned to `isa`, stored in `target`; None where the machine lacks it."""
+    path = os.pathsep.join(str(ROOT / part) for part in (".", "export", "runtime"))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.kernels.pinned", str(library), str(target)],
+        env={**os.environ, "EDGESPARSE_ISA": isa, "PYTHONPATH": path, "EDGESPARSE_ENGINE": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    if "must name an instruction set of this machine" in done.stdout + done.stderr:
+        return None
+    assert done.returncode == 0, done.stderr
+    with np.load(target) as stored:
+        return dict(stored)
 
 
 def main() -> None:

@@ -52,6 +52,16 @@ def test_inputs_that_do_not_fit_are_refused(library: Path, name: str, array: np.
     assert words in refuse(library, asdict(Attributes(num_heads=2, kv_num_heads=2)), feeds)
 
 
+@pytest.mark.parametrize("name", ["query", "key", "value", "block_scores", "top_p", "max_blocks", "key_mask"])
+@pytest.mark.parametrize("more", [True, False])
+def test_a_wrong_rank_is_refused_by_the_kernel(library: Path, name: str, more: bool) -> None:
+    feeds = dict(make_feeds(Shape(60, 60), 16))
+    feeds[name] = feeds[name][None] if more else np.array(feeds[name].ravel()[0])
+    model = make_model(asdict(Attributes(num_heads=2, kv_num_heads=2)), ranked=False)
+    with pytest.raises(Exception, match=rf"`{name}` must have rank"):
+        open_session(library, model).run(None, feeds)
+
+
 def test_causal_needs_equal_lengths(library: Path) -> None:
     attributes = asdict(Attributes(num_heads=2, kv_num_heads=2, is_causal=1))
     assert "With `is_causal`" in refuse(library, attributes, make_feeds(Shape(60, 50), 16))

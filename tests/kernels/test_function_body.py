@@ -6,29 +6,31 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnx_ir
 import pytest
+from hypothesis import HealthCheck, given, settings
 
-from edgesparse_export.function_body import SparseAttention
-from tests.kernels.cases import CASES, Case
-from tests.kernels.models import make_model, open_session
+from tests.kernels.body_model import make_model_with_body
+from tests.kernels.cases import CASES, Case, any_case
+from tests.kernels.models import open_session
 from tests.tolerances import ENGINES
 
 PARITY = [case for case in CASES if case.shape.n and case.shape.m and case.name != "huge_window"]
 
 
-def with_body(case: Case) -> onnx.ModelProto:
-    model = make_model(asdict(case.node()))
-    function = onnx_ir.serde.deserialize_function(SparseAttention.to_function_proto())
-    model.functions.append(onnx_ir.serde.serialize_function(function))
-    return model
-
-
-@pytest.mark.parametrize("case", PARITY, ids=lambda case: case.name)
-def test_kernel_equals_function_body(library: Path, case: Case) -> None:
-    model, feeds = with_body(case), case.feeds()
+def check(library: Path, case: Case) -> None:
+    model, feeds = make_model_with_body(asdict(case.node())), case.feeds()
     output, selection = open_session(library, model).run(None, feeds)
     expected, expected_selection = open_session(None, model).run(None, feeds)
     np.testing.assert_array_equal(selection, expected_selection)
     np.testing.assert_allclose(output, expected, rtol=ENGINES.relative, atol=ENGINES.absolute)
+
+
+@pytest.mark.parametrize("case", PARITY, ids=lambda case: case.name)
+def test_kernel_equals_function_body(library: Path, case: Case) -> None:
+    check(library, case)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(case=any_case(fewest=1))
+def test_any_attributes_give_what_the_function_body_gives(library: Path, case: Case) -> None:
+    check(library, case)

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import learning_store
 from benchmarks.learning_data import take_labels
 from benchmarks.learning_disturbances import DISTURBANCES, disturb
-from benchmarks.learning_long_range import HOLD, TASKS, VALUES, adding, associative_recall
+from benchmarks.learning_long_range import HOLD, TASKS, VALUES, adding
 from benchmarks.learning_models import VARIANTS
 from benchmarks.learning_statistics import paired_difference
 from benchmarks.learning_store import Job
@@ -21,16 +21,6 @@ from tests.conftest import make_series
 def held(x: np.ndarray, place: int) -> np.ndarray:  # type: ignore[type-arg]
     """Mean of each channel over the symbol at a place."""
     return x[:, place * HOLD : (place + 1) * HOLD].mean(1)
-
-
-def test_recall_asks_for_a_value_that_was_shown() -> None:
-    data = associative_recall(20, 1024, seed=3)
-    assert data.labels is not None
-    for x, label in zip(data.series, data.labels, strict=True):
-        symbols = np.stack([held(x, i) for i in range(1024 // HOLD)])
-        asked = symbols[-1, :VALUES].argmax()
-        shown = np.flatnonzero(symbols[:-1, asked] > 0.5)
-        assert [str(symbols[i, VALUES:].argmax()) for i in shown] == [label]
 
 
 def test_adding_needs_both_ends() -> None:

@@ -13,8 +13,9 @@ import torch
 import edgesparse.train as loop
 from edgesparse.budget import measure
 from edgesparse.checkpoint import FILE_NAME
+from edgesparse.config import TrainingConfig
 from edgesparse.run_folder import Run, load_run
-from edgesparse.train import evaluate, to_tensor, train
+from edgesparse.train import evaluate, plan, to_tensor, train
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.series_set import SeriesSet
 from tests.conftest import make_series, tiny_config
@@ -151,3 +152,14 @@ def test_damaged_weights_are_refused(tmp_path: Path, series: SeriesSet) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match="safetensors"):
         load_run(run.path)
+
+
+@pytest.mark.parametrize(
+    ("series", "epochs", "steps_an_epoch"),
+    [(28, 240, 1), (100, 40, 6), (500, 40, 31), (3600, 17, 225)],
+)
+def test_small_sets_get_more_passes_and_large_ones_fewer(
+    series: int, epochs: int, steps_an_epoch: int
+) -> None:
+    assert plan(series, TrainingConfig()) == (epochs, steps_an_epoch)
+    assert plan(series, TrainingConfig(epochs=3)) == (3, steps_an_epoch)

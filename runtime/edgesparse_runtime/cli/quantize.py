@@ -59,8 +59,9 @@ def quantize(
     if as_json:
         print_json("quantize", {"bundle": str(bundle), **report.to_dict()})
         return
+    layers = f"{report.linear_layers} linear and {report.attention_layers} attention layers"
     fields: dict[str, object] = {
-        "int8": f"{report.linear_layers} linear layers, {report.mode}",
+        "int8": f"{layers}, {report.mode}",
         "file": f"{report.bytes_float32 / 1024:.0f} kB -> {report.bytes_int8 / 1024:.0f} kB",
     }
     if report.metric is not None:

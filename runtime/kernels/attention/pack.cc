@@ -6,8 +6,9 @@
 namespace edgesparse {
 namespace {
 
-// What is packed should still be in the cache when it is used; more heads at a time would only cost memory.
-constexpr int64_t kPassBytes = int64_t{4} << 20;
+// What is packed should still be in the last-level cache when it is used. Several heads at a time, so that a
+// pass reads whole rows of the inputs, a page once: at 4,096 tokens 16 MB was 2 % faster than 4 MB in float32.
+constexpr int64_t kPassBytes = int64_t{16} << 20;
 constexpr int64_t kPrefetchTokens = 32;
 
 // total += count * size, rounded up to a cache line; false on overflow.

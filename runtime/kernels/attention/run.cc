@@ -41,6 +41,7 @@ struct Work {
   const Problem& problem;
   const Packed& packed;
   Timing* timing;
+  int64_t groups_now = 0;  // (batch, key/value head) pairs of this pass
   std::atomic<bool> out_of_memory{false};
 
   int64_t blocks_a_pack() const { return std::max<int64_t>(1, kTokensAnItem / problem.block_size); }
@@ -48,12 +49,13 @@ struct Work {
   int64_t query_items() const { return (problem.query_blocks() + blocks_a_pack() - 1) / blocks_a_pack(); }
 };
 
-// The blocks of one item of a packing pass.
+// The blocks of one item of a packing pass. Heads lie side by side in a token's row, so the heads of a block
+// follow each other: the other order walks over every page of the input once a head.
 struct PackItem {
   PackItem(const Work& work, size_t index) {
-    const int64_t items = work.pack_items(), step = work.blocks_a_pack();
-    group = work.packed.first_group + static_cast<int64_t>(index) / items;
-    first = static_cast<int64_t>(index) % items * step;
+    const int64_t step = work.blocks_a_pack(), groups = work.groups_now;
+    group = work.packed.first_group + static_cast<int64_t>(index) % groups;
+    first = static_cast<int64_t>(index) / groups * step;
     end = std::min(first + step, work.problem.key_blocks());
   }
   int64_t group, first, end;
@@ -205,13 +207,14 @@ void attend_block(Work& work, int64_t b, int64_t h, int64_t i, ItemScratch& scra
   }
 }
 
+// As in PackItem, the heads of a block follow each other.
 void attend_item(void* data, size_t index) {
   Work& work = *static_cast<Work*>(data);
   const Problem& p = work.problem;
-  const int64_t items = work.query_items(), step = work.blocks_a_pack();
-  const int64_t heads_a_group = p.heads / p.kv_heads;
-  const int64_t head = work.packed.first_group * heads_a_group + static_cast<int64_t>(index) / items;
-  const int64_t first = static_cast<int64_t>(index) % items * step;
+  const int64_t step = work.blocks_a_pack(), heads_a_group = p.heads / p.kv_heads;
+  const int64_t heads_now = work.groups_now * heads_a_group;
+  const int64_t head = work.packed.first_group * heads_a_group + static_cast<int64_t>(index) % heads_now;
+  const int64_t first = static_cast<int64_t>(index) / heads_now * step;
   const int64_t end = std::min(first + step, p.query_blocks());
   ItemScratch scratch(p, work.packed);
   if (!scratch.memory) {
@@ -245,16 +248,16 @@ const char* run(const Table& table, const Problem& problem, const Host& host, Ti
   const int64_t groups = problem.batch * problem.kv_heads, heads_a_group = problem.heads / problem.kv_heads;
   for (int64_t first = 0; first < groups && !error; first += packed.groups) {
     packed.first_group = first;
-    const int64_t count = std::min(packed.groups, groups - first);
-    const size_t pack_items = static_cast<size_t>(count * work.pack_items());
-    const size_t groups_now = static_cast<size_t>(count);
+    work.groups_now = std::min(packed.groups, groups - first);
+    const size_t groups_now = static_cast<size_t>(work.groups_now);
+    const size_t pack_items = groups_now * static_cast<size_t>(work.pack_items());
+    const size_t attend_items =
+        groups_now * static_cast<size_t>(heads_a_group) * static_cast<size_t>(work.query_items());
     if (problem.int8) error = host.parallel(host.self, shift_item, groups_now, &work);
     if (!error) error = host.parallel(host.self, pack_item, pack_items, &work);
     if (!error && problem.int8 && problem.summaries)
       error = host.parallel(host.self, summary_item, groups_now, &work);
-    if (!error)
-      error = host.parallel(host.self, attend_item,
-                            static_cast<size_t>(count * heads_a_group * work.query_items()), &work);
+    if (!error) error = host.parallel(host.self, attend_item, attend_items, &work);
   }
   if (!error && work.out_of_memory)
     error = "There is not enough memory for a block's scratch; use a smaller head.";

@@ -1,5 +1,5 @@
-// The int8 reference in plain loops: element by element the operations of isa/int8_tiles.h, in its order,
-// so that every bit of the output agrees with the vector instruction sets.
+// The int8 reference in plain loops: element by element the operations of isa/int8_pack.h and int8_tiles.h,
+// in their order, so that every bit of the output agrees with the vector instruction sets.
 #pragma once
 
 #include <cmath>

@@ -63,7 +63,7 @@ struct Table {
   void (*pack_values)(Rows16 rows, int64_t value_size, float* panel);
   void (*attend)(const Job& job);
 
-  // The same in 8-bit integers, laid out as isa/int8_tiles.h says. `shift` [D] is taken off every key. Both
+  // The same in 8-bit integers, laid out as isa/int8_pack.h says. `shift` [D] is taken off every key. Both
   // give false where an input is not finite.
   bool (*quantize_keys)(Rows16 rows, int64_t head_size, const float* shift, void* panel);
   bool (*quantize_values)(Rows16 rows, int panels, int64_t value_size, void* values, float* scales);

@@ -1,0 +1,88 @@
+"""Made tasks whose answer lies in two places far apart, so that attention within a band cannot give it.
+
+Every token is like thousands of others; only what two distant tokens have in common, or what one says about
+the other, decides the class. A bag of tokens holds no answer, and neither does any neighbourhood.
+
+match    two bursts, each of one of four pitches: same or different?
+recall   four bursts, each of one pitch, loud or soft; at the end one pitch is asked for: was it loud?
+product  two marked steps with values between -1 and 1: is their product positive? (the adding task, with the
+         product in place of the sum, because a sum can be read off a bag of tokens)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesparse_runtime.series_set import SeriesSet
+
+Signal = npt.NDArray[np.float32]
+BURST = 32
+PITCHES = (0.2, 0.5, 0.9, 1.5)
+
+
+def make(task: str, steps: int, count: int, *, seed: int) -> SeriesSet:
+    """`count` labelled series of `steps` steps."""
+    rng = np.random.default_rng([seed, steps, sorted(TASKS).index(task)])
+    channels, one = TASKS[task]
+    series, labels = [], []
+    for _ in range(count):
+        x, label = one(rng, steps)
+        series.append(x)
+        labels.append(label)
+    return SeriesSet(series, channels, np.array(labels), source=f"{task}-{steps}")
+
+
+def _places(rng: np.random.Generator, steps: int, count: int, apart: int) -> npt.NDArray[np.int64]:
+    """Starts of `count` bursts on a grid of `BURST` steps, in time order; the first and last far apart."""
+    cells = steps // BURST - 1
+    while True:
+        chosen = np.sort(rng.choice(cells, count, replace=False))
+        if (chosen[-1] - chosen[0]) * BURST >= apart:
+            return np.asarray(chosen * BURST)
+
+
+def _match(rng: np.random.Generator, steps: int) -> tuple[Signal, str]:
+    x = 0.2 * rng.standard_normal((1, steps)).astype(np.float32)
+    same = rng.random() < 0.5
+    pitches = rng.choice(4, 2, replace=False)
+    if same:
+        pitches[1] = pitches[0]
+    for start, pitch in zip(_places(rng, steps, 2, steps // 2), pitches, strict=True):
+        x[0, start : start + BURST] += _wave(PITCHES[pitch], BURST, rng)
+    return x, "same" if same else "different"
+
+
+def _recall(rng: np.random.Generator, steps: int) -> tuple[Signal, str]:
+    x = 0.1 * rng.standard_normal((2, steps)).astype(np.float32)
+    pitches, shapes = rng.permutation(4), rng.integers(0, 2, 4)
+    for start, pitch, shape in zip(_places(rng, steps // 2, 4, 0), pitches, shapes, strict=True):
+        x[0, start : start + BURST] += _wave(PITCHES[pitch], BURST, rng) * (1.0 if shape else 0.4)
+    asked = int(rng.integers(0, 4))
+    start = steps - 2 * BURST
+    x[0, start : start + BURST] += _wave(PITCHES[pitches[asked]], BURST, rng) * 0.7
+    x[1, start : start + BURST] += 1.0
+    return x, "loud" if shapes[asked] else "soft"
+
+
+def _product(rng: np.random.Generator, steps: int) -> tuple[Signal, str]:
+    x = 0.1 * rng.standard_normal((2, steps)).astype(np.float32)
+    signs = rng.choice([-1.0, 1.0], 2)
+    for start, sign in zip(_places(rng, steps, 2, steps // 2), signs, strict=True):
+        x[0, start : start + BURST] += sign * rng.uniform(0.5, 1.0)
+        x[1, start : start + BURST] += 1.0
+    return x, "positive" if signs.prod() > 0 else "negative"
+
+
+def _wave(pitch: float, steps: int, rng: np.random.Generator) -> Signal:
+    wave: Signal = np.sin(pitch * np.arange(steps) + rng.uniform(0, 2 * np.pi)).astype(np.float32)
+    return wave
+
+
+TASKS: dict[str, tuple[tuple[str, ...], Callable[[np.random.Generator, int], tuple[Signal, str]]]] = {
+    "match": (("signal",), _match),
+    "recall": (("signal", "asked"), _recall),
+    "product": (("signal", "marked"), _product),
+}
