@@ -9,7 +9,7 @@
 namespace edgesparse {
 
 const Table* avx2_table() {
-  static const Table table = {"avx2",        pack_keys,       pack_values, attend,
+  static const Table table = {"avx2", pack_keys, pack_values, add_rows, attend,
                               quantize_keys, quantize_values, attend_int8};
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &table : nullptr;
 }

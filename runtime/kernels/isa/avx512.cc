@@ -9,7 +9,7 @@
 namespace edgesparse {
 
 const Table* avx512_table() {
-  static const Table table = {"avx512vnni",  pack_keys,       pack_values, attend,
+  static const Table table = {"avx512vnni", pack_keys, pack_values, add_rows, attend,
                               quantize_keys, quantize_values, attend_int8};
   const bool here = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                     __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&

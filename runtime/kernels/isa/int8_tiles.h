@@ -317,6 +317,8 @@ void attend_int8(const Job& job) {
   }
   for (int64_t i = s.rows * kUnitKeys; i < round_up(s.rows, W) * kUnitKeys; ++i) s.scores[i] = 0.0f;
   quantize_query(job, s);
+  const int64_t key_lines_a_row = lines_a_row(s.quads + 2, s.rows);
+  const int64_t value_lines_a_row = lines_a_row(s.value_stride / 4, s.rows);
 
   for (int64_t first = 0; first < job.panel_count; first += kUnitPanels) {
     const int64_t left = job.panel_count - first;
@@ -333,10 +335,9 @@ void attend_int8(const Job& job) {
                        coming < 0             ? 0
                        : coming < kUnitPanels ? (int)coming
                                               : kUnitPanels,
-                       s.quads + 2,
-                       s.rows};
+                       key_lines_a_row};
     NextUnit next_values = next_keys;
-    next_values.panel_lines = s.value_stride / 4;
+    next_values.lines_a_row = value_lines_a_row;
     for (int i = 0; i < next_keys.count; ++i) {
       next_keys.panels[i] = (const float*)job.panels[first + kUnitPanels + i].keys;
       next_values.panels[i] = (const float*)job.panels[first + kUnitPanels + i].values;

@@ -25,7 +25,7 @@ bool has_dot_product() {
 }  // namespace
 
 const Table* neon_table() {
-  static const Table table = {"neon",        pack_keys,       pack_values, attend,
+  static const Table table = {"neon", pack_keys, pack_values, add_rows, attend,
                               quantize_keys, quantize_values, attend_int8};
   return has_dot_product() ? &table : nullptr;
 }
