@@ -98,20 +98,21 @@ void summary_item(void* data, size_t index) {
 // Scratch of one task, in one allocation.
 struct Scratch {
   explicit Scratch(const Problem& p, const Packed& packed) {
-    const int64_t blocks = p.key_blocks();
+    const int64_t blocks = p.key_blocks(), groups = (blocks + kRankGroup - 1) / kRankGroup;
     const int64_t floats =
         p.int8 ? int8_scratch(p.head_size, p.value_size) : float_scratch(p.head_size, p.value_size);
     const int64_t panels = blocks * packed.panels_a_block + packed.summary_panels;
     const size_t bytes = round_up(floats * 4, 64) + round_up(panels * (int64_t)sizeof(Panel), 64) +
                          round_up(packed.summary_panels * kPanelKeys * 4, 64) + round_up(blocks * 8, 64) +
-                         round_up(blocks * 4, 64) + round_up(blocks, 64);
+                         round_up(groups * 8, 64) + round_up(blocks * 4, 64) + round_up(blocks, 64);
     memory = static_cast<char*>(std::aligned_alloc(64, bytes));
     if (!memory) return;
     char* at = memory;
     floats_at = take<float>(at, floats);
     panels_at = take<Panel>(at, panels);
     bias = take<float>(at, packed.summary_panels * kPanelKeys);
-    selection.heap = take<uint64_t>(at, blocks);
+    selection.ranks = take<uint64_t>(at, blocks);
+    selection.best = take<uint64_t>(at, groups);
     selection.share = take<float>(at, blocks);
     kept = take<uint8_t>(at, blocks);
   }
