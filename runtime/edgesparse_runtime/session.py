@@ -102,7 +102,9 @@ class Session:
                 f"it takes {', '.join(f'{i.name} {i.shape}' for i in inputs)}."
             )
         self.channel_count = inputs[0].shape[1]
-        self._selections = [o.name for o in self._session.get_outputs() if o.name.startswith("selection.")]
+        self.selection_names = [
+            o.name for o in self._session.get_outputs() if o.name.startswith("selection.")
+        ]
 
     @property
     def channels(self) -> tuple[str, ...] | None:
@@ -128,7 +130,19 @@ class Session:
 
     def selections(self, data: SeriesSet | npt.ArrayLike) -> list[BoolArray]:
         """The blocks that each layer attended to, bool [n, heads, query blocks, key blocks] a layer."""
-        return [np.asarray(s, dtype=np.bool_) for s in self._run(self._selections, self.prepare(data))]
+        return [np.asarray(s, dtype=np.bool_) for s in self._run(self.selection_names, self.prepare(data))]
+
+    def scores(self, batch: FloatArray, options: onnxruntime.RunOptions | None = None) -> FloatArray:
+        """Scores of one model run on a batch that `prepare` returned.
+
+        Args:
+            options: a handle on the run; `terminate` ends it between two operators.
+
+        Raises:
+            InputError: the model does not run on it, or was ended.
+        """
+        scores: FloatArray = self._run(["scores"], batch, options)[0]
+        return scores
 
     def prepare(self, data: SeriesSet | npt.ArrayLike | Sequence[npt.ArrayLike]) -> FloatArray:
         """Check `data` and lay it out as one float32 array [n, channels, time]."""
@@ -154,9 +168,11 @@ class Session:
             raise InputError("Input `window` must be finite; got infinity. Use NaN for a missing value.")
         return batch
 
-    def _run(self, outputs: list[str], batch: FloatArray) -> list[Any]:
+    def _run(
+        self, outputs: list[str], batch: FloatArray, options: onnxruntime.RunOptions | None = None
+    ) -> list[Any]:
         try:
-            return list(self._session.run(outputs, {"window": batch, **self._feed}))
+            return list(self._session.run(outputs, {"window": batch, **self._feed}, options))
         except Exception as error:  # onnxruntime raises a class of its own for each status
             raise InputError(
                 f"{self.path.name} does not run on input {list(batch.shape)}; {_first_line(error)}."

@@ -38,18 +38,21 @@ class Check:
 
 def verify(bundle: Bundle, *, threads: int | None = None) -> list[Check]:
     """Run the golden vectors through every model of the bundle (hashes were checked on opening)."""
+    return [
+        check_golden(Session(bundle, precision=precision, threads=threads)) for precision in bundle.precisions
+    ]
+
+
+def check_golden(session: Session) -> Check:
+    """Run the golden vectors of its bundle through one session."""
+    bundle = session.bundle
+    assert bundle is not None
     golden = bundle.golden()
-    checks = []
-    for precision in bundle.precisions:
-        session = Session(bundle, precision=precision, threads=threads)
-        actual, expected = session.predict(golden["windows"]), golden[f"scores_{precision}"]
-        relative, absolute = TOLERANCES[precision]
-        difference = np.abs(actual - expected)
-        flipped = int((actual.argmax(-1) != expected.argmax(-1)).sum()) if bundle.classes else 0
-        near = bool((difference <= absolute + relative * np.abs(expected)).all())
-        checks.append(
-            Check(
-                f"{precision} scores", near and not flipped, float(difference.max()), flipped, session.engine
-            )
-        )
-    return checks
+    actual, expected = session.predict(golden["windows"]), golden[f"scores_{session.precision}"]
+    relative, absolute = TOLERANCES[session.precision]
+    difference = np.abs(actual - expected)
+    flipped = int((actual.argmax(-1) != expected.argmax(-1)).sum()) if bundle.classes else 0
+    near = bool((difference <= absolute + relative * np.abs(expected)).all())
+    return Check(
+        f"{session.precision} scores", near and not flipped, float(difference.max()), flipped, session.engine
+    )
