@@ -22,6 +22,7 @@ EXTRAS = {
     "data": ("pyarrow", "sktime"),
     "train": ("torch", "safetensors", "yaml"),
     "export": ("onnx", "onnxscript"),
+    "sign": ("cryptography",),
 }
 
 
