@@ -88,7 +88,7 @@ class KernelBank(nn.Module):
         self.spread.copy_(feature.std(0, correction=0).clamp(min=1e-3))
 
     def _responses(self, normal_BCT: Tensor) -> list[Tensor]:
-        """The kernels' outputs, one [B, K, T] a dilation; causal ones end at their step, others centre on it."""
+        """The kernels' outputs, one [B, K, T] a dilation; causal ones end at their step."""
         if self.is_causal:
             return [
                 conv1d(pad(normal_BCT, (dilation * (LENGTH - 1), 0)), weight, dilation=dilation)

@@ -47,6 +47,7 @@ class _Program(nn.Module):
         for i, layer in enumerate(layers):
             assert top_p is not None and max_blocks is not None
             layer.overrides = (top_p[i], max_blocks)
+        scores: tuple[Tensor, ...]
         if is_causal(self.model):
             token_scores = self.to_scores(self.model.score_tokens(window))  # type: ignore[operator]
             scores = (token_scores[:, -1], token_scores)
