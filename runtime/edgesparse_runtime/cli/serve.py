@@ -43,6 +43,10 @@ def serve(
     rehearse: Annotated[
         bool, typer.Option(help="Try a bundle in a process of its own before serving it.")
     ] = True,
+    require_signature: Annotated[
+        list[Path] | None,
+        typer.Option(help="Public key (PEM) that must have signed each bundle; may be repeated."),
+    ] = None,
     token_file: Annotated[Path | None, typer.Option(help="Token that clients must send.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
@@ -57,6 +61,8 @@ def serve(
     Example: edgesparse serve pump.edgesparse valve:2=valve_new.edgesparse --port 8000
     """
     require("serve", "serve", "starlette", "uvicorn", "httptools", "prometheus_client")
+    if require_signature:
+        require("serve --require-signature", "sign", "cryptography")
     from edgesparse_runtime.serving.server import serve as run_server
 
     settings = Settings(
@@ -77,6 +83,7 @@ def serve(
         connections=connections,
         reload_every=reload_every,
         rehearse=rehearse,
+        trusted_keys=tuple(require_signature or ()),
         token_file=token_file,
         tls_cert=tls_cert,
         tls_key=tls_key,

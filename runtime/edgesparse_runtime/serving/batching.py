@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import onnxruntime
@@ -49,6 +49,7 @@ class _Run:
     options: onnxruntime.RunOptions
 
 
+_Result = TypeVar("_Result")
 _Key = tuple[Runnable, tuple[int, ...]]
 
 
@@ -81,7 +82,7 @@ class Batcher:
         self._start_what_may()
         return await item.answer
 
-    async def call(self, work: Callable[[], FloatArray]) -> FloatArray:
+    async def call(self, work: Callable[[], _Result]) -> _Result:
         """Something else that computes, in the same threads."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
@@ -129,7 +130,8 @@ class Batcher:
     def _start(self, key: _Key) -> None:
         model, _ = key
         group, limit = self._groups[key], self._limit(key[0])
-        parts, rows = [], 0
+        parts: list[_Waiting] = []
+        rows = 0
         while group and (not parts or rows + len(group[0].window) <= limit):
             item = group.popleft()
             if not item.answer.done():

@@ -32,6 +32,7 @@ def rehearse(place: Place, settings: Settings) -> None:
         {
             "place": {key: str(value) for key, value in asdict(place).items()},
             "settings": {"precision": settings.precision, "threads": settings.threads},
+            "trusted_keys": [str(key) for key in settings.trusted_keys],
         }
     )
     # The same code must be found whether it is installed or run from a source tree.
@@ -74,7 +75,8 @@ def main(request: dict[str, Any]) -> int:
     _limit()
     place = Place(request["place"]["name"], request["place"]["version"], Path(request["place"]["path"]))
     try:
-        load(place, Settings(**request["settings"]))
+        keys = tuple(Path(key) for key in request["trusted_keys"])
+        load(place, Settings(**request["settings"], trusted_keys=keys))
     except EdgeSparseError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return BundleError.exit_code

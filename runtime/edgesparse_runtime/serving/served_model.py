@@ -12,13 +12,12 @@ import onnxruntime
 
 from edgesparse_runtime.bundle import Bundle, open_bundle
 from edgesparse_runtime.errors import BundleError
-from edgesparse_runtime.manifest import FILE_NAME
 from edgesparse_runtime.serving.places import Place
 from edgesparse_runtime.serving.refusal import Refusal
 from edgesparse_runtime.serving.settings import Settings
 from edgesparse_runtime.serving.tensors import FloatArray, WindowBounds
 from edgesparse_runtime.session import BoolArray, Session
-from edgesparse_runtime.verification import Check, check_golden
+from edgesparse_runtime.verification import check_scores
 
 MOST_EXPLAINED = 8
 
@@ -112,39 +111,19 @@ def load(place: Place, settings: Settings) -> ServedModel:
     Raises:
         EdgeSparseError: the bundle is missing, damaged, or does not give its golden scores here.
     """
-    manifest_hash = hash_manifest(place)
-    bundle = open_bundle(place.path)
+    bundle = open_bundle(place.path, trusted_keys=settings.trusted_keys)
     session = Session(bundle, precision=settings.precision, threads=settings.threads)
-    if hash_manifest(place) != manifest_hash:
-        raise BundleError(f"{place.path} was replaced while it was read.")
-    refuse_unlike_golden(check_golden(session))
+    check = check_scores(session)
+    if not check.holds:
+        raise BundleError(
+            f"{place.path} must answer here as where it was made; {check.boundary}: {check.detail}."
+        )
     least = int(bundle.manifest["input"].get("least_steps", 1))
     channels = session.channel_count if isinstance(session.channel_count, int) else None
     bounds = WindowBounds(channels, max(1, least), settings.max_steps, settings.max_windows)
     # Dynamic int8 sets its scale over the whole batch: an answer must not depend on who else asks.
     max_rows = 1 if session.precision == "int8" else None
-    model = ServedModel(place, manifest_hash, session, bounds, max_rows)
+    model = ServedModel(place, hashlib.sha256(bundle.manifest_bytes).hexdigest(), session, bounds, max_rows)
     if not np.isfinite(model.scores(np.zeros((1, channels or 1, max(least, 16)), np.float32))).all():
         raise BundleError(f"{place.path} gives scores that are not finite for a window of zeros.")
     return model
-
-
-def hash_manifest(place: Place) -> str:
-    """sha256 of the manifest as it lies on disk."""
-    try:
-        return hashlib.sha256((place.path / FILE_NAME).read_bytes()).hexdigest()
-    except OSError as error:
-        raise BundleError(f"{place.path} must be a bundle; {error}.") from None
-
-
-def refuse_unlike_golden(check: Check) -> None:
-    """Raise when the golden vectors do not come out.
-
-    Raises:
-        BundleError: says by how much.
-    """
-    if not check.holds:
-        raise BundleError(
-            f"The bundle's {check.boundary} must come out here as where it was made; the largest difference "
-            f"is {check.largest_difference:.2g}, {check.decisions_flipped} decisions flipped."
-        )

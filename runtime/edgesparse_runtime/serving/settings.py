@@ -36,6 +36,7 @@ class Settings:
         connections: open at a time, at most.
         reload_every: seconds between looks at the bundles on disk; 0 = never.
         rehearse: try a bundle in a process of its own before it is served.
+        trusted_keys: files of Ed25519 public keys; with any, a bundle must be signed by one of them.
         token_file: holds the token that clients send as `Authorization: Bearer TOKEN`.
         tls_cert, tls_key: PEM files; both or none.
         host_names: names besides loopback ones that a request without a token may call this server.
@@ -60,6 +61,7 @@ class Settings:
     connections: int = 1024
     reload_every: float = 0.5
     rehearse: bool = True
+    trusted_keys: tuple[Path, ...] = ()
     token_file: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None

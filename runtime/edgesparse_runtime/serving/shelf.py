@@ -139,6 +139,6 @@ def stamp(place: Place) -> Stamp:
                     entries.append((entry.name, facts.st_ino, facts.st_size, facts.st_mtime_ns))
                     if len(entries) > _MOST_FILES:
                         break
-        return (own.st_dev, own.st_ino), own.st_size, own.st_mtime_ns, tuple(sorted(entries))  # type: ignore[type-var]
+        return (own.st_dev, own.st_ino), own.st_size, own.st_mtime_ns, tuple(sorted(entries))
     except OSError:
         return (None,)
