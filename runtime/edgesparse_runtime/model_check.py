@@ -17,6 +17,7 @@ The device has no `onnx` package: this reads the wire format itself.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -246,19 +247,17 @@ class _Reader:
                 stored += self._count_stored(number, value)
         if kind not in _ELEMENT_BYTES:
             raise _Broken(f"hold tensors of known types; got type {kind}")
-        elements = 1
-        for size in dimensions:
-            elements *= size
-        size = _ELEMENT_BYTES[kind]
+        elements = math.prod(dimensions)
+        width = _ELEMENT_BYTES[kind]
         if raw is not None:
-            if size is None or raw != -(-elements * size // 1):
+            if width is None or raw != math.ceil(elements * width):
                 raise _Broken(
                     f"hold {_cut(str(elements))} elements for a tensor's shape; it holds {raw} bytes"
                 )
             self.facts.tensor_bytes += raw
         else:
             # Types of four bits are packed two in a number; complex numbers take two.
-            if elements > stored * (2 if size == 0.5 else 1):
+            if elements > stored * (2 if width == 0.5 else 1):
                 raise _Broken(f"hold {_cut(str(elements))} elements for a tensor's shape; it holds {stored}")
             self.facts.tensor_bytes += stored * 8
 
