@@ -76,7 +76,7 @@ def soak(pair: Pair, requests: int, connections: int, most_seconds: float) -> di
         "exit": code,
         "server_ms_a_request": 1e3 * server_seconds / max(1, load.answered),
         "memory_mb": [round(m, 1) for _, m in memory[:: max(1, len(memory) // 30)]],
-        "memory_mb_per_1000_requests": _slope(memory, load.answered, load.seconds),
+        "memory_mb_per_1000_requests": _growth(memory, load.answered),
     }
 
 
@@ -94,10 +94,10 @@ def _watch(server: Running, done: threading.Event, memory: list[tuple[float, flo
         memory.append((time.monotonic() - start, resident(server.process.pid)))
 
 
-def _slope(memory: list[tuple[float, float]], answered: int, seconds: float) -> float:
-    """Growth of memory in MB a thousand requests, fitted over all but the first quarter."""
-    later = np.array(memory[len(memory) // 4 :])
-    if len(later) < 8:
-        return float("nan")
-    a_second = float(np.polyfit(later[:, 0], later[:, 1], 1)[0])
-    return a_second * seconds / max(1, answered) * 1000
+def _growth(memory: list[tuple[float, float]], answered: int) -> float:
+    """Growth of memory in MB a thousand requests, from the second quarter of the time to the last.
+
+    Medians of quarters: each reload moves memory up and down by a model's size.
+    """
+    quarters = [np.median([m for _, m in part]) for part in np.array_split(np.array(memory), 4)]
+    return float(quarters[3] - quarters[1]) / max(1, answered / 2) * 1000
