@@ -7,8 +7,8 @@ u32 aliases
 aliases times: string name, string of the tensor it stands for
 ```
 
-A string is a u16 length, its end (a zero byte) included, and its bytes. Types: 0 float32, 1 int8, 2 int16, 3 int32,
-4 float16. An int8 weight `W` comes with a float32 `W_scale`, one a row: the weight is `W / scale`.
+A string is a u16 length, its end (a zero byte) included, and its bytes. Types: 0 float32, 1 int8, 2 int16,
+3 int32, 4 float16. An int8 weight `W` comes with a float32 `W_scale`, one a row: the weight is `W / scale`.
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ class _Reader:
     def _take(self, count: int) -> bytes:
         taken = self._content[self._at : self._at + count]
         if len(taken) != count:
-            raise InputError(f"{self._path} ends too early: {count} bytes wanted at {self._at}. Install it again.")
+            raise InputError(
+                f"{self._path} ends too early: {count} bytes wanted at {self._at}. Install it again."
+            )
         self._at += count
         return taken

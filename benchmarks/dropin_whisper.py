@@ -70,7 +70,9 @@ def load_whisper() -> Any:
     """`WhisperForConditionalGeneration` with the weights of tiny.en, in evaluation mode."""
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-    tensors = {k: torch.from_numpy(v.copy()) for k, v in read_ctranslate2(whisper_folder() / "model.bin").items()}
+    tensors = {
+        k: torch.from_numpy(v.copy()) for k, v in read_ctranslate2(whisper_folder() / "model.bin").items()
+    }
     config = WhisperConfig(
         vocab_size=tensors["decoder/embeddings/weight"].shape[0],
         d_model=384,
@@ -124,7 +126,12 @@ def _norm(state: dict[str, Tensor], target: str, tensors: dict[str, Tensor], sou
 
 
 def _attention(
-    state: dict[str, Tensor], target: str, tensors: dict[str, Tensor], source: str, parts: list[str], fused: int = 0
+    state: dict[str, Tensor],
+    target: str,
+    tensors: dict[str, Tensor],
+    source: str,
+    parts: list[str],
+    fused: int = 0,
 ) -> None:
     """Projections that stand above each other in one matrix; Whisper's keys have no bias."""
     weights = tensors[f"{source}/linear_{fused}/weight"].chunk(len(parts))

@@ -123,7 +123,8 @@ class DropinAttention(nn.Module):
             enable_gqa=self.groups != self.heads,
         )
         if key_mask_BN is not None:
-            # A query that sees nothing gives zeros here, as in the operator; in PyTorch that depends on the path.
+            # A query that sees nothing gives zeros here, as in the operator; in PyTorch that depends on
+            # the path.
             output = output.nan_to_num(0.0)
         return merge_heads(output)
 

@@ -27,10 +27,11 @@ class Calibration:
 
     Attributes:
         density: share of query-key pairs attended to, on the batches that `cosine` was measured on.
-        cosine: of the main output to the dense model's, mean over tokens. On held-out batches where there were
-            at least two, on the only one otherwise (`held_out` says which).
+        cosine: of the main output to the dense model's, mean over tokens; on held-out batches where
+            there were at least two, on the only one otherwise (`held_out` says which).
         held_out: batches that routers were not taught on.
-        divergence_before, divergence_after: of the routers from dense attention's block mass, mean over layers.
+        divergence_before, divergence_after: of the routers from dense attention's block mass, mean over
+            layers.
         distill_steps: steps of weight distillation.
         seconds: of all of it.
     """
@@ -137,7 +138,8 @@ def split_batches(batches: Sequence[Batch]) -> tuple[list[Batch], list[Batch]]:
 
 def _dense_outputs(model: nn.Module, batches: Sequence[Batch]) -> dict[int, Tensor]:
     with attention_mode(model, "dense"):
-        # The first pass makes the layers, in sparse mode with everything kept: their mode is set by the second.
+        # The first pass makes the layers, in sparse mode with everything kept: their mode is set by the
+        # second.
         run_model(model, batches[0])
     with attention_mode(model, "dense"):
         return {id(batch): run_model(model, batch) for batch in batches}

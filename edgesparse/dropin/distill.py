@@ -47,7 +47,7 @@ def distill(
                 torch.nn.utils.clip_grad_norm_(weights, 1.0)
                 optimizer.step()
                 schedule.step()
-                losses.append(float(loss))
+                losses.append(float(loss.detach()))
                 say(f"distillation {step + 1} of {steps}: error {losses[-1]:.4f}")
     finally:
         model.train(was_training)

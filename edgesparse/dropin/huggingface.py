@@ -1,8 +1,8 @@
 """Hugging Face models: registered as the attention implementation "edgesparse" of transformers.
 
 No subclass and no patch: transformers looks the name up in its table of attention functions and calls what it
-finds with the attention module, query, key and value. The drop-in layer is made at the module's first call and
-becomes its submodule `edgesparse`, so `state_dict`, `to` and `parameters` know it.
+finds with the attention module, query, key and value. The drop-in layer is made at the module's first
+call and becomes its submodule `edgesparse`, so `state_dict`, `to` and `parameters` know it.
 
 Encoders and causal decoders in prefill are sparse. What stays dense: cross attention, and steps of a decoder
 whose query is shorter than its cache.
@@ -38,7 +38,8 @@ def attach_huggingface(model: PreTrainedModel, rule: DropinRule) -> None:
     model.set_attn_implementation(NAME)
     if model.config._attn_implementation != NAME:
         raise InputError(
-            f"{type(model).__name__} must look its attention up in transformers' AttentionInterface; it does not. "
+            f"{type(model).__name__} must look its attention up in transformers' "
+            f"AttentionInterface; it does not. "
             "Use a newer transformers, or `edgesparse.dropin.attach_pytorch`."
         )
     for name, module in model.named_modules():
@@ -77,7 +78,8 @@ def attention(
     scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
     if attention_mask is not None and attention_mask.ndim != 2:
         raise InputError(
-            f"`attention_mask` must be a padding mask [batch, tokens]; got shape {list(attention_mask.shape)}. "
+            f"`attention_mask` must be a padding mask [batch, tokens]; got shape "
+            f"{list(attention_mask.shape)}. "
             "Masks for each pair of tokens are not supported."
         )
     batch, heads, length, _ = query.shape
@@ -137,7 +139,8 @@ def padding_mask(
     """transformers' mask function: the padding mask, bool [B, M], or None where nothing is padded.
 
     Raises:
-        InputError: a mask other than padding and plain causal: sliding windows, packed sequences, static caches.
+        InputError: a mask other than padding and plain causal: sliding windows, packed sequences, static
+        caches.
     """
     if mask_function not in (causal_mask_function, bidirectional_mask_function):
         raise InputError(

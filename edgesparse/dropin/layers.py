@@ -80,7 +80,9 @@ def load_layers(model: nn.Module, path: Path) -> None:
         own = {key: tensors.pop(f"{name}.{key}", None) for key in layer.state_dict()}
         missing = [key for key, value in own.items() if value is None]
         if missing:
-            raise InputError(f"{path} must hold {name}.{missing[0]}; it does not. It belongs to another model.")
+            raise InputError(
+                f"{path} must hold {name}.{missing[0]}; it does not. It belongs to another model."
+            )
         layer.load_state_dict({key: value for key, value in own.items() if value is not None})
     if tensors:
         raise InputError(f"{path} holds {next(iter(tensors))}, which the model does not have.")

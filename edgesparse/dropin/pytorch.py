@@ -1,8 +1,8 @@
 """PyTorch models: one adapter for everything that reaches `scaled_dot_product_attention`.
 
-While a sparsified model's forward pass runs, PyTorch's own hook for functions (`TorchFunctionMode`) hands every
-call of `scaled_dot_product_attention` and of `multi_head_attention_forward` (which `nn.MultiheadAttention` and
-`nn.TransformerEncoderLayer` make) to the adapter. Calls are told apart by their order in the pass, so a model
+While a sparsified model's forward pass runs, PyTorch's own hook for functions (`TorchFunctionMode`) hands
+every call of `scaled_dot_product_attention` and of `multi_head_attention_forward` (which
+`nn.MultiheadAttention` and `nn.TransformerEncoderLayer` make) to the adapter. Calls are told apart by their order in the pass, so a model
 must make them in the same order each time; the layers lie in `model.edgesparse`, one a call.
 
 Sparse are calls of self-attention whose mask is padding or plain causal. What stays dense: cross attention
@@ -27,11 +27,15 @@ NAME = "edgesparse"
 
 
 class PytorchLayers(nn.ModuleList):
-    """The drop-in layers of a model in the order of its attention calls; a dense call has an `nn.Identity`."""
+    """The drop-in layers of a model in the order of its attention calls; `nn.Identity` for a dense one."""
 
     def __init__(self, rule: DropinRule) -> None:
         super().__init__()
         self.rule = rule
+
+    def forward(self, x: Any) -> Any:
+        """Passes on what it gets: a model that is an `nn.Sequential` takes it for one of its steps."""
+        return x
 
 
 def attach_pytorch(model: nn.Module, rule: DropinRule) -> None:
@@ -50,11 +54,11 @@ def attach_pytorch(model: nn.Module, rule: DropinRule) -> None:
 
     def enter(module: nn.Module, args: Any) -> None:
         running.append(_Adapter(getattr(module, NAME)))
-        running[-1].__enter__()
+        running[-1].__enter__()  # type: ignore[no-untyped-call]
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
         # Also called when the pass has failed.
-        running.pop().__exit__(None, None, None)
+        running.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
     model.register_forward_pre_hook(enter)
     model.register_forward_hook(leave, always_call=True)
@@ -122,7 +126,8 @@ class _Adapter(TorchFunctionMode):
         same = (layer.heads, layer.head_size, layer.is_causal) == (query.shape[1], query.shape[-1], is_causal)
         if not same or query.shape[2] != key.shape[2] or not is_known_mask:
             raise InputError(
-                f"Attention call {place} of the model must be the same in each pass; heads, causality or the kind of "
+                f"Attention call {place} of the model must be the same in each pass; heads, "
+                f"causality or the kind of "
                 "mask have changed. Call `sparsify` again with such an input first."
             )
         return layer
@@ -159,7 +164,8 @@ class _Adapter(TorchFunctionMode):
         extras = (bias_k, bias_v, static_k, static_v)
         if query.ndim != 3 or add_zero_attn or any(x is not None for x in extras):
             raise InputError(
-                "nn.MultiheadAttention must take batches and have neither `add_bias_kv` nor `add_zero_attn` to be sparse."
+                "nn.MultiheadAttention must take batches and have neither `add_bias_kv` nor "
+                "`add_zero_attn` to be sparse."
             )
         if use_separate_proj_weight:
             weights = [q_proj_weight, k_proj_weight, v_proj_weight]
@@ -177,6 +183,7 @@ class _Adapter(TorchFunctionMode):
             attn_mask = None  # it is a hint that `attn_mask` is the causal one
         elif attn_mask is not None:
             pairs = _to_allowed(attn_mask)
+            assert pairs is not None
             mask = pairs if mask is None else mask & pairs
         split = [split_heads(x, num_heads) for x in packed]
         if is_causal and mask is not None:

@@ -27,14 +27,14 @@ def sparsify(
     summaries: bool = True,
     distill_steps: int = 0,
 ) -> Model:
-    """Exchange a trained model's attention for sparse attention, in place, and calibrate it if batches are given.
+    """Exchange a trained model's attention for sparse attention, in place; calibrate it if batches are given.
 
     Hugging Face models go through transformers' attention interface (`attn_implementation="edgesparse"`),
     others through `attach_pytorch`.
 
     Args:
         model: a `transformers` model or any `torch.nn.Module`.
-        batches: unlabelled inputs: tensors, or dictionaries of keyword arguments. None leaves every block kept
+        batches: unlabelled inputs: tensors, or dictionaries of keyword arguments. None keeps every block
             until `edgesparse.dropin.calibrate` is called.
         density: share of query-key pairs to attend to; or
         fidelity: least cosine to the dense model's output.

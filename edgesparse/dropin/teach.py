@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,11 +16,15 @@ from edgesparse.selection import select_blocks
 
 STEPS = 300
 LEARNING_RATE = 0.02
+# How many times its share of the density a query block may take at most.
+CAP = 1.25
 # Values of `top_p` that a head is offered: fine where a small share more is a block more.
 TOP_P = torch.cat([torch.tensor([0.0]), 1 - torch.logspace(0, -3.5, 60)[1:], torch.tensor([1.0])])
 
 
-def teach_router(layer: DropinAttention, lesson: Lesson, *, steps: int = STEPS, seed: int = 0) -> tuple[float, float]:
+def teach_router(
+    layer: DropinAttention, lesson: Lesson, *, steps: int = STEPS, seed: int = 0
+) -> tuple[float, float]:
     """Lower the router's divergence from dense attention's block mass; returns it before and after.
 
     Windows are drawn a few at a time, so time does not grow with the calibration data.
@@ -55,16 +60,27 @@ def divergence(layer: DropinAttention, lesson: Lesson) -> float:
         return float(router_loss(scores, lesson.mass, lesson.reach) / rows)
 
 
-def choose_top_p(layers: Sequence[DropinAttention], lessons: Sequence[Lesson], density: float) -> float:
+def choose_top_p(
+    layers: Sequence[DropinAttention], lessons: Sequence[Lesson], density: float, *, cap: float | None = CAP
+) -> float:
     """Set `top_p` of every head so that all layers together keep `density` of the block pairs.
 
     Each head is offered a grid of values; what it keeps is weighed against the mass that it misses at one
     price for all heads of all layers, and the price is moved until the density is met. A head whose
     attention is spread thin thereby leaves its share to one that needs it.
 
+    Args:
+        cap: `max_blocks`, in units of the blocks that `density` is of the longest window. It bounds what a
+            query block whose attention is spread thin (silence, say) may take, and with it the time of the
+            worst input; summaries stand for thin attention well. None = no cap.
+
     Returns:
         The density reached on the lessons, in block pairs: the nearest one not above `density`, or the least.
     """
+    blocks = max(lesson.query.shape[2] for lesson in lessons)
+    most = NO_CAP if cap is None else max(1, math.ceil(cap * density * blocks))
+    for layer in layers:
+        layer.max_blocks.fill_(most)
     kept, missed = zip(*(_offers(a, b) for a, b in zip(layers, lessons, strict=True)), strict=True)
     kept_PH, missed_PH = torch.cat(kept, dim=1), torch.cat(missed, dim=1)
     pairs = sum(float(b.reach.sum()) * a.heads for a, b in zip(layers, lessons, strict=True))
@@ -76,10 +92,9 @@ def choose_top_p(layers: Sequence[DropinAttention], lessons: Sequence[Lesson], d
         else:
             high = middle
     choice = _cheapest(kept_PH, missed_PH, high)
-    values = TOP_P[choice].split([layer.heads for layer in layers])
+    values = torch.split(TOP_P[choice], [layer.heads for layer in layers])
     for layer, value in zip(layers, values, strict=True):
         layer.top_p.copy_(value)
-        layer.max_blocks.fill_(NO_CAP)
     return _share(choice, kept_PH, pairs)
 
 
@@ -89,10 +104,8 @@ def _offers(layer: DropinAttention, lesson: Lesson) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         scores = layer.router.score(lesson.query, lesson.key)
         for value in TOP_P:
-            selection = select_blocks(
-                scores, value.expand(layer.heads), layer.max_blocks.new_tensor([NO_CAP]), lesson.reach,
-                window=layer.rule.window,
-            )  # fmt: skip
+            top_p = value.expand(layer.heads)
+            selection = select_blocks(scores, top_p, layer.max_blocks, lesson.reach, window=layer.rule.window)
             kept.append(selection.sum((0, 2, 3)).double())
             missed.append(lesson.mass.masked_fill(selection | ~lesson.reach, 0.0).sum((0, 2, 3)).double())
     return torch.stack(kept), torch.stack(missed)
@@ -100,7 +113,8 @@ def _offers(layer: DropinAttention, lesson: Lesson) -> tuple[Tensor, Tensor]:
 
 def _cheapest(kept_PH: Tensor, missed_PH: Tensor, log_price: float) -> Tensor:
     """The offer that each head takes at a price: int64 [H]."""
-    return (missed_PH + 10.0**log_price * kept_PH).argmin(0)
+    choice: Tensor = (missed_PH + 10.0**log_price * kept_PH).argmin(0)
+    return choice
 
 
 def _share(choice_H: Tensor, kept_PH: Tensor, pairs: float) -> float:

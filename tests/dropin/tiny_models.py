@@ -28,7 +28,8 @@ def tiny(kind: str) -> tuple[Any, dict[str, torch.Tensor]]:
     elif kind == "whisper":
         config = t.WhisperConfig(
             d_model=32, encoder_layers=2, encoder_attention_heads=4, encoder_ffn_dim=48, num_mel_bins=8,
-            max_source_positions=70, decoder_layers=1, decoder_attention_heads=4, decoder_ffn_dim=48, vocab_size=64,
+            max_source_positions=70, decoder_layers=1, decoder_attention_heads=4, decoder_ffn_dim=48,
+            vocab_size=64,
             pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
         )  # fmt: skip
         return t.WhisperModel(config).get_encoder().eval(), {"input_features": torch.randn(2, 8, 140)}
@@ -37,6 +38,16 @@ def tiny(kind: str) -> tuple[Any, dict[str, torch.Tensor]]:
         config = t.LlamaConfig(vocab_size=64, num_key_value_heads=2, max_position_embeddings=128, **size)
         return t.LlamaForCausalLM(config).eval(), {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     return model.eval(), text
+
+
+def sharpen(model: nn.Module) -> None:
+    """Random weights attend evenly and change little; larger ones make some keys matter."""
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if any(part in name for part in ("query.weight", "key.weight", "q_proj.weight", "k_proj.weight")):
+                weight.mul_(12.0)
+            if any(part in name for part in ("value.weight", "v_proj.weight", "output.dense.weight")):
+                weight.mul_(6.0)
 
 
 KINDS = ("bert", "roberta", "vit", "whisper", "llama")
