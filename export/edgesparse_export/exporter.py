@@ -129,6 +129,14 @@ def pack_golden(**arrays: FloatArray) -> bytes:
 def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
     """What the manifest says of the model."""
     model = run.config.model
+    forecast: dict[str, Any] = {}
+    if run.task == "forecasting":
+        facts = run.facts
+        forecast["forecast"] = {
+            "channel": facts.target_channel,
+            "horizon": facts.horizon,
+            "season": facts.season,
+        }
     return {
         "name": out.stem,
         "task": run.task,
@@ -157,5 +165,6 @@ def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
         "budget": run.report["budget"],
         "compute": run.report["compute"],
         "metrics": run.report["metrics"],
+        "calibration": run.report.get("calibration"),
         "parity": verdict.to_dict(),
-    }
+    } | forecast
