@@ -2,8 +2,9 @@
 
 While a sparsified model's forward pass runs, PyTorch's own hook for functions (`TorchFunctionMode`) hands
 every call of `scaled_dot_product_attention` and of `multi_head_attention_forward` (which
-`nn.MultiheadAttention` and `nn.TransformerEncoderLayer` make) to the adapter. Calls are told apart by their order in the pass, so a model
-must make them in the same order each time; the layers lie in `model.edgesparse`, one a call.
+`nn.MultiheadAttention` and `nn.TransformerEncoderLayer` make) to the adapter. Calls are told
+apart by their order in the pass, so a model must make them in the same order each time; the layers lie in
+`model.edgesparse`, one a call.
 
 Sparse are calls of self-attention whose mask is padding or plain causal. What stays dense: cross attention
 (another number of keys than queries) and masks for single pairs of tokens.
