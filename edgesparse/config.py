@@ -32,6 +32,7 @@ class ModelConfig:
         summaries: dropped blocks take part as one summary token each.
         value_kernel: size of the convolution over values; 0 = none.
         dropout: in the layers; the head has twice as much.
+        causal: a token's score depends on steps up to its own only (docs/training.md).
     """
 
     width: int = 64
@@ -47,6 +48,7 @@ class ModelConfig:
     summaries: bool = True
     value_kernel: int = 5
     dropout: float = 0.1
+    causal: bool = False
 
     def __post_init__(self) -> None:
         for name in ("width", "layers", "num_heads", "kernels", "thresholds"):

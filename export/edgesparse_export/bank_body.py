@@ -38,8 +38,8 @@ class _Nodes:
         return self("Constant", value_float=value)
 
 
-def bank_body(dilations: Sequence[int], patch: int) -> ir.Function:
-    """The function for these dilations and this patch.
+def bank_body(dilations: Sequence[int], patch: int, before: int) -> ir.Function:
+    """The function for these dilations, this patch and so many taps before a step (4 = around it, 8 = causal).
 
     Inputs: window [B, C, T] without missing values, real bool [B, T], weight [L, K, C, 9], slope [L, K],
     offset [L, K, Q], center [F], spread [F]. Output: features [B, N, F]: a feature is the mean over a token's
@@ -62,9 +62,14 @@ def bank_body(dilations: Sequence[int], patch: int) -> ir.Function:
     for i, dilation in enumerate(dilations):
         at = n.integers(i)
         place = n("Squeeze", at)
-        reach = dilation * (LENGTH // 2)
         weight = n("Gather", "weight", place, axis=0)
-        response = n("Conv", "window", weight, dilations=[dilation], pads=[reach, reach])
+        response = n(
+            "Conv",
+            "window",
+            weight,
+            dilations=[dilation],
+            pads=[before * dilation, (LENGTH - 1 - before) * dilation],
+        )
         slope = n("Unsqueeze", n("Gather", "slope", place, axis=0), last)
         offset = n("Unsqueeze", n("Gather", "offset", place, axis=0), last)
         scaled = n("Unsqueeze", n("Mul", response, slope), n.integers(2))
@@ -76,7 +81,12 @@ def bank_body(dilations: Sequence[int], patch: int) -> ir.Function:
     shares = n("Transpose", n("Concat", *parts, axis=1), perm=[0, 2, 1])
     n("Div", n("Sub", shares, "center"), "spread", output="features")
     function: FunctionProto = helper.make_function(
-        DOMAIN, "KernelBank", INPUTS, ["features"], n.nodes, [helper.make_opsetid("", 18)],
-        ["dilations", "patch"],
+        DOMAIN,
+        "KernelBank",
+        INPUTS,
+        ["features"],
+        n.nodes,
+        [helper.make_opsetid("", 18)],
+        ["dilations", "patch", "before"],
     )
     return ir.serde.deserialize_function(function)

@@ -166,7 +166,5 @@ _FUNCTIONS = (Linear, LinearSplit, BlockScores, ValueConvolution)
 def bodies(names: set[str]) -> list[ir.Function]:
     """The functions of these names and those that they call, ready to be added to a model's `functions`."""
     wanted = names | ({"Linear"} if "LinearSplit" in names else set())
-    found = [
-        ir.serde.deserialize_function(f.to_function_proto()) for f in _FUNCTIONS if f.name in wanted
-    ]
+    found = [ir.serde.deserialize_function(f.to_function_proto()) for f in _FUNCTIONS if f.name in wanted]
     return found + ([function_body()] if "SparseAttention" in wanted else [])

@@ -19,7 +19,11 @@ def attach_bodies(model: ir.Model) -> None:
     nodes = [node for node in model.graph if node.domain == DOMAIN]
     functions = bodies({node.op_type for node in nodes})
     banks = {
-        (tuple(n.attributes["dilations"].as_ints()), n.attributes["patch"].as_int())
+        (
+            tuple(n.attributes["dilations"].as_ints()),
+            n.attributes["patch"].as_int(),
+            n.attributes["before"].as_int(),
+        )
         for n in nodes
         if n.op_type == "KernelBank"
     }

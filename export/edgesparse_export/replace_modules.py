@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from edgesparse.kernel_bank import KernelBank
+from edgesparse.kernel_bank import LENGTH, KernelBank
 from edgesparse.router import Router
 from edgesparse.selection import block_count
 from edgesparse_export.function_body import DOMAIN, VERSION
@@ -25,6 +25,7 @@ class BankOperator(nn.Module):
     def __init__(self, bank: KernelBank) -> None:
         super().__init__()
         self.patch, self.dilations, self.features = bank.patch, bank.dilations, bank.features
+        self.before = LENGTH - 1 if bank.is_causal else LENGTH // 2
         self.register_buffer("weight", bank.weight)
         self.register_buffer("slope", bank.slope)
         # (response - threshold) * slope + 1/2 as one multiply-add.
@@ -40,7 +41,7 @@ class BankOperator(nn.Module):
         features: Tensor = torch.onnx.ops.symbolic(
             f"{DOMAIN}::KernelBank",
             (normal_BCT, real_BT, self.weight, self.slope, self.offset, self.center, self.spread),
-            {"dilations": list(self.dilations), "patch": self.patch},
+            {"dilations": list(self.dilations), "patch": self.patch, "before": self.before},
             dtype=normal_BCT.dtype,
             shape=(normal_BCT.shape[0], tokens, self.features),
             version=VERSION,

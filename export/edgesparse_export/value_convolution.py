@@ -32,8 +32,11 @@ def _match(conv: ir.Node) -> tuple[ir.Node, ir.Node, ir.Value, ir.Value] | None:
     if weight is None or weight.const_value is None or weight.const_value.shape.rank() != 3:
         return None
     channels, one, taps = weight.const_value.shape.numpy()
-    ints = {name: list(conv.attributes[name].as_ints()) for name in ("pads", "strides", "dilations")
-            if name in conv.attributes}
+    ints = {
+        name: list(conv.attributes[name].as_ints())
+        for name in ("pads", "strides", "dilations")
+        if name in conv.attributes
+    }
     is_plain = ints.get("strides", [1]) == [1] and ints.get("dilations", [1]) == [1]
     group = conv.attributes["group"].as_int() if "group" in conv.attributes else 1
     if not is_plain or one != 1 or group != channels or channels == 1:
@@ -75,7 +78,9 @@ def _replace(model: ir.Model, add: ir.Node, conv: ir.Node, mixed: ir.Value, valu
     back = _only_user(conv.outputs[0])
     turned = conv.inputs[0].producer() if conv.inputs[0] is not None else None
     assert back is not None and turned is not None
-    ir.convenience.replace_nodes_and_values(model.graph, add, [add, back, conv], [node], [add.outputs[0]], [output])
+    ir.convenience.replace_nodes_and_values(
+        model.graph, add, [add, back, conv], [node], [add.outputs[0]], [output]
+    )
     if not list(turned.outputs[0].uses()):
         model.graph.remove(turned, safe=True)
 
@@ -86,7 +91,9 @@ def _only_user(value: ir.Value) -> ir.Node | None:
 
 
 def _is_turn(node: ir.Node | None) -> bool:
-    return node is not None and node.op_type == "Transpose" and tuple(node.attributes["perm"].as_ints()) == _TURN
+    return (
+        node is not None and node.op_type == "Transpose" and tuple(node.attributes["perm"].as_ints()) == _TURN
+    )
 
 
 def _same_shape(a: ir.Value, b: ir.Value) -> bool:

@@ -102,7 +102,9 @@ class Session:
                 f"it takes {', '.join(f'{i.name} {i.shape}' for i in inputs)}."
             )
         self.channel_count = inputs[0].shape[1]
-        self._selections = [o.name for o in self._session.get_outputs() if o.name.startswith("selection.")]
+        outputs = [output.name for output in self._session.get_outputs()]
+        self._selections = [name for name in outputs if name.startswith("selection.")]
+        self.is_causal = "token_scores" in outputs
 
     @property
     def channels(self) -> tuple[str, ...] | None:
@@ -125,6 +127,18 @@ class Session:
         batch = self.prepare(data)
         rows = [self._run(["scores"], batch[i : i + batch_size])[0] for i in range(0, len(batch), batch_size)]
         return np.concatenate(rows) if rows else np.zeros((0, 0), dtype=np.float32)
+
+    def token_scores(self, data: SeriesSet | npt.ArrayLike) -> FloatArray:
+        """Scores at every token of causal models, [n, tokens, classes or targets].
+
+        Token i's are what `predict` says of the steps up to the end of token i.
+
+        Raises:
+            InputError: the model is not causal.
+        """
+        if not self.is_causal:
+            raise InputError(f"{self.path.name} must be a causal model. Train with --set model.causal=true.")
+        return np.asarray(self._run(["token_scores"], self.prepare(data))[0], dtype=np.float32)
 
     def selections(self, data: SeriesSet | npt.ArrayLike) -> list[BoolArray]:
         """The blocks that each layer attended to, bool [n, heads, query blocks, key blocks] a layer."""

@@ -18,6 +18,7 @@ struct BankJob {
   const uint8_t* real;  // a byte a step; false = the step does not count
   int64_t first_token, tokens, patch;
   int64_t channels, kernels, thresholds, dilation_count;
+  int64_t before;  // taps before the step: 4 = around it, 8 = ending at it
   const int64_t* dilations;
   const float* weight;
   const float* slope;

@@ -15,7 +15,7 @@ EDGESPARSE_INLINE void bank_sums(const BankJob& job, int64_t token, int64_t dila
     if (!job.real[step]) continue;
     F response = zero;
     for (int64_t c = 0; c < job.channels; ++c) {
-      const float* x = job.window + c * job.window_stride + step - kBankLength / 2 * dilation;
+      const float* x = job.window + c * job.window_stride + step - job.before * dilation;
       const float* w = weight + c * kBankLength * kPanelKeys;
 #pragma GCC unroll 9
       for (int tap = 0; tap < kBankLength; ++tap)

@@ -15,7 +15,7 @@ float bank_response(const BankJob& job, int64_t l, int64_t k, int64_t step) {
     for (int tap = 0; tap < kBankLength; ++tap)
       sum = std::fma(
           job.weight[((panel * job.channels + c) * kBankLength + tap) * kPanelKeys + k % kPanelKeys],
-          job.window[c * job.window_stride + step + (tap - kBankLength / 2) * job.dilations[l]], sum);
+          job.window[c * job.window_stride + step + (tap - job.before) * job.dilations[l]], sum);
   return sum * job.slope[panel * kPanelKeys + k % kPanelKeys];
 }
 

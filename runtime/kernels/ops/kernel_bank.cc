@@ -23,13 +23,14 @@ struct Kernel {
   explicit Kernel(const ort::Api* api) : ort(api) {}
   ort::Functions ort;
   ort::Allocator* allocator = nullptr;
-  int64_t patch = 0, dilations[kMostDilations] = {};
+  int64_t patch = 0, before = 0, dilations[kMostDilations] = {};
   size_t dilation_count = kMostDilations;
 };
 
 ort::Status* read_attributes(Kernel& kernel, const ort::KernelInfo* info) {
   const ort::Functions& ort = kernel.ort;
   EDGESPARSE_RETURN_IF(read_integer(ort, info, "patch", 1, 1 << 20, &kernel.patch));
+  EDGESPARSE_RETURN_IF(read_integer(ort, info, "before", kBankLength / 2, kBankLength - 1, &kernel.before));
   if (ort::Status* const failed =
           ort.KernelInfoGetAttributeArray_int64(info, "dilations", kernel.dilations, &kernel.dilation_count)) {
     ort.ReleaseStatus(failed);
@@ -45,6 +46,7 @@ ort::Status* check(const Kernel& kernel, const Tensor* in, BankJob& job) {
   const ort::Functions& ort = kernel.ort;
   const int64_t* weight = in[kWeight].shape;
   job.patch = kernel.patch;
+  job.before = kernel.before;
   job.channels = in[kWindow].shape[1];
   job.dilation_count = static_cast<int64_t>(kernel.dilation_count);
   job.dilations = kernel.dilations;
@@ -73,7 +75,7 @@ ort::Status* check(const Kernel& kernel, const Tensor* in, BankJob& job) {
 struct Layout {
   Layout(const BankJob& job, int64_t tokens) {
     const int64_t panels = job.dilation_count * bank_panels(job.kernels) * kPanelKeys;
-    reach = kBankLength / 2 * *std::max_element(job.dilations, job.dilations + job.dilation_count);
+    reach = job.before * *std::max_element(job.dilations, job.dilations + job.dilation_count);
     steps = tokens * job.patch;
     weights = panels * job.channels * kBankLength;
     slopes = panels;
