@@ -39,7 +39,7 @@ class _Nodes:
 
 
 def bank_body(dilations: Sequence[int], patch: int, before: int) -> ir.Function:
-    """The function for these dilations, this patch and so many taps before a step (4 = around it, 8 = causal).
+    """The function for these dilations, this patch and so many taps before a step (4 = around, 8 = causal).
 
     Inputs: window [B, C, T] without missing values, real bool [B, T], weight [L, K, C, 9], slope [L, K],
     offset [L, K, Q], center [F], spread [F]. Output: features [B, N, F]: a feature is the mean over a token's

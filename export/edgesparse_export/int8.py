@@ -1,10 +1,9 @@
-"""int8 linear layers with onnxruntime's quantizer (dynamic, or static with calibration data), int8 attention
-in our kernel.
+"""int8 linear layers in our operators or in onnxruntime's (dynamic, or static with calibration data), int8
+attention in our kernel.
 
 Products with a constant two-dimensional weight are quantized: projections and feed-forward layers. Attention
 scales its bytes as it runs, so its nodes only ask the kernel for int8; a function body goes on in float32.
-The router stays in float32 because it decides which blocks are seen, convolutions because their dynamic form
-is slower than float32 on a CPU.
+The router stays in float32 because it decides which blocks are seen.
 """
 
 from __future__ import annotations
@@ -30,7 +29,10 @@ from onnxruntime.quantization import (
 )
 
 from edgesparse_export.function_body import DOMAIN
+from edgesparse_export.linear_layers import use_native_linear
 
+# A matrix with fewer weights is not worth the conversion of its input.
+LEAST_WEIGHTS = 4096
 Method = Literal["minmax", "entropy", "percentile"]
 _METHODS = {
     "minmax": CalibrationMethod.MinMax,
@@ -47,15 +49,38 @@ def linear_nodes(model: onnx.ModelProto) -> list[str]:
     return [n.name for n in model.graph.node if n.op_type in ("MatMul", "Gemm") and n.input[1] in weights]
 
 
+def _weight_sizes(model: onnx.ModelProto) -> dict[str, int]:
+    """Weights of each linear node."""
+    sizes = {i.name: int(np.prod(i.dims)) for i in model.graph.initializer}
+    return {n.name: sizes[n.input[1]] for n in model.graph.node if n.name in set(linear_nodes(model))}
+
+
 def attention_nodes(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes of our operator."""
-    return [n.name for n in model.graph.node if n.domain == DOMAIN]
+    """Names of the sparse attention nodes."""
+    return [n.name for n in model.graph.node if n.domain == DOMAIN and n.op_type == "SparseAttention"]
+
+
+def quantize_natively(
+    model: onnx.ModelProto, *, per_channel: bool = True, nodes_to_exclude: Iterable[str] = ()
+) -> onnx.ModelProto:
+    """int8 weights in our own operators, and int8 attention; rows are scaled at run time.
+
+    A matrix that ours cannot take and that is large enough to gain is left to onnxruntime's operators.
+    """
+    excluded = set(nodes_to_exclude)
+    nodes = [name for name in linear_nodes(model) if name not in excluded]
+    converted, taken = use_native_linear(model, nodes, per_channel=per_channel)
+    sizes = _weight_sizes(converted)
+    kept = {name for name in linear_nodes(converted) if sizes[name] < LEAST_WEIGHTS}
+    if set(nodes) - set(taken) - kept:
+        return quantize_dynamically(converted, per_channel=per_channel, nodes_to_exclude=excluded | kept)
+    return _with_int8_attention(converted, excluded)
 
 
 def quantize_dynamically(
     model: onnx.ModelProto, *, per_channel: bool = True, nodes_to_exclude: Iterable[str] = ()
 ) -> onnx.ModelProto:
-    """int8 weights and attention; activations are scaled at run time, so no data is needed."""
+    """int8 weights in onnxruntime's operators, and int8 attention; tensors are scaled at run time."""
     excluded = set(nodes_to_exclude)
     nodes = [name for name in linear_nodes(model) if name not in excluded]
     with _target() as path:
@@ -96,7 +121,7 @@ def quantize_statically(
 
 def _with_int8_attention(model: onnx.ModelProto, excluded: set[str]) -> onnx.ModelProto:
     for node in model.graph.node:
-        if node.domain == DOMAIN and node.name not in excluded:
+        if node.domain == DOMAIN and node.op_type == "SparseAttention" and node.name not in excluded:
             for attribute in node.attribute:
                 if attribute.name == "precision":
                     attribute.s = b"int8"

@@ -14,7 +14,7 @@ from edgesparse_export.int8 import (
     Method,
     attention_nodes,
     linear_nodes,
-    quantize_dynamically,
+    quantize_natively,
     quantize_statically,
 )
 from edgesparse_runtime.bundle import Bundle, rewrite_bundle
@@ -99,7 +99,7 @@ def quantize_bundle(
             nodes_to_exclude=nodes_to_exclude,
         )
     else:
-        quantized = quantize_dynamically(model, per_channel=per_channel, nodes_to_exclude=nodes_to_exclude)
+        quantized = quantize_natively(model, per_channel=per_channel, nodes_to_exclude=nodes_to_exclude)
     content = quantized.SerializeToString()
     session = Session(MODEL, content=content)
     attention = [name for name in attention_nodes(model) if name not in nodes_to_exclude]

@@ -1,7 +1,7 @@
 """Turns the exported depthwise convolution over values into one node, `edgesparse::ValueConvolution`.
 
-What the exporter emits is two transposed copies, a padded one and an addition around a convolution; token-major
-it is one pass. A convolution is left alone unless
+The exporter emits two transposed copies, a padded one and an addition around a convolution; token-major it is
+one pass. A convolution is left alone unless
 
 1. it is depthwise, one-dimensional, of stride and dilation 1 and without bias,
 2. its input is a transposed [B, N, C] tensor (padding by zeros in between is taken along), and
@@ -13,6 +13,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgesparse_export.function_body import DOMAIN, VERSION
+from edgesparse_export.graph_match import only_user
 
 _TURN = (0, 2, 1)
 
@@ -42,12 +43,12 @@ def _match(conv: ir.Node) -> tuple[ir.Node, ir.Node, ir.Value, ir.Value] | None:
     if not is_plain or one != 1 or group != channels or channels == 1:
         return None
     pads = ints.get("pads", [0, 0])
-    back = _only_user(conv.outputs[0])
+    back = only_user(conv.outputs[0])
     turned = conv.inputs[0].producer() if conv.inputs[0] is not None else None
     if sum(pads) != taps - 1 or not _is_turn(back) or not _is_turn(turned):
         return None
     assert back is not None and turned is not None
-    add = _only_user(back.outputs[0])
+    add = only_user(back.outputs[0])
     if add is None or add.op_type != "Add" or add.domain:
         return None
     mixed = add.inputs[1] if add.inputs[0] is back.outputs[0] else add.inputs[0]
@@ -75,7 +76,7 @@ def _replace(model: ir.Model, add: ir.Node, conv: ir.Node, mixed: ir.Value, valu
     )
     output = node.outputs[0]
     output.name, output.shape, output.type = add.outputs[0].name, add.outputs[0].shape, add.outputs[0].type
-    back = _only_user(conv.outputs[0])
+    back = only_user(conv.outputs[0])
     turned = conv.inputs[0].producer() if conv.inputs[0] is not None else None
     assert back is not None and turned is not None
     ir.convenience.replace_nodes_and_values(
@@ -83,11 +84,6 @@ def _replace(model: ir.Model, add: ir.Node, conv: ir.Node, mixed: ir.Value, valu
     )
     if not list(turned.outputs[0].uses()):
         model.graph.remove(turned, safe=True)
-
-
-def _only_user(value: ir.Value) -> ir.Node | None:
-    uses = list(value.uses())
-    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
 
 
 def _is_turn(node: ir.Node | None) -> bool:
