@@ -22,6 +22,12 @@ from edgesparse_export.function_body import DOMAIN, VERSION
 class BankOperator(nn.Module):
     """Emits `edgesparse::KernelBank` in place of a `KernelBank`."""
 
+    weight: Tensor
+    slope: Tensor
+    offset: Tensor
+    center: Tensor
+    spread: Tensor
+
     def __init__(self, bank: KernelBank) -> None:
         super().__init__()
         self.patch, self.dilations, self.features = bank.patch, bank.dilations, bank.features
