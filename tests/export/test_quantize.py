@@ -55,10 +55,10 @@ def test_one_outlier_does_not_set_the_range(method: str) -> None:
     found = TensorRange()
     for _ in range(20):
         found.add(draw.standard_normal(5000).astype(np.float32))
-    found.add(np.array([1000.0], np.float32))
-    assert found.range("minmax")[1] == 1000.0
+    found.add(np.array([100.0], np.float32))
+    assert found.range("minmax")[1] == 100.0
     low, high = found.range(method)  # type: ignore[arg-type]
-    # The bins are those of the outlier's range, a whole standard deviation wide.
+    # Entropy looks no nearer than an eighth of the range that the outlier has opened.
     assert -10 < low < -2
     assert 2 < high < 70
 
