@@ -230,7 +230,9 @@ def test_unknown_nodes_and_nothing_left_are_refused(bundle: Bundle) -> None:
 
 
 def test_every_figure_has_n_and_interval(bundle: Bundle, series: SeriesSet) -> None:
-    _, report = quantize_bundle(bundle, data=series, max_drop=0.5, metric="balanced_accuracy", alarm="slow")
+    bundle, report = quantize_bundle(
+        bundle, data=series, max_drop=0.5, metric="balanced_accuracy", alarm="slow"
+    )
     change = report.change
     for figure in (change.metric, change.int8, change.flipped, change.agreement):
         assert figure is not None
