@@ -8,6 +8,7 @@ Shapes: `B` batch, `C` channels, `T` steps, `N` tokens, `W` width.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -111,11 +112,13 @@ def open_openvino(tokens: int, threads: int) -> tuple[Run, str]:
 
     model = make_model("dense", tokens)
     example = embeddings(model, tokens)[:1]
-    converted = openvino.convert_model(Encoder(model).eval(), example_input=example)
-    converted.reshape(list(example.shape))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(Encoder(model).eval(), (example,))
+        converted = openvino.convert_model(program)
     settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     compiled = openvino.Core().compile_model(converted, "CPU", settings)
-    precision = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+    precision = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
     return lambda x: np.asarray(compiled(x)[0]), precision
 
 
