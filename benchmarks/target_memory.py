@@ -38,7 +38,7 @@ def measure_memory() -> dict[str, float]:
         path = Path(folder)
         np.save(path / "window.npy", walks(make_model("sparse", TOKENS), TOKENS)[:1].numpy())
         for name in ("dense", "sparse"):
-            proto = whole_model(name, TOKENS)  # type: ignore[arg-type]
+            proto = whole_model(name, TOKENS)
             onnx.save(proto if name == "dense" else int8_ours(proto), path / f"{name}.onnx")
             command = [sys.executable, "-c", SCRIPT, str(path / f"{name}.onnx"), str(path / "window.npy")]
             done = subprocess.run(command, capture_output=True, text=True, check=False)

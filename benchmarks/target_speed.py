@@ -41,7 +41,7 @@ def measure_whole(tokens: int, threads: int, seconds: float) -> dict[str, Any]:
         "dense, our int8 linear layers": open_onnx(int8_ours(dense), threads),
     }
     x = walks(make_model("sparse", tokens), tokens)
-    expected = {name: _scores(make_model(name, tokens), x) for name in ("sparse", "dense")}  # type: ignore[arg-type]
+    expected = {name: _scores(make_model(name, tokens), x) for name in ("sparse", "dense")}
     window = x[:1].numpy()
     wrong = {
         name: _distance(run(window), expected["sparse" if "sparse" in name else "dense"])

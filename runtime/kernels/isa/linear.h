@@ -34,6 +34,8 @@ struct LinearJob {
   void* scratch;  // linear_scratch() bytes, 64-byte aligned
 };
 
-inline int64_t linear_scratch(int64_t depth) { return kRows * depth + depth * 4 + kRows * 8 + 192; }
+inline int64_t linear_scratch(int64_t depth) {
+  return kRows * depth + kPanelKeys * depth * 4 + kRows * 8 + 192;
+}
 
 }  // namespace edgesparse

@@ -10,63 +10,102 @@ constexpr int kParts16 = kPanelKeys / W;
 
 EDGESPARSE_INLINE F smaller(F a, F b) { return -Vector::max(-a, -b); }
 
-// Sixteen partial sums, added in the order of the lanes: the same on every instruction set.
-EDGESPARSE_INLINE float add_16(const F (&partial)[kParts16]) {
-  float lanes[kPanelKeys];
-  for (int i = 0; i < kParts16; ++i) Vector::store(lanes + i * W, partial[i]);
-  float total = 0.0f;
-  for (int i = 0; i < kPanelKeys; ++i) total += lanes[i];
+// Rows are prepared W at a time, so that sums and extremes over a row are reduced in full vectors: lane r of a
+// reduced vector is row r. Rows beyond the last repeat it, and are not kept.
+struct RowGroup {
+  const float* row[W];
+  int64_t depth;
+};
+
+// Lane r is the sum of row r's sixteen partial sums in the order of the lanes: one order on every instruction set.
+EDGESPARSE_INLINE F add_16_rows(F (&partial)[kParts16][W]) {
+  F total = Vector::broadcast(0.0f);
+#pragma GCC unroll 4
+  for (int i = 0; i < kParts16; ++i) {
+    transpose_square(partial[i]);
+#pragma GCC unroll 16
+    for (int lane = 0; lane < W; ++lane) total = total + partial[i][lane];
+  }
   return total;
 }
 
-EDGESPARSE_INLINE float largest_lane(F v) {
-  float lanes[W];
-  Vector::store(lanes, v);
-  float most = lanes[0];
-  for (int i = 1; i < W; ++i) most = lanes[i] > most ? lanes[i] : most;
-  return most;
+// Lane r is 0 where every lane of a[r] is 0, and NaN where one is NaN.
+EDGESPARSE_INLINE F reduce_poison_rows(F (&a)[W]) {
+#pragma GCC unroll 4
+  for (int half = W / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+    for (int i = 0; i < half; ++i)
+      a[i] = Vector::interleave_low(a[i], a[i + half]) + Vector::interleave_high(a[i], a[i + half]);
+  return a[0];
 }
 
-void normalise_row(const LinearJob& job, const float* x, float* to) {
+// Layer-normalises the rows into `lines` and points to them.
+__attribute__((noinline)) void normalise_rows(const LinearJob& job, RowGroup& group, float* lines) {
   const float count = static_cast<float>(job.depth);
-  F partial[kParts16] = {};
-  for (int64_t d = 0; d < job.depth; d += kPanelKeys)
-    for (int i = 0; i < kParts16; ++i) partial[i] = partial[i] + Vector::load(x + d + i * W);
-  const F mean = Vector::broadcast(add_16(partial) / count);
-  F squares[kParts16] = {};
-  for (int64_t d = 0; d < job.depth; d += kPanelKeys)
-    for (int i = 0; i < kParts16; ++i) {
-      const F off = Vector::load(x + d + i * W) - mean;
-      squares[i] = Vector::fma(off, off, squares[i]);
-    }
-  const F factor = Vector::broadcast(1.0f / __builtin_sqrtf(add_16(squares) / count + job.epsilon));
-  for (int64_t d = 0; d < job.depth; d += W)
-    Vector::store(to + d, Vector::fma((Vector::load(x + d) - mean) * factor, Vector::load(job.gain + d),
-                                      Vector::load(job.shift + d)));
+  F partial[kParts16][W];
+  for (int r = 0; r < W; ++r) {
+    F sum[kParts16] = {};
+    for (int64_t d = 0; d < job.depth; d += kPanelKeys)
+      for (int i = 0; i < kParts16; ++i) sum[i] = sum[i] + Vector::load(group.row[r] + d + i * W);
+    for (int i = 0; i < kParts16; ++i) partial[i][r] = sum[i];
+  }
+  float mean[W], factor[W];
+  Vector::store(mean, add_16_rows(partial) / Vector::broadcast(count));
+  for (int r = 0; r < W; ++r) {
+    F sum[kParts16] = {};
+    const F middle = Vector::broadcast(mean[r]);
+    for (int64_t d = 0; d < job.depth; d += kPanelKeys)
+      for (int i = 0; i < kParts16; ++i) {
+        const F off = Vector::load(group.row[r] + d + i * W) - middle;
+        sum[i] = Vector::fma(off, off, sum[i]);
+      }
+    for (int i = 0; i < kParts16; ++i) partial[i][r] = sum[i];
+  }
+  Vector::store(factor, add_16_rows(partial) / Vector::broadcast(count) + Vector::broadcast(job.epsilon));
+  for (int r = 0; r < W; ++r) factor[r] = 1.0f / __builtin_sqrtf(factor[r]);
+  for (int r = 0; r < W; ++r) {
+    const F middle = Vector::broadcast(mean[r]), scale = Vector::broadcast(factor[r]);
+    float* const to = lines + r * job.depth;
+    for (int64_t d = 0; d < job.depth; d += W)
+      Vector::store(to + d, Vector::fma((Vector::load(group.row[r] + d) - middle) * scale,
+                                        Vector::load(job.gain + d), Vector::load(job.shift + d)));
+    group.row[r] = to;
+  }
 }
 
-// Bytes, step and zero of one row; a row that is not finite gets a NaN step, so NaN comes out of it alone.
-void quantize_row(const float* x, int64_t depth, uint8_t* bytes, float* step, int32_t* zero) {
-  F low = Vector::broadcast(0.0f), high = low, poison = low;
-  for (int64_t d = 0; d < depth; d += W) {
-    const F v = Vector::load(x + d);
-    high = Vector::max(high, v);
-    low = Vector::max(low, -v);
-    poison = poison + v * Vector::broadcast(0.0f);
+// Bytes, steps and zeros of the first `count` rows; a row that is not finite gets a NaN step, so NaN comes out of
+// it alone.
+__attribute__((noinline)) void quantize_rows(const RowGroup& group, int64_t count, uint8_t* bytes, float* step,
+                                             int32_t* zero) {
+  F low[W], high[W], poison[W];
+  for (int r = 0; r < W; ++r) {
+    low[r] = high[r] = poison[r] = Vector::broadcast(0.0f);
+    for (int64_t d = 0; d < group.depth; d += W) {
+      const F v = Vector::load(group.row[r] + d);
+      high[r] = Vector::max(high[r], v);
+      low[r] = Vector::max(low[r], -v);
+      poison[r] = poison[r] + v * Vector::broadcast(0.0f);
+    }
   }
-  const float least = largest_lane(low), most = largest_lane(high);
-  float range = most + least;
-  range = range > 1e-35f ? range : 1e-35f;
-  const float inverse = 255.0f / range;
-  const bool finite = all_zero(poison);
-  *step = finite ? range / 255.0f : __builtin_nanf("");
-  const I rounded = finite ? round_to_int(Vector::broadcast(least * inverse)) : I{};
-  *zero = rounded[0];
-  const F factor = Vector::broadcast(inverse), zero_point = to_float(rounded);
-  for (int64_t d = 0; d < depth; d += W) {
-    F t = Vector::load(x + d) * factor + zero_point;
-    t = smaller(Vector::max(t, Vector::broadcast(0.0f)), Vector::broadcast(255.0f));
-    store_bytes(bytes + d, round_to_int(t) + (Vector::kQueryBias - 128));
+  const F least = reduce_max_rows(low), spoilt = reduce_poison_rows(poison);
+  const F range = Vector::max(reduce_max_rows(high) + least, Vector::broadcast(1e-35f));
+  const F inverse = Vector::broadcast(255.0f) / range;
+  float steps[W], factors[W], bad[W];
+  int32_t zeros[W];
+  Vector::store(steps, range / Vector::broadcast(255.0f) + spoilt);
+  Vector::store(factors, inverse);
+  Vector::store(bad, spoilt);
+  store_int(zeros, round_to_int(least * inverse));
+  for (int r = 0; r < count; ++r) {
+    step[r] = steps[r];
+    zero[r] = bad[r] == 0.0f ? zeros[r] : 0;
+    const F factor = Vector::broadcast(factors[r]), shift = Vector::broadcast(static_cast<float>(zero[r]));
+    uint8_t* const to = bytes + r * group.depth;
+    for (int64_t d = 0; d < group.depth; d += W) {
+      F t = Vector::load(group.row[r] + d) * factor + shift;
+      t = smaller(Vector::max(t, Vector::broadcast(0.0f)), Vector::broadcast(255.0f));
+      store_bytes(to + d, round_to_int(t) + (Vector::kQueryBias - 128));
+    }
   }
 }
 
@@ -138,14 +177,17 @@ __attribute__((noinline)) void linear_columns(int64_t rows, const LinearRows<NV>
 }
 
 void linear(const LinearJob& job) {
-  float* const line = static_cast<float*>(job.scratch);
-  float* const step = line + job.depth;
+  float* const lines = static_cast<float*>(job.scratch);
+  float* const step = lines + kPanelKeys * job.depth;
   int32_t* const zero = reinterpret_cast<int32_t*>(step + kRows);
   uint8_t* const bytes = reinterpret_cast<uint8_t*>(zero + kRows);
-  for (int64_t r = 0; r < job.rows; ++r) {
-    const float* row = job.input + r * job.depth;
-    if (job.gain) normalise_row(job, row, line);
-    quantize_row(job.gain ? line : row, job.depth, bytes + r * job.depth, step + r, zero + r);
+  for (int64_t first = 0; first < job.rows; first += W) {
+    RowGroup group;
+    group.depth = job.depth;
+    const int64_t left = job.rows - first, count = left < W ? left : W;
+    for (int64_t r = 0; r < W; ++r) group.row[r] = job.input + (first + (r < count ? r : count - 1)) * job.depth;
+    if (job.gain) normalise_rows(job, group, lines);
+    quantize_rows(group, count, bytes + first * job.depth, step + first, zero + first);
   }
   constexpr int kMost = Vector::kTileVectors;
   const int64_t vectors = job.columns / W;
