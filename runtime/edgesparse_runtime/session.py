@@ -106,7 +106,7 @@ class Session:
             # The hashes were those of the files that were there when it was opened.
             self.bundle.check_unchanged()
         self.is_sparse = "top_p" in knobs
-        # A dense model holds none of our operators.
+        # A dense model's attention is onnxruntime's own.
         self.engine = attached if self.is_sparse else "onnxruntime"
         self._feed = _overrides(knobs, top_p, max_blocks)
         if len(inputs) != 1 or inputs[0].name != "window" or len(inputs[0].shape) != 3:
