@@ -19,8 +19,6 @@ constexpr int64_t kTokensAnItem = 64;
 // Tasks of the attention pass: more than threads, fewer than items. Each takes items from a counter until none
 // is left, so unlike heads keep all threads busy and a thread's scratch is allocated once.
 constexpr size_t kTasks = 256;
-// Items that are taken at once where there are many: neighbours, so that a thread knows what it reads next.
-constexpr size_t kItemsAtOnce = 4;
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -228,22 +226,6 @@ struct AttendItem {
   int64_t head, first, end;  // `head` counts over the batch
 };
 
-// Asks for the rows that the next item reads and writes: they lie H * D floats apart, too far for the hardware
-// to guess.
-void prefetch_item(const Work& work, size_t index) {
-  const Problem& p = work.problem;
-  const AttendItem item(work, index);
-  const int64_t b = item.head / p.heads, h = item.head % p.heads;
-  const int64_t first = item.first * p.block_size;
-  const int64_t end = std::min({item.end * p.block_size, p.query_tokens, first + kRows});
-  for (int64_t token = b * p.query_tokens + first; token < b * p.query_tokens + end; ++token) {
-    const float* const query = p.query + (token * p.heads + h) * p.head_size;
-    float* const output = p.output + (token * p.heads + h) * p.value_size;
-    for (int64_t d = 0; d < p.head_size; d += 16) __builtin_prefetch(query + d, 0, 2);
-    for (int64_t d = 0; d < p.value_size; d += 16) __builtin_prefetch(output + d, 1, 2);
-  }
-}
-
 void attend_item(Work& work, size_t index, Scratch& scratch) {
   const Problem& p = work.problem;
   const AttendItem item(work, index);
@@ -259,21 +241,14 @@ void attend_item(Work& work, size_t index, Scratch& scratch) {
 
 void attend_task(void* data, size_t) {
   Work& work = *static_cast<Work*>(data);
-  const size_t step = std::min(std::max<size_t>(1, work.attend_items / kTasks), kItemsAtOnce);
-  size_t index = work.next_item.fetch_add(step);
+  size_t index = work.next_item.fetch_add(1);
   if (index >= work.attend_items) return;
   Scratch scratch(work.problem, work.packed);
   if (!scratch.memory) {
     work.out_of_memory = true;
     return;
   }
-  for (; index < work.attend_items; index = work.next_item.fetch_add(step)) {
-    const size_t end = std::min(index + step, work.attend_items);
-    for (size_t item = index; item < end; ++item) {
-      if (item + 1 < end) prefetch_item(work, item + 1);
-      attend_item(work, item, scratch);
-    }
-  }
+  for (; index < work.attend_items; index = work.next_item.fetch_add(1)) attend_item(work, index, scratch);
 }
 
 }  // namespace

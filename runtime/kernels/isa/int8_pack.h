@@ -77,6 +77,7 @@ EDGESPARSE_INLINE I reduce_max_int_rows(I (&a)[W]) {
                              (I)Vector::interleave_high((F)a[i], (F)a[i + half]));
   return a[0];
 }
+EDGESPARSE_INLINE F magnitude(F x) { return Vector::max(x, -x); }
 // A scale that is never 0, so that zeros quantize to zeros.
 EDGESPARSE_INLINE F quantum(F largest) { return Vector::max(largest, Vector::broadcast(1e-35f)); }
 
