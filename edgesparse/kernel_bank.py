@@ -34,9 +34,17 @@ class KernelBank(nn.Module):
     spread: Tensor
 
     def __init__(
-        self, channels: int, *, kernels: int, dilations: tuple[int, ...], thresholds: int, patch: int
+        self,
+        channels: int,
+        *,
+        kernels: int,
+        dilations: tuple[int, ...],
+        thresholds: int,
+        patch: int,
+        is_causal: bool = False,
     ) -> None:
         super().__init__()
+        self.is_causal = is_causal
         self.dilations = dilations
         self.patch = patch
         self.features = len(dilations) * kernels * thresholds
@@ -80,7 +88,12 @@ class KernelBank(nn.Module):
         self.spread.copy_(feature.std(0, correction=0).clamp(min=1e-3))
 
     def _responses(self, normal_BCT: Tensor) -> list[Tensor]:
-        """The kernels' outputs, one [B, K, T] a dilation."""
+        """The kernels' outputs, one [B, K, T] a dilation; causal ones end at their step."""
+        if self.is_causal:
+            return [
+                conv1d(pad(normal_BCT, (dilation * (LENGTH - 1), 0)), weight, dilation=dilation)
+                for weight, dilation in zip(self.weight, self.dilations, strict=True)
+            ]
         return [
             conv1d(normal_BCT, weight, dilation=dilation, padding=dilation * (LENGTH // 2))
             for weight, dilation in zip(self.weight, self.dilations, strict=True)

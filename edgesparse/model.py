@@ -3,6 +3,9 @@
 normalise -> kernel bank -> linear embedding -> layers of attention and feed-forward -> mean over tokens ->
 linear head. Everything is part of the module, so the exported file takes raw windows too.
 
+A causal model's token sees the past only, in every one of these steps (docs/training.md): fixed
+normalisation, kernels that end at their step, causal attention, and the mean over the tokens so far.
+
 Shapes: `B` batch, `C` channels, `T` steps, `N` tokens, `W` width.
 """
 
@@ -11,12 +14,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
 from edgesparse.attention import AttentionConfig, SparseAttention
 from edgesparse.config import ModelConfig
 from edgesparse.kernel_bank import KernelBank, token_mask
-from edgesparse.normalise import Normalise, real_steps
+from edgesparse.normalise import FixedNormalise, Normalise, real_steps
 
 
 class Layer(nn.Module):
@@ -33,6 +37,7 @@ class Layer(nn.Module):
                 block_size=block_size,
                 window=config.window,
                 summaries=config.summaries,
+                is_causal=config.causal,
                 mode=config.attention,
                 value_kernel=config.value_kernel,
             )
@@ -78,18 +83,21 @@ class SequenceTransformer(nn.Module):
         self.patch = config.patch
         self.block_size = config.block_size
         self.variable_length = variable_length
-        self.normalise = Normalise(channels)
+        self.normalise = FixedNormalise(channels) if config.causal else Normalise(channels)
         self.bank = KernelBank(
             channels,
             kernels=config.kernels,
             dilations=config.dilations,
             thresholds=config.thresholds,
             patch=self.patch,
+            is_causal=config.causal,
         )
         self.embed = nn.Linear(self.bank.features, config.width)
         nn.init.normal_(self.embed.weight, std=1.0 / math.sqrt(self.bank.features))
-        self.embed_level = nn.Linear(2 * channels, config.width, bias=False)
-        nn.init.normal_(self.embed_level.weight, std=0.1)
+        self.embed_level: nn.Linear | None = None
+        if not config.causal:
+            self.embed_level = nn.Linear(2 * channels, config.width, bias=False)
+            nn.init.normal_(self.embed_level.weight, std=0.1)
         self.layers = nn.ModuleList([Layer(config, self.block_size) for _ in range(config.layers)])
         self.norm = nn.LayerNorm(config.width)
         self.dropout = nn.Dropout(2 * config.dropout)
@@ -97,10 +105,7 @@ class SequenceTransformer(nn.Module):
 
     def forward(self, window_BCT: Tensor) -> Tensor:
         """Raw windows [B, C, T], NaN = missing -> logits or standardised targets [B, outputs]."""
-        tokens, mask = self.embed_window(window_BCT)
-        for layer in self.layers:
-            tokens = layer(tokens, mask)
-        tokens = self.norm(tokens)
+        tokens, mask = self.encode(*self.embed_window(window_BCT))
         if mask is None:
             pooled = tokens.mean(1)
         else:
@@ -109,13 +114,39 @@ class SequenceTransformer(nn.Module):
         scores: Tensor = self.head(self.dropout(pooled))
         return scores
 
+    def score_tokens(self, window_BCT: Tensor) -> Tensor:
+        """What `forward` would say had the window ended at each token, [B, N, outputs]; causal models only.
+
+        Past the end of a padded window the last score stands.
+        """
+        if not self.config.causal:
+            raise ValueError("`score_tokens` needs a causal model; set model.causal=true and train it.")
+        tokens, mask = self.encode(*self.embed_window(window_BCT))
+        weight = torch.ones_like(tokens[..., :1]) if mask is None else mask[..., None].float()
+        running = (tokens * weight).cumsum(1) / weight.cumsum(1).clamp(min=1.0)
+        scores: Tensor = self.head(self.dropout(running))
+        return scores
+
     def embed_window(self, window_BCT: Tensor) -> tuple[Tensor, Tensor | None]:
         """Tokens [B, N, W], and which of them are real (None = all)."""
         real = real_steps(window_BCT) if self.variable_length else None
         normal, level = self.normalise(window_BCT)
-        features = self.bank(normal, real)
-        tokens = self.embed(features.mT) + self.embed_level(level)[:, None]
-        return tokens, None if real is None else token_mask(real, self.patch)
+        return self.embed_normal(normal, level, real)
+
+    def embed_normal(
+        self, normal_BCT: Tensor, level: Tensor | None, real_BT: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """`embed_window` from its second step on: normalised window, level features and real steps."""
+        tokens = self.embed(self.bank(normal_BCT, real_BT).mT)
+        if self.embed_level is not None:
+            tokens = tokens + self.embed_level(level)[:, None]
+        return tokens, None if real_BT is None else token_mask(real_BT, self.patch)
+
+    def encode(self, tokens_BNW: Tensor, mask_BN: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Tokens after all layers and the last norm, and the mask as it came."""
+        for layer in self.layers:
+            tokens_BNW = layer(tokens_BNW, mask_BN)
+        return self.norm(tokens_BNW), mask_BN
 
     def fit_stem(self, windows_BCT: Tensor) -> None:
         """Learn normalisation and thresholds from raw training windows; nothing else is learned here."""

@@ -48,6 +48,10 @@ class Normalise(nn.Module):
         standard = (features - self.center) * self.sharpness
         return normal, standard.clamp(-LARGEST_FEATURE, LARGEST_FEATURE)
 
+    def level(self, window_BCT: Tensor) -> Tensor:
+        """Mean and log spread of each channel, [B, 2*C], in the window's own units."""
+        return self._split(window_BCT)[1]
+
     @torch.no_grad()
     def fit(self, windows_BCT: Tensor) -> None:
         """Learn what level and scale are usual."""
@@ -69,3 +73,35 @@ class Normalise(nn.Module):
         normal = centred / spread.clamp(min=SMALLEST_SPREAD)
         features = torch.cat([mean, spread.clamp(min=SMALLEST_SPREAD).log()], dim=1)[..., 0]
         return normal, features
+
+
+class FixedNormalise(nn.Module):
+    """Each channel by its mean and spread over the training windows: what a causal model does.
+
+    A window's own mean would tell a token of steps that are still to come. Level and scale stay in the
+    signal, so there is nothing to give back as features.
+    """
+
+    center: Tensor
+    spread: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("center", torch.zeros(channels))
+        self.register_buffer("spread", torch.ones(channels))
+
+    def forward(self, window_BCT: Tensor) -> tuple[Tensor, None]:
+        """Normalised window [B, C, T] with missing values at 0, and no features."""
+        normal = (window_BCT - self.center[:, None]) / self.spread[:, None]
+        return normal.masked_fill(is_missing(window_BCT), 0.0), None
+
+    @torch.no_grad()
+    def fit(self, windows_BCT: Tensor) -> None:
+        """Learn each channel's mean and spread over all steps that are not missing."""
+        seen = ~is_missing(windows_BCT)
+        values = windows_BCT.double().masked_fill(~seen, 0.0)
+        count = seen.sum((0, 2)).clamp(min=1)
+        mean = values.sum((0, 2)) / count
+        centred = (values - mean[:, None]).masked_fill(~seen, 0.0)
+        self.center.copy_(mean)
+        self.spread.copy_(((centred**2).sum((0, 2)) / count).sqrt().clamp(min=SMALLEST_SPREAD))

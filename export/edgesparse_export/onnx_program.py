@@ -7,6 +7,7 @@ window    float32 [batch, channels, time]     raw; NaN = missing; a tail of NaN 
 top_p     float32 [layers, heads]             sparse models only; has a default, may be overridden
 max_blocks int64  [1]                         sparse models only; has a default, may be overridden
   -> scores           float32 [batch, classes or targets]
+  -> token_scores     float32 [batch, tokens, classes or targets]   causal models only
   -> selection.<layer> bool   [batch, heads, query blocks, key blocks]   sparse models only
 ```
 """
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from edgesparse.attention import SparseAttention
 from edgesparse.budget import sparse_layers
+from edgesparse.model import SequenceTransformer
 from edgesparse_export.function_body import DOMAIN, VERSION, function_body
 
 # Our library and the function body need no newer operator set; onnxruntime 1.22 reads it.
@@ -45,12 +47,17 @@ class _Program(nn.Module):
         for i, layer in enumerate(layers):
             assert top_p is not None and max_blocks is not None
             layer.overrides = (top_p[i], max_blocks)
-        scores = self.to_scores(self.model(window))
+        scores: tuple[Tensor, ...]
+        if is_causal(self.model):
+            token_scores = self.to_scores(self.model.score_tokens(window))  # type: ignore[operator]
+            scores = (token_scores[:, -1], token_scores)
+        else:
+            scores = (self.to_scores(self.model(window)),)
         selections = tuple(layer.selection for layer in layers if layer.selection is not None)
         for layer in layers:
             # An export must leave the module as it found it.
             layer.overrides, layer.selection = None, None
-        return (scores, *selections)
+        return (*scores, *selections)
 
 
 def to_onnx(model: nn.Module, example: Tensor, to_scores: Postprocess) -> ir.Model:
@@ -76,6 +83,7 @@ def to_onnx(model: nn.Module, example: Tensor, to_scores: Postprocess) -> ir.Mod
     for layer in layers:
         layer.warmup = layer.is_recording = False
         layer.selection = None
+    scores = ["scores", "token_scores"] if is_causal(model) else ["scores"]
     names = ["window", "top_p", "max_blocks"][: len(inputs)]
     try:
         with warnings.catch_warnings(), _quiet_exporter():
@@ -84,7 +92,7 @@ def to_onnx(model: nn.Module, example: Tensor, to_scores: Postprocess) -> ir.Mod
                 _Program(model, to_scores),
                 tuple(inputs),
                 input_names=names,
-                output_names=["scores", *(f"selection.{i}" for i in range(len(layers)))],
+                output_names=[*scores, *(f"selection.{i}" for i in range(len(layers)))],
                 dynamic_shapes=tuple(shapes),
                 opset_version=OPSET,
                 dynamo=True,
@@ -103,6 +111,11 @@ def to_onnx(model: nn.Module, example: Tensor, to_scores: Postprocess) -> ir.Mod
         _give_defaults(onnx_model, dict(zip(names[1:], inputs[1:], strict=True)))
     _name_dimensions(onnx_model)
     return onnx_model
+
+
+def is_causal(model: nn.Module) -> bool:
+    """True for a model of ours whose tokens see the past only."""
+    return isinstance(model, SequenceTransformer) and model.config.causal
 
 
 def module_names(model: nn.Module) -> list[str]:
