@@ -52,6 +52,10 @@ WaitingLines = Annotated[
 TimeColumn = Annotated[
     str | None, typer.Option(help="Column with the time stamp. [time, timestamp, t]", rich_help_panel=PANEL)
 ]
+WholeWindows = Annotated[
+    bool,
+    typer.Option("--whole-windows", help="Run whole windows of a causal model too.", rich_help_panel=PANEL),
+]
 TimeUnit = Annotated[
     str, typer.Option(help="Of times that are numbers: s, ms, us, ns.", rich_help_panel=PANEL)
 ]
@@ -70,6 +74,7 @@ class FollowOptions:
     backlog: int
     time_column: str | None
     time_unit: str
+    whole_windows: bool
 
 
 def follow(
@@ -94,6 +99,7 @@ def follow(
             lateness=options.lateness,
             max_gap=options.max_gap,
             deadline=None if options.deadline is None else options.deadline / 1e3,
+            whole_windows=options.whole_windows,
         ),
     )
     parser = SampleParser(
@@ -132,10 +138,14 @@ def _opened(output: Path | None) -> Iterator[tuple[TextIO, bool]]:
 def _begin_line(source: str, stream: Stream) -> str:
     options = stream.options
     place = {"-": "standard input"}.get(source, source)
-    return (
-        f"{place}: windows of {options.window} steps every {options.stride}, "
-        f"gaps of up to {options.max_gap} filled, {stream.session.precision}, {stream.session.engine}"
-    )
+    if stream.is_incremental:
+        how = f"sample by sample, scores every {options.stride} over at most {options.window} steps, float32"
+    else:
+        how = (
+            f"windows of {options.window} steps every {options.stride}, "
+            f"{stream.session.precision}, {stream.session.engine}"
+        )
+    return f"{place}: {how}, gaps of up to {options.max_gap} filled"
 
 
 def _summary(stream: Stream, seconds: float) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from edgesparse_runtime.cli.follow import (
     TimeColumn,
     TimeUnit,
     WaitingLines,
+    WholeWindows,
     follow,
 )
 from edgesparse_runtime.cli.output import note, print_table
@@ -64,6 +65,7 @@ def run(
     backlog: WaitingLines = BACKLOG,
     time_column: TimeColumn = None,
     time_unit: TimeUnit = "s",
+    whole_windows: WholeWindows = False,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Predict every series of one or more files, or score a live stream.
@@ -76,7 +78,16 @@ def run(
     if is_followed:
         ending = output.suffix[1:] if output is not None else ""
         options = FollowOptions(
-            window, stride, period, lateness, max_gap, deadline, backlog, time_column, time_unit
+            window,
+            stride,
+            period,
+            lateness,
+            max_gap,
+            deadline,
+            backlog,
+            time_column,
+            time_unit,
+            whole_windows,
         )
         session = Session(bundle, precision=precision, threads=threads)
         follow(session, files, output, form or ("csv" if ending == "csv" else "json"), options)

@@ -11,9 +11,11 @@ from typing import Protocol
 from edgesparse_runtime.bundle import Bundle
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
+from edgesparse_runtime.stream.causal import CausalScorer
 from edgesparse_runtime.stream.counts import Counts
 from edgesparse_runtime.stream.parse import Record, SampleParser
 from edgesparse_runtime.stream.sample import Sample, Score, Step
+from edgesparse_runtime.stream.step_model import StepModel, has_step_model
 from edgesparse_runtime.stream.timeline import Timeline, TimeRule
 from edgesparse_runtime.stream.windows import WindowScorer
 
@@ -27,11 +29,12 @@ class StreamOptions:
 
     Attributes:
         window: steps a window; None = the longest series that the model was trained on.
-        stride: steps between windows; None = a quarter of the window.
+        stride: steps between windows; None = a quarter of the window, or a token of a causal model.
         period: seconds between steps; None = read from the first samples.
         lateness: seconds that a sample may come after one with a later time stamp.
         max_gap: missing steps in a row that are filled; None = a tenth of the window.
         deadline: seconds from a sample's arrival to the score of the window that it completed.
+        whole_windows: run whole windows of a causal model too, rather than carry it on sample by sample.
     """
 
     window: int | None = None
@@ -40,6 +43,7 @@ class StreamOptions:
     lateness: float = 0.0
     max_gap: int | None = None
     deadline: float | None = None
+    whole_windows: bool = False
 
     def __post_init__(self) -> None:
         for name in ("window", "stride"):
@@ -79,7 +83,14 @@ class StreamOptions:
                 f"`max_gap` must be below the window's {window} steps, or a window could be all missing; "
                 f"got {max_gap}."
             )
-        return replace(self, window=window, stride=self.stride or max(1, window // 4), max_gap=max_gap)
+        stride = self.stride or (
+            int(facts["steps_a_token"]) if self.is_incremental(session) else max(1, window // 4)
+        )
+        return replace(self, window=window, stride=stride, max_gap=max_gap)
+
+    def is_incremental(self, session: Session) -> bool:
+        """Is a model carried on sample by sample?"""
+        return has_step_model(session.bundle) and not self.whole_windows
 
 
 class Scorer(Protocol):
@@ -106,6 +117,12 @@ class Stream:
             raise InputError(f"{self.session.path} must have a fixed number of channels to run on a stream.")
         self.options = (options or StreamOptions()).resolve(self.session)
         self.counts = Counts()
+        self._step_model: StepModel | None = None
+        if self.options.is_incremental(self.session):
+            assert self.session.bundle is not None
+            self._step_model = StepModel.open(
+                self.session.bundle, threads=self.session.threads, knobs=self.session.knobs
+            )
         self._tracks: dict[str, tuple[Timeline, Scorer]] = {}
 
     def push(self, sample: Sample) -> Iterator[Score]:
@@ -133,6 +150,11 @@ class Stream:
         late = self.options.deadline is not None and latency > self.options.deadline
         self.counts.deadline_missed += late
         return late
+
+    @property
+    def is_incremental(self) -> bool:
+        """A causal model is carried on sample by sample; no window is run whole."""
+        return self._step_model is not None
 
     @property
     def periods(self) -> dict[str, float | None]:
@@ -163,6 +185,8 @@ class Stream:
 
     def _make_scorer(self) -> Scorer:
         assert self.options.window is not None and self.options.stride is not None
+        if self._step_model is not None:
+            return CausalScorer(self._step_model, self.options.window, self.options.stride)
         return WindowScorer(self.session, self.options.window, self.options.stride)
 
 
