@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from edgesparse_runtime.bundle import SUFFIX, Bundle, open_bundle
+from edgesparse_runtime.cgroup import cgroup_quota
 from edgesparse_runtime.errors import BundleError, InputError
 from edgesparse_runtime.library import register
 from edgesparse_runtime.readers import check_channels
@@ -28,15 +29,6 @@ def default_threads() -> int:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroup_quota()
     return max(1, min(allowed, int(quota)) if quota else allowed)
-
-
-def cgroup_quota() -> float | None:
-    """CPU quota of the container in cores, or None without one."""
-    try:
-        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return None if limit == "max" else int(limit) / int(period)
-    except (OSError, ValueError):
-        return None
 
 
 class Session:
