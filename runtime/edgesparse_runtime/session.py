@@ -43,6 +43,8 @@ class Session:
         content: an ONNX model in memory, in place of the file; `model` then only names it.
         engine: what runs sparse attention: "native", "body" (the ONNX function), or "auto" = the first that
             this machine has, unless `EDGESPARSE_ENGINE` says which.
+        trace: a folder to write onnxruntime's own profile and the graph that it made of the model to;
+            `end_trace` closes it. Slows each call down.
 
     Raises:
         InputError: no such file or precision, or a knob that the model does not have.
@@ -59,6 +61,7 @@ class Session:
         max_blocks: int | None = None,
         content: bytes | None = None,
         engine: str = "auto",
+        trace: Path | None = None,
     ) -> None:
         if precision not in ("auto", "float32", "int8"):
             raise InputError(f"`precision` must be auto, float32 or int8; got {precision}.")
@@ -79,6 +82,10 @@ class Session:
         options.inter_op_num_threads = 1
         options.log_severity_level = _ONLY_FATAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if trace is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(trace / "profile")
+            options.optimized_model_filepath = str(trace / "optimised.onnx")
         attached = str(register(options, wanted=engine))
         try:
             self._session = onnxruntime.InferenceSession(
@@ -144,6 +151,16 @@ class Session:
     def selections(self, data: SeriesSet | npt.ArrayLike) -> list[BoolArray]:
         """The blocks that each layer attended to, bool [n, heads, query blocks, key blocks] a layer."""
         return [np.asarray(s, dtype=np.bool_) for s in self._run(self._selections, self.prepare(data))]
+
+    def read_model(self) -> bytes:
+        """The bytes of the model's file."""
+        if self.bundle is not None:
+            return self.bundle.read(self.path.name)
+        return self.path.read_bytes()
+
+    def end_trace(self) -> Path:
+        """Close the profile of a session that was opened with `trace`, and say where it is."""
+        return Path(self._session.end_profiling())
 
     def prepare(self, data: SeriesSet | npt.ArrayLike | Sequence[npt.ArrayLike]) -> FloatArray:
         """Check `data` and lay it out as one float32 array [n, channels, time]."""
