@@ -31,8 +31,8 @@ class Module:
 
     Attributes:
         name: of the PyTorch module; an attention operator is a row of its own, `<attention>.operator`.
-        milliseconds: a call, mean.
-        share: of all modules' time.
+        milliseconds: a call, median.
+        share: of the sum of all rows.
         operators: what ran there, with how often a call.
         density: share of the reachable blocks that the operator attended to; None for other rows.
     """
@@ -54,7 +54,7 @@ class ModuleProfile:
     Attributes:
         modules: by falling time.
         calls: how many were traced.
-        traced_ms: mean of a traced call.
+        traced_ms: median of a traced call.
         events: of the last calls: name, module, operator, start and duration in microseconds, call.
     """
 
@@ -83,7 +83,7 @@ def profile_modules(
     modules = name_modules(read_nodes(original), made)
     runs = [e for e in events if e.get("name") == "model_run"][WARMUP : WARMUP + calls]
     nodes = [e for e in events if e.get("cat") == "Node" and e["name"].endswith("_kernel_time")]
-    rows: dict[str, dict[str, float]] = {}
+    rows: dict[str, np.ndarray] = {}
     counts: dict[str, dict[str, float]] = {}
     kept: list[dict[str, Any]] = []
     starts = np.array([run["ts"] for run in runs])
@@ -95,8 +95,7 @@ def profile_modules(
         label = event["name"].removesuffix("_kernel_time")
         operator = event["args"].get("op_name", "")
         module = modules.get(label, "(unnamed)")
-        row = rows.setdefault(module, {"us": 0.0})
-        row["us"] += event["dur"]
+        rows.setdefault(module, np.zeros(len(runs)))[call] += event["dur"]
         count = counts.setdefault(module, {})
         count[operator] = count.get(operator, 0) + 1 / len(runs)
         if call >= len(runs) - TRACED:
@@ -110,19 +109,20 @@ def profile_modules(
                     "call": call,
                 }
             )
-    whole = sum(row["us"] for row in rows.values()) or 1.0
+    spent = {name: float(np.median(row)) / 1e3 for name, row in rows.items()}
+    whole = sum(spent.values()) or 1.0
     table = [
         Module(
             name,
-            row["us"] / len(runs) / 1e3,
-            row["us"] / whole,
+            milliseconds,
+            milliseconds / whole,
             {operator: round(n, 2) for operator, n in sorted(counts[name].items())},
             densities.get(name),
         )
-        for name, row in rows.items()
+        for name, milliseconds in spent.items()
     ]
     table.sort(key=lambda m: -m.milliseconds)
-    return ModuleProfile(table, len(runs), float(np.mean([r["dur"] for r in runs])) / 1e3, kept)
+    return ModuleProfile(table, len(runs), float(np.median([r["dur"] for r in runs])) / 1e3, kept)
 
 
 def name_modules(original: list[Node], made: list[Node]) -> dict[str, str]:

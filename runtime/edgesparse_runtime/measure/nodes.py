@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from edgesparse_runtime.errors import BundleError
 
+AROUND = "(around the layers)"
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -78,8 +79,9 @@ def module_of(scopes: str) -> str | None:
         return None
     if not isinstance(names, list) or len(names) < 2 or not all(isinstance(n, str) for n in names):
         return None
-    # Our exporter wraps the model in a module that names it `model`.
-    return str(names[-2]).removeprefix("model.") or "(around the model)"
+    # Our exporter wraps the model in a module that names it `model`; torch marks what is outside of any.
+    name = str(names[-2])
+    return AROUND if name in ("", "model") or name.startswith("_empty_nn") else name.removeprefix("model.")
 
 
 def _fields(content: memoryview) -> Iterator[tuple[int, int | memoryview]]:
