@@ -132,6 +132,14 @@ def pack_golden(**arrays: npt.NDArray[Any]) -> bytes:
 def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
     """What the manifest says of the model."""
     model = run.config.model
+    forecast: dict[str, Any] = {}
+    if run.task == "forecasting":
+        facts = run.facts
+        forecast["forecast"] = {
+            "channel": facts.target_channel,
+            "horizon": facts.horizon,
+            "season": facts.season,
+        }
     return {
         "name": out.stem,
         "task": run.task,
@@ -160,5 +168,6 @@ def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
         "budget": run.report["budget"],
         "compute": run.report["compute"],
         "metrics": run.report["metrics"],
+        "calibration": run.report.get("calibration"),
         "parity": verdict.to_dict(),
-    }
+    } | forecast

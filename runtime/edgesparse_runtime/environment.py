@@ -23,6 +23,7 @@ EXTRAS = {
     "data": ("pyarrow", "sktime"),
     "train": ("torch", "safetensors", "yaml"),
     "export": ("onnx", "onnxscript"),
+    "serve": ("starlette", "uvicorn", "httptools", "prometheus-client"),
     "sign": ("cryptography",),
 }
 

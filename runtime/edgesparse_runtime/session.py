@@ -73,8 +73,8 @@ class Session:
                 precision = "int8" if "int8" in self.bundle.precisions else "float32"
             name = self.bundle.model_file(precision)
             self.path = self.bundle.path / name
-            if self.bundle.is_archive:
-                content = self.bundle.read(name)
+            # The bytes whose hash was checked are the bytes that run.
+            content = self.bundle.read(name)
         self.precision = precision
         self.threads = threads or default_threads()
         options = onnxruntime.SessionOptions()
@@ -111,7 +111,7 @@ class Session:
             )
         self.channel_count = inputs[0].shape[1]
         outputs = [output.name for output in self._session.get_outputs()]
-        self._selections = [name for name in outputs if name.startswith("selection.")]
+        self.selection_names = [name for name in outputs if name.startswith("selection.")]
         self.is_causal = "token_scores" in outputs
 
     @property
@@ -150,7 +150,19 @@ class Session:
 
     def selections(self, data: SeriesSet | npt.ArrayLike) -> list[BoolArray]:
         """The blocks that each layer attended to, bool [n, heads, query blocks, key blocks] a layer."""
-        return [np.asarray(s, dtype=np.bool_) for s in self._run(self._selections, self.prepare(data))]
+        return [np.asarray(s, dtype=np.bool_) for s in self._run(self.selection_names, self.prepare(data))]
+
+    def scores(self, batch: FloatArray, options: onnxruntime.RunOptions | None = None) -> FloatArray:
+        """Scores of one model run on a batch that `prepare` returned.
+
+        Args:
+            options: a handle on the run; `terminate` ends it between two operators.
+
+        Raises:
+            InputError: the model does not run on it, or was ended.
+        """
+        scores: FloatArray = self._run(["scores"], batch, options)[0]
+        return scores
 
     def read_model(self) -> bytes:
         """The bytes of the model's file."""
@@ -186,9 +198,11 @@ class Session:
             raise InputError("Input `window` must be finite; got infinity. Use NaN for a missing value.")
         return batch
 
-    def _run(self, outputs: list[str], batch: FloatArray) -> list[Any]:
+    def _run(
+        self, outputs: list[str], batch: FloatArray, options: onnxruntime.RunOptions | None = None
+    ) -> list[Any]:
         try:
-            return list(self._session.run(outputs, {"window": batch, **self._feed}))
+            return list(self._session.run(outputs, {"window": batch, **self._feed}, options))
         except Exception as error:  # onnxruntime raises a class of its own for each status
             raise InputError(
                 f"{self.path.name} does not run on input {list(batch.shape)}; {_first_line(error)}."

@@ -87,6 +87,18 @@ def verify(bundle: Bundle, *, threads: int | None = None) -> list[Check]:
     return checks
 
 
+def check_scores(session: Session) -> Check:
+    """Run the golden vectors of its bundle through a session that is open already."""
+    bundle, boundary = session.bundle, f"{session.precision} scores"
+    assert bundle is not None
+    golden = bundle.golden()
+    expected = golden.get(f"scores_{session.precision}")
+    if "windows" not in golden or expected is None:
+        return Check(boundary, False, "golden.npz holds none; quantize or export again")
+    actual = session.predict(golden["windows"])
+    return _compare_scores(boundary, bundle, session.precision, actual, expected, session.engine)
+
+
 def _verify_model(
     bundle: Bundle, precision: str, golden: dict[str, npt.NDArray[Any]], threads: int | None
 ) -> list[Check]:

@@ -21,6 +21,7 @@ from edgesparse_runtime.cli import profile as profile_verb
 from edgesparse_runtime.cli import quantize as quantize_verb
 from edgesparse_runtime.cli import quickstart as quickstart_verb
 from edgesparse_runtime.cli import run as run_verb
+from edgesparse_runtime.cli import serve as serve_verb
 from edgesparse_runtime.cli import sign as sign_verb
 from edgesparse_runtime.cli import train as train_verb
 from edgesparse_runtime.cli import verify as verify_verb
@@ -34,6 +35,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "verify": verify_verb.verify,
     "evaluate": evaluate_verb.evaluate,
     "run": run_verb.run,
+    "serve": serve_verb.serve,
     "profile": profile_verb.profile,
     "compare": compare_verb.compare,
     "inspect": inspect_verb.inspect,
