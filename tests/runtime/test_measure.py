@@ -19,7 +19,7 @@ from edgesparse_runtime.measure import plot
 from edgesparse_runtime.measure import soak as soak_module
 from edgesparse_runtime.measure.inputs import Inputs, fit_length
 from edgesparse_runtime.measure.job import Request, run_job
-from edgesparse_runtime.measure.modules import name_modules
+from edgesparse_runtime.measure.modules import match_events, name_modules
 from edgesparse_runtime.measure.nodes import Node, module_of, read_nodes
 from edgesparse_runtime.measure.output import write_result
 from edgesparse_runtime.measure.pace import pace
@@ -94,13 +94,22 @@ def test_fused_nodes_take_the_module_of_what_they_produce() -> None:
         Node("last", "Mul", ("inner",), ("c",), None),
         Node("loose", "Shape", ("c",), ("nobody",), None),
     ]
-    assert name_modules(original, made) == {
-        "cast": "layers.0",
-        "gemm": "layers.0",
-        "inlined": "layers.0.attention.operator",
-        "last": "layers.0.attention.operator",
-        "loose": "(unnamed)",
-    }
+    operator = "layers.0.attention.operator"
+    assert name_modules(original, made) == ["layers.0", "layers.0", operator, operator, operator]
+    # A quantized file has lost the scopes; names and tensors are those of the float32 file.
+    int8 = [
+        Node("mm", "Linear", ("x", "w"), ("b",), None),
+        Node("", "SparseAttention", ("b",), ("c",), None),
+    ]
+    assert name_modules(int8, int8, original) == ["layers.0", operator]
+    assert name_modules([], int8) == ["(unnamed)", "(unnamed)"]
+
+
+def test_nodes_without_names_are_told_by_their_place() -> None:
+    made = [Node("", "Add", ("x",), ("a",), None), Node("", "Add", ("a",), ("b",), None)]
+    events = [{"name": f"Add_{i}_kernel_time", "args": {"op_name": "Add"}} for i in (7, 3)]
+    assert match_events(events, made, ["first", "second"]) == ["first", "second"]
+    assert match_events(events[:1], made, ["first", "second"]) == ["(unnamed)"]
 
 
 # Pace and soak, on a session that takes a known time

@@ -178,8 +178,8 @@ def measure(request: Request) -> dict[str, Any]:
         "latencies": [round(float(t), 4) for t in times[:: -(-len(times) // KEPT_LATENCIES)]],
     }
     if request.modules:
-        content = session.read_model()
-        traced = profile_modules(open_session, content, inputs)
+        float32 = session.bundle.read(session.bundle.model_file("float32")) if session.bundle else None
+        traced = profile_modules(open_session, session.read_model(), inputs, float32=float32)
         result["modules"] = [m.to_dict() for m in traced.modules]
         result["trace"] = {"calls": traced.calls, "traced_ms": traced.traced_ms, "events": traced.events}
     for rate in request.rates:
