@@ -154,9 +154,9 @@ def name_modules(original: list[Node], made: list[Node], float32: Sequence[Node]
         found[i] = own or node.module or next(after, None)
     before_it: dict[str, str] = {}
     named: list[str] = []
-    for node, label in zip(made, found, strict=True):
+    for node, guess in zip(made, found, strict=True):
         known = (before_it[t] for t in node.inputs if t in before_it)
-        named.append(label or next(known, "(unnamed)"))
+        named.append(guess or next(known, "(unnamed)"))
         before_it |= dict.fromkeys(node.outputs, named[-1])
     return named
 
