@@ -1,7 +1,7 @@
-"""Two more made tasks beside those of long_range.py: adding modulo four, and ListOps.
+"""Made tasks of held symbols: associative recall, adding modulo two, and ListOps.
 
 The answer is the interaction of distant places, not their sum: a model that sees a neighbourhood and averages
-over places stays near chance.
+over places stays at chance, and neither a window's level nor its spread tells anything.
 """
 
 from __future__ import annotations
@@ -14,28 +14,52 @@ import numpy.typing as npt
 from edgesparse_runtime.series_set import SeriesSet
 
 FloatArray = npt.NDArray[np.float32]
-VALUES = 4
+KEYS = 4
 # Steps that a symbol is held for, so that a token of a few steps sees one.
 HOLD = 16
 NOISE = 0.1
 LIST_OPERATORS = ("max", "min", "median", "sum")
 
 
-def adding(count: int, steps: int, seed: int) -> SeriesSet:
-    """Two marked values, one in each outer quarter: their sum modulo four."""
-    rng = np.random.default_rng(seed)
-    data = NOISE * rng.standard_normal((count, VALUES + 1, steps)).astype(np.float32)
+def recall(count: int, steps: int, seed: int) -> SeriesSet:
+    """Four pairs of a key and a sign in the first quarter; at the end one key is asked for: its sign.
+
+    Two signs are plus and two are minus. Channels: one a key, sign, asked.
+    """
+    rng = np.random.default_rng([seed, steps])
+    data = NOISE * rng.standard_normal((count, KEYS + 2, steps)).astype(np.float32)
     answers = []
     places = steps // HOLD
     for x in data:
-        # Values everywhere; only the marked ones count.
-        shown = rng.integers(VALUES, size=places)
+        keys = rng.permutation(KEYS)
+        signs = rng.permutation([1, 1, -1, -1])
+        for place, key, sign in zip(rng.choice(places // 4, KEYS, replace=False), keys, signs, strict=True):
+            x[key, place * HOLD : (place + 1) * HOLD] += 1
+            x[KEYS, place * HOLD : (place + 1) * HOLD] += sign
+        asked = int(rng.integers(KEYS))
+        x[keys[asked], -HOLD:] += 1
+        x[KEYS + 1, -HOLD:] += 1
+        answers.append(int(signs[asked]))
+    return _series_set(data, answers, "recall")
+
+
+def adding(count: int, steps: int, seed: int) -> SeriesSet:
+    """Zeros and ones everywhere, two of them marked, one in each outer eighth: the sum of these modulo two.
+
+    Channels: one a value, marked.
+    """
+    rng = np.random.default_rng([seed, steps])
+    data = NOISE * rng.standard_normal((count, 3, steps)).astype(np.float32)
+    answers = []
+    places = steps // HOLD
+    for x in data:
+        shown = rng.integers(2, size=places)
         for place, value in enumerate(shown):
             x[value, place * HOLD : (place + 1) * HOLD] += 1
-        marked = [int(rng.integers(places // 4)), places - 1 - int(rng.integers(places // 4))]
+        marked = [int(rng.integers(places // 8)), places - 1 - int(rng.integers(places // 8))]
         for place in marked:
-            x[VALUES, place * HOLD : (place + 1) * HOLD] += 1
-        answers.append(sum(int(shown[place]) for place in marked) % VALUES)
+            x[2, place * HOLD : (place + 1) * HOLD] += 1
+        answers.append(sum(int(shown[place]) for place in marked) % 2)
     return _series_set(data, answers, "adding")
 
 
@@ -82,6 +106,7 @@ def _series_set(data: FloatArray, answers: list[int], source: str) -> SeriesSet:
 
 
 TASKS: dict[str, Callable[[int, int, int], SeriesSet]] = {
+    "recall": recall,
     "adding": adding,
     "listops": list_operations,
 }

@@ -22,7 +22,7 @@ from edgesparse.augment import shift_in_time
 from edgesparse.budget import BudgetController, calibrate, sparse_layers
 from edgesparse.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from edgesparse.config import RunConfig, TrainingConfig
-from edgesparse.model import SequenceTransformer, choose_sizes, count_parameters
+from edgesparse.model import SequenceTransformer, choose_sizes, count_parameters, typical_steps
 from edgesparse.run_folder import LOG, DataFacts, Run, build_model, save_run
 from edgesparse.schedule import attention_share, learning_rate
 from edgesparse.split import hold_out
@@ -62,7 +62,7 @@ def train(
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     facts = data_facts(data, settings)
-    config = replace(config, model=choose_sizes(config.model, facts.longest))
+    config = replace(config, model=choose_sizes(config.model, typical_steps(x.shape[1] for x in data.series)))
     if validation is None:
         share = settings.validation_share
         if share is None:
