@@ -118,7 +118,7 @@ def _long_range(task: str, steps: int) -> Source:
     return Source(read, steps_at_most=4000)
 
 
-LONG_TASKS = ("match", *learning_long_range.TASKS)
+LONG_TASKS = (*long_range.TASKS, *learning_long_range.TASKS)
 SETS: dict[str, Source] = {
     "ACSF1": _sktime("ACSF1"),
     "OSULeaf": _sktime("OSULeaf"),

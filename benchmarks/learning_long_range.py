@@ -1,4 +1,4 @@
-"""Made tasks of held symbols: associative recall, adding modulo two, and ListOps.
+"""Two more made tasks beside those of long_range.py, of held symbols: adding modulo two, and ListOps.
 
 The answer is the interaction of distant places, not their sum: a model that sees a neighbourhood and averages
 over places stays at chance, and neither a window's level nor its spread tells anything.
@@ -14,33 +14,10 @@ import numpy.typing as npt
 from edgesparse_runtime.series_set import SeriesSet
 
 FloatArray = npt.NDArray[np.float32]
-KEYS = 4
 # Steps that a symbol is held for, so that a token of a few steps sees one.
 HOLD = 16
 NOISE = 0.1
 LIST_OPERATORS = ("max", "min", "median", "sum")
-
-
-def recall(count: int, steps: int, seed: int) -> SeriesSet:
-    """Four pairs of a key and a sign in the first quarter; at the end one key is asked for: its sign.
-
-    Two signs are plus and two are minus. Channels: one a key, sign, asked.
-    """
-    rng = np.random.default_rng([seed, steps])
-    data = NOISE * rng.standard_normal((count, KEYS + 2, steps)).astype(np.float32)
-    answers = []
-    places = steps // HOLD
-    for x in data:
-        keys = rng.permutation(KEYS)
-        signs = rng.permutation([1, 1, -1, -1])
-        for place, key, sign in zip(rng.choice(places // 4, KEYS, replace=False), keys, signs, strict=True):
-            x[key, place * HOLD : (place + 1) * HOLD] += 1
-            x[KEYS, place * HOLD : (place + 1) * HOLD] += sign
-        asked = int(rng.integers(KEYS))
-        x[keys[asked], -HOLD:] += 1
-        x[KEYS + 1, -HOLD:] += 1
-        answers.append(int(signs[asked]))
-    return _series_set(data, answers, "recall")
 
 
 def adding(count: int, steps: int, seed: int) -> SeriesSet:
@@ -106,7 +83,6 @@ def _series_set(data: FloatArray, answers: list[int], source: str) -> SeriesSet:
 
 
 TASKS: dict[str, Callable[[int, int, int], SeriesSet]] = {
-    "recall": recall,
     "adding": adding,
     "listops": list_operations,
 }

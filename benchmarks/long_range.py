@@ -1,12 +1,11 @@
 """Made tasks whose answer lies in two places far apart, so that attention within a band cannot give it.
 
 Every token is like thousands of others; only what two distant tokens have in common, or what one says about
-the other, decides the class. A bag of tokens holds no answer, and neither does any neighbourhood.
+the other, decides the class. A bag of tokens holds no answer, nor does any neighbourhood, nor do a
+window's mean and spread.
 
 match    two bursts, each of one of four pitches: same or different?
-recall   four bursts, each of one pitch, loud or soft; at the end one pitch is asked for: was it loud?
-product  two marked steps with values between -1 and 1: is their product positive? (the adding task, with the
-         product in place of the sum, because a sum can be read off a bag of tokens)
+recall   two bursts of different pitch, one loud and one soft; at the end one pitch is asked for: was it loud?
 """
 
 from __future__ import annotations
@@ -57,23 +56,14 @@ def _match(rng: np.random.Generator, steps: int) -> tuple[Signal, str]:
 
 def _recall(rng: np.random.Generator, steps: int) -> tuple[Signal, str]:
     x = 0.1 * rng.standard_normal((2, steps)).astype(np.float32)
-    pitches, shapes = rng.permutation(4), rng.integers(0, 2, 4)
-    for start, pitch, shape in zip(_places(rng, steps // 2, 4, 0), pitches, shapes, strict=True):
-        x[0, start : start + BURST] += _wave(PITCHES[pitch], BURST, rng) * (1.0 if shape else 0.4)
-    asked = int(rng.integers(0, 4))
+    pitches, loudness = rng.choice(4, 2, replace=False), rng.permutation([1.0, 0.4])
+    for start, pitch, loud in zip(_places(rng, steps // 4, 2, 0), pitches, loudness, strict=True):
+        x[0, start : start + BURST] += loud * _wave(PITCHES[pitch], BURST, rng)
+    asked = int(rng.integers(2))
     start = steps - 2 * BURST
-    x[0, start : start + BURST] += _wave(PITCHES[pitches[asked]], BURST, rng) * 0.7
+    x[0, start : start + BURST] += 0.7 * _wave(PITCHES[pitches[asked]], BURST, rng)
     x[1, start : start + BURST] += 1.0
-    return x, "loud" if shapes[asked] else "soft"
-
-
-def _product(rng: np.random.Generator, steps: int) -> tuple[Signal, str]:
-    x = 0.1 * rng.standard_normal((2, steps)).astype(np.float32)
-    signs = rng.choice([-1.0, 1.0], 2)
-    for start, sign in zip(_places(rng, steps, 2, steps // 2), signs, strict=True):
-        x[0, start : start + BURST] += sign * rng.uniform(0.5, 1.0)
-        x[1, start : start + BURST] += 1.0
-    return x, "positive" if signs.prod() > 0 else "negative"
+    return x, "loud" if loudness[asked] == 1.0 else "soft"
 
 
 def _wave(pitch: float, steps: int, rng: np.random.Generator) -> Signal:
@@ -84,5 +74,4 @@ def _wave(pitch: float, steps: int, rng: np.random.Generator) -> Signal:
 TASKS: dict[str, tuple[tuple[str, ...], Callable[[np.random.Generator, int], tuple[Signal, str]]]] = {
     "match": (("signal",), _match),
     "recall": (("signal", "asked"), _recall),
-    "product": (("signal", "marked"), _product),
 }

@@ -164,7 +164,7 @@ class SequenceTransformer(nn.Module):
 def choose_sizes(config: ModelConfig, steps: int) -> ModelConfig:
     """`config` with `patch` and `block_size` chosen for windows of typically so many steps.
 
-    Dilations that stretch a kernel beyond such a window are left out: most of their taps would lie on padding.
+    Dilations that stretch a kernel beyond such a window are left out: most of their taps lie on padding.
     """
     patch = config.patch or choose_patch(steps)
     block_size = config.block_size or choose_block_size(math.ceil(steps / patch))

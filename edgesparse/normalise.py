@@ -29,8 +29,9 @@ def real_steps(window_BCT: Tensor) -> Tensor:
 class Normalise(nn.Module):
     """Each window to mean 0 and spread 1 a channel; what that removes is given back as features.
 
-    Some classes live in the level, the scale or the length of a signal. So mean and log spread of each channel
-    and log length are returned too, standardised over the training windows; a feature that is the same for all of them is 0.
+    Some classes live in the level, the scale or the length of a signal. So mean and log spread of each
+    channel and log length are returned too, standardised over the training windows; a feature that is the
+    same for all of them is 0.
     """
 
     center: Tensor

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import learning_store
+from benchmarks import learning_store, long_range
 from benchmarks.learning_data import take_labels
 from benchmarks.learning_disturbances import DISTURBANCES, disturb
-from benchmarks.learning_long_range import HOLD, TASKS, VALUES, adding
+from benchmarks.learning_long_range import HOLD, TASKS, adding
 from benchmarks.learning_models import VARIANTS
 from benchmarks.learning_statistics import paired_difference
 from benchmarks.learning_store import Job
@@ -28,9 +28,21 @@ def test_adding_needs_both_ends() -> None:
     assert data.labels is not None
     for x, label in zip(data.series, data.labels, strict=True):
         symbols = np.stack([held(x, i) for i in range(1024 // HOLD)])
-        marked = np.flatnonzero(symbols[:, VALUES] > 0.5)
-        assert len(marked) == 2 and marked[1] - marked[0] >= len(symbols) // 2
-        assert str(sum(symbols[i, :VALUES].argmax() for i in marked) % VALUES) == label
+        marked = np.flatnonzero(symbols[:, 2] > 0.5)
+        assert len(marked) == 2 and marked[1] - marked[0] >= 3 * len(symbols) // 4
+        assert str(sum(int(symbols[i, 1] > 0.5) for i in marked) % 2) == label
+
+
+@pytest.mark.parametrize("task", list(long_range.TASKS))
+def test_level_and_spread_do_not_tell_the_class(task: str) -> None:
+    """A model may read both off the whole window, so a band would solve such a task."""
+    data = long_range.make(task, 1024, 400, seed=0)
+    assert data.labels is not None
+    classes = np.unique(data.labels)
+    for read in (np.mean, np.std):
+        figures = np.array([read(x, axis=1) for x in data.series])
+        means = [figures[data.labels == label].mean(0) for label in classes]
+        assert (np.abs(means[0] - means[1]) < 0.35 * figures.std(0) + 1e-6).all()
 
 
 @pytest.mark.parametrize("task", list(TASKS))
