@@ -98,7 +98,7 @@ class SequenceTransformer(nn.Module):
         nn.init.normal_(self.embed.weight, std=1.0 / math.sqrt(self.bank.features))
         self.embed_level: nn.Linear | None = None
         if not config.causal:
-            self.embed_level = nn.Linear(2 * channels + 1, config.width, bias=False)
+            self.embed_level = nn.Linear(2 * channels, config.width, bias=False)
             nn.init.normal_(self.embed_level.weight, std=0.1)
         self.layers = nn.ModuleList([Layer(config, self.block_size) for _ in range(config.layers)])
         self.norm = nn.LayerNorm(config.width)

@@ -29,9 +29,8 @@ def real_steps(window_BCT: Tensor) -> Tensor:
 class Normalise(nn.Module):
     """Each window to mean 0 and spread 1 a channel; what that removes is given back as features.
 
-    Some classes live in the level, the scale or the length of a signal. So mean and log spread of each
-    channel and log length are returned too, standardised over the training windows; a feature that is the
-    same for all of them is 0.
+    Some classes live in the level or the scale of a signal. So mean and log spread of each channel are
+    returned too, standardised over the training windows; a feature that is the same for all of them is 0.
     """
 
     center: Tensor
@@ -39,12 +38,12 @@ class Normalise(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.register_buffer("center", torch.zeros(2 * channels + 1))
+        self.register_buffer("center", torch.zeros(2 * channels))
         # One over the spread over the training windows; 0 switches a feature off.
-        self.register_buffer("sharpness", torch.zeros(2 * channels + 1))
+        self.register_buffer("sharpness", torch.zeros(2 * channels))
 
     def forward(self, window_BCT: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised window [B, C, T] with missing values at 0, and features [B, 2*C + 1]."""
+        """Normalised window [B, C, T] with missing values at 0, and features [B, 2*C]."""
         normal, features = self._split(window_BCT)
         standard = (features - self.center) * self.sharpness
         return normal, standard.clamp(-LARGEST_FEATURE, LARGEST_FEATURE)
@@ -68,9 +67,7 @@ class Normalise(nn.Module):
         centred = (window_BCT - mean).masked_fill(missing, 0.0)
         spread = ((centred * centred).sum(-1, keepdim=True) / count).sqrt()
         normal = centred / spread.clamp(min=SMALLEST_SPREAD)
-        # A channel that drops out makes a window no shorter.
-        length = count.amax(1, keepdim=True).to(mean.dtype).log()
-        features = torch.cat([mean, spread.clamp(min=SMALLEST_SPREAD).log(), length], dim=1)[..., 0]
+        features = torch.cat([mean, spread.clamp(min=SMALLEST_SPREAD).log()], dim=1)[..., 0]
         return normal, features
 
 
