@@ -2,25 +2,23 @@
 
 `python -m benchmarks.learning --table sets` runs what is missing and prints the table; stop it whenever, it
 goes on where it was. Results of the same code version are kept in bench-results/learning/. `--report` runs
-nothing; `--write` puts JSON into benchmarks/results/ and the table into docs/benchmarks.md.
+nothing; `--write` puts the results into benchmarks/results/learning/, where a later session goes on from
+them, and the table into docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from benchmarks.learning_data import MissingPackage
-from benchmarks.learning_store import ROOT, Job, Record
+from benchmarks.learning_store import ROOT, Job, Record, commit
 from benchmarks.learning_tables import TABLES
 from benchmarks.machine import describe_machine
 
 DOCS = ROOT / "docs" / "benchmarks.md"
-RESULTS = ROOT / "benchmarks" / "results"
 
 
 def run_jobs(jobs: Sequence[Job], *, until: float | None = None) -> dict[Job, Record]:
@@ -65,10 +63,9 @@ def run_jobs(jobs: Sequence[Job], *, until: float | None = None) -> dict[Job, Re
     return found
 
 
-def write_table(name: str, text: str, summary: dict[str, Any]) -> None:
-    """JSON beside the other results, and the table between its marks in docs/benchmarks.md."""
-    path = RESULTS / f"learning_{name.replace('-', '_')}.json"
-    path.write_text(json.dumps({"machine": describe_machine(1)} | summary, indent=1) + "\n", encoding="utf-8")
+def write_table(name: str, text: str, records: Sequence[Record]) -> None:
+    """Results as JSON beside the others, and the table between its marks in docs/benchmarks.md."""
+    commit(name, describe_machine(1), records)
     first, last = f"<!-- learning {name} -->\n", f"<!-- end of learning {name} -->\n"
     page = DOCS.read_text(encoding="utf-8")
     if first not in page:
@@ -88,7 +85,9 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", help="only these of the table's models")
     parser.add_argument("--minutes", type=float, help="start no run after so many")
     parser.add_argument("--report", action="store_true", help="print what is stored, run nothing")
-    parser.add_argument("--write", action="store_true", help="into benchmarks/results and docs/benchmarks.md")
+    parser.add_argument(
+        "--write", action="store_true", help="into benchmarks/results/learning and docs/benchmarks.md"
+    )
     arguments = parser.parse_args()
     table = TABLES[arguments.table]
     jobs = [
@@ -102,8 +101,7 @@ def main() -> None:
     text = table.render(found)
     print(text)
     if arguments.write:
-        records = [{k: v for k, v in record.items() if k != "machine"} for record in found.values()]
-        write_table(arguments.table, text, {"records": records})
+        write_table(arguments.table, text, list(found.values()))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Stored results of the learning benchmark: one JSON file a run, valid for the code that made it.
 
-A run is (set, model, labels, seed). What it depends on is the training code and the benchmark's own data and
-models, not the commit: a changed page does not cost hours.
+A run is (set, model, labels, seed). What it depends on is the code that training imports and the benchmark's
+own data and models, not the commit: a changed page, comment or unrelated module does not cost hours. Results
+are read from bench-results/learning/, one file a run, and from what was committed under
+benchmarks/results/learning/, one file a table.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -16,12 +19,14 @@ from typing import Any
 
 import torch
 
+from benchmarks.import_closure import import_closure, source_text
 from benchmarks.learning_data import SETS, load, take_labels
 from benchmarks.learning_models import RIVALS, fit_and_judge
 from benchmarks.machine import describe_machine
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "bench-results" / "learning"
+COMMITTED = ROOT / "benchmarks" / "results" / "learning"
 BENCHMARK = (
     "learning_data",
     "learning_disturbances",
@@ -59,10 +64,11 @@ class Job:
 
     def stored(self) -> Record | None:
         """The result, if the same code made it."""
-        if not self.path.exists():
-            return None
-        record: Record = json.loads(self.path.read_text(encoding="utf-8"))
-        return record if record["code"] == code_version(self.model in RIVALS) else None
+        found = [committed(COMMITTED).get(self.path.stem)]
+        if self.path.exists():
+            found.append(json.loads(self.path.read_text(encoding="utf-8")))
+        code = code_version(self.model in RIVALS)
+        return next((record for record in found if record is not None and record["code"] == code), None)
 
     def run(self) -> Record:
         """Train, test and store."""
@@ -90,12 +96,36 @@ class Job:
 
 
 @cache
+def committed(folder: Path) -> dict[str, Record]:
+    """Committed results by the name of their run's file; of two of one run the code's own wins."""
+    found: dict[str, Record] = {}
+    for file in sorted(folder.glob("*.json")):
+        table = json.loads(file.read_text(encoding="utf-8"))
+        for record in table["records"]:
+            job = Job(**record["job"] | {"overrides": tuple(record["job"]["overrides"])})
+            known = found.get(job.path.stem)
+            if known is None or known["code"] != code_version(job.model in RIVALS):
+                found[job.path.stem] = {"machine": table["machine"], **record}
+    return found
+
+
+def commit(name: str, machine: Record, records: Iterable[Record]) -> Path:
+    """Write a table's results where `committed` finds them, a line each, without their machine."""
+    COMMITTED.mkdir(parents=True, exist_ok=True)
+    path = COMMITTED / f"{name}.json"
+    lines = [json.dumps({k: v for k, v in r.items() if k != "machine"}) for r in records]
+    text = ",\n".join(lines)
+    path.write_text(f'{{"machine": {json.dumps(machine)},\n"records": [\n{text}\n]}}\n', encoding="utf-8")
+    return path
+
+
+@cache
 def code_version(is_rival: bool) -> str:
-    """Hash of the files that a result depends on; a rival does not depend on the trainer."""
-    files = [ROOT / "benchmarks" / f"{part}.py" for part in BENCHMARK]
+    """Hash of the code that a result depends on; a rival does not depend on the trainer."""
+    files = {ROOT / "benchmarks" / f"{part}.py" for part in BENCHMARK}
     if not is_rival:
-        files += sorted((ROOT / "edgesparse").glob("*.py"))
+        files |= import_closure(ROOT / "benchmarks" / "learning_models.py", ROOT / "edgesparse")
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
+    for file in sorted(files):
+        digest.update(f"{file.relative_to(ROOT)}\n{source_text(file)}\n".encode())
     return digest.hexdigest()[:12]

@@ -7,7 +7,7 @@ concentrated uses few blocks and a diffuse one more. The budget fixes only their
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
@@ -80,12 +80,16 @@ class BudgetController:
         if layers:
             set_selection(self.model, _sigmoid(self.logit), self._cap(share))
 
-    def update(self) -> float:
-        """Read what the last forward pass computed, correct `top_p`, and return the measured share."""
+    def update(self, total: Callable[[Tensor], Tensor] = lambda flops: flops) -> float:
+        """Read what the last forward pass computed, correct `top_p`, and return the measured share.
+
+        Args:
+            total: sums FLOPs over the processes that share a batch.
+        """
         layers = [layer for layer in sparse_layers(self.model) if layer.flops is not None]
         if self.target >= 1.0 or not layers:
             return 1.0
-        self.share = _measured_share(layers)
+        self.share = _measured_share(layers, total)
         step = 0.5 * (_logit(self.target) - _logit(self.share))
         self.logit = min(max(self.logit + step, -LOGIT_LIMIT), LOGIT_LIMIT)
         set_selection(self.model, _sigmoid(self.logit), self._cap(self.target))
@@ -218,10 +222,11 @@ def recording(model: nn.Module) -> Iterator[None]:
             layer.warmup, layer.is_recording = warmup, is_recording
 
 
-def _measured_share(layers: list[SparseAttention]) -> float:
+def _measured_share(layers: list[SparseAttention], total: Callable[[Tensor], Tensor]) -> float:
     flops = sum(float(layer.flops) for layer in layers if layer.flops is not None)
     dense = sum(float(layer.dense_flops) for layer in layers if layer.dense_flops is not None)
-    return flops / dense
+    sums = total(torch.tensor([flops, dense], dtype=torch.float64))
+    return float(sums[0]) / float(sums[1])
 
 
 def _sigmoid(x: float) -> float:

@@ -13,6 +13,8 @@ import yaml
 
 from edgesparse_runtime.errors import InputError
 
+TASKS = ("classification", "regression", "forecasting")
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -75,7 +77,9 @@ class TrainingConfig:
     """How a model is trained.
 
     Attributes:
-        task: "classification" or "regression".
+        task: "classification", "regression" or "forecasting".
+        horizon: forecasting: steps to foretell, at the end of each training series.
+        target: forecasting: the channel to foretell; "" = the first.
         budget: share of dense attention's compute, router and summaries included (sparse attention only).
         epochs: passes over the training series; None = 40, within the two bounds that follow.
         steps_at_least: passes are added on a small set, which would end before it has learned.
@@ -87,16 +91,25 @@ class TrainingConfig:
         shift: largest circular shift of a training window, as a share of its length.
         average_decay: of the running average of the weights that is kept in the end.
         router_weight: of the router's loss.
+        auxiliary_weight: of the long-range task, which reconstructs masked spans; 0 = off. Each step then
+            costs two forward passes.
+        auxiliary_share: of a window's tokens that it hides.
+        agreement_weight: of the divergence from the dense model's scores; 0 = off.
+        agreement_every: steps between two of its dense passes.
         dense_share: share of the steps before attention turns sparse.
         anneal_share: share of the steps by which the budget is reached.
         validation_share: series held out to watch training; None = 0.2 from 500 series on, else 0.
         patience: epochs without a better validation metric before training stops; 0 = never.
+        calibrate: what the scores' temperature is fitted on: "held-out" series, where there are any;
+            "cross-fitted" ones (trains four more times); or "none".
         balance_classes: weigh classes by the root of their rarity.
         seed: of everything random.
         threads: of torch; None = its own choice.
     """
 
-    task: Literal["classification", "regression"] = "classification"
+    task: Literal["classification", "regression", "forecasting"] = "classification"
+    horizon: int | None = None
+    target: str = ""
     budget: float = 0.3
     epochs: int | None = None
     steps_at_least: int = 240
@@ -108,20 +121,37 @@ class TrainingConfig:
     shift: float = 0.125
     average_decay: float = 0.99
     router_weight: float = 0.1
+    auxiliary_weight: float = 0.0
+    auxiliary_share: float = 0.3
+    agreement_weight: float = 0.0
+    agreement_every: int = 4
     dense_share: float = 0.15
     anneal_share: float = 0.34
     validation_share: float | None = None
     patience: int = 0
+    calibrate: Literal["held-out", "cross-fitted", "none"] = "held-out"
     balance_classes: bool = True
     seed: int = 0
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        if self.task not in ("classification", "regression"):
-            raise InputError(f"`task` must be classification or regression; got {self.task}.")
+        if self.task not in TASKS:
+            raise InputError(f"`task` must be classification, regression or forecasting; got {self.task}.")
+        if (self.task == "forecasting") != (self.horizon is not None):
+            raise InputError(
+                f"`horizon` must be given for forecasting, and only then; got {self.horizon} for {self.task}."
+            )
+        if self.calibrate not in ("held-out", "cross-fitted", "none"):
+            raise InputError(f"`calibrate` must be held-out, cross-fitted or none; got {self.calibrate}.")
+        for name in ("auxiliary_weight", "agreement_weight"):
+            if getattr(self, name) < 0:
+                raise InputError(f"`{name}` must be at least 0; got {getattr(self, name)}.")
+        if not 0 < self.auxiliary_share < 1:
+            raise InputError(f"`auxiliary_share` must be above 0 and below 1; got {self.auxiliary_share}.")
+        _at_least("agreement_every", self.agreement_every, 1)
         if not 0 < self.budget <= 1:
             raise InputError(f"`budget` must be above 0 and at most 1; got {self.budget}. Use 0.3.")
-        for name in ("epochs", "threads"):
+        for name in ("epochs", "threads", "horizon"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
         for name in ("steps_at_least", "steps_at_most", "batch_size"):

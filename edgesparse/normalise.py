@@ -48,6 +48,10 @@ class Normalise(nn.Module):
         standard = (features - self.center) * self.sharpness
         return normal, standard.clamp(-LARGEST_FEATURE, LARGEST_FEATURE)
 
+    def level(self, window_BCT: Tensor) -> Tensor:
+        """Mean and log spread of each channel, [B, 2*C], in the window's own units."""
+        return self._split(window_BCT)[1]
+
     @torch.no_grad()
     def fit(self, windows_BCT: Tensor) -> None:
         """Learn what level and scale are usual."""

@@ -39,7 +39,10 @@ class DataFacts:
         longest: steps of the longest.
         series: how many there were.
         target_center: added to, and
-        target_scale: multiplied with a regression model's output.
+        target_scale: multiplied with a regression model's or a forecaster's output.
+        horizon: forecasting: steps that are foretold,
+        target_channel: of this channel; and
+        season: the steps after which it repeats most closely (0 = none found).
     """
 
     source: str
@@ -51,6 +54,9 @@ class DataFacts:
     series: int
     target_center: float = 0.0
     target_scale: float = 1.0
+    horizon: int = 0
+    target_channel: str = ""
+    season: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,14 +74,19 @@ class Run:
         return self.config.training.task
 
     def to_scores(self, output: torch.Tensor) -> torch.Tensor:
-        """Model output to decision scores: probabilities, or targets in their own unit."""
+        """Model output to decision scores: calibrated probabilities, or targets in their own unit."""
         if self.task == "classification":
-            return output.softmax(-1)
+            calibration = self.report.get("calibration")
+            return (output / calibration["temperature"] if calibration else output).softmax(-1)
         return output * self.facts.target_scale + self.facts.target_center
 
 
 def build_model(config: RunConfig, facts: DataFacts) -> SequenceTransformer:
     """An untrained model that fits the data."""
+    if config.training.task == "forecasting":
+        from edgesparse.forecaster import build_forecaster
+
+        return build_forecaster(config.model, facts)
     return SequenceTransformer(
         config.model,
         channels=len(facts.channels),

@@ -9,6 +9,7 @@ and no label is held out below 500 series.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,25 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
+from edgesparse.agreement import agreement_loss
 from edgesparse.augment import shift_in_time
 from edgesparse.budget import BudgetController, calibrate, sparse_layers
 from edgesparse.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from edgesparse.config import RunConfig, TrainingConfig
+from edgesparse.engine import Engine
+from edgesparse.head_health import as_log_line, examine_heads
+from edgesparse.judge import by_class, temperature
+from edgesparse.judge import evaluate as evaluate
+from edgesparse.masked_spans import Reconstruction, hide_spans, reach_of_window
 from edgesparse.model import SequenceTransformer, choose_sizes, count_parameters, typical_steps
-from edgesparse.run_folder import LOG, DataFacts, Run, build_model, save_run
+from edgesparse.run_folder import LOG, DataFacts, Run, build_model, save_run, write_text
 from edgesparse.schedule import attention_share, learning_rate
 from edgesparse.split import hold_out
+from edgesparse.training_data import class_weights, spread, to_targets
+from edgesparse.training_data import data_facts as data_facts
+from edgesparse.training_data import to_tensor as to_tensor
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.metrics import Metric, accuracy, mean_absolute_error
+from edgesparse_runtime.forecasting import cut_horizon
 from edgesparse_runtime.progress import progress
 from edgesparse_runtime.series_set import SeriesSet
 
@@ -36,6 +46,9 @@ ENOUGH_TO_HOLD_OUT = 500
 # Windows that normalisation and thresholds are learned on, and that the budget is measured on.
 CALIBRATION_SERIES = 256
 BUDGET_SERIES = 64
+# Windows that the heads are examined on, and how often over a run the log says what they do.
+HEALTH_SERIES = 8
+HEALTH_LINES = 20
 
 
 def train(
@@ -46,54 +59,82 @@ def train(
     validation: SeriesSet | None = None,
     resume: bool = False,
     quiet: bool = False,
+    initial: Mapping[str, Tensor] | None = None,
+    engine: Engine | None = None,
 ) -> Run:
     """Train a model on labelled series and write a run folder.
 
     Args:
-        data: labelled series.
+        data: labelled series; for forecasting, series whose last `horizon` steps are what is to be foretold.
         validation: labelled series to watch training with; None = `config.training.validation_share`.
         resume: go on from the checkpoint in `out`; on the same machine the weights end up the same.
         quiet: no progress.
+        initial: weights and stem to start from (`edgesparse.pretrain`); None = fresh ones.
+        engine: who shares the work of a step; None = this process alone.
 
     Raises:
         InputError: no labels, one class only, too few steps.
     """
-    settings = config.training
+    settings, engine = config.training, engine or Engine()
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    if settings.task == "forecasting":
+        assert settings.horizon is not None
+        data = cut_horizon(data, settings.target, settings.horizon)
+        if validation is not None:
+            validation = cut_horizon(validation, settings.target, settings.horizon)
     facts = data_facts(data, settings)
     config = replace(config, model=choose_sizes(config.model, typical_steps(x.shape[1] for x in data.series)))
     if validation is None:
         share = settings.validation_share
         if share is None:
             share = 0.2 if len(data) >= ENOUGH_TO_HOLD_OUT else 0.0
-        kept, held = hold_out(data, share, seed=settings.seed)
+        kept, held = hold_out(data, share, seed=settings.seed, in_order=settings.task == "forecasting")
         data, validation = data.take(kept), data.take(held)
     torch.manual_seed(settings.seed)
     windows, lengths = to_tensor(data)
     targets = to_targets(data, facts, settings)
     model = build_model(config, facts)
-    model.fit_stem(windows[_spread(len(windows), CALIBRATION_SERIES)])
+    if initial is None:
+        model.fit_stem(windows[spread(len(windows), CALIBRATION_SERIES)])
+    else:
+        load_initial(model, initial)
+    engine.prepare(model)
+    auxiliary: Reconstruction | None = None
+    learner: torch.nn.Module = model
+    if settings.auxiliary_weight:
+        auxiliary = Reconstruction(config.model.width, model.bank.features)
+        learner = torch.nn.ModuleList([model, auxiliary])
     epochs, steps_an_epoch = plan(len(data), settings)
     steps = epochs * steps_an_epoch
     weights = class_weights(targets, len(facts.classes)) if settings.balance_classes else None
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        learner.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
     controller = BudgetController(model)
     average = {name: p.detach().clone() for name, p in model.named_parameters()}
+    # What is kept in the end: the latest average, or the one that the validation series liked best.
+    best_average = kept_averages = average
+    if settings.patience and len(validation):
+        best_average = {name: value.clone() for name, value in average.items()}
+        kept_averages = average | {f"best.{name}": value for name, value in best_average.items()}
     state: dict[str, Any] = {"epoch": 0, "best": None, "best_epoch": 0, "settings": config.to_dict()}
     out.mkdir(parents=True, exist_ok=True)
+    examined = torch.split(windows[spread(len(windows), HEALTH_SERIES)], 1)
     if resume:
-        state = load_checkpoint(out, model, average, optimizer)
+        state = load_checkpoint(out, learner, kept_averages, optimizer)
         if state["settings"] != config.to_dict():
             raise InputError(f"{out} was started with another configuration. Resume with the same one.")
         controller.load_state(state["controller"])
-    else:
+        if engine.is_main:
+            # A run killed between its log and its checkpoint has logged an epoch that it will repeat.
+            lines = (out / LOG).read_text(encoding="utf-8").splitlines(keepends=True)
+            write_text(out / LOG, "".join(lines[: state["epoch"]]))
+    elif engine.is_main:
         (out / LOG).unlink(missing_ok=True)
-    best_average = {name: value.clone() for name, value in average.items()} if len(validation) else average
-
-    with progress("Training", steps, start=state["epoch"] * steps_an_epoch, quiet=quiet) as bar:
+    with progress(
+        "Training", steps, start=state["epoch"] * steps_an_epoch, quiet=quiet or not engine.is_main
+    ) as bar:
         for epoch in range(state["epoch"], epochs):
             # Each epoch's randomness depends on its number alone: a resumed run repeats it.
             torch.manual_seed(settings.seed * 100_003 + epoch)
@@ -107,25 +148,52 @@ def train(
                     group["lr"] = learning_rate(step, steps, settings.learning_rate)
                 rows = order[i * settings.batch_size : (i + 1) * settings.batch_size]
                 batch = windows[rows, :, : int(lengths[rows].max())]
-                batch = shift_in_time(batch, lengths[rows], settings.shift)
-                loss = task_loss(model(batch), targets[rows], settings, weights)
+                shift = 0.0 if settings.task == "forecasting" else settings.shift
+                batch = engine.take(shift_in_time(batch, lengths[rows], shift))
+                mine = engine.take(rows)
+                terms = []
+                if auxiliary is not None:
+                    tokens = model.token_count(batch.shape[-1])
+                    hidden = hide_spans(
+                        len(rows), tokens, longer_than=reach_of_window(model), share=settings.auxiliary_share
+                    )
+                    hidden &= torch.arange(tokens) < -(-lengths[rows, None] // model.patch)
+                    lost = auxiliary(model, batch, engine.take(hidden))
+                    lost = engine.mean(lost, engine.take(hidden).sum(), hidden.sum())
+                    terms.append(settings.auxiliary_weight * lost)
+                output = model(batch)
+                loss = task_loss(output, targets[mine], settings, weights)
+                loss = engine.mean(loss, *(weight_of(targets[r], weights) for r in (mine, rows)))
                 router = [
                     layer.router_loss for layer in sparse_layers(model) if layer.router_loss is not None
                 ]
-                total = loss + settings.router_weight * sum(router, torch.zeros(()))
+                taught = engine.mean(sum(router, torch.zeros(())), len(mine), len(rows))
+                if (
+                    settings.agreement_weight
+                    and controller.target < 1
+                    and not step % settings.agreement_every
+                ):
+                    apart = agreement_loss(
+                        model, batch, output, is_classification=settings.task == "classification"
+                    )
+                    terms.append(settings.agreement_weight * engine.mean(apart, len(mine), len(rows)))
+                total = sum(terms, loss + settings.router_weight * taught)
                 optimizer.zero_grad()
                 total.backward()  # type: ignore[no-untyped-call]
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                engine.average_gradients(learner.parameters())
+                torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
                 optimizer.step()
-                shares.append(controller.update())
+                shares.append(controller.update(engine.sum))
                 update_average(average, model, step, settings.average_decay)
-                losses.append(float(loss.detach()))
+                losses.append(float(engine.sum(loss.detach())) / engine.processes)
                 bar.advance(1, note=f"loss {losses[-1]:.3f}, attention {shares[-1]:.0%}")
             line: dict[str, Any] = {
                 "epoch": epoch + 1,
                 "loss": float(np.mean(losses)),
                 "attention_share": float(np.mean(shares)),
             }
+            if (epoch + 1) % max(1, epochs // HEALTH_LINES) == 0 and sparse_layers(model):
+                line["heads"] = as_log_line(examine_heads(model, examined))
             stop = False
             if len(validation):
                 metric = evaluate(with_weights(model, average, config, facts), validation, facts, settings)
@@ -137,19 +205,24 @@ def train(
                     # Of equal scores the later weights are kept, but only a better one buys patience.
                     if state["best"] is None or score > state["best"]:
                         state |= {"best": score, "best_epoch": epoch}
-                    for name, value in average.items():
-                        best_average[name].copy_(value)
+                    if best_average is not average:
+                        for name, value in average.items():
+                            best_average[name].copy_(value)
                 stop = (
                     bool(settings.patience) and epoch - state["best_epoch"] >= settings.patience and may_win
                 )
-            with (out / LOG).open("a", encoding="utf-8") as log:
-                log.write(json.dumps(line) + "\n")
             state |= {"epoch": epoch + 1, "controller": controller.state()}
-            save_checkpoint(out, model, average, optimizer, state)
+            if engine.is_main:
+                with (out / LOG).open("a", encoding="utf-8") as log:
+                    log.write(json.dumps(line) + "\n")
+                save_checkpoint(out, learner, kept_averages, optimizer, state)
+            stop = engine.agree(stop)
             if stop:
                 break
-    final = with_weights(model, best_average if settings.patience else average, config, facts)
-    return finish(final, data, validation, config, facts, out)
+    final = with_weights(model, best_average, config, facts)
+    run = finish(final, data, validation, config, facts, out, quiet=quiet, write=engine.is_main)
+    engine.wait()
+    return run
 
 
 def finish(
@@ -159,60 +232,55 @@ def finish(
     config: RunConfig,
     facts: DataFacts,
     out: Path,
+    *,
+    quiet: bool = True,
+    write: bool = True,
 ) -> Run:
     """Set the budget on data, measure, and write the run folder."""
-    measured_on = validation if len(validation) else data
-    chosen = measured_on.take(_spread(len(measured_on), BUDGET_SERIES).numpy())
+    settings = config.training
+    watched, on = (validation, "validation") if len(validation) else (data, "training")
+    chosen = watched.take(spread(len(watched), BUDGET_SERIES).numpy())
     batches = list(torch.split(to_tensor(chosen)[0], 16))
-    budget = config.training.budget if config.model.attention == "sparse" else 1.0
+    budget = settings.budget if config.model.attention == "sparse" else 1.0
     compute = calibrate(model, batches, budget)
+    heads = examine_heads(model, torch.split(to_tensor(chosen)[0][:HEALTH_SERIES], 1))
     report: dict[str, Any] = {
         "parameters": count_parameters(model),
         "budget": budget if config.model.attention == "sparse" else None,
-        "compute": compute.to_dict() | {"measured_on": "validation" if len(validation) else "training"},
+        "compute": compute.to_dict() | {"measured_on": on},
+        "heads": [head.to_dict() for head in heads],
+        "warnings": [head.warning for head in heads if head.warning],
         "metrics": {},
     }
     for name, series in (("training", data), ("validation", validation)):
         if len(series):
-            metric = evaluate(model, series, facts, config.training)
+            metric = evaluate(model, series, facts, settings)
             report["metrics"][name] = metric.to_dict()
+    if settings.task == "classification":
+        report["classes"] = {"measured_on": on} | by_class(model, watched, facts)
+        report["calibration"] = temperature(model, data, validation, config, facts, quiet=quiet)
     run = Run(out, config, facts, model.eval(), report)
-    save_run(run)
-    (out / FILE_NAME).unlink(missing_ok=True)
+    if write:
+        save_run(run)
+        (out / FILE_NAME).unlink(missing_ok=True)
     return run
 
 
-def data_facts(data: SeriesSet, settings: TrainingConfig) -> DataFacts:
-    """What the data say about the model that fits them."""
-    source = data.source or "The data"
-    if data.labels is None:
-        raise InputError(f"{source} must have labels to train on; there is no label column.")
-    if not len(data):
-        raise InputError(f"{source} must hold at least one series; there is none.")
-    lengths = [x.shape[1] for x in data.series]
-    classes: list[str] = []
-    center, scale = 0.0, 1.0
-    if settings.task == "classification":
-        classes = [str(c) for c in np.unique(data.labels)]
-        if len(classes) < 2:
-            raise InputError(f"{source} must hold at least two classes; there is only {classes[0]}.")
-    else:
-        try:
-            values = np.asarray(data.labels, dtype=np.float64)
-        except ValueError:
-            raise InputError(f"{source} must have numbers as labels for regression.") from None
-        center, scale = float(values.mean()), float(values.std()) or 1.0
-    return DataFacts(
-        source=Path(data.source).name,
-        channels=list(data.channels),
-        classes=classes,
-        variable_length=not data.is_equal_length(),
-        shortest=min(lengths),
-        longest=max(lengths),
-        series=len(data),
-        target_center=center,
-        target_scale=scale,
-    )
+def load_initial(model: SequenceTransformer, initial: Mapping[str, Tensor]) -> None:
+    """Take weights and stem from elsewhere; only a head may be missing.
+
+    Raises:
+        InputError: weights of another model.
+    """
+    try:
+        missing, unknown = model.load_state_dict(dict(initial), strict=False)
+    except RuntimeError as error:
+        missing, unknown = [], [str(error).splitlines()[-1].strip()]
+    wrong = [*unknown, *(name for name in missing if not name.startswith(("head.", "project_recent.")))]
+    if wrong:
+        raise InputError(
+            f"The initial weights must fit the model; got {wrong[0]}. Use the same `model` settings."
+        )
 
 
 def plan(series: int, settings: TrainingConfig) -> tuple[int, int]:
@@ -225,41 +293,16 @@ def plan(series: int, settings: TrainingConfig) -> tuple[int, int]:
     return max(1, min(max(40, fewest), most)), steps_an_epoch
 
 
-def to_tensor(data: SeriesSet) -> tuple[Tensor, Tensor]:
-    """Windows [n, C, T] with NaN tails, and lengths [n]."""
-    lengths = torch.tensor([x.shape[1] for x in data.series])
-    return torch.from_numpy(data.to_batch()), lengths
-
-
-def to_targets(data: SeriesSet, facts: DataFacts, settings: TrainingConfig) -> Tensor:
-    """Class numbers [n], or standardised targets [n]."""
-    assert data.labels is not None
-    if settings.task == "classification":
-        number = {name: i for i, name in enumerate(facts.classes)}
-        unknown = sorted({str(label) for label in data.labels} - set(number))
-        if unknown:
-            raise InputError(f"{data.source} must hold known classes only; got {', '.join(unknown[:3])}.")
-        return torch.tensor([number[str(label)] for label in data.labels])
-    values = np.asarray(data.labels, dtype=np.float64)
-    return torch.from_numpy(((values - facts.target_center) / facts.target_scale).astype(np.float32))
-
-
-def class_weights(targets: Tensor, classes: int) -> Tensor | None:
-    """Root of each class's rarity, mean 1 over the series; None for regression and for equal classes."""
-    if not classes:
-        return None
-    counts = torch.bincount(targets, minlength=classes).clamp(min=1).float()
-    if counts.max() <= 1.5 * counts.min():
-        return None
-    weights = counts.rsqrt()
-    return weights / weights[targets].mean()
-
-
 def task_loss(output: Tensor, target: Tensor, settings: TrainingConfig, weights: Tensor | None) -> Tensor:
     """Cross entropy with smoothed labels, or squared error."""
     if settings.task == "classification":
         return cross_entropy(output, target, weight=weights, label_smoothing=settings.label_smoothing)
-    return mse_loss(output[:, 0], target)
+    return mse_loss(output.view_as(target), target)
+
+
+def weight_of(targets: Tensor, weights: Tensor | None) -> Tensor:
+    """What these rows weigh in a mean over a batch."""
+    return torch.tensor(float(len(targets))) if weights is None else weights[targets].sum()
 
 
 def update_average(average: dict[str, Tensor], model: torch.nn.Module, step: int, decay: float) -> None:
@@ -277,26 +320,3 @@ def with_weights(
     other = build_model(config, facts)
     other.load_state_dict(model.state_dict() | weights)
     return other.eval()
-
-
-@torch.no_grad()
-def evaluate(
-    model: SequenceTransformer, data: SeriesSet, facts: DataFacts, settings: TrainingConfig
-) -> Metric:
-    """Accuracy, or mean absolute error in the target's unit."""
-    windows, lengths = to_tensor(data)
-    was_training = model.training
-    model.eval()
-    rows = torch.split(torch.arange(len(windows)), 32)
-    output = torch.cat([model(windows[r, :, : int(lengths[r].max())]) for r in rows])
-    model.train(was_training)
-    targets = to_targets(data, facts, settings)
-    if settings.task == "classification":
-        return accuracy((output.argmax(-1) == targets).numpy())
-    predicted = output[:, 0].double().numpy() * facts.target_scale + facts.target_center
-    return mean_absolute_error(np.asarray(data.labels, dtype=np.float64), predicted)
-
-
-def _spread(n: int, most: int) -> Tensor:
-    """At most `most` of n indices, evenly spread."""
-    return torch.arange(n) if n <= most else torch.linspace(0, n - 1, most).long()

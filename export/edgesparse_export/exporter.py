@@ -41,7 +41,7 @@ def export_run(run: Run, out: Path, *, data: SeriesSet | None = None) -> tuple[B
     check_target(out)
     windows = golden_windows(run, data)
     proto = onnx_bytes(run, windows)
-    verdict, scores = check_parity(run, proto, windows)
+    verdict, golden = check_parity(run, proto, windows)
     if not verdict.holds:
         raise GateError(
             f"The exported model must say what the trained one says; the largest score difference is "
@@ -51,7 +51,7 @@ def export_run(run: Run, out: Path, *, data: SeriesSet | None = None) -> tuple[B
     fields = manifest_fields(run, out, verdict)
     files = {
         MODEL: proto,
-        GOLDEN: pack_golden(windows=windows, scores_float32=scores),
+        GOLDEN: pack_golden(windows=windows, **golden),
         CARD: write_card(fields).encode(),
     }
     return write_bundle(out, files, fields), verdict
@@ -66,8 +66,8 @@ def onnx_bytes(run: Run, windows: FloatArray) -> bytes:
     return content
 
 
-def check_parity(run: Run, proto: bytes, windows: FloatArray) -> tuple[Parity, FloatArray]:
-    """The verdict over two batch sizes and two lengths, and the exported model's scores of `windows`."""
+def check_parity(run: Run, proto: bytes, windows: FloatArray) -> tuple[Parity, dict[str, npt.NDArray[Any]]]:
+    """The verdict over two batch sizes and two lengths, and what the exported model says of `windows`."""
     session = Session(MODEL, content=proto)
     layers = len(sparse_layers(run.model))
     parts = []
@@ -100,7 +100,10 @@ def check_parity(run: Run, proto: bytes, windows: FloatArray) -> tuple[Parity, F
         decisions_flipped=sum(p.decisions_flipped for p in parts),
         selection_agreement=min(agreements) if agreements else None,
     )
-    return verdict, session.predict(windows)
+    golden: dict[str, npt.NDArray[Any]] = {"scores_float32": session.predict(windows)}
+    for i, selection in enumerate(session.selections(windows) if layers else []):
+        golden[f"selection_float32.{i}"] = selection
+    return verdict, golden
 
 
 def golden_windows(run: Run, data: SeriesSet | None) -> FloatArray:
@@ -119,7 +122,7 @@ def least_steps(run: Run) -> int:
     return run.model.patch
 
 
-def pack_golden(**arrays: FloatArray) -> bytes:
+def pack_golden(**arrays: npt.NDArray[Any]) -> bytes:
     """Golden vectors as the bytes of golden.npz."""
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
@@ -129,6 +132,14 @@ def pack_golden(**arrays: FloatArray) -> bytes:
 def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
     """What the manifest says of the model."""
     model = run.config.model
+    forecast: dict[str, Any] = {}
+    if run.task == "forecasting":
+        facts = run.facts
+        forecast["forecast"] = {
+            "channel": facts.target_channel,
+            "horizon": facts.horizon,
+            "season": facts.season,
+        }
     return {
         "name": out.stem,
         "task": run.task,
@@ -157,5 +168,6 @@ def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
         "budget": run.report["budget"],
         "compute": run.report["compute"],
         "metrics": run.report["metrics"],
+        "calibration": run.report.get("calibration"),
         "parity": verdict.to_dict(),
-    }
+    } | forecast

@@ -22,6 +22,8 @@ EXTRAS = {
     "data": ("pyarrow", "sktime"),
     "train": ("torch", "safetensors", "yaml"),
     "export": ("onnx", "onnxscript"),
+    "serve": ("starlette", "uvicorn", "httptools", "prometheus-client"),
+    "sign": ("cryptography",),
 }
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.forecasting import cut_horizon, last_value, seasonal_values
 from edgesparse_runtime.metrics import (
     Metric,
     accuracy,
@@ -33,11 +34,13 @@ class Evaluation:
         metrics: the first one is the one that gates read.
         recall: a metric a class; empty for regression.
         robustness: metric by disturbance and strength.
+        rivals: forecasting: the same metrics of what costs nothing to foretell.
     """
 
     metrics: list[Metric]
     recall: dict[str, Metric]
     robustness: dict[str, list[tuple[float, Metric]]]
+    rivals: dict[str, list[Metric]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -47,17 +50,21 @@ class Evaluation:
                 name: [{"strength": s} | m.to_dict() for s, m in rows]
                 for name, rows in self.robustness.items()
             },
+            "rivals": {name: {m.name: m.to_dict() for m in rows} for name, rows in self.rivals.items()},
         }
 
 
 def evaluate(session: Session, data: SeriesSet, *, robustness: bool = False) -> Evaluation:
-    """Score `data` and compare with its labels.
+    """Score `data` and compare with its labels, or, of a forecaster, with the last steps of each series.
 
     Raises:
         InputError: no labels, labels of another kind than the task, or a model without a bundle.
     """
     if session.bundle is None:
         raise InputError("evaluate needs a bundle: a bare .onnx file does not name its classes.")
+    forecast = session.bundle.manifest.get("forecast")
+    if forecast is not None:
+        data = cut_horizon(data, str(forecast["channel"]), int(forecast["horizon"]))
     if data.labels is None:
         raise InputError(f"{data.source or 'The data'} must have labels to evaluate on; there are none.")
     classes = session.bundle.classes
@@ -77,15 +84,24 @@ def evaluate(session: Session, data: SeriesSet, *, robustness: bool = False) -> 
                 for s in STRENGTHS
             ]
             disturbed[name] = rows
-    return Evaluation(score_metrics(scores, data.labels, classes), recall, disturbed)
+    rivals: dict[str, list[Metric]] = {}
+    if forecast is not None:
+        channel, horizon, season = (forecast[key] for key in ("channel", "horizon", "season"))
+        rivals["last value"] = score_metrics(last_value(data, channel, horizon), data.labels, ())
+        if season:
+            seasonal = seasonal_values(data, channel, horizon, season)
+            rivals[f"a season of {season} steps before"] = score_metrics(seasonal, data.labels, ())
+    return Evaluation(score_metrics(scores, data.labels, classes), recall, disturbed, rivals)
 
 
-def decide(scores: FloatArray, classes: tuple[str, ...]) -> npt.NDArray[np.str_]:
+def decide(scores: npt.NDArray[np.floating[Any]], classes: tuple[str, ...]) -> npt.NDArray[np.str_]:
     """The class with the highest score, by name."""
     return np.asarray(np.array(classes, dtype=np.str_)[scores.argmax(-1)], dtype=np.str_)
 
 
-def score_metrics(scores: FloatArray, labels: Labels, classes: tuple[str, ...]) -> list[Metric]:
+def score_metrics(
+    scores: npt.NDArray[np.floating[Any]], labels: Labels, classes: tuple[str, ...]
+) -> list[Metric]:
     """Accuracy and balanced accuracy, or mean absolute and root mean square error."""
     if classes:
         truth, decided = np.asarray(labels, dtype=np.str_), decide(scores, classes)
@@ -94,7 +110,7 @@ def score_metrics(scores: FloatArray, labels: Labels, classes: tuple[str, ...]) 
         targets = np.asarray(labels, dtype=np.float64)
     except ValueError:
         raise InputError("Labels must be numbers: the model predicts a number.") from None
-    predicted = scores[:, 0].astype(np.float64)
+    predicted = scores.astype(np.float64).reshape(targets.shape)
     return [mean_absolute_error(targets, predicted), root_mean_square_error(targets, predicted)]
 
 

@@ -45,22 +45,25 @@ def get_library_path() -> str | None:
         return str(path) if Path(path).is_file() else None
 
 
-def register(options: onnxruntime.SessionOptions, path: str | None = None) -> Engine:
+def register(options: onnxruntime.SessionOptions, path: str | None = None, wanted: str = "auto") -> Engine:
     """Registers the operator library with `options` where it loads.
 
     Args:
         options: the options of a session that is yet to be made.
         path: another library than the installed one.
+        wanted: "native", "body", or "auto" = what `EDGESPARSE_ENGINE` says, else native where it loads.
 
     Raises:
-        LibraryError: `EDGESPARSE_ENGINE=native` asks for the library and it does not load, or the
-            variable holds neither `native` nor `body`.
+        LibraryError: native is asked for and the library does not load, or something else is asked for.
     """
-    wanted = os.environ.get(ENGINE_VARIABLE, "")
+    asked = f"engine={wanted}"
+    if wanted == "auto":
+        wanted = os.environ.get(ENGINE_VARIABLE, "")
+        asked = f"{ENGINE_VARIABLE}={wanted}"
     if wanted not in ("", "native", "body"):
         raise LibraryError(f"`{ENGINE_VARIABLE}` must be native or body; got {wanted}. Unset it.")
     if wanted == "body":
-        return Engine(None, f"{ENGINE_VARIABLE}=body")
+        return Engine(None, asked)
     library = path or get_library_path()
     if library is None:
         engine = Engine(None, "the operator library is not installed for this platform")
@@ -71,8 +74,8 @@ def register(options: onnxruntime.SessionOptions, path: str | None = None) -> En
             options.register_custom_ops_library(library)
     if wanted == "native" and engine.isa is None:
         raise LibraryError(
-            f"`{ENGINE_VARIABLE}=native` must find a library that loads; {engine.reason}. "
-            "Unset it to run the function body."
+            f"`{asked}` must find a library that loads; {engine.reason}. "
+            "Leave it out to run the function body."
         )
     return engine
 

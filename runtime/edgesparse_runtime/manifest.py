@@ -1,20 +1,27 @@
-"""The manifest of a bundle: what is in it, where it came from, and what was measured."""
+"""The manifest of a bundle: what is in it, where it came from, and what was measured.
+
+Its form is published as JSON Schema, `manifest.schema.json` beside this file and in docs/; the checks here
+are those that the runner needs, without a package for schemas, and a test holds the two together.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
+from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from edgesparse_runtime.errors import BundleError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FILE_NAME = "manifest.json"
+SIGNATURE_NAME = "manifest.sig"
+LARGEST_MANIFEST = 16 << 20
 # Names of files in a bundle: plain, so that no name leads out of the folder.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_LARGEST_MANIFEST = 16 << 20
+_HASH = re.compile(r"[0-9a-f]{64}")
 _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "schema_version": int,
     "edgesparse": str,
@@ -25,68 +32,51 @@ _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "classes": list,
     "input": dict,
     "models": dict,
+    "dense": dict,
+    "break_even": list,
     "files": dict,
 }
 
 Manifest = dict[str, Any]
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read and check `folder`/manifest.json; hashes are checked by `check_files`.
+def parse_manifest(content: bytes, path: Path) -> Manifest:
+    """Read and check a manifest; one of an older version is brought up to this one.
+
+    Args:
+        content: the bytes of manifest.json.
+        path: the bundle, for messages.
 
     Raises:
-        BundleError: missing, not JSON, of an unknown version, or lacking a field.
+        BundleError: not JSON, of an unknown version, or lacking a field.
     """
-    path = folder / FILE_NAME
+    where = f"{path}: {FILE_NAME}"
     try:
-        if path.stat().st_size > _LARGEST_MANIFEST:
-            raise BundleError(f"{path}: a manifest must be at most {_LARGEST_MANIFEST >> 20} MB.")
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BundleError(f"{folder} is not a bundle: it has no {FILE_NAME}.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise BundleError(f"{path} must be JSON; {error}. Export the bundle again.") from None
-    if not isinstance(manifest, dict):
-        raise BundleError(f"{path} must hold one JSON object. Export the bundle again.")
+        loaded = json.loads(content.decode("utf-8"))
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise BundleError(f"{where} must be JSON; {error}. Export the bundle again.") from None
+    if not isinstance(loaded, dict):
+        raise BundleError(f"{where} must hold one JSON object. Export the bundle again.")
+    manifest: Manifest = loaded
     version = manifest.get("schema_version")
-    if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
+    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= SCHEMA_VERSION:
         raise BundleError(
-            f"{path}: schema version must be 1 to {SCHEMA_VERSION}; got {version!r}. Update edgesparse."
+            f"{where}: schema version must be 1 to {SCHEMA_VERSION}; got {version!r}. Update edgesparse."
         )
+    for older in range(version, SCHEMA_VERSION):
+        manifest = _UPGRADES[older](manifest)
     for key, kind in _REQUIRED.items():
         if not isinstance(manifest.get(key), kind):
-            raise BundleError(f"{path}: field `{key}` is missing or of the wrong kind. Export it again.")
-    _check_entries(path, manifest)
+            raise BundleError(f"{where}: field `{key}` is missing or of the wrong kind. Export it again.")
+    _check_entries(where, manifest)
     return manifest
 
 
-def check_files(folder: Path, manifest: Manifest) -> None:
-    """Compare size and sha256 of every file with the manifest.
-
-    Raises:
-        BundleError: a file is missing, was changed, or is a link.
-    """
-    for name, entry in manifest["files"].items():
-        path = folder / name
-        if path.is_symlink() or not path.is_file():
-            raise BundleError(f"{folder}: {name} is missing. Copy or export the bundle again.")
-        if path.stat().st_size != entry["bytes"] or file_hash(path) != entry["sha256"]:
-            raise BundleError(f"{folder}: {name} does not match its hash. Copy or export the bundle again.")
-
-
-def file_entries(folder: Path) -> dict[str, dict[str, object]]:
-    """Size and sha256 of every file in `folder` but the manifest."""
-    return {
-        path.name: {"bytes": path.stat().st_size, "sha256": file_hash(path)}
-        for path in sorted(folder.iterdir())
-        if path.name != FILE_NAME
-    }
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def manifest_schema() -> dict[str, Any]:
+    """The manifest's form as JSON Schema (draft 2020-12)."""
+    text = resources.files("edgesparse_runtime").joinpath("manifest.schema.json").read_text("utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
 
 
 def is_plain_name(name: object) -> bool:
@@ -94,17 +84,38 @@ def is_plain_name(name: object) -> bool:
     return isinstance(name, str) and _PLAIN_NAME.fullmatch(name) is not None and ".." not in name
 
 
-def _check_entries(path: Path, manifest: Manifest) -> None:
+def _check_entries(where: str, manifest: Manifest) -> None:
     for name, entry in manifest["files"].items():
-        fits = isinstance(entry, dict) and isinstance(entry.get("bytes"), int)
-        if not is_plain_name(name) or not fits or not isinstance(entry.get("sha256"), str):
-            raise BundleError(f"{path}: the entry of file {name!r} is not valid. Export the bundle again.")
-    models = manifest["models"]
-    if not isinstance(models.get("float32"), dict):
-        raise BundleError(f"{path}: there is no float32 model. Export the bundle again.")
-    for precision, model in models.items():
-        if not isinstance(model, dict) or model.get("file") not in manifest["files"]:
-            raise BundleError(f"{path}: model {precision!r} names no file of the bundle. Export it again.")
+        if not is_plain_name(name) or name in (FILE_NAME, SIGNATURE_NAME) or not _is_entry(entry):
+            raise BundleError(f"{where}: the entry of file {name!r} is not valid. Export the bundle again.")
+    if not isinstance(manifest["models"].get("float32"), dict):
+        raise BundleError(f"{where}: there is no float32 model. Export the bundle again.")
+    for field in ("models", "dense"):
+        for precision, model in manifest[field].items():
+            # A name that is no string must not reach the look-up: it may not be hashable.
+            file = model.get("file") if isinstance(model, dict) else None
+            if not isinstance(file, str) or file not in manifest["files"]:
+                raise BundleError(
+                    f"{where}: {field} {precision!r} names no file of the bundle. Export it again."
+                )
     for channel in manifest["channels"]:
         if not isinstance(channel, dict) or not isinstance(channel.get("name"), str):
-            raise BundleError(f"{path}: field `channels` must list names. Export the bundle again.")
+            raise BundleError(f"{where}: field `channels` must list names. Export the bundle again.")
+    if not all(isinstance(name, str) for name in manifest["classes"]):
+        raise BundleError(f"{where}: field `classes` must list names. Export the bundle again.")
+
+
+def _is_entry(entry: object) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    size, digest = entry.get("bytes"), entry.get("sha256")
+    is_size = isinstance(size, int) and not isinstance(size, bool) and size >= 0
+    return is_size and isinstance(digest, str) and _HASH.fullmatch(digest) is not None
+
+
+def _from_1_to_2(manifest: Manifest) -> Manifest:
+    """Version 2 knows dense models for lengths where sparse attention does not pay."""
+    return {"dense": {}, "break_even": [], **manifest, "schema_version": 2}
+
+
+_UPGRADES: dict[int, Callable[[Manifest], Manifest]] = {1: _from_1_to_2}

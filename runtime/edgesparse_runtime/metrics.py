@@ -66,15 +66,19 @@ def recalls(truth: npt.NDArray[np.str_], decided: npt.NDArray[np.str_]) -> dict[
 
 
 def mean_absolute_error(truth: FloatArray, predicted: FloatArray) -> Metric:
-    """Mean absolute error with a bootstrap interval."""
-    return _bootstrap("mae", np.abs(truth - predicted))
+    """Mean absolute error with a bootstrap interval over series; [n], or [n, steps] foretold."""
+    return _bootstrap("mae", _by_series(np.abs(truth - predicted)))
 
 
 def root_mean_square_error(truth: FloatArray, predicted: FloatArray) -> Metric:
     """Root of the mean squared error with a bootstrap interval."""
-    squared = _bootstrap("rmse", (truth - predicted) ** 2)
+    squared = _bootstrap("rmse", _by_series((truth - predicted) ** 2))
     root = math.sqrt
     return Metric("rmse", root(squared.value), root(squared.low), root(squared.high), squared.n)
+
+
+def _by_series(errors: FloatArray) -> FloatArray:
+    return errors if errors.ndim == 1 else errors.reshape(len(errors), -1).mean(axis=1)
 
 
 def _bootstrap(name: str, values: FloatArray, *, resamples: int = 2000) -> Metric:

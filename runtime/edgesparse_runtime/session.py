@@ -13,7 +13,7 @@ import onnxruntime
 
 from edgesparse_runtime.bundle import SUFFIX, Bundle, open_bundle
 from edgesparse_runtime.errors import BundleError, InputError
-from edgesparse_runtime.library import attach
+from edgesparse_runtime.library import register
 from edgesparse_runtime.readers import check_channels
 from edgesparse_runtime.series_set import SeriesSet
 
@@ -43,12 +43,14 @@ class Session:
     """Raw windows in, decision scores out.
 
     Args:
-        model: a bundle folder, an opened `Bundle`, or an .onnx file.
+        model: a bundle (folder or archive), an opened `Bundle`, or an .onnx file.
         precision: "float32", "int8", or "auto" = int8 where the bundle holds it.
         threads: threads of one prediction; None = what affinity and quota allow.
         top_p: share of the router's mass that query blocks keep, over the exported one; sparse models only.
         max_blocks: cap on key blocks a query block, over the exported one; sparse models only.
         content: an ONNX model in memory, in place of the file; `model` then only names it.
+        engine: what runs sparse attention: "native", "body" (the ONNX function), or "auto" = the first that
+            this machine has, unless `EDGESPARSE_ENGINE` says which.
 
     Raises:
         InputError: no such file or precision, or a knob that the model does not have.
@@ -64,6 +66,7 @@ class Session:
         top_p: float | None = None,
         max_blocks: int | None = None,
         content: bytes | None = None,
+        engine: str = "auto",
     ) -> None:
         if precision not in ("auto", "float32", "int8"):
             raise InputError(f"`precision` must be auto, float32 or int8; got {precision}.")
@@ -73,7 +76,10 @@ class Session:
         if self.bundle is not None:
             if precision == "auto":
                 precision = "int8" if "int8" in self.bundle.precisions else "float32"
-            self.path = self.bundle.model_path(precision)
+            name = self.bundle.model_file(precision)
+            self.path = self.bundle.path / name
+            # The bytes whose hash was checked are the bytes that run.
+            content = self.bundle.read(name)
         self.precision = precision
         self.threads = threads or default_threads()
         options = onnxruntime.SessionOptions()
@@ -81,7 +87,7 @@ class Session:
         options.inter_op_num_threads = 1
         options.log_severity_level = _ONLY_FATAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        engine = attach(options)
+        attached = str(register(options, wanted=engine))
         try:
             self._session = onnxruntime.InferenceSession(
                 content if content is not None else str(self.path),
@@ -90,10 +96,13 @@ class Session:
             )
         except Exception as error:  # onnxruntime raises a class of its own for each status
             raise BundleError(f"{self.path} must be an ONNX model; {_first_line(error)}.") from None
+        if self.bundle is not None:
+            # The hashes were those of the files that were there when it was opened.
+            self.bundle.check_unchanged()
         knobs = {knob.name: knob for knob in self._session.get_overridable_initializers()}
         self.is_sparse = "top_p" in knobs
         # A dense model holds none of our operators.
-        self.engine = engine if self.is_sparse else "onnxruntime"
+        self.engine = attached if self.is_sparse else "onnxruntime"
         self._feed = _overrides(knobs, top_p, max_blocks)
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or inputs[0].name != "window" or len(inputs[0].shape) != 3:
@@ -103,7 +112,7 @@ class Session:
             )
         self.channel_count = inputs[0].shape[1]
         outputs = [output.name for output in self._session.get_outputs()]
-        self._selections = [name for name in outputs if name.startswith("selection.")]
+        self.selection_names = [name for name in outputs if name.startswith("selection.")]
         self.is_causal = "token_scores" in outputs
 
     @property
@@ -142,7 +151,19 @@ class Session:
 
     def selections(self, data: SeriesSet | npt.ArrayLike) -> list[BoolArray]:
         """The blocks that each layer attended to, bool [n, heads, query blocks, key blocks] a layer."""
-        return [np.asarray(s, dtype=np.bool_) for s in self._run(self._selections, self.prepare(data))]
+        return [np.asarray(s, dtype=np.bool_) for s in self._run(self.selection_names, self.prepare(data))]
+
+    def scores(self, batch: FloatArray, options: onnxruntime.RunOptions | None = None) -> FloatArray:
+        """Scores of one model run on a batch that `prepare` returned.
+
+        Args:
+            options: a handle on the run; `terminate` ends it between two operators.
+
+        Raises:
+            InputError: the model does not run on it, or was ended.
+        """
+        scores: FloatArray = self._run(["scores"], batch, options)[0]
+        return scores
 
     def prepare(self, data: SeriesSet | npt.ArrayLike | Sequence[npt.ArrayLike]) -> FloatArray:
         """Check `data` and lay it out as one float32 array [n, channels, time]."""
@@ -168,9 +189,11 @@ class Session:
             raise InputError("Input `window` must be finite; got infinity. Use NaN for a missing value.")
         return batch
 
-    def _run(self, outputs: list[str], batch: FloatArray) -> list[Any]:
+    def _run(
+        self, outputs: list[str], batch: FloatArray, options: onnxruntime.RunOptions | None = None
+    ) -> list[Any]:
         try:
-            return list(self._session.run(outputs, {"window": batch, **self._feed}))
+            return list(self._session.run(outputs, {"window": batch, **self._feed}, options))
         except Exception as error:  # onnxruntime raises a class of its own for each status
             raise InputError(
                 f"{self.path.name} does not run on input {list(batch.shape)}; {_first_line(error)}."

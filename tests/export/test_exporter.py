@@ -156,7 +156,9 @@ def test_int8_bundle_verifies_on_both_engines(
     bundle, _ = export_run(tiny_run, tmp_path / "m.edgesparse", data=series)
     bundle, _ = quantize_bundle(bundle, data=series, max_drop=0.06)
     monkeypatch.setenv("EDGESPARSE_ENGINE", engine)
-    assert [check.holds for check in verify(bundle)] == [True, True]
+    checks = verify(bundle)
+    assert {"float32 scores", "int8 scores"} <= {check.boundary for check in checks}
+    assert all(check.holds for check in checks)
 
 
 def test_int8_that_costs_too_much_is_refused(tmp_path: Path, tiny_run: Run, series: SeriesSet) -> None:

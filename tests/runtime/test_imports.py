@@ -23,7 +23,13 @@ BLOCKED = (
     "sktime",
     "pyarrow",
     "pandas",
+    "starlette",
+    "uvicorn",
+    "prometheus_client",
+    "cryptography",
 )
+# What the extra `serve` brings is imported here and by the verb alone.
+SERVER = {f"edgesparse_runtime.serving.{name}" for name in ("connection", "figures", "routes", "server")}
 SCRIPT = """
 import importlib, pkgutil, sys
 class Refuse:
@@ -34,8 +40,9 @@ sys.meta_path.insert(0, Refuse())
 import edgesparse_runtime
 for module in pkgutil.walk_packages(edgesparse_runtime.__path__, "edgesparse_runtime."):
     # The native library lies in the package too and is no Python module.
-    if not module.name.startswith(("edgesparse_runtime.cli.", "edgesparse_runtime.edgesparse_kernels")):
-        importlib.import_module(module.name)
+    name = module.name
+    if not name.startswith(("edgesparse_runtime.cli.", "edgesparse_runtime.edgesparse_kernels", *{server})):
+        importlib.import_module(name)
 print("imported")
 """
 
@@ -51,12 +58,12 @@ def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_runtime_module_imports_without_the_extras() -> None:
-    result = run_python("-c", SCRIPT.format(blocked=set(BLOCKED)))
+    result = run_python("-c", SCRIPT.format(blocked=set(BLOCKED), server=SERVER))
     assert result.stdout == "imported\n", result.stderr
 
 
 def test_the_command_line_names_its_extra() -> None:
-    script = SCRIPT.format(blocked={"typer"}).split("import edgesparse_runtime")[0]
+    script = SCRIPT.format(blocked={"typer"}, server=SERVER).split("import edgesparse_runtime")[0]
     result = run_python("-c", script + "from edgesparse_runtime.cli import main; main()")
     assert result.returncode == 4
     assert result.stderr.strip() == (

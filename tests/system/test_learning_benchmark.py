@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import learning_store, long_range
+from benchmarks.import_closure import import_closure, source_text
 from benchmarks.learning_data import take_labels
 from benchmarks.learning_disturbances import DISTURBANCES, disturb
 from benchmarks.learning_long_range import HOLD, TASKS, adding
 from benchmarks.learning_models import VARIANTS
 from benchmarks.learning_statistics import paired_difference
-from benchmarks.learning_store import Job
+from benchmarks.learning_store import ROOT, Job
 from edgesparse_runtime.series_set import SeriesSet
 from tests.conftest import make_series
 
@@ -109,3 +112,47 @@ def test_every_variant_is_a_valid_configuration() -> None:
 
     for variant in VARIANTS.values():
         resolve_config(RunConfig(), None, variant.overrides)
+
+
+def test_code_version_follows_what_training_imports(tmp_path: Path) -> None:
+    package = tmp_path / "thing"
+    package.mkdir()
+    (tmp_path / "use.py").write_text("import os\nfrom thing.loop import go\n")
+    (package / "__init__.py").write_text("from thing.other import x\n")
+    (package / "loop.py").write_text("try:\n    from thing import layer\nexcept ImportError:\n    pass\n")
+    (package / "layer.py").write_text("import thing.deep\n\ndef f():\n    import thing.lazy\n")
+    for name in ("deep", "lazy", "other"):
+        (package / f"{name}.py").write_text("x = 1\n")
+    found = import_closure(tmp_path / "use.py", package)
+    assert {p.stem for p in found} == {"loop", "layer", "deep"}
+
+
+def test_comments_do_not_cost_results_and_code_does(tmp_path: Path) -> None:
+    file = tmp_path / "a.py"
+    texts = []
+    for text in ('"""A."""\nx = 1  # one\n', '"""B."""\n\nx = 1\n', '"""B."""\nx = 2\n'):
+        file.write_text(text)
+        texts.append(source_text(file))
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_training_path_is_found() -> None:
+    names = {p.stem for p in import_closure(ROOT / "benchmarks/learning_models.py", ROOT / "edgesparse")}
+    assert {"train", "model", "attention", "router", "config", "selection", "kernel_bank"} <= names
+    # Reached only when asked for.
+    assert not names & {"__init__", "forecaster", "calibration"}
+
+
+def test_committed_results_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning_store, "FOLDER", tmp_path / "runs")
+    monkeypatch.setattr(learning_store, "COMMITTED", tmp_path / "committed")
+    learning_store.committed.cache_clear()
+    job = Job("adding-1024", "stem with ridge", "20", overrides=("training.epochs=1",))
+    record = {"job": asdict(job), "code": learning_store.code_version(True), "machine": {"cpu": "x"}, "n": 3}
+    assert job.stored() is None
+    learning_store.committed.cache_clear()
+    learning_store.commit("table", {"cpu": "x"}, [record])
+    assert job.stored() == json.loads(json.dumps(record))
+    monkeypatch.setattr(learning_store, "code_version", lambda is_rival: "other")
+    assert job.stored() is None
+    learning_store.committed.cache_clear()

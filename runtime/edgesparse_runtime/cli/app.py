@@ -16,10 +16,13 @@ from edgesparse_runtime.cli import doctor as doctor_verb
 from edgesparse_runtime.cli import evaluate as evaluate_verb
 from edgesparse_runtime.cli import export as export_verb
 from edgesparse_runtime.cli import inspect as inspect_verb
+from edgesparse_runtime.cli import pack as pack_verb
 from edgesparse_runtime.cli import profile as profile_verb
 from edgesparse_runtime.cli import quantize as quantize_verb
 from edgesparse_runtime.cli import quickstart as quickstart_verb
 from edgesparse_runtime.cli import run as run_verb
+from edgesparse_runtime.cli import serve as serve_verb
+from edgesparse_runtime.cli import sign as sign_verb
 from edgesparse_runtime.cli import train as train_verb
 from edgesparse_runtime.cli import verify as verify_verb
 from edgesparse_runtime.errors import EdgeSparseError
@@ -32,9 +35,13 @@ VERBS: dict[str, Callable[..., None]] = {
     "verify": verify_verb.verify,
     "evaluate": evaluate_verb.evaluate,
     "run": run_verb.run,
+    "serve": serve_verb.serve,
     "profile": profile_verb.profile,
     "compare": compare_verb.compare,
     "inspect": inspect_verb.inspect,
+    "pack": pack_verb.pack,
+    "unpack": pack_verb.unpack,
+    "sign": sign_verb.sign,
     "doctor": doctor_verb.doctor,
 }
 INTERRUPTED = 130

@@ -75,6 +75,15 @@ def evaluate(
                     for name, m in result.recall.items()
                 ],
             )
+        if result.rivals:
+            print()
+            print_table(
+                ["rival", *(m.name for m in result.metrics), "model's error over it"],
+                [
+                    [name, *map(str, rows), f"{result.metrics[0].value / rows[0].value:.2f}x"]
+                    for name, rows in result.rivals.items()
+                ],
+            )
         if result.robustness:
             print()
             print_table(

@@ -2,56 +2,111 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from edgesparse_runtime.bundle import open_bundle
+from edgesparse_runtime.bundle import Bundle, open_bundle
 from edgesparse_runtime.cli.output import print_fields, print_json, print_table
+from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.manifest import manifest_schema
 
 
 def inspect(
-    bundle: Annotated[Path, typer.Argument(help="Bundle to look into.", show_default=False)],
+    bundle: Annotated[Path | None, typer.Argument(help="Bundle to look into.", show_default=False)] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of every bundle's manifest.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """Say what is in a bundle; no model is loaded.
 
     Example: edgesparse inspect pump.edgesparse
     """
-    opened = open_bundle(bundle)
-    manifest = opened.manifest
-    if as_json:
-        print_json("inspect", {"bundle": str(bundle), "manifest": manifest})
+    if schema:
+        print(json.dumps(manifest_schema(), indent=2))
         return
+    if bundle is None:
+        raise InputError("`edgesparse inspect` must get a bundle. Name one, or use `--schema`.")
+    opened = open_bundle(bundle)
+    if as_json:
+        print_json(
+            "inspect",
+            {
+                "bundle": str(bundle),
+                "form": "archive" if opened.is_archive else "folder",
+                "signature": None if opened.signature is None else opened.signature.hex(),
+                "manifest": opened.manifest,
+            },
+        )
+        return
+    print_fields(_fields(opened))
+    print()
+    entries = opened.manifest["files"].items()
+    print_table(["file", "bytes", "sha256"], [[name, e["bytes"], e["sha256"][:16]] for name, e in entries])
+
+
+def _fields(opened: Bundle) -> dict[str, object]:
+    manifest = opened.manifest
+    described = (f"{c['name']} ({c['unit']})" if c.get("unit") else c["name"] for c in manifest["channels"])
+    windows = manifest["input"]
     fields: dict[str, object] = {
         "name": opened.name,
         "task": opened.task,
-        "channels": ", ".join(opened.channels),
+        "channels": ", ".join(described),
         "classes": ", ".join(opened.classes) or "-",
-        "windows": f"{manifest['input'].get('shortest')} to {manifest['input'].get('longest')} steps",
+        "windows": f"{windows.get('shortest')} to {windows.get('longest')} steps, "
+        f"at least {windows.get('least_steps', 1)}",
         "models": ", ".join(opened.precisions),
+        "form": f"{'archive' if opened.is_archive else 'folder'}, schema version {_stored_version(opened)}",
         "made": f"{manifest['created']} by edgesparse {manifest['edgesparse']}",
+        "signature": "none"
+        if opened.signature is None
+        else "present; `edgesparse verify --require-signature KEY` checks it",
     }
+    if "parameters" in manifest:
+        fields["weights"] = f"{manifest['parameters']:,}"
+    if "training" in manifest:
+        training = manifest["training"]
+        fields["trained on"] = f"{training.get('series')} series of {training.get('source')}"
     if "attention" in manifest:
-        attention = manifest["attention"]
-        fields["attention"] = (
-            f"{attention['mode']}, {len(attention['layers'])} layers, {attention['num_heads']} heads, "
-            f"blocks of {attention['block_size']} tokens"
-            if attention["mode"] == "sparse"
-            else "dense"
-        )
+        fields["attention"] = _attention(manifest["attention"])
     if "compute" in manifest:
         compute = manifest["compute"]
         fields["compute"] = (
             f"{compute['attention_share']:.1%} of dense attention, "
             f"{compute['model_share']:.1%} of the dense model"
         )
+    if isinstance(manifest.get("budget"), (int, float)):
+        fields["budget"] = f"{manifest['budget']:.0%} of dense attention's compute"
     for name, metric in manifest.get("metrics", {}).items():
         fields[f"{metric['name']}, {name}"] = (
             f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}] (n={metric['n']})"
         )
-    print_fields(fields)
-    print()
-    rows = [[name, entry["bytes"], entry["sha256"][:16]] for name, entry in manifest["files"].items()]
-    print_table(["file", "bytes", "sha256"], rows)
+    report = manifest["models"].get("int8", {}).get("report")
+    if isinstance(report, dict) and report.get("decisions_flipped") is not None:
+        fields["int8"] = (
+            f"{report['decisions_flipped']} of {report.get('series')} decisions flipped, "
+            f"{report.get('metric')} dropped by {report.get('drop')}"
+        )
+    fields["dense twin"] = ", ".join(manifest["dense"]) or "none"
+    for entry in manifest["break_even"]:
+        fields.setdefault("break-even", f"measured on {entry.get('cpu')} ({entry.get('precision')})")
+    if not manifest["break_even"]:
+        fields["break-even"] = "not measured"
+    return fields
+
+
+def _attention(attention: dict[str, Any]) -> str:
+    if attention["mode"] != "sparse":
+        return "dense"
+    return (
+        f"{attention['mode']}, {len(attention['layers'])} layers, {attention['num_heads']} heads, "
+        f"blocks of {attention['block_size']} tokens"
+    )
+
+
+def _stored_version(opened: Bundle) -> object:
+    return json.loads(opened.manifest_bytes)["schema_version"]

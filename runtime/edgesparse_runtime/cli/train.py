@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgesparse_runtime.cli.output import note, print_fields, print_json
+from edgesparse_runtime.cli.output import note, print_fields, print_json, print_table
 from edgesparse_runtime.cli.read_options import (
     Channels,
     GroupColumn,
@@ -34,7 +34,11 @@ def train(
     budget: Annotated[
         float | None, typer.Option(help="Share of dense attention's compute, 0 to 1. [0.3]")
     ] = None,
-    task: Annotated[str, typer.Option(help="classification or regression.")] = "classification",
+    task: Annotated[str, typer.Option(help="classification, regression or forecasting.")] = "classification",
+    horizon: Annotated[
+        int | None, typer.Option(help="Forecasting: steps to foretell, the last of each series.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Forecasting: channel to foretell. [the first]")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data. [chosen from its size]")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random. [0]")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML with sections model and training.")] = None,
@@ -68,6 +72,8 @@ def train(
     flags = {
         "model.attention": attention,
         "training.task": task,
+        "training.horizon": horizon,
+        "training.target": target,
         "training.budget": budget,
         "training.epochs": epochs,
         "training.seed": seed,
@@ -99,6 +105,8 @@ def train(
             f"The budget of {run.report['budget']:.0%} is out of reach: the own blocks, summaries and router "
             f"cost {compute['attention_share']:.1%} already. Use a smaller model.block_size."
         )
+    for warning in run.report["warnings"]:
+        note(f"Attention: {warning}")
     if as_json:
         print_json("train", {"run": str(out), "data": dataclasses.asdict(run.facts), **run.report})
     else:
@@ -122,7 +130,32 @@ def _print_report(out: Path, report: dict[str, Any]) -> None:
         fields[f"{metric['name']}, {name}"] = f"{metric['value']:.3f} {interval}"
     fields["attention compute"] = f"{compute['attention_share']:.1%} of dense attention"
     fields["whole model"] = f"{compute['model_share']:.1%} of the dense model"
-    for i, heads in enumerate(compute["density_by_head"]):
-        fields[f"density, layer {i}"] = "  ".join(f"{density:.0%}" for density in heads) + "  (a head)"
+    if calibration := report.get("calibration"):
+        fields["calibration error"] = (
+            f"{calibration['error_before']:.3f} -> {calibration['error_after']:.3f} at temperature "
+            f"{calibration['temperature']:.2f} ({calibration['fitted_on']}, n={calibration['n']})"
+        )
+    for name in ("density", "entropy", "agreement"):
+        for layer in sorted({head["layer"] for head in report["heads"]}):
+            values = [head[name] for head in report["heads"] if head["layer"] == layer]
+            fields[f"{name}, layer {layer}"] = "  ".join(f"{v:.0%}" for v in values) + "  (a head)"
     fields["next"] = f"edgesparse export {out} -o {out.name}.edgesparse"
     print_fields(fields)
+    _print_classes(report)
+
+
+def _print_classes(report: dict[str, Any]) -> None:
+    """Recall by class where classes are of unequal size: there accuracy alone would mislead."""
+    found: dict[str, Any] = report.get("classes", {"recall": {}})
+    sizes = [metric["n"] for metric in found["recall"].values()]
+    if not sizes or max(sizes) <= 1.5 * min(sizes):
+        return
+    balanced = found["balanced_accuracy"]
+    print(f"\nbalanced accuracy, {found['measured_on']}  {balanced['value']:.3f}")
+    print_table(
+        ["class", "recall", "95 %", "n"],
+        [
+            [name, f"{m['value']:.2f}", f"[{m['low']:.2f}, {m['high']:.2f}]", m["n"]]
+            for name, m in found["recall"].items()
+        ],
+    )

@@ -1,0 +1,72 @@
+"""The long-range task: reconstruct masked spans that are longer than the attention window.
+
+A span is hidden before the stem sees it, so that no kernel leaks it, and is longer than what the window of a
+token holds: only attention further away can say what was there. What is reconstructed is the stem's own
+features of the hidden tokens (which kernels fire how often), each in units of its spread over the batch.
+
+Shapes: `B` batch, `C` channels, `T` steps, `N` tokens, `W` width, `F` features.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from edgesparse.model import SequenceTransformer
+from edgesparse.normalise import real_steps
+
+# Where a batch's feature hardly varies its spread would blow up rounding noise.
+SMALLEST_SPREAD = 0.1
+
+
+class Reconstruction(nn.Module):
+    """What the task adds to the model while it trains; it is not exported."""
+
+    def __init__(self, width: int, features: int) -> None:
+        super().__init__()
+        self.hidden_token = nn.Parameter(0.02 * torch.randn(width))
+        self.project = nn.Linear(width, features)
+
+    def forward(self, model: SequenceTransformer, window_BCT: Tensor, hidden_BN: Tensor) -> Tensor:
+        """Mean squared error over the hidden tokens; 1 is what saying the mean would score.
+
+        Args:
+            window_BCT: raw windows.
+            hidden_BN: bool, the tokens to hide; padding among them does not count.
+        """
+        real = real_steps(window_BCT) if model.variable_length else None
+        normal, level = model.normalise(window_BCT)
+        with torch.no_grad():
+            features = model.bank(normal, real).mT
+        steps = hidden_BN.repeat_interleave(model.patch, dim=1)[:, : window_BCT.shape[-1]]
+        tokens, mask = model.embed_normal(normal.masked_fill(steps[:, None], 0.0), level, real)
+        tokens = torch.where(hidden_BN[..., None], self.hidden_token, tokens)
+        found = self.project(model.encode(tokens, mask)[0])
+        asked = hidden_BN if mask is None else hidden_BN & mask
+        seen = features.flatten(0, 1) if mask is None else features[mask]
+        spread = seen.std(0, correction=0).clamp(min=SMALLEST_SPREAD)
+        error = ((found - (features - seen.mean(0)) / spread) ** 2).mean(-1)
+        loss: Tensor = (error * asked).sum() / asked.sum().clamp(min=1)
+        return loss
+
+
+def hide_spans(batch: int, tokens: int, *, longer_than: int, share: float) -> Tensor:
+    """Tokens to hide, bool [B, N]: spans of `longer_than` + 1 tokens, about `share` of all, at random.
+
+    At least one span a window. Where a span would be more than half of a window, `share` of its tokens are
+    hidden in one piece.
+    """
+    span = longer_than + 1
+    if 2 * span > tokens:
+        span = max(1, round(share * tokens))
+    count = max(1, round(share * tokens / span))
+    starts = (torch.rand(batch, count) * (tokens - span + 1)).long()
+    index = torch.arange(tokens)
+    hidden: Tensor = ((index >= starts[..., None]) & (index < starts[..., None] + span)).any(1)
+    return hidden
+
+
+def reach_of_window(model: SequenceTransformer) -> int:
+    """Tokens that the window of a token can hold; what lies within them is no long range."""
+    sides = 1 if model.config.causal else 2
+    return (sides * model.config.window + 1) * model.block_size

@@ -1,0 +1,108 @@
+"""Replace a file or a folder whole or not at all, even when the process is killed in between."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+# A staging folder this young may belong to a writer that has not locked it yet.
+_GRACE_SECONDS = 60.0
+
+
+@contextmanager
+def staging_folder(target: Path) -> Iterator[Path]:
+    """A folder beside `target` to write into; it is gone at the end, whatever happened.
+
+    What a killed writer left is removed first: a lock on the folder tells the dead from the living.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(target)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    lock = os.open(staging, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        os.close(lock)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file and wait until the disk has it."""
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def put_in_place(new: Path, target: Path) -> None:
+    """Give a written file or folder its name; what was there takes the name `new`.
+
+    On Linux the two names are exchanged in one step. Where the file system cannot do that, a folder is set
+    aside for an instant; a file is always replaced in one step.
+    """
+    sync_folder(new if new.is_dir() else new.parent)
+    if not target.exists():
+        new.rename(target)
+    elif new.is_file():
+        new.replace(target)
+    elif not _exchange(new, target):
+        aside = new.with_name(new.name + ".old")
+        target.rename(aside)
+        try:
+            new.rename(target)
+        except OSError:
+            aside.rename(target)
+            raise
+        aside.rename(new)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk has the folder's names."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Exchange two names in one step; False where that is not to be had."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+        return False
+    raise OSError(code, os.strerror(code), str(b))
+
+
+def _remove_leftovers(target: Path) -> None:
+    if not target.exists():
+        # What lies beside it may be all that is left of it.
+        return
+    for folder in target.parent.glob(f".{target.name}.*"):
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            continue
+        try:
+            if time.time() - os.fstat(lock).st_mtime > _GRACE_SECONDS:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(lock)

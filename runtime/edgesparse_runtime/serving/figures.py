@@ -1,0 +1,92 @@
+"""Prometheus metrics of one server."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
+from prometheus_client.process_collector import ProcessCollector
+
+from edgesparse_runtime.serving.admission import Admission
+from edgesparse_runtime.serving.served_model import ServedModel
+
+__all__ = ["CONTENT_TYPE", "Figures"]
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_ROWS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Figures:
+    """What `/metrics` shows. Label values come from what is served, never from what a client sends."""
+
+    def __init__(self, admission: Admission) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        labels = ["model", "version"]
+        self._requests = Counter(
+            "edgesparse_requests",
+            "Requests answered.",
+            ["operation", *labels, "code"],
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "edgesparse_request_seconds",
+            "From the head of an infer request to its answer.",
+            labels,
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._rows = Histogram(
+            "edgesparse_run_windows", "Windows of a model run.", labels, buckets=_ROWS, registry=self.registry
+        )
+        self._waited = Histogram(
+            "edgesparse_wait_seconds",
+            "What the oldest window of a run waited for it to start.",
+            labels,
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._reloads = Counter(
+            "edgesparse_reloads", "New bundles found on disk.", [*labels, "outcome"], registry=self.registry
+        )
+        self._info = Gauge(
+            "edgesparse_model_info",
+            "1 for the bundle in place.",
+            [*labels, "bundle_sha256", "precision", "engine"],
+            registry=self.registry,
+        )
+        taken = Gauge("edgesparse_requests_in_house", "Taken in and not answered.", registry=self.registry)
+        taken.set_function(lambda: admission.taken)
+        size = Gauge("edgesparse_bytes_in_house", "Bytes of these.", registry=self.registry)
+        size.set_function(lambda: admission.bytes)
+
+    def answered(
+        self, operation: str, model: ServedModel | None, status: int, seconds: float | None = None
+    ) -> None:
+        """Count an answer; `seconds` where a model gave it."""
+        name, version = (model.place.name, model.place.version) if model else ("", "")
+        self._requests.labels(operation, name, version, str(status)).inc()
+        if seconds is not None:
+            self._seconds.labels(name, version).observe(seconds)
+
+    def ran(self, model: ServedModel, rows: int, waited: float) -> None:
+        """Count a model run."""
+        place = model.place
+        self._rows.labels(place.name, place.version).observe(rows)
+        self._waited.labels(place.name, place.version).observe(waited)
+
+    def reloaded(self, outcome: str, model: ServedModel) -> None:
+        """Count an attempt to reload."""
+        self._reloads.labels(model.place.name, model.place.version, outcome).inc()
+
+    def show(self, models: list[ServedModel]) -> bytes:
+        """The page, in Prometheus' text format."""
+        self._info.clear()
+        for model in models:
+            self._info.labels(
+                model.place.name,
+                model.place.version,
+                model.bundle_hash,
+                model.session.precision,
+                model.session.engine,
+            ).set(1)
+        return generate_latest(self.registry)

@@ -1,0 +1,56 @@
+"""Which bundle is served under which name and version: `[NAME[:VERSION]=]PATH`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgesparse_runtime.errors import InputError
+
+_FORM = re.compile(
+    r"(?:(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,63})(?::(?P<version>[1-9][0-9]{0,8}))?=)?(?P<path>.+)"
+)
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True)
+class Place:
+    """One bundle to serve.
+
+    Attributes:
+        name: the model's name in paths.
+        version: "1", "2", ...; the highest answers requests that name none.
+        path: the bundle's; watched for changes.
+    """
+
+    name: str
+    version: str
+    path: Path
+
+
+def parse_places(arguments: Sequence[str]) -> list[Place]:
+    """Places of all arguments; a name left out is the file's, a version left out is 1.
+
+    Raises:
+        InputError: of no such form, or two places of one name and version.
+    """
+    places: list[Place] = []
+    for argument in arguments:
+        found = _FORM.fullmatch(argument)
+        if found is None:
+            raise InputError(f"A bundle must be given as [NAME[:VERSION]=]PATH; got {argument!r}.")
+        path = Path(found["path"])
+        stem = path.resolve().name.split(".")[0]
+        name = found["name"] or _NOT_IN_A_NAME.sub("-", stem).lstrip(".-_")[:64]
+        if not name:
+            raise InputError(f"{argument} must be given a name: NAME={argument}.")
+        place = Place(name, found["version"] or "1", path)
+        if any((p.name, p.version) == (place.name, place.version) for p in places):
+            raise InputError(
+                f"Two bundles must not share a name and version; {place.name} version {place.version} "
+                f"is given twice. Use {place.name}:{int(place.version) + 1}={path}."
+            )
+        places.append(place)
+    return places

@@ -1,0 +1,173 @@
+"""The process: listens, watches the bundles, and on SIGTERM or Ctrl-C finishes what it took in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable, Generator, Sequence
+
+import uvicorn
+
+from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.serving.admission import Admission
+from edgesparse_runtime.serving.batching import Batcher
+from edgesparse_runtime.serving.connection import bounded_connection
+from edgesparse_runtime.serving.events import EventHandler, log
+from edgesparse_runtime.serving.figures import Figures
+from edgesparse_runtime.serving.guard import Guard
+from edgesparse_runtime.serving.places import Place
+from edgesparse_runtime.serving.routes import Routes
+from edgesparse_runtime.serving.settings import Settings
+from edgesparse_runtime.serving.shelf import Shelf
+
+_BACKLOG = 2048
+
+
+class _Uvicorn(uvicorn.Server):
+    """Uvicorn whose signals are ours: one ends it kindly, a second one at once."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+def serve(
+    places: Sequence[Place],
+    settings: Settings,
+    on_ready: Callable[[str, Shelf], None] = lambda url, shelf: None,
+) -> None:
+    """Serve until a signal ends it.
+
+    Args:
+        on_ready: told the URL once requests are taken.
+
+    Raises:
+        EdgeSparseError: a bundle does not load, or a setting does not fit.
+        InputError: the address is taken.
+    """
+    token = settings.token()
+    admission = Admission(settings.queue, settings.max_body, settings.max_bodies)
+    figures = Figures(admission)
+    shelf = Shelf(places, settings, lambda place, outcome, model: figures.reloaded(outcome, model))
+    # Without a secret, who asks must at least mean this machine; behind TLS anyone may ask by any name.
+    names = settings.host_names if token is None and settings.tls_cert is None else None
+    listener = _listen(settings)
+    with contextlib.closing(listener):
+        serving = _serve(listener, shelf, settings, admission, figures, Guard(token, names), on_ready)
+        with asyncio.Runner(loop_factory=_new_loop()) as runner:
+            runner.run(serving)
+
+
+def _new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's where it is installed (not on Windows), the standard one elsewhere."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(
+    listener: socket.socket,
+    shelf: Shelf,
+    settings: Settings,
+    admission: Admission,
+    figures: Figures,
+    guard: Guard,
+    on_ready: Callable[[str, Shelf], None],
+) -> None:
+    batcher = Batcher(settings.runs, settings.max_batch, settings.batch_wait, figures.ran)  # type: ignore[arg-type]
+    routes = Routes(shelf, settings, admission, batcher, figures)
+    logger = logging.getLogger("uvicorn.error")
+    logger.handlers, logger.propagate = [EventHandler()], False
+    logger.setLevel(logging.WARNING)
+    config = uvicorn.Config(
+        routes.application(guard),
+        http=bounded_connection(settings.max_head, settings.timeout),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        limit_concurrency=settings.connections,
+        timeout_graceful_shutdown=round(settings.grace),
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+    )
+    server = _Uvicorn(config)
+    loop = asyncio.get_running_loop()
+
+    def leave(name: str) -> None:
+        if server.should_exit:
+            server.force_exit = True
+        routes.is_leaving = server.should_exit = True
+        log("leaving", signal=name, in_house=admission.taken)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leave, number.name)
+    watcher = asyncio.create_task(_watch(shelf, settings.reload_every)) if settings.reload_every else None
+    announcer = asyncio.create_task(_announce(server, listener, settings, shelf, on_ready))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        announcer.cancel()
+        if watcher is not None:
+            watcher.cancel()
+        await asyncio.to_thread(batcher.close)
+        log("left", in_house=admission.taken)
+
+
+async def _watch(shelf: Shelf, every: float) -> None:
+    while True:
+        await asyncio.sleep(every)
+        try:
+            await asyncio.to_thread(shelf.reload_changed)
+        except Exception as error:
+            # A watcher that ends would leave the server on old models without a word.
+            log("reload failed", error=repr(error))
+
+
+async def _announce(
+    server: uvicorn.Server,
+    listener: socket.socket,
+    settings: Settings,
+    shelf: Shelf,
+    on_ready: Callable[[str, Shelf], None],
+) -> None:
+    while not server.started:
+        await asyncio.sleep(0.01)
+    scheme = "http" if settings.tls_cert is None else "https"
+    host, port = listener.getsockname()[:2]
+    url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    for model in shelf.models():
+        log(
+            "serving",
+            model=model.place.name,
+            version=model.place.version,
+            bundle=str(model.place.path),
+            bundle_sha256=model.bundle_hash,
+            precision=model.session.precision,
+            engine=model.session.engine,
+        )
+    log("ready", url=url, threads=settings.threads, parallel=settings.runs)
+    on_ready(url, shelf)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, proto)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise InputError(
+            f"`--host {settings.host} --port {settings.port}` must be free to listen on; {error.strerror}."
+        ) from None
+    listener.setblocking(False)
+    return listener

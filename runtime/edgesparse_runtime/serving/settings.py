@@ -1,0 +1,141 @@
+"""Every bound and choice of the server, checked once."""
+
+from __future__ import annotations
+
+import ipaddress
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.session import default_threads
+
+_SHORTEST_TOKEN = 16
+_LONGEST_TOKEN = 4096
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `edgesparse serve` was asked for.
+
+    Attributes:
+        host, port: where to listen; port 0 = any free one.
+        threads: of one model run.
+        parallel: model runs at a time; None = usable cores over `threads`.
+        precision: "float32", "int8" or "auto" = int8 where the bundle holds it.
+        max_batch: windows of one model run.
+        batch_wait: seconds that a window waits for others to share a run with, at most.
+        queue: requests taken in and not answered, at most; the next gets 429.
+        timeout: seconds from a request's first byte to its answer, at most.
+        grace: seconds that a shutdown waits for what was taken in.
+        max_body: bytes of one request.
+        max_bodies: bytes of all requests taken in.
+        max_steps: longest window.
+        max_windows: windows of one request.
+        max_head: bytes of a request's line and headers.
+        connections: open at a time, at most.
+        reload_every: seconds between looks at the bundles on disk; 0 = never.
+        rehearse: try a bundle in a process of its own before it is served.
+        trusted_keys: files of Ed25519 public keys; with any, a bundle must be signed by one of them.
+        token_file: holds the token that clients send as `Authorization: Bearer TOKEN`.
+        tls_cert, tls_key: PEM files; both or none.
+        host_names: names besides loopback ones that a request without a token may call this server.
+        log_requests: one line a request.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    threads: int = 1
+    parallel: int | None = None
+    precision: str = "auto"
+    max_batch: int = 8
+    batch_wait: float = 0.001
+    queue: int = 256
+    timeout: float = 10.0
+    grace: float = 30.0
+    max_body: int = 16 << 20
+    max_bodies: int = 256 << 20
+    max_steps: int = 65_536
+    max_windows: int = 64
+    max_head: int = 16 << 10
+    connections: int = 1024
+    reload_every: float = 0.5
+    rehearse: bool = True
+    trusted_keys: tuple[Path, ...] = ()
+    token_file: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    host_names: tuple[str, ...] = ()
+    log_requests: bool = False
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("auto", "float32", "int8"):
+            raise InputError(f"`precision` must be auto, float32 or int8; got {self.precision}.")
+        if not 0 <= self.port <= 65_535:
+            raise InputError(f"`port` must be 0 to 65535; got {self.port}.")
+        for name in (
+            "threads",
+            "max_batch",
+            "queue",
+            "max_body",
+            "max_steps",
+            "max_windows",
+            "connections",
+        ):
+            if getattr(self, name) < 1:
+                raise InputError(f"`{name}` must be at least 1; got {getattr(self, name)}.")
+        if self.parallel is not None and self.parallel < 1:
+            raise InputError(f"`parallel` must be at least 1; got {self.parallel}.")
+        for name in ("timeout", "grace"):
+            if not 0 < getattr(self, name) < 86_400:
+                raise InputError(f"`{name}` must be above 0 and below a day; got {getattr(self, name)}.")
+        for name in ("batch_wait", "reload_every"):
+            if not 0 <= getattr(self, name) < 86_400:
+                raise InputError(f"`{name}` must be 0 or more, below a day; got {getattr(self, name)}.")
+        if self.max_bodies < self.max_body:
+            raise InputError("`max_bodies` must be at least `max_body`.")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise InputError("`--tls-cert` and `--tls-key` must be given together.")
+        if not self.is_loopback and self.token_file is None and self.tls_cert is None:
+            raise InputError(
+                f"`--host {self.host}` must come with `--token-file` or `--tls-cert` and `--tls-key`; "
+                "without them this server listens on loopback only."
+            )
+
+    @property
+    def is_loopback(self) -> bool:
+        """True when only this machine can reach the server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def runs(self) -> int:
+        """Model runs at a time."""
+        return self.parallel or max(1, default_threads() // self.threads)
+
+    def token(self) -> bytes | None:
+        """The token that clients must send, or None when none is asked for.
+
+        Raises:
+            InputError: the file cannot be read, anyone may write it, or it holds no usable token.
+        """
+        if self.token_file is None:
+            return None
+        try:
+            with self.token_file.open("rb") as stream:
+                mode = self.token_file.stat().st_mode
+                token = stream.read(_LONGEST_TOKEN + 1).strip()
+        except OSError as error:
+            raise InputError(f"`--token-file` must be readable; {error}.") from None
+        if mode & stat.S_IWOTH:
+            raise InputError(f"`--token-file` {self.token_file} must not be writable by everyone.")
+        if not _SHORTEST_TOKEN <= len(token) <= _LONGEST_TOKEN or not token.isascii() or b" " in token:
+            raise InputError(
+                f"`--token-file` must hold one ASCII token of {_SHORTEST_TOKEN} to {_LONGEST_TOKEN} "
+                "characters without blanks. Make one with: openssl rand -hex 32"
+            )
+        return token
