@@ -8,10 +8,12 @@ benchmarks/results/learning/, one file a table.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +23,7 @@ import torch
 
 from benchmarks.import_closure import import_closure, source_text
 from benchmarks.learning_data import SETS, load, take_labels
+from benchmarks.learning_disturbances import DISTURBED_SETS
 from benchmarks.learning_models import RIVALS, fit_and_judge
 from benchmarks.machine import describe_machine
 
@@ -70,6 +73,25 @@ class Job:
         code = code_version(self.model in RIVALS)
         return next((record for record in found if record is not None and record["code"] == code), None)
 
+    @contextmanager
+    def claim(self) -> Iterator[bool]:
+        """Whether no other process is at this run; nobody else can claim it meanwhile.
+
+        The same command may so be started once a core. A process that dies gives its claim back.
+        """
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        file = self.path.with_suffix(".claim")
+        with file.open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            try:
+                yield True
+            finally:
+                file.unlink(missing_ok=True)
+
     def run(self) -> Record:
         """Train, test and store."""
         training, test = load(self.set)
@@ -79,7 +101,13 @@ class Job:
         if most is not None:
             overrides = (f"training.steps_at_most={most}", *overrides)
         torch.set_num_threads(1)
-        found = fit_and_judge(self.model, training, test, self.seed, overrides)
+        # The robustness table's runs.
+        is_disturbed = (
+            self.set in DISTURBED_SETS and self.model in ("sparse", "dense") and self.labels == "100%"
+        )
+        found = fit_and_judge(
+            self.model, training, test, self.seed, overrides, is_disturbed=is_disturbed and not self.overrides
+        )
         record = {
             "job": asdict(self),
             "code": code_version(self.model in RIVALS),

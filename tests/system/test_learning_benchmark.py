@@ -156,3 +156,13 @@ def test_committed_results_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(learning_store, "code_version", lambda is_rival: "other")
     assert job.stored() is None
     learning_store.committed.cache_clear()
+
+
+def test_two_processes_share_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning_store, "FOLDER", tmp_path)
+    job, other = Job("ACSF1", "sparse"), Job("ACSF1", "dense")
+    with job.claim() as first, job.claim() as again, other.claim() as apart:
+        assert (first, again, apart) == (True, False, True)
+    with job.claim() as afterwards:
+        assert afterwards
+    assert not list(tmp_path.glob("*.claim"))
