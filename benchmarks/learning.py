@@ -2,7 +2,7 @@
 
 `python -m benchmarks.learning --table sets` runs what is missing and prints the table; stop it whenever, it
 goes on where it was; started twice, the two share the runs. Results of the same code version are kept in
-bench-results/learning/. `--report` runs nothing; `--write` puts the results into benchmarks/results/learning/,
+bench-results/learning/. `--report` runs nothing; `--write` puts results into benchmarks/results/learning/,
 where a later session goes on from them, and the table into docs/benchmarks.md.
 """
 

@@ -5,6 +5,8 @@ the other, decides the class. A bag of tokens holds no answer, nor does any neig
 window's mean and spread.
 
 match    two bursts, each of one of four pitches: same or different?
+product  two marked swings, up and down or down and up: is the product of their signs positive? (the adding task,
+         with the product in place of the sum, because a sum can be read off a bag of tokens)
 recall   two bursts of different pitch, one loud and one soft; at the end one pitch is asked for: was it loud?
 """
 
@@ -49,7 +51,7 @@ def _match(rng: np.random.Generator, steps: int) -> tuple[Signal, str]:
     pitches = rng.choice(4, 2, replace=False)
     if same:
         pitches[1] = pitches[0]
-    for start, pitch in zip(_places(rng, steps, 2, steps // 2), pitches, strict=True):
+    for start, pitch in zip(_places(rng, steps, 2, 3 * steps // 4), pitches, strict=True):
         x[0, start : start + BURST] += _wave(PITCHES[pitch], BURST, rng)
     return x, "same" if same else "different"
 
@@ -66,6 +68,17 @@ def _recall(rng: np.random.Generator, steps: int) -> tuple[Signal, str]:
     return x, "loud" if loudness[asked] == 1.0 else "soft"
 
 
+def _product(rng: np.random.Generator, steps: int) -> tuple[Signal, str]:
+    x = 0.1 * rng.standard_normal((2, steps)).astype(np.float32)
+    signs = rng.choice([-1.0, 1.0], 2)
+    # Up and down by the same: a window's mean, which every token is told, would give the signs away.
+    swing = np.repeat(np.array([1.0, -1.0], dtype=np.float32), BURST // 2)
+    for start, sign in zip(_places(rng, steps, 2, 3 * steps // 4), signs, strict=True):
+        x[0, start : start + BURST] += sign * swing
+        x[1, start : start + BURST] += 1.0
+    return x, "positive" if signs.prod() > 0 else "negative"
+
+
 def _wave(pitch: float, steps: int, rng: np.random.Generator) -> Signal:
     wave: Signal = np.sin(pitch * np.arange(steps) + rng.uniform(0, 2 * np.pi)).astype(np.float32)
     return wave
@@ -73,5 +86,6 @@ def _wave(pitch: float, steps: int, rng: np.random.Generator) -> Signal:
 
 TASKS: dict[str, tuple[tuple[str, ...], Callable[[np.random.Generator, int], tuple[Signal, str]]]] = {
     "match": (("signal",), _match),
+    "product": (("signal", "marked"), _product),
     "recall": (("signal", "asked"), _recall),
 }
