@@ -1,9 +1,10 @@
 """Stored results of the learning benchmark: one JSON file a run, valid for the code that made it.
 
 A run is (set, model, labels, seed). What it depends on is the code that training imports and the benchmark's
-own data and models, not the commit: a changed page, comment or unrelated module does not cost hours. Results
-are read from bench-results/learning/, one file a run, and from what was committed under
-benchmarks/results/learning/, one file a table.
+own data and models, not the commit: a changed page, comment or unrelated module does not cost hours, nor does
+a trainer whose text changed and whose behaviour did not (learning_behaviour.py). Results are read from
+bench-results/learning/, one file a run, and from what was committed under benchmarks/results/learning/, one
+file a table.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 import torch
 
 from benchmarks.import_closure import import_closure, source_text
+from benchmarks.learning_behaviour import behaviour
 from benchmarks.learning_data import SETS, load, take_labels
 from benchmarks.learning_disturbances import DISTURBED_SETS
 from benchmarks.learning_models import RIVALS, fit_and_judge
@@ -70,8 +72,8 @@ class Job:
         found = [committed(COMMITTED).get(self.path.stem)]
         if self.path.exists():
             found.append(json.loads(self.path.read_text(encoding="utf-8")))
-        code = code_version(self.model in RIVALS)
-        return next((record for record in found if record is not None and record["code"] == code), None)
+        is_rival = self.model in RIVALS
+        return next((record for record in found if record is not None and is_valid(record, is_rival)), None)
 
     @contextmanager
     def claim(self) -> Iterator[bool]:
@@ -110,7 +112,7 @@ class Job:
         )
         record = {
             "job": asdict(self),
-            "code": code_version(self.model in RIVALS),
+            **versions(self.model in RIVALS),
             "machine": describe_machine(1),
             "series": len(training),
             "n": len(test),
@@ -132,7 +134,7 @@ def committed(folder: Path) -> dict[str, Record]:
         for record in table["records"]:
             job = Job(**record["job"] | {"overrides": tuple(record["job"]["overrides"])})
             known = found.get(job.path.stem)
-            if known is None or known["code"] != code_version(job.model in RIVALS):
+            if known is None or not is_valid(known, job.model in RIVALS):
                 found[job.path.stem] = {"machine": table["machine"], **record}
     return found
 
@@ -145,6 +147,22 @@ def commit(name: str, machine: Record, records: Iterable[Record]) -> Path:
     text = ",\n".join(lines)
     path.write_text(f'{{"machine": {json.dumps(machine)},\n"records": [\n{text}\n]}}\n', encoding="utf-8")
     return path
+
+
+def versions(is_rival: bool) -> dict[str, str]:
+    """What a record says about the code that made it."""
+    if is_rival:
+        return {"code": code_version(True)}
+    return {"code": code_version(False), "benchmark": code_version(True), "behaviour": behaviour()}
+
+
+def is_valid(record: Record, is_rival: bool) -> bool:
+    """Whether this code would give the record again: the same code, or another trainer that does the same."""
+    if record["code"] == code_version(is_rival):
+        return True
+    if is_rival or record.get("benchmark") != code_version(True):
+        return False
+    return bool(record["behaviour"] == behaviour())
 
 
 @cache

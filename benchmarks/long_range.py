@@ -5,8 +5,8 @@ the other, decides the class. A bag of tokens holds no answer, nor does any neig
 window's mean and spread.
 
 match    two bursts, each of one of four pitches: same or different?
-product  two marked swings, up and down or down and up: is the product of their signs positive? (the adding task,
-         with the product in place of the sum, because a sum can be read off a bag of tokens)
+product  two marked swings, up and down or down and up: is the product of their signs positive? (the adding
+         task, with the product in place of the sum, because a sum can be read off a bag of tokens)
 recall   two bursts of different pitch, one loud and one soft; at the end one pitch is asked for: was it loud?
 """
 

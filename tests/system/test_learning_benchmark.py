@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import learning_store, long_range
+from benchmarks import learning_behaviour, learning_store, long_range
 from benchmarks.import_closure import import_closure, source_text
 from benchmarks.learning_data import take_labels
 from benchmarks.learning_disturbances import DISTURBANCES, disturb
@@ -166,3 +166,22 @@ def test_two_processes_share_the_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     with job.claim() as afterwards:
         assert afterwards
     assert not list(tmp_path.glob("*.claim"))
+
+
+def test_results_outlive_a_trainer_that_does_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = {False: "new", True: "bench"}
+    monkeypatch.setattr(learning_store, "code_version", lambda is_rival: code[is_rival])
+    monkeypatch.setattr(learning_store, "behaviour", lambda: "same")
+    assert learning_store.is_valid({"code": "new"}, False)
+    assert learning_store.is_valid({"code": "old", "benchmark": "bench", "behaviour": "same"}, False)
+    assert not learning_store.is_valid({"code": "old", "benchmark": "bench", "behaviour": "other"}, False)
+    assert not learning_store.is_valid({"code": "old", "benchmark": "older", "behaviour": "same"}, False)
+    assert not learning_store.is_valid({"code": "old"}, True)
+
+
+def test_behaviour_repeats_and_follows_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = []
+    for overrides in ((), (), ("training.average_decay=0.98",)):
+        monkeypatch.setattr(learning_behaviour, "CASES", ((20, 1, 100, 120, overrides),))
+        hashes.append(learning_behaviour.behaviour.__wrapped__())
+    assert hashes[0] == hashes[1] != hashes[2]

@@ -12,7 +12,7 @@ from edgesparse.augment import shift_in_time
 from edgesparse.config import ModelConfig, TrainingConfig
 from edgesparse.dropout import Dropout
 from edgesparse.kernel_bank import KernelBank
-from edgesparse.model import choose_sizes
+from edgesparse.model import choose_sizes, typical_steps
 from edgesparse.normalise import Normalise, real_steps
 from edgesparse.schedule import attention_share, learning_rate
 from edgesparse.split import hold_out
@@ -135,9 +135,25 @@ def test_shift_rotates_the_series_and_leaves_the_padding() -> None:
 
 
 @pytest.mark.parametrize(
-    ("longest", "patch", "block_size"), [(100, 1, 8), (427, 2, 16), (1460, 8, 16), (8000, 8, 64), (3, 1, 4)]
+    ("steps", "patch", "block_size", "dilations"),
+    [
+        (100, 1, 8, (1, 4)),
+        (427, 2, 16, (1, 4, 16)),
+        (1460, 8, 16, (1, 4, 16, 64)),
+        (8000, 8, 64, (1, 4, 16, 64)),
+        (3, 1, 4, (1,)),
+    ],
 )
-def test_sizes_follow_the_windows(longest: int, patch: int, block_size: int) -> None:
-    config = choose_sizes(ModelConfig(), longest)
-    assert (config.patch, config.block_size) == (patch, block_size)
-    assert choose_sizes(ModelConfig(patch=5, block_size=7), longest) == ModelConfig(patch=5, block_size=7)
+def test_sizes_follow_the_windows(
+    steps: int, patch: int, block_size: int, dilations: tuple[int, ...]
+) -> None:
+    assert choose_sizes(ModelConfig(), steps) == ModelConfig(
+        patch=patch, block_size=block_size, dilations=dilations
+    )
+    given = ModelConfig(patch=5, block_size=7)
+    assert choose_sizes(given, 1000) == given
+
+
+def test_typical_window_is_nearer_to_the_long_ones() -> None:
+    assert typical_steps([300, 300, 300]) == 300
+    assert typical_steps([100, 700]) == 500
