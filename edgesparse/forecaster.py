@@ -62,7 +62,7 @@ class Forecaster(SequenceTransformer):
         weight = torch.ones_like(tokens[..., :1]) if mask is None else mask[..., None].float()
         running = (tokens * weight).cumsum(1) / weight.cumsum(1).clamp(min=1.0)
         count = tokens.shape[1]
-        ends = ((torch.arange(count) + 1) * self.patch - 1).expand(len(tokens), -1)
+        ends = ((torch.arange(count) + 1) * self.patch - 1).expand(tokens.shape[0], -1)
         ends = torch.minimum(ends, last_step[:, None])
         # Past the end of a padded window the forecast of its last token stands.
         place = torch.minimum(torch.arange(count), last_step[:, None] // self.patch)
