@@ -115,7 +115,7 @@ def _long_range(task: str, steps: int) -> Source:
         whole = long_range.make(task, steps, LONG_TRAINING + LONG_TEST, seed=0)
         return whole.take(range(LONG_TRAINING)), whole.take(range(LONG_TRAINING, len(whole)))
 
-    return Source(read, steps_at_most=4000)
+    return Source(read, steps_at_most=600)
 
 
 LONG_TASKS = (*long_range.TASKS, *learning_long_range.TASKS)

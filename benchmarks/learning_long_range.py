@@ -1,8 +1,4 @@
-"""Two more made tasks beside those of long_range.py, of held symbols: adding modulo two, and ListOps.
-
-The answer is the interaction of distant places, not their sum: a model that sees a neighbourhood and averages
-over places stays at chance, and neither a window's level nor its spread tells anything.
-"""
+"""One more made task beside those of long_range.py: ListOps, an expression whose value is asked for."""
 
 from __future__ import annotations
 
@@ -14,30 +10,7 @@ import numpy.typing as npt
 from edgesparse_runtime.series_set import SeriesSet
 
 FloatArray = npt.NDArray[np.float32]
-# Steps that a symbol is held for, so that a token of a few steps sees one.
-HOLD = 16
-NOISE = 0.1
 LIST_OPERATORS = ("max", "min", "median", "sum")
-
-
-def adding(count: int, steps: int, seed: int) -> SeriesSet:
-    """Zeros and ones everywhere, two of them marked, one in each outer eighth: the sum of these modulo two.
-
-    Channels: one a value, marked.
-    """
-    rng = np.random.default_rng([seed, steps])
-    data = NOISE * rng.standard_normal((count, 3, steps)).astype(np.float32)
-    answers = []
-    places = steps // HOLD
-    for x in data:
-        shown = rng.integers(2, size=places)
-        for place, value in enumerate(shown):
-            x[value, place * HOLD : (place + 1) * HOLD] += 1
-        marked = [int(rng.integers(places // 8)), places - 1 - int(rng.integers(places // 8))]
-        for place in marked:
-            x[2, place * HOLD : (place + 1) * HOLD] += 1
-        answers.append(sum(int(shown[place]) for place in marked) % 2)
-    return _series_set(data, answers, "adding")
 
 
 def list_operations(count: int, steps: int, seed: int) -> SeriesSet:
@@ -83,6 +56,5 @@ def _series_set(data: FloatArray, answers: list[int], source: str) -> SeriesSet:
 
 
 TASKS: dict[str, Callable[[int, int, int], SeriesSet]] = {
-    "adding": adding,
     "listops": list_operations,
 }

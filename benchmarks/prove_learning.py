@@ -43,7 +43,7 @@ SEEDS = 1 if QUICK else 5
 RESULTS = ROOT / "benchmarks" / "results" / "prove_learning.json"
 QUICK_RESULTS = ROOT / "bench-results" / "prove_learning_quick.json"
 QUICK_SETS = {"FreezerSmallTrain": "100%", "CinCECGTorso": "100%"}
-QUICK_LONG = {"recall-1024": "100%"}
+QUICK_LONG = {"product-1024": "100%"}
 # Enough to run everything, not to learn.
 QUICK_OVERRIDES = ("training.epochs=20",)
 QUICK_LONG_OVERRIDES = ("training.epochs=1",)

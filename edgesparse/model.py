@@ -164,11 +164,14 @@ class SequenceTransformer(nn.Module):
 def choose_sizes(config: ModelConfig, steps: int) -> ModelConfig:
     """`config` with `patch` and `block_size` chosen for windows of typically so many steps.
 
-    Dilations that stretch a kernel beyond such a window are left out: most of their taps lie on padding.
+    Dilations that stretch a kernel over more than half of such a window are left out: their taps lie on
+    padding at most places.
     """
     patch = config.patch or choose_patch(steps)
     block_size = config.block_size or choose_block_size(math.ceil(steps / patch))
-    dilations = tuple(d for d in config.dilations if d * (LENGTH - 1) < steps) or (min(config.dilations),)
+    dilations = tuple(d for d in config.dilations if 2 * d * (LENGTH - 1) <= steps) or (
+        min(config.dilations),
+    )
     return replace(config, patch=patch, block_size=block_size, dilations=dilations)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from benchmarks import learning_behaviour, learning_store, long_range
 from benchmarks.import_closure import import_closure, source_text
 from benchmarks.learning_data import take_labels
 from benchmarks.learning_disturbances import DISTURBANCES, disturb
-from benchmarks.learning_long_range import HOLD, TASKS, adding
+from benchmarks.learning_long_range import LIST_OPERATORS, TASKS, list_operations
 from benchmarks.learning_models import VARIANTS
 from benchmarks.learning_statistics import paired_difference
 from benchmarks.learning_store import ROOT, Job
@@ -21,19 +23,28 @@ from edgesparse_runtime.series_set import SeriesSet
 from tests.conftest import make_series
 
 
-def held(x: np.ndarray, place: int) -> np.ndarray:  # type: ignore[type-arg]
-    """Mean of each channel over the symbol at a place."""
-    return x[:, place * HOLD : (place + 1) * HOLD].mean(1)
+def value_of(symbols: Iterator[tuple[int, float]]) -> int | None:
+    """Value of the next expression that is read off a window; None = a closing bracket."""
+    channel, level = next(symbols)
+    if channel == 0:
+        return round(level * 10) - 1
+    if channel == 3:
+        return None
+    operator = LIST_OPERATORS[round(level * len(LIST_OPERATORS)) - 1]
+    assert next(symbols)[0] == 2
+    values = list(iter(partial(value_of, symbols), None))
+    reduce = {"max": max, "min": min, "median": np.median, "sum": sum}[operator]
+    return int(reduce(values)) % 10  # type: ignore[operator]
 
 
-def test_adding_needs_both_ends() -> None:
-    data = adding(20, 1024, seed=3)
+def test_expressions_have_the_value_that_the_window_shows() -> None:
+    data = list_operations(20, 1024, seed=3)
     assert data.labels is not None
     for x, label in zip(data.series, data.labels, strict=True):
-        symbols = np.stack([held(x, i) for i in range(1024 // HOLD)])
-        marked = np.flatnonzero(symbols[:, 2] > 0.5)
-        assert len(marked) == 2 and marked[1] - marked[0] >= 3 * len(symbols) // 4
-        assert str(sum(int(symbols[i, 1] > 0.5) for i in marked) % 2) == label
+        shown = x.reshape(4, -1, 4).mean(-1)
+        used = shown[:, np.abs(shown).max(0) > 0.05]
+        symbols = zip(used.argmax(0).tolist(), used.max(0).tolist(), strict=True)
+        assert str(value_of(symbols)) == label
 
 
 @pytest.mark.parametrize("task", list(long_range.TASKS))
@@ -99,7 +110,7 @@ def test_paired_difference_uses_the_seeds_that_both_have() -> None:
 
 def test_results_of_other_code_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning_store, "FOLDER", tmp_path)
-    job = Job("adding-1024", "stem with ridge", "20")
+    job = Job("product-1024", "stem with ridge", "20")
     record = job.run()
     assert len(record["right"]) == record["n"] == 500
     assert (job.stored() or {})["right"] == record["right"]
@@ -147,7 +158,7 @@ def test_committed_results_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(learning_store, "FOLDER", tmp_path / "runs")
     monkeypatch.setattr(learning_store, "COMMITTED", tmp_path / "committed")
     learning_store.committed.cache_clear()
-    job = Job("adding-1024", "stem with ridge", "20", overrides=("training.epochs=1",))
+    job = Job("product-1024", "stem with ridge", "20", overrides=("training.epochs=1",))
     record = {"job": asdict(job), "code": learning_store.code_version(True), "machine": {"cpu": "x"}, "n": 3}
     assert job.stored() is None
     learning_store.committed.cache_clear()

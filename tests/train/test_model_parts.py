@@ -139,6 +139,7 @@ def test_shift_rotates_the_series_and_leaves_the_padding() -> None:
     [
         (100, 1, 8, (1, 4)),
         (427, 2, 16, (1, 4, 16)),
+        (720, 4, 16, (1, 4, 16)),
         (1460, 8, 16, (1, 4, 16, 64)),
         (8000, 8, 64, (1, 4, 16, 64)),
         (3, 1, 4, (1,)),
@@ -151,7 +152,7 @@ def test_sizes_follow_the_windows(
         patch=patch, block_size=block_size, dilations=dilations
     )
     given = ModelConfig(patch=5, block_size=7)
-    assert choose_sizes(given, 1000) == given
+    assert choose_sizes(given, 1024) == given
 
 
 def test_typical_window_is_nearer_to_the_long_ones() -> None:
