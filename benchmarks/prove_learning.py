@@ -2,7 +2,8 @@
 
 Runs what benchmarks/learning.py has not stored yet (hours from nothing; stop and go on at will). QUICK=1
 takes two sets, one seed and a fraction of the passes, in under 5 minutes: it judges time and compute only.
-`--stored` judges what is there and runs nothing; a claim whose runs are not complete fails.
+`--stored` judges what is there and runs nothing; a claim whose runs are not complete fails. `--runs` only runs,
+so that a second process can take half of the work.
 """
 
 from __future__ import annotations
@@ -179,6 +180,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--stored", action="store_true", help="judge what is there, run nothing")
+    parser.add_argument("--runs", action="store_true", help="run what is missing and judge nothing")
     arguments = parser.parse_args()
     results = QUICK_RESULTS if QUICK else RESULTS
     version = {"code": code_version(False), "rivals": code_version(True)}
@@ -189,6 +191,9 @@ def main() -> None:
     sets = QUICK_SETS if QUICK else CORE
     long = QUICK_LONG if QUICK else dict.fromkeys(LONG_RANGE, "100%")
     until = time.monotonic() - 1 if arguments.stored else None
+    if arguments.runs:
+        run_jobs(needed(sets, long))
+        return
     # First of all, while nothing else of ours runs.
     lines = [judge_time(store, may_run=not arguments.stored)]
     found = run_jobs(needed(sets, long), until=until)

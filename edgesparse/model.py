@@ -169,9 +169,8 @@ def choose_sizes(config: ModelConfig, steps: int) -> ModelConfig:
     """
     patch = config.patch or choose_patch(steps)
     block_size = config.block_size or choose_block_size(math.ceil(steps / patch))
-    dilations = tuple(d for d in config.dilations if 2 * d * (LENGTH - 1) <= steps) or (
-        min(config.dilations),
-    )
+    fitting = tuple(d for d in config.dilations if 2 * d * (LENGTH - 1) <= steps)
+    dilations = fitting or (min(config.dilations),)
     return replace(config, patch=patch, block_size=block_size, dilations=dilations)
 
 
