@@ -37,7 +37,7 @@ def test_configuration_survives_its_file(name: str) -> None:
         ("model.kernels=85", "`kernels` must be at most 84; got 85."),
         ("model.summaries=3", "`summaries` must be a bool; got 3."),
         ("model.value_kernel=4", "`value_kernel` must be odd or 0; got 4."),
-        ("training.task=guessing", "`task` must be classification or regression; got guessing."),
+        ("training.task=guessing", "`task` must be classification, regression or forecasting; got guessing."),
     ],
 )
 def test_bad_values_are_refused(override: str, message: str) -> None:

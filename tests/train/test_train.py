@@ -85,7 +85,7 @@ def test_interrupted_and_resumed_is_the_uninterrupted_run(
 def test_resume_needs_the_same_configuration(
     tmp_path: Path, series: SeriesSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "finish", lambda *_: None)
+    monkeypatch.setattr(loop, "finish", lambda *_, **__: None)
     train(series, tiny_config(epochs=2), tmp_path, quiet=True)
     with pytest.raises(InputError, match="another configuration"):
         train(series, tiny_config(epochs=3), tmp_path, resume=True, quiet=True)
