@@ -116,9 +116,9 @@ def _ours(
 
 def _band(config: RunConfig, training: SeriesSet) -> RunConfig:
     """The widest window whose blocks are at most the budget's share, and no budget for anything else."""
-    sizes = choose_sizes(config.model, typical_steps(x.shape[1] for x in training.series))
+    sizes = choose_sizes(config.model, [x.shape[1] for x in training.series])
     assert sizes.patch is not None and sizes.block_size is not None
-    tokens = -(-typical_steps(x.shape[1] for x in training.series) // sizes.patch)
+    tokens = -(-typical_steps([x.shape[1] for x in training.series]) // sizes.patch)
     blocks = block_count(tokens, sizes.block_size)
     window = 0
     # The first and the last blocks have neighbours on one side only.
@@ -143,9 +143,7 @@ def judge(run: Run, data: SeriesSet) -> Right:
 def _stem_with_ridge(training: SeriesSet, test: SeriesSet, seed: int) -> dict[str, Any]:
     """Our stem's features, averaged over tokens, and a ridge classifier: what attention adds to."""
     start = time.process_time()
-    config = replace(
-        RunConfig(), model=choose_sizes(ModelConfig(), typical_steps(x.shape[1] for x in training.series))
-    )
+    config = replace(RunConfig(), model=choose_sizes(ModelConfig(), [x.shape[1] for x in training.series]))
     torch.manual_seed(seed)
     model = build_model(config, data_facts(training, config.training))
     model.fit_stem(to_tensor(training)[0])

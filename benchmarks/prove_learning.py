@@ -2,8 +2,8 @@
 
 Runs what benchmarks/learning.py has not stored yet (hours from nothing; stop and go on at will). QUICK=1
 takes two sets, one seed and a fraction of the passes, in under 5 minutes: it judges time and compute only.
-`--stored` judges what is there and runs nothing; a claim whose runs are not complete fails. `--runs` only runs,
-so that a second process can take half of the work.
+`--stored` judges what is there and runs nothing; a claim whose runs are not complete fails. `--runs` judges
+nothing, so that a second process can take half of the work.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ Shapes: `B` batch, `C` channels, `T` steps, `N` tokens, `W` width.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -161,26 +161,28 @@ class SequenceTransformer(nn.Module):
         return math.ceil(steps / self.patch)
 
 
-def choose_sizes(config: ModelConfig, steps: int) -> ModelConfig:
-    """`config` with `patch` and `block_size` chosen for windows of typically so many steps.
+def choose_sizes(config: ModelConfig, lengths: Sequence[int]) -> ModelConfig:
+    """`config` with `patch` and `block_size` chosen for windows of these lengths.
 
-    Dilations that stretch a kernel over more than half of such a window are left out: their taps lie on
+    Dilations that stretch a kernel over more than half of the longest are left out: their taps would lie on
     padding at most places.
     """
+    steps = typical_steps(lengths)
     patch = config.patch or choose_patch(steps)
     block_size = config.block_size or choose_block_size(math.ceil(steps / patch))
-    fitting = tuple(d for d in config.dilations if 2 * d * (LENGTH - 1) <= steps)
+    fitting = tuple(d for d in config.dilations if 2 * d * (LENGTH - 1) <= max(lengths))
     dilations = fitting or (min(config.dilations),)
     return replace(config, patch=patch, block_size=block_size, dilations=dilations)
 
 
-def typical_steps(lengths: Iterable[int]) -> int:
-    """Root mean square of the windows' lengths: attention's cost grows with their squares.
+def typical_steps(lengths: Sequence[int]) -> int:
+    """Between the root mean square of the lengths and the longest (their geometric mean).
 
-    Tokens sized for the longest window would leave a set of mostly short ones too few tokens and blocks.
+    Tokens sized for the longest alone would leave a set of mostly short windows too few blocks to meet a
+    budget; sized for the others, they make the longest windows as dear as all the rest.
     """
-    found = list(lengths)
-    return round(math.sqrt(sum(n * n for n in found) / len(found)))
+    mean_square = sum(n * n for n in lengths) / len(lengths)
+    return round(math.sqrt(math.sqrt(mean_square) * max(lengths)))
 
 
 def choose_patch(steps: int) -> int:

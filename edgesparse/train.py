@@ -29,7 +29,7 @@ from edgesparse.head_health import as_log_line, examine_heads
 from edgesparse.judge import by_class, temperature
 from edgesparse.judge import evaluate as evaluate
 from edgesparse.masked_spans import Reconstruction, hide_spans, reach_of_window
-from edgesparse.model import SequenceTransformer, choose_sizes, count_parameters, typical_steps
+from edgesparse.model import SequenceTransformer, choose_sizes, count_parameters
 from edgesparse.run_folder import LOG, DataFacts, Run, build_model, save_run, write_text
 from edgesparse.schedule import attention_share, learning_rate
 from edgesparse.split import hold_out
@@ -84,7 +84,7 @@ def train(
         if validation is not None:
             validation = cut_horizon(validation, settings.target, settings.horizon)
     facts = data_facts(data, settings)
-    config = replace(config, model=choose_sizes(config.model, typical_steps(x.shape[1] for x in data.series)))
+    config = replace(config, model=choose_sizes(config.model, [x.shape[1] for x in data.series]))
     if validation is None:
         share = settings.validation_share
         if share is None:

@@ -148,13 +148,15 @@ def test_shift_rotates_the_series_and_leaves_the_padding() -> None:
 def test_sizes_follow_the_windows(
     steps: int, patch: int, block_size: int, dilations: tuple[int, ...]
 ) -> None:
-    assert choose_sizes(ModelConfig(), steps) == ModelConfig(
+    assert choose_sizes(ModelConfig(), [steps]) == ModelConfig(
         patch=patch, block_size=block_size, dilations=dilations
     )
     given = ModelConfig(patch=5, block_size=7)
-    assert choose_sizes(given, 1024) == given
+    assert choose_sizes(given, [1024]) == given
 
 
 def test_typical_window_is_nearer_to_the_long_ones() -> None:
     assert typical_steps([300, 300, 300]) == 300
-    assert typical_steps([100, 700]) == 500
+    assert typical_steps([100, 700]) == 592
+    # Long kernels stay for the longest window.
+    assert choose_sizes(ModelConfig(), [200] * 20 + [1100]).dilations == (1, 4, 16, 64)
