@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.import_closure import import_closure, source_text
 from benchmarks.learning_behaviour import behaviour
-from benchmarks.learning_data import SETS, load, take_labels
+from benchmarks.learning_data import LONG_RANGE, SETS, load, take_labels
 from benchmarks.learning_disturbances import DISTURBED_SETS
 from benchmarks.learning_models import RIVALS, fit_and_judge
 from benchmarks.machine import describe_machine
@@ -32,13 +32,9 @@ from benchmarks.machine import describe_machine
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "bench-results" / "learning"
 COMMITTED = ROOT / "benchmarks" / "results" / "learning"
-BENCHMARK = (
-    "learning_data",
-    "learning_disturbances",
-    "learning_long_range",
-    "learning_models",
-    "long_range",
-)
+# The benchmark's own parts that a result depends on, and those of made tasks.
+BENCHMARK = ("learning_data", "learning_disturbances", "learning_models")
+MADE = ("learning_long_range", "long_range")
 
 Record = dict[str, Any]
 
@@ -72,8 +68,7 @@ class Job:
         found = [committed(COMMITTED).get(self.path.stem)]
         if self.path.exists():
             found.append(json.loads(self.path.read_text(encoding="utf-8")))
-        is_rival = self.model in RIVALS
-        return next((record for record in found if record is not None and is_valid(record, is_rival)), None)
+        return next((record for record in found if record is not None and is_valid(record, self)), None)
 
     @contextmanager
     def claim(self) -> Iterator[bool]:
@@ -112,7 +107,7 @@ class Job:
         )
         record = {
             "job": asdict(self),
-            **versions(self.model in RIVALS),
+            **versions(self),
             "machine": describe_machine(1),
             "series": len(training),
             "n": len(test),
@@ -134,7 +129,7 @@ def committed(folder: Path) -> dict[str, Record]:
         for record in table["records"]:
             job = Job(**record["job"] | {"overrides": tuple(record["job"]["overrides"])})
             known = found.get(job.path.stem)
-            if known is None or not is_valid(known, job.model in RIVALS):
+            if known is None or not is_valid(known, job):
                 found[job.path.stem] = {"machine": table["machine"], **record}
     return found
 
@@ -149,27 +144,37 @@ def commit(name: str, machine: Record, records: Iterable[Record]) -> Path:
     return path
 
 
-def versions(is_rival: bool) -> dict[str, str]:
+def versions(job: Job) -> dict[str, str]:
     """What a record says about the code that made it."""
-    if is_rival:
-        return {"code": code_version(True)}
-    return {"code": code_version(False), "benchmark": code_version(True), "behaviour": behaviour()}
+    if job.model in RIVALS:
+        return {"code": code_version(job)}
+    return {"code": code_version(job), "benchmark": benchmark_version(job), "behaviour": behaviour()}
 
 
-def is_valid(record: Record, is_rival: bool) -> bool:
+def is_valid(record: Record, job: Job) -> bool:
     """Whether this code would give the record again: the same code, or another trainer that does the same."""
-    if record["code"] == code_version(is_rival):
+    if record["code"] == code_version(job):
         return True
-    if is_rival or record.get("benchmark") != code_version(True):
+    if job.model in RIVALS or record.get("benchmark") != benchmark_version(job):
         return False
     return bool(record["behaviour"] == behaviour())
 
 
+def benchmark_version(job: Job) -> str:
+    """Hash of the benchmark's own code that a result depends on."""
+    return _version(job.set in LONG_RANGE, is_ours=False)
+
+
+def code_version(job: Job) -> str:
+    """Hash of all code that a result depends on; a rival does not depend on the trainer."""
+    return _version(job.set in LONG_RANGE, is_ours=job.model not in RIVALS)
+
+
 @cache
-def code_version(is_rival: bool) -> str:
-    """Hash of the code that a result depends on; a rival does not depend on the trainer."""
-    files = {ROOT / "benchmarks" / f"{part}.py" for part in BENCHMARK}
-    if not is_rival:
+def _version(is_made: bool, *, is_ours: bool) -> str:
+    parts = BENCHMARK + (MADE if is_made else ())
+    files = {ROOT / "benchmarks" / f"{part}.py" for part in parts}
+    if is_ours:
         files |= import_closure(ROOT / "benchmarks" / "learning_models.py", ROOT / "edgesparse")
     digest = hashlib.sha256()
     for file in sorted(files):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.learning_data import LONG_TASKS
+from benchmarks.learning_data import LONG_RANGE
 from benchmarks.learning_disturbances import DISTURBANCES, DISTURBED_SETS
 from benchmarks.learning_published import CLASSIFIERS, published
 from benchmarks.learning_statistics import Estimate, Rights, paired_difference
@@ -30,7 +30,6 @@ CORE = {
 # Sets that have labels to spare: at a quarter, FreezerSmallTrain would keep 7 series.
 LABEL_SETS = ("ACSF1", "Computers", "FreezerRegularTrain", "OSULeaf", "PLAID", "watch")
 SHARES = ("100%", "50%", "25%", "10%")
-LONG_RANGE = [f"{task}-{steps}" for steps in (1024, 2048, 4096) for task in LONG_TASKS]
 ABLATION = (
     "sparse",
     "router not taught",

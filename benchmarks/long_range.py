@@ -4,10 +4,10 @@ Every token is like thousands of others; only what two distant tokens have in co
 the other, decides the class. A bag of tokens holds no answer, nor does any neighbourhood, nor do a
 window's mean and spread.
 
-match    two bursts, each of one of four pitches: same or different?
+match    two marked bursts, each of one of four pitches: same or different?
 product  two marked swings, up and down or down and up: is the product of their signs positive? (the adding
          task, with the product in place of the sum, because a sum can be read off a bag of tokens)
-recall   two bursts of different pitch, one loud and one soft; at the end one pitch is asked for: was it loud?
+recall   two bursts of different pitch, each with a sign; at the end one pitch is asked for: which sign?
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from edgesparse_runtime.series_set import SeriesSet
 Signal = npt.NDArray[np.float32]
 BURST = 32
 PITCHES = (0.2, 0.5, 0.9, 1.5)
+# A plus goes up and then down by the same: a window's mean, which every token is told, would give signs away.
+SWING = np.repeat(np.array([1.0, -1.0], dtype=np.float32), BURST // 2)
 
 
 def make(task: str, steps: int, count: int, *, seed: int) -> SeriesSet:
@@ -46,35 +48,35 @@ def _places(rng: np.random.Generator, steps: int, count: int, apart: int) -> npt
 
 
 def _match(rng: np.random.Generator, steps: int) -> tuple[Signal, str]:
-    x = 0.2 * rng.standard_normal((1, steps)).astype(np.float32)
+    x = 0.1 * rng.standard_normal((2, steps)).astype(np.float32)
     same = rng.random() < 0.5
     pitches = rng.choice(4, 2, replace=False)
     if same:
         pitches[1] = pitches[0]
     for start, pitch in zip(_places(rng, steps, 2, 3 * steps // 4), pitches, strict=True):
         x[0, start : start + BURST] += _wave(PITCHES[pitch], BURST, rng)
+        x[1, start : start + BURST] += 1.0
     return x, "same" if same else "different"
 
 
 def _recall(rng: np.random.Generator, steps: int) -> tuple[Signal, str]:
-    x = 0.1 * rng.standard_normal((2, steps)).astype(np.float32)
-    pitches, loudness = rng.choice(4, 2, replace=False), rng.permutation([1.0, 0.4])
-    for start, pitch, loud in zip(_places(rng, steps // 4, 2, 0), pitches, loudness, strict=True):
-        x[0, start : start + BURST] += loud * _wave(PITCHES[pitch], BURST, rng)
+    x = 0.1 * rng.standard_normal((3, steps)).astype(np.float32)
+    pitches, signs = rng.choice(4, 2, replace=False), rng.permutation([1.0, -1.0])
+    for start, pitch, sign in zip(_places(rng, steps // 4, 2, 0), pitches, signs, strict=True):
+        x[0, start : start + BURST] += _wave(PITCHES[pitch], BURST, rng)
+        x[1, start : start + BURST] += sign * SWING
     asked = int(rng.integers(2))
     start = steps - 2 * BURST
-    x[0, start : start + BURST] += 0.7 * _wave(PITCHES[pitches[asked]], BURST, rng)
-    x[1, start : start + BURST] += 1.0
-    return x, "loud" if loudness[asked] == 1.0 else "soft"
+    x[0, start : start + BURST] += _wave(PITCHES[pitches[asked]], BURST, rng)
+    x[2, start : start + BURST] += 1.0
+    return x, "plus" if signs[asked] > 0 else "minus"
 
 
 def _product(rng: np.random.Generator, steps: int) -> tuple[Signal, str]:
     x = 0.1 * rng.standard_normal((2, steps)).astype(np.float32)
     signs = rng.choice([-1.0, 1.0], 2)
-    # Up and down by the same: a window's mean, which every token is told, would give the signs away.
-    swing = np.repeat(np.array([1.0, -1.0], dtype=np.float32), BURST // 2)
     for start, sign in zip(_places(rng, steps, 2, 3 * steps // 4), signs, strict=True):
-        x[0, start : start + BURST] += sign * swing
+        x[0, start : start + BURST] += sign * SWING
         x[1, start : start + BURST] += 1.0
     return x, "positive" if signs.prod() > 0 else "negative"
 
@@ -85,7 +87,7 @@ def _wave(pitch: float, steps: int, rng: np.random.Generator) -> Signal:
 
 
 TASKS: dict[str, tuple[tuple[str, ...], Callable[[np.random.Generator, int], tuple[Signal, str]]]] = {
-    "match": (("signal",), _match),
+    "match": (("signal", "marked"), _match),
     "product": (("signal", "marked"), _product),
-    "recall": (("signal", "asked"), _recall),
+    "recall": (("signal", "sign", "asked"), _recall),
 }

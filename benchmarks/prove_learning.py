@@ -21,14 +21,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.learning import run_jobs
-from benchmarks.learning_data import MissingPackage, load
+from benchmarks.learning_data import LONG_RANGE, MissingPackage, load
 from benchmarks.learning_published import published
 from benchmarks.learning_statistics import Estimate
 from benchmarks.learning_store import ROOT, Job, code_version
 from benchmarks.learning_tables import (
     CORE,
     LABEL_SETS,
-    LONG_RANGE,
     Found,
     compare,
     label_loss,
@@ -183,7 +182,10 @@ def main() -> None:
     parser.add_argument("--runs", action="store_true", help="run what is missing and judge nothing")
     arguments = parser.parse_args()
     results = QUICK_RESULTS if QUICK else RESULTS
-    version = {"code": code_version(False), "rivals": code_version(True)}
+    version = {
+        "code": code_version(Job("ACSF1", "sparse")),
+        "rivals": code_version(Job("ACSF1", "MiniRocket")),
+    }
     earlier = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
     store: dict[str, Any] = {"version": version}
     if earlier.get("version") == version and "acsf1_seconds" in earlier:

@@ -114,7 +114,7 @@ def test_results_of_other_code_are_not_used(tmp_path: Path, monkeypatch: pytest.
     record = job.run()
     assert len(record["right"]) == record["n"] == 500
     assert (job.stored() or {})["right"] == record["right"]
-    monkeypatch.setattr(learning_store, "code_version", lambda is_rival: "other")
+    monkeypatch.setattr(learning_store, "code_version", lambda job: "other")
     assert job.stored() is None
 
 
@@ -159,12 +159,12 @@ def test_committed_results_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(learning_store, "COMMITTED", tmp_path / "committed")
     learning_store.committed.cache_clear()
     job = Job("product-1024", "stem with ridge", "20", overrides=("training.epochs=1",))
-    record = {"job": asdict(job), "code": learning_store.code_version(True), "machine": {"cpu": "x"}, "n": 3}
+    record = {"job": asdict(job), "code": learning_store.code_version(job), "machine": {"cpu": "x"}, "n": 3}
     assert job.stored() is None
     learning_store.committed.cache_clear()
     learning_store.commit("table", {"cpu": "x"}, [record])
     assert job.stored() == json.loads(json.dumps(record))
-    monkeypatch.setattr(learning_store, "code_version", lambda is_rival: "other")
+    monkeypatch.setattr(learning_store, "code_version", lambda job: "other")
     assert job.stored() is None
     learning_store.committed.cache_clear()
 
@@ -180,14 +180,20 @@ def test_two_processes_share_the_runs(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_results_outlive_a_trainer_that_does_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    code = {False: "new", True: "bench"}
-    monkeypatch.setattr(learning_store, "code_version", lambda is_rival: code[is_rival])
+    ours, rival = Job("ACSF1", "sparse"), Job("ACSF1", "MiniRocket")
+    monkeypatch.setattr(learning_store, "code_version", lambda job: "new")
+    monkeypatch.setattr(learning_store, "benchmark_version", lambda job: "bench")
     monkeypatch.setattr(learning_store, "behaviour", lambda: "same")
-    assert learning_store.is_valid({"code": "new"}, False)
-    assert learning_store.is_valid({"code": "old", "benchmark": "bench", "behaviour": "same"}, False)
-    assert not learning_store.is_valid({"code": "old", "benchmark": "bench", "behaviour": "other"}, False)
-    assert not learning_store.is_valid({"code": "old", "benchmark": "older", "behaviour": "same"}, False)
-    assert not learning_store.is_valid({"code": "old"}, True)
+    assert learning_store.is_valid({"code": "new"}, ours)
+    assert learning_store.is_valid({"code": "old", "benchmark": "bench", "behaviour": "same"}, ours)
+    assert not learning_store.is_valid({"code": "old", "benchmark": "bench", "behaviour": "other"}, ours)
+    assert not learning_store.is_valid({"code": "old", "benchmark": "older", "behaviour": "same"}, ours)
+    assert not learning_store.is_valid({"code": "old"}, rival)
+
+
+def test_made_tasks_have_a_version_of_their_own() -> None:
+    real, made = (learning_store.code_version(Job(name, "sparse")) for name in ("ACSF1", "product-1024"))
+    assert real != made
 
 
 def test_behaviour_repeats_and_follows_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
