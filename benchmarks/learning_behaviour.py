@@ -28,12 +28,15 @@ CASES: tuple[tuple[int, int, int, int, tuple[str, ...]], ...] = (
     (520, 1, 24, 24, ()),
 )
 STEPS = 12
+# Settings whose effect so few steps do not show.
+LONG_TERM = ("epochs", "steps_at_least", "steps_at_most", "average_decay", "patience")
 
 
 @cache
 def behaviour() -> str:
     """The hash; ten seconds or so."""
-    digest = hashlib.sha256()
+    defaults = RunConfig().training
+    digest = hashlib.sha256(repr([(name, getattr(defaults, name)) for name in LONG_TERM]).encode())
     threads = torch.get_num_threads()
     for count, channels, shortest, longest, overrides in CASES:
         data = _made(count, channels, shortest, longest)

@@ -198,7 +198,7 @@ def test_made_tasks_have_a_version_of_their_own() -> None:
 
 def test_behaviour_repeats_and_follows_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = []
-    for overrides in ((), (), ("training.average_decay=0.98",)):
+    for overrides in ((), (), ("training.weight_decay=0.04",)):
         monkeypatch.setattr(learning_behaviour, "CASES", ((20, 1, 100, 120, overrides),))
         hashes.append(learning_behaviour.behaviour.__wrapped__())
     assert hashes[0] == hashes[1] != hashes[2]
