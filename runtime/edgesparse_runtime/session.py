@@ -101,7 +101,7 @@ class Session:
             self.bundle.check_unchanged()
         knobs = {knob.name: knob for knob in self._session.get_overridable_initializers()}
         self.is_sparse = "top_p" in knobs
-        # A dense model holds none of our operators.
+        # A dense model's attention is onnxruntime's own.
         self.engine = attached if self.is_sparse else "onnxruntime"
         self._feed = _overrides(knobs, top_p, max_blocks)
         inputs = self._session.get_inputs()
