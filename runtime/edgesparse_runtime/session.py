@@ -14,6 +14,7 @@ import onnxruntime
 from edgesparse_runtime.bundle import SUFFIX, Bundle, open_bundle
 from edgesparse_runtime.errors import BundleError, InputError
 from edgesparse_runtime.library import register
+from edgesparse_runtime.model_check import LIMITS, check_model
 from edgesparse_runtime.readers import check_channels
 from edgesparse_runtime.series_set import SeriesSet
 
@@ -80,6 +81,10 @@ class Session:
             self.path = self.bundle.path / name
             # The bytes whose hash was checked are the bytes that run.
             content = self.bundle.read(name)
+        if content is None:
+            content = _read_file(self.path)
+        # Somebody else's file reaches onnxruntime's parser only when it keeps the rules.
+        check_model(content, str(self.path))
         self.precision = precision
         self.threads = threads or default_threads()
         options = onnxruntime.SessionOptions()
@@ -89,29 +94,27 @@ class Session:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         attached = str(register(options, wanted=engine))
         try:
+            # Without fallback: a second try with the same provider would only print the first one's error.
             self._session = onnxruntime.InferenceSession(
-                content if content is not None else str(self.path),
-                options,
-                providers=["CPUExecutionProvider"],
+                content, options, providers=["CPUExecutionProvider"], enable_fallback=False
             )
+            inputs, outputs = self._session.get_inputs(), [o.name for o in self._session.get_outputs()]
+            knobs = {knob.name: knob for knob in self._session.get_overridable_initializers()}
         except Exception as error:  # onnxruntime raises a class of its own for each status
             raise BundleError(f"{self.path} must be an ONNX model; {_first_line(error)}.") from None
         if self.bundle is not None:
             # The hashes were those of the files that were there when it was opened.
             self.bundle.check_unchanged()
-        knobs = {knob.name: knob for knob in self._session.get_overridable_initializers()}
         self.is_sparse = "top_p" in knobs
         # A dense model's attention is onnxruntime's own.
         self.engine = attached if self.is_sparse else "onnxruntime"
         self._feed = _overrides(knobs, top_p, max_blocks)
-        inputs = self._session.get_inputs()
         if len(inputs) != 1 or inputs[0].name != "window" or len(inputs[0].shape) != 3:
             raise BundleError(
                 f"{self.path} must take one input `window` [batch, channels, time]; "
                 f"it takes {', '.join(f'{i.name} {i.shape}' for i in inputs)}."
             )
         self.channel_count = inputs[0].shape[1]
-        outputs = [output.name for output in self._session.get_outputs()]
         self.selection_names = [name for name in outputs if name.startswith("selection.")]
         self.is_causal = "token_scores" in outputs
 
@@ -209,6 +212,13 @@ def _find(model: str | Path | Bundle) -> tuple[Bundle | None, Path]:
     if not path.is_file():
         raise InputError(f"{path} must be a bundle or an .onnx file; there is nothing of that name.")
     return None, path
+
+
+def _read_file(path: Path) -> bytes:
+    size = path.stat().st_size
+    if size > LIMITS.largest:
+        raise BundleError(f"{path} must be at most {LIMITS.largest >> 30} GB; got {size} bytes.")
+    return path.read_bytes()
 
 
 def _overrides(knobs: dict[str, Any], top_p: float | None, max_blocks: int | None) -> dict[str, Any]:
