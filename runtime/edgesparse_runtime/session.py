@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from edgesparse_runtime.bundle import SUFFIX, Bundle, open_bundle
+from edgesparse_runtime.cgroup import cgroup_quota
 from edgesparse_runtime.errors import BundleError, InputError
 from edgesparse_runtime.library import register
 from edgesparse_runtime.model_check import LIMITS, check_model
@@ -31,15 +32,6 @@ def default_threads() -> int:
     return max(1, min(allowed, int(quota)) if quota else allowed)
 
 
-def cgroup_quota() -> float | None:
-    """CPU quota of the container in cores, or None without one."""
-    try:
-        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return None if limit == "max" else int(limit) / int(period)
-    except (OSError, ValueError):
-        return None
-
-
 class Session:
     """Raw windows in, decision scores out.
 
@@ -52,6 +44,8 @@ class Session:
         content: an ONNX model in memory, in place of the file; `model` then only names it.
         engine: what runs sparse attention: "native", "body" (the ONNX function), or "auto" = the first that
             this machine has, unless `EDGESPARSE_ENGINE` says which.
+        trace: a folder to write onnxruntime's own profile and the graph that it made of the model to;
+            `end_trace` closes it. Slows each call down.
 
     Raises:
         InputError: no such file or precision, or a knob that the model does not have.
@@ -68,6 +62,7 @@ class Session:
         max_blocks: int | None = None,
         content: bytes | None = None,
         engine: str = "auto",
+        trace: Path | None = None,
     ) -> None:
         if precision not in ("auto", "float32", "int8"):
             raise InputError(f"`precision` must be auto, float32 or int8; got {precision}.")
@@ -92,6 +87,10 @@ class Session:
         options.inter_op_num_threads = 1
         options.log_severity_level = _ONLY_FATAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if trace is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(trace / "profile")
+            options.optimized_model_filepath = str(trace / "optimised.onnx")
         attached = str(register(options, wanted=engine))
         try:
             # Without fallback: a second try with the same provider would only print the first one's error.
@@ -117,6 +116,11 @@ class Session:
         self.channel_count = inputs[0].shape[1]
         self.selection_names = [name for name in outputs if name.startswith("selection.")]
         self.is_causal = "token_scores" in outputs
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """`top_p` and `max_blocks` as they are fed over the exported ones; empty when they are not."""
+        return dict(self._feed)
 
     @property
     def channels(self) -> tuple[str, ...] | None:
@@ -167,6 +171,16 @@ class Session:
         """
         scores: FloatArray = self._run(["scores"], batch, options)[0]
         return scores
+
+    def read_model(self) -> bytes:
+        """The bytes of the model's file."""
+        if self.bundle is not None:
+            return self.bundle.read(self.path.name)
+        return self.path.read_bytes()
+
+    def end_trace(self) -> Path:
+        """Close the profile of a session that was opened with `trace`, and say where it is."""
+        return Path(self._session.end_profiling())
 
     def prepare(self, data: SeriesSet | npt.ArrayLike | Sequence[npt.ArrayLike]) -> FloatArray:
         """Check `data` and lay it out as one float32 array [n, channels, time]."""
