@@ -142,8 +142,9 @@ def test_search_ends_with_a_recipe_that_holds_the_gate(bundle: Bundle, series: S
     assert changes == sorted(changes, reverse=True)
     assert {e.kind for e in ranking} == {"linear", "attention"}
     assert all(e.saved_ms is not None and e.low <= e.saved_ms <= e.high for e in ranking)  # type: ignore[operator]
-    # What gains nothing here stays in float32.
-    assert {e.name for e in ranking if e.gains_nothing} <= set(recipe.float32)
+    # What clearly gains nothing here stays in float32, unless that would be everything.
+    useless = {e.name for e in ranking if e.gains_nothing}
+    assert useless <= set(recipe.float32) or len(useless) == len(ranking)
     assert report.linear_layers + report.attention_layers > 0
 
 
