@@ -22,6 +22,7 @@ from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.evaluation import score_metrics
 from edgesparse_runtime.series_set import SeriesSet
 from edgesparse_runtime.session import Session
+from edgesparse_runtime.tensor_batch import TensorBatch, golden_inputs
 
 MODEL = "model.int8.onnx"
 
@@ -83,6 +84,8 @@ def quantize_bundle(
         InputError: static mode without data, or nothing to quantize.
         GateError: the metric drops more; the bundle stays as it was.
     """
+    if mode == "static" and bundle.manifest["input"].get("tensors"):
+        raise InputError("`mode` must be dynamic for a model that takes named tensors.")
     if mode == "static" and data is None:
         raise InputError("`mode` static needs data to calibrate with. Give `--data FILE` or use dynamic.")
     model = onnx.load(bundle.model_path("float32"))
@@ -105,7 +108,9 @@ def quantize_bundle(
     attention = [name for name in attention_nodes(model) if name not in nodes_to_exclude]
     report = _measure(bundle, session, data, mode, (len(nodes), len(attention)), len(content))
     golden = bundle.golden()
-    golden["scores_int8"] = session.predict(golden["windows"])
+    inputs = golden_inputs(golden)
+    assert inputs is not None
+    golden["scores_int8"] = session.predict(inputs)
     if report.drop is not None and report.drop > max_drop:
         raise GateError(
             f"int8 must cost at most {max_drop:g} {report.metric}; it costs {report.drop:.4f} "
@@ -127,6 +132,16 @@ def _measure(
 ) -> QuantizeReport:
     before = Session(bundle, precision="float32")
     metric = float32 = int8 = drop = flipped = agreement = None
+    inputs = golden_inputs(bundle.golden())
+    if isinstance(inputs, TensorBatch):
+        # What an encoder is for is not known here: the gate is how near its states stay.
+        metric, float32 = "cosine to float32", 1.0
+        int8 = _cosine(before.predict(inputs), session.predict(inputs))
+        drop = 1.0 - int8
+        if before.is_sparse:
+            agreement = _agreement(
+                list(zip(before.selections(inputs), session.selections(inputs), strict=True))
+            )
     if data is not None:
         old, new = before.predict(data), session.predict(before.prepare(data))
         if bundle.task == "classification":
@@ -143,7 +158,7 @@ def _measure(
         mode=mode,
         linear_layers=layers[0],
         attention_layers=layers[1],
-        series=0 if data is None else len(data),
+        series=len(inputs) if isinstance(inputs, TensorBatch) else 0 if data is None else len(data),
         metric=metric,
         float32=float32,
         int8=int8,
@@ -153,6 +168,13 @@ def _measure(
         bytes_float32=bundle.model_path("float32").stat().st_size,
         bytes_int8=size,
     )
+
+
+def _cosine(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
+    """Mean over all vectors of the last axis."""
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    lengths = np.linalg.norm(x, axis=-1) * np.linalg.norm(y, axis=-1)
+    return float(((x * y).sum(-1) / np.maximum(lengths, 1e-12)).mean())
 
 
 def _agreement(pairs: list[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]) -> float:
