@@ -40,7 +40,8 @@ def test_a_model_becomes_a_bundle_that_verifies_in_both_precisions(kind: str, tm
     more = Session(bundle, precision="float32", top_p=1.0, max_blocks=1000)
     assert np.mean([x.mean() for x in more.selections(to_arrays(batch))]) > density
     bundle, report = quantize_bundle(bundle)
-    assert report.metric == "cosine to float32" and report.int8 is not None and report.int8 > 0.99
+    assert report.change.int8 is not None and report.change.int8.name == "cosine to float32"
+    assert report.change.int8.value > 0.99
     assert all(check.holds for check in verify(bundle))
     with pytest.raises(GateError, match="cosine to float32"):
         quantize_bundle(bundle, max_drop=-1.0)
