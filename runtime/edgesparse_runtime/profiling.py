@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.measure.job import Request, run_job
 from edgesparse_runtime.measure.memory import peak_memory as peak_memory
 from edgesparse_runtime.session import Session
