@@ -74,9 +74,12 @@ BUNDLE, DENSE = "whisper-tiny-en.edgesparse", "whisper-tiny-en.dense.onnx"
 
 def store() -> StoredCases:
     """Figures of this version of the code."""
-    folders = ("edgesparse/dropin", "export/edgesparse_export")
-    files = [p for folder in folders for p in (ROOT / folder).glob("*.py")]
-    files += [p for p in (ROOT / "benchmarks").glob("dropin*.py")]
+    files = [p for p in (ROOT / "edgesparse" / "dropin").glob("*.py")]
+    for pattern in ("dropin*.py", "function_body.py", "int8*.py"):
+        files += (ROOT / "export" / "edgesparse_export").glob(pattern)
+    files += (ROOT / "benchmarks").glob("dropin*.py")
+    for suffix in ("cc", "h"):
+        files += (ROOT / "runtime" / "kernels").rglob(f"*.{suffix}")
     files += [
         ROOT / "edgesparse" / f"{x}.py" for x in ("attention_gather", "block_table", "router", "selection")
     ]
