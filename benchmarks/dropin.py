@@ -10,6 +10,7 @@ with a hash of the code that it depends on, and taken up again. `QUICK=1` takes 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench-results"
 QUICK = os.environ.get("QUICK") == "1"
 # Speech: 18.5 % asked for, because windows with much silence take a little more than the mean.
-WHISPER = {"density": 0.185, "block_size": 32, "windows": 8 if QUICK else 24}
-MINILM = {
+WHISPER: Figures = {"density": 0.185, "block_size": 32, "windows": 8 if QUICK else 24}
+MINILM: Figures = {
     "density": 0.25,
     "block_size": 16,
     "calibration": 32 if QUICK else 64,
@@ -159,7 +160,9 @@ def time_whisper() -> Figures:
         "float32": Session(bundle, precision="float32", threads=1),
         "int8": Session(bundle, precision="int8", threads=1),
     }
-    calls = {name: partial(session.predict, one) for name, session in sessions.items()}
+    calls: dict[str, Callable[[], object]] = {
+        name: partial(session.predict, one) for name, session in sessions.items()
+    }
     times = take_turns(calls, seconds=SECONDS)
     figures: Figures = {"engine": sessions["float32"].engine, "rounds": len(times["dense"])}
     for name in ("float32", "int8"):
@@ -203,7 +206,7 @@ def measure_minilm() -> Figures:
             asked = tokenize([p.query for p in tested])
             dense, queries = found, embed(outputs_of(model, [asked], mode)[0][0], asked["attention_mask"])
         near = (found * dense).sum(-1)
-        rank = mean_reciprocal_rank(queries.numpy(), found.numpy())  # type: ignore[union-attr]
+        rank = mean_reciprocal_rank(queries.numpy(), found.numpy())
         share = density * (0.25 if batches is halves else 1.0)
         row = {"model": name, "density": share, "cosine": float(near.mean()), "least page": float(near.min())}
         rows.append(row | {"MRR": rank})

@@ -18,6 +18,7 @@ from benchmarks import dropin
 from benchmarks.dropin_compare import print_rows
 from benchmarks.dropin_text import GOLDEN_COSINES
 from benchmarks.machine import describe_machine
+from benchmarks.stored_cases import StoredCases
 from edgesparse.attention_reference import reference_attention, split_heads
 from edgesparse.dropin import dropin_layers
 from edgesparse.dropin.outputs import run_model
@@ -36,7 +37,7 @@ def line(name: str, figure: float, target: str, passed: bool | None) -> Line:
     return {"name": name, "figure": figure, "target": target, "passed": passed}
 
 
-def judge_whisper(cases: dropin.StoredCases) -> list[Line]:
+def judge_whisper(cases: StoredCases) -> list[Line]:
     """Fidelity and latency of the encoder."""
     found = cases.get("whisper", dropin.measure_whisper)
     print_rows(found["rows"])
@@ -74,7 +75,7 @@ def judge_whisper(cases: dropin.StoredCases) -> list[Line]:
     return lines
 
 
-def judge_minilm(cases: dropin.StoredCases) -> list[Line]:
+def judge_minilm(cases: StoredCases) -> list[Line]:
     """Embeddings and retrieval."""
     found = cases.get("minilm", dropin.measure_minilm)
     print_rows(found["rows"])

@@ -24,7 +24,7 @@ from edgesparse.dropin.attention import DropinAttention
 from edgesparse.dropin.layers import attention_mode, dropin_layers
 from edgesparse.dropin.outputs import Batch, run_model
 from edgesparse_export.function_body import DOMAIN, VERSION, function_body
-from edgesparse_export.onnx_program import OPSET, _give_defaults, _quiet_exporter
+from edgesparse_export.onnx_program import OPSET, give_defaults, quiet_exporter
 from edgesparse_runtime.errors import InputError
 
 
@@ -92,7 +92,7 @@ def _export(
         "top_p": torch.stack([layer.top_p for layer in layers]),
         "max_blocks": layers[0].max_blocks.clone(),
     }  # fmt: skip
-    with warnings.catch_warnings(), _quiet_exporter():
+    with warnings.catch_warnings(), quiet_exporter():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             _Program(model, list(tensors), dense=dense),
@@ -110,7 +110,7 @@ def _export(
         body = function_body()
         onnx_model.functions[body.identifier()] = body
         onnx_model.opset_imports[DOMAIN] = VERSION
-        _give_defaults(onnx_model, knobs)
+        give_defaults(onnx_model, knobs)
     _name_axes(onnx_model, tensors)
     return onnx_model
 

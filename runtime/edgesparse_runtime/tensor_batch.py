@@ -67,7 +67,7 @@ def check_tensors(inputs: Sequence[Any], data: object) -> TensorBatch:
     if not isinstance(data, Mapping) or set(data) != set(wanted):
         got = ", ".join(map(str, data)) if isinstance(data, Mapping) else type(data).__name__
         raise InputError(f"Inputs must be arrays by name, {listed}; got {got}.")
-    arrays = {}
+    arrays: dict[str, npt.NDArray[Any]] = {}
     for name, value in data.items():
         kind = _KINDS.get(wanted[name].type)
         array = np.asarray(value)
