@@ -60,7 +60,7 @@ def make_recording(steps: int, seed: int) -> FloatArray:
 
 def make_bundle(folder: Path, *, causal: bool, steps: int) -> Bundle:
     """The preset `tiny`, trained for a few steps on windows of two kinds; taken up where it is there."""
-    path = folder / f"{'causal' if causal else 'plain'}-{steps}-{code_version()}.edgesparse"
+    path = folder / f"{'causal' if causal else 'plain'}-{steps}-{hash_files(model_sources())}.edgesparse"
     if path.exists():
         return open_bundle(path)
     rng = np.random.default_rng(0)
@@ -157,7 +157,8 @@ def causal() -> dict[str, Any]:
     allowed = ENGINES.absolute + ENGINES.relative * np.abs(at_tokens)
     wrong = int((difference > allowed).any(-1).sum())
     largest = float(difference.max())
-    others = [k for k in range(0, STEPS, 61 if QUICK else 7) if (k + 1) % patch]
+    # A window must hold a token.
+    others = [k for k in range(patch, STEPS, 61 if QUICK else 7) if (k + 1) % patch]
     for k in others:
         twin = session.predict(window[:, : k + 1])[0]
         difference = np.abs(every[k] - twin)
@@ -261,11 +262,15 @@ def judge_stream(facts: dict[str, Any]) -> list[Line]:
 
 def code_version() -> str:
     """Changes with everything that these figures depend on."""
-    folders = ("runtime/edgesparse_runtime/stream", "export/edgesparse_export", "edgesparse")
-    paths = [p for folder in folders for p in (ROOT / folder).rglob("*.py")]
+    paths = model_sources() + [*(ROOT / "runtime" / "edgesparse_runtime" / "stream").rglob("*.py")]
     own = [Path(__file__), ROOT / "tests" / "runtime" / "streams.py"]
     runtime = [ROOT / "runtime" / "edgesparse_runtime" / name for name in ("session.py", "library.py")]
     return hash_files([*paths, *own, *runtime])
+
+
+def model_sources() -> list[Path]:
+    """What the bundles depend on."""
+    return [p for folder in ("edgesparse", "export/edgesparse_export") for p in (ROOT / folder).rglob("*.py")]
 
 
 def main() -> int:
