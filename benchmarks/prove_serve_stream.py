@@ -262,7 +262,7 @@ def judge_stream(facts: dict[str, Any]) -> list[Line]:
 
 def code_version() -> str:
     """Changes with everything that these figures depend on."""
-    paths = model_sources() + [*(ROOT / "runtime" / "edgesparse_runtime" / "stream").rglob("*.py")]
+    paths = [*model_sources(), *(ROOT / "runtime" / "edgesparse_runtime" / "stream").rglob("*.py")]
     own = [Path(__file__), ROOT / "tests" / "runtime" / "streams.py"]
     runtime = [ROOT / "runtime" / "edgesparse_runtime" / name for name in ("session.py", "library.py")]
     return hash_files([*paths, *own, *runtime])
