@@ -53,7 +53,7 @@ class Encoder(nn.Module):
 @cache
 def make_model(attention: Attention, tokens: int) -> SequenceTransformer:
     """The model with its stem fitted to random walks, and a quarter of the blocks kept."""
-    config = choose_sizes(small(), tokens * (small().patch or 1))
+    config = choose_sizes(small(), [tokens * (small().patch or 1)])
     torch.manual_seed(0)
     model = SequenceTransformer(replace(config, attention=attention), channels=1, outputs=CLASSES).eval()
     # The convolution over values starts as zeros, which would be no test of it.
