@@ -12,6 +12,7 @@ import typer
 
 from edgesparse_runtime.bundle import tool_version
 from edgesparse_runtime.cli import compare as compare_verb
+from edgesparse_runtime.cli import deploy as deploy_verb
 from edgesparse_runtime.cli import doctor as doctor_verb
 from edgesparse_runtime.cli import evaluate as evaluate_verb
 from edgesparse_runtime.cli import export as export_verb
@@ -25,6 +26,7 @@ from edgesparse_runtime.cli import serve as serve_verb
 from edgesparse_runtime.cli import sign as sign_verb
 from edgesparse_runtime.cli import train as train_verb
 from edgesparse_runtime.cli import verify as verify_verb
+from edgesparse_runtime.cli import wheelhouse as wheelhouse_verb
 from edgesparse_runtime.errors import EdgeSparseError
 
 VERBS: dict[str, Callable[..., None]] = {
@@ -36,12 +38,14 @@ VERBS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate_verb.evaluate,
     "run": run_verb.run,
     "serve": serve_verb.serve,
+    "deploy": deploy_verb.deploy,
     "profile": profile_verb.profile,
     "compare": compare_verb.compare,
     "inspect": inspect_verb.inspect,
     "pack": pack_verb.pack,
     "unpack": pack_verb.unpack,
     "sign": sign_verb.sign,
+    "wheelhouse": wheelhouse_verb.wheelhouse,
     "doctor": doctor_verb.doctor,
 }
 INTERRUPTED = 130
