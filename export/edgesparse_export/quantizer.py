@@ -20,6 +20,7 @@ from edgesparse_export.int8 import (
 from edgesparse_runtime.bundle import Bundle, rewrite_bundle
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.evaluation import score_metrics
+from edgesparse_runtime.forecasting import cut_horizon
 from edgesparse_runtime.series_set import SeriesSet
 from edgesparse_runtime.session import Session
 
@@ -85,6 +86,9 @@ def quantize_bundle(
     """
     if mode == "static" and data is None:
         raise InputError("`mode` static needs data to calibrate with. Give `--data FILE` or use dynamic.")
+    forecast = bundle.manifest.get("forecast")
+    if data is not None and forecast is not None:
+        data = cut_horizon(data, str(forecast["channel"]), int(forecast["horizon"]))
     model = onnx.load(bundle.model_path("float32"))
     nodes = [name for name in linear_nodes(model) if name not in nodes_to_exclude]
     if not nodes:
