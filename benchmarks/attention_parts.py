@@ -11,23 +11,26 @@ import torch
 from benchmarks.attention_case import BLOCK, FLOAT32_ERROR, Case, Contender
 from benchmarks.attention_ours import node_of, open_session
 from edgesparse.router import Router
+from edgesparse_export.operators import attach_bodies
+from edgesparse_export.replace_modules import RouterOperator
 from tests.kernels.models import make_model
 
 # Two heads of this length are work enough to split, and nothing else is.
 TWO_HEADS = Case(4096, 2, 64, 1.0)
 
 
-def make_router(case: Case) -> Contender:
-    """The router of `edgesparse.router` exported to ONNX, on the case's queries and keys [1, N, H*D]."""
+def make_router(case: Case, library: str) -> Contender:
+    """The router of `edgesparse.router` as it is exported, on the case's queries and keys [1, N, H*D]."""
     router = Router(case.heads, case.heads, case.head_size, BLOCK, is_causal=False).eval()
     query, key = (torch.from_numpy(case.feeds[name]) for name in ("query", "key"))
     # The exporter logs what it looks for and lacks; only its failures matter here, and those are raised.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = torch.onnx.export(router, (query, key, None), dynamo=True, verbose=False)
+        program = torch.onnx.export(RouterOperator(router), (query, key, None), dynamo=True, verbose=False)
     assert program is not None
-    session = open_session(program.model_proto.SerializeToString(), None, case.threads)
+    attach_bodies(program.model)
+    session = open_session(program.model_proto.SerializeToString(), library, case.threads)
     names = [x.name for x in session.get_inputs()]
     feeds = dict(zip(names, (case.feeds["query"], case.feeds["key"]), strict=True))
     with torch.no_grad():

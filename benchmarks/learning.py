@@ -1,9 +1,9 @@
 """The learning benchmark: accuracy on few labels, on long ranges, without each part and under disturbance.
 
 `python -m benchmarks.learning --table sets` runs what is missing and prints the table; stop it whenever, it
-goes on where it was. Results of the same code version are kept in bench-results/learning/. `--report` runs
-nothing; `--write` puts the results into benchmarks/results/learning/, where a later session goes on from
-them, and the table into docs/benchmarks.md.
+goes on where it was; started twice, the two share the runs. Results of the same code version are kept in
+bench-results/learning/. `--report` runs nothing; `--write` puts results into benchmarks/results/learning/,
+where a later session goes on from them, and the table into docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def run_jobs(jobs: Sequence[Job], *, until: float | None = None) -> dict[Job, Re
         if job.set in skipped:
             continue
         try:
-            record = found[job] = job.run()
+            with job.claim() as is_ours:
+                # Another process may have finished it since this one began.
+                record = job.stored() or (job.run() if is_ours else None)
         except MissingPackage as reason:
             print(
                 f"skipped {job.set if job.model != 'MiniRocket' else job.model}: it {reason}", file=sys.stderr
@@ -52,6 +54,10 @@ def run_jobs(jobs: Sequence[Job], *, until: float | None = None) -> dict[Job, Re
             if job.model != "MiniRocket":
                 skipped.add(job.set)
             continue
+        if record is None:
+            print(f"{name}: another process is at it", file=sys.stderr, flush=True)
+            continue
+        found[job] = record
         left = (time.monotonic() - start) / (i + 1) * (len(missing) - i - 1)
         accuracy = record["right"].count("1") / record["n"]
         print(

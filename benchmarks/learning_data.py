@@ -21,8 +21,6 @@ from edgesparse_runtime.series_set import SeriesSet
 Split = tuple[SeriesSet, SeriesSet]
 # The watch data is a pickle, which may run code: only this very file is opened.
 WATCH_SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
-# Made tasks: training and test series.
-LONG_TRAINING, LONG_TEST = 2000, 500
 
 
 class MissingPackage(Exception):
@@ -108,17 +106,20 @@ def _watch() -> Split:
 
 
 def _long_range(task: str, steps: int) -> Source:
+    training, test = learning_long_range.TRAINING_SERIES, learning_long_range.TEST_SERIES
+
     def read() -> Split:
         if task in learning_long_range.TASKS:
             make = learning_long_range.TASKS[task]
-            return make(LONG_TRAINING, steps, 0), make(LONG_TEST, steps, 1)
-        whole = long_range.make(task, steps, LONG_TRAINING + LONG_TEST, seed=0)
-        return whole.take(range(LONG_TRAINING)), whole.take(range(LONG_TRAINING, len(whole)))
+            return make(training, steps, 0), make(test, steps, 1)
+        whole = long_range.make(task, steps, training + test, seed=0)
+        return whole.take(range(training)), whole.take(range(training, len(whole)))
 
-    return Source(read, steps_at_most=4000)
+    return Source(read, learning_long_range.STEPS_AT_MOST)
 
 
 LONG_TASKS = (*long_range.TASKS, *learning_long_range.TASKS)
+LONG_RANGE = [f"{task}-{steps}" for steps in (1024, 2048, 4096) for task in LONG_TASKS]
 SETS: dict[str, Source] = {
     "ACSF1": _sktime("ACSF1"),
     "OSULeaf": _sktime("OSULeaf"),
@@ -129,4 +130,4 @@ SETS: dict[str, Source] = {
     "FreezerRegularTrain": _ucr("FreezerRegularTrain"),
     "CinCECGTorso": _ucr("CinCECGTorso"),
     "watch": Source(_watch),
-} | {f"{task}-{steps}": _long_range(task, steps) for task in LONG_TASKS for steps in (1024, 2048, 4096)}
+} | {name: _long_range(name.split("-")[0], int(name.split("-")[1])) for name in LONG_RANGE}

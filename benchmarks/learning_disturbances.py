@@ -14,6 +14,8 @@ import numpy.typing as npt
 from edgesparse_runtime.series_set import SeriesSet
 
 FloatArray = npt.NDArray[np.float32]
+# Sets whose models are tested on disturbed series too: long and short windows, two classes to ten.
+DISTURBED_SETS = ("ACSF1", "CinCECGTorso", "FreezerSmallTrain", "Computers")
 Disturbance = Callable[[FloatArray, float, np.random.Generator], FloatArray]
 
 

@@ -20,7 +20,7 @@ import torch
 from benchmarks.learning_data import MissingPackage
 from benchmarks.learning_disturbances import DISTURBANCES, disturb
 from edgesparse.config import ModelConfig, RunConfig, resolve_config
-from edgesparse.model import choose_sizes
+from edgesparse.model import choose_sizes, typical_steps
 from edgesparse.run_folder import Run, build_model
 from edgesparse.selection import block_count
 from edgesparse.train import data_facts, to_tensor, train
@@ -57,39 +57,34 @@ RIVALS: dict[str, Callable[[SeriesSet, SeriesSet, int], dict[str, Any]]] = {}
 
 
 def fit_and_judge(
-    model: str, training: SeriesSet, test: SeriesSet, seed: int, overrides: tuple[str, ...] = ()
+    model: str,
+    training: SeriesSet,
+    test: SeriesSet,
+    seed: int,
+    overrides: tuple[str, ...] = (),
+    *,
+    is_disturbed: bool = False,
 ) -> dict[str, Any]:
     """Train a model and test it.
 
+    Args:
+        is_disturbed: test ours on disturbed series too.
+
     Returns:
-        `right` (a string of 0 and 1, one a test series), `seconds` of training, `parameters`, and for ours
-        `attention_share`, `model_share` and `disturbed` (right of the disturbed series).
+        `right` (a string of 0 and 1, one a test series), `seconds` of the processor that training took,
+        `parameters`, and for ours `attention_share`, `model_share` and, if asked for, `clean` and `disturbed`
+        (right of some series as they are and disturbed).
     """
     if model in RIVALS:
         return RIVALS[model](training, test, seed)
-    return _ours(VARIANTS[model], training, test, seed, overrides)
+    found, run = _ours(VARIANTS[model], training, test, seed, overrides)
+    return found | (_disturbed(run, test) if is_disturbed else {})
 
 
-def _ours(
-    variant: Variant, training: SeriesSet, test: SeriesSet, seed: int, overrides: tuple[str, ...]
-) -> dict[str, Any]:
-    settings = [f"training.seed={seed}", "training.threads=1", f"training.budget={BUDGET}"]
-    config = resolve_config(RunConfig(), None, [*settings, *overrides, *variant.overrides])
-    if variant.is_band:
-        config = _band(config, training)
-    start = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        run = train(training, config, Path(folder) / "run", quiet=True)
-    seconds = time.monotonic() - start
-    compute = run.report["compute"]
+def _disturbed(run: Run, test: SeriesSet) -> dict[str, Any]:
     rows = np.unique(np.linspace(0, len(test) - 1, min(DISTURBED_SERIES, len(test))).astype(int))
     sample = test.take(rows)
     return {
-        "right": as_text(judge(run, test)),
-        "seconds": seconds,
-        "parameters": run.report["parameters"],
-        "attention_share": compute["density"] if variant.is_band else compute["attention_share"],
-        "model_share": compute["model_share"],
         "clean": as_text(judge(run, sample)),
         "disturbed": {
             name: [as_text(judge(run, disturb(sample, name, strength))) for strength in strengths]
@@ -98,11 +93,32 @@ def _ours(
     }
 
 
+def _ours(
+    variant: Variant, training: SeriesSet, test: SeriesSet, seed: int, overrides: tuple[str, ...]
+) -> tuple[dict[str, Any], Run]:
+    settings = [f"training.seed={seed}", "training.threads=1", f"training.budget={BUDGET}"]
+    config = resolve_config(RunConfig(), None, [*settings, *overrides, *variant.overrides])
+    if variant.is_band:
+        config = _band(config, training)
+    start = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        run = train(training, config, Path(folder) / "run", quiet=True)
+    seconds = time.process_time() - start
+    compute = run.report["compute"]
+    return {
+        "right": as_text(judge(run, test)),
+        "seconds": seconds,
+        "parameters": run.report["parameters"],
+        "attention_share": compute["density"] if variant.is_band else compute["attention_share"],
+        "model_share": compute["model_share"],
+    }, run
+
+
 def _band(config: RunConfig, training: SeriesSet) -> RunConfig:
     """The widest window whose blocks are at most the budget's share, and no budget for anything else."""
-    sizes = choose_sizes(config.model, max(x.shape[1] for x in training.series))
+    sizes = choose_sizes(config.model, [x.shape[1] for x in training.series])
     assert sizes.patch is not None and sizes.block_size is not None
-    tokens = -(-max(x.shape[1] for x in training.series) // sizes.patch)
+    tokens = -(-typical_steps([x.shape[1] for x in training.series]) // sizes.patch)
     blocks = block_count(tokens, sizes.block_size)
     window = 0
     # The first and the last blocks have neighbours on one side only.
@@ -126,8 +142,8 @@ def judge(run: Run, data: SeriesSet) -> Right:
 
 def _stem_with_ridge(training: SeriesSet, test: SeriesSet, seed: int) -> dict[str, Any]:
     """Our stem's features, averaged over tokens, and a ridge classifier: what attention adds to."""
-    start = time.monotonic()
-    config = replace(RunConfig(), model=choose_sizes(ModelConfig(), max(x.shape[1] for x in training.series)))
+    start = time.process_time()
+    config = replace(RunConfig(), model=choose_sizes(ModelConfig(), [x.shape[1] for x in training.series]))
     torch.manual_seed(seed)
     model = build_model(config, data_facts(training, config.training))
     model.fit_stem(to_tensor(training)[0])
@@ -149,7 +165,7 @@ def _minirocket(training: SeriesSet, test: SeriesSet, seed: int) -> dict[str, An
         from aeon.transformations.collection.convolution_based import MiniRocket
     except ImportError:
         raise MissingPackage("needs the package aeon") from None
-    start = time.monotonic()
+    start = time.process_time()
     longest = max(x.shape[1] for x in training.series)
     transform = MiniRocket(random_state=seed, n_jobs=1)
     features = transform.fit_transform(_stretched(training, longest))
@@ -186,7 +202,7 @@ def _ridge(
     scaler = StandardScaler()
     classifier = RidgeClassifierCV(alphas=np.logspace(-3, 3, 10))
     classifier.fit(scaler.fit_transform(features), training.labels)
-    seconds = time.monotonic() - start
+    seconds = time.process_time() - start
     right = classifier.predict(scaler.transform(of_test())) == test.labels
     return {"right": as_text(right), "seconds": seconds, "parameters": int(classifier.coef_.size)}
 

@@ -1,17 +1,20 @@
 """Stored results of the learning benchmark: one JSON file a run, valid for the code that made it.
 
 A run is (set, model, labels, seed). What it depends on is the code that training imports and the benchmark's
-own data and models, not the commit: a changed page, comment or unrelated module does not cost hours. Results
-are read from bench-results/learning/, one file a run, and from what was committed under
-benchmarks/results/learning/, one file a table.
+own data and models, not the commit: a changed page, comment or unrelated module does not cost hours, nor does
+a trainer whose text changed and whose behaviour did not (learning_behaviour.py). Results are read from
+bench-results/learning/, one file a run, and from what was committed under benchmarks/results/learning/, one
+file a table.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -20,20 +23,18 @@ from typing import Any
 import torch
 
 from benchmarks.import_closure import import_closure, source_text
-from benchmarks.learning_data import SETS, load, take_labels
+from benchmarks.learning_behaviour import behaviour
+from benchmarks.learning_data import LONG_RANGE, SETS, load, take_labels
+from benchmarks.learning_disturbances import DISTURBED_SETS
 from benchmarks.learning_models import RIVALS, fit_and_judge
 from benchmarks.machine import describe_machine
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "bench-results" / "learning"
 COMMITTED = ROOT / "benchmarks" / "results" / "learning"
-BENCHMARK = (
-    "learning_data",
-    "learning_disturbances",
-    "learning_long_range",
-    "learning_models",
-    "long_range",
-)
+# The benchmark's own parts that a result depends on, and those of made tasks.
+BENCHMARK = ("learning_data", "learning_disturbances", "learning_models")
+MADE = ("learning_long_range", "long_range")
 
 Record = dict[str, Any]
 
@@ -67,8 +68,26 @@ class Job:
         found = [committed(COMMITTED).get(self.path.stem)]
         if self.path.exists():
             found.append(json.loads(self.path.read_text(encoding="utf-8")))
-        code = code_version(self.model in RIVALS)
-        return next((record for record in found if record is not None and record["code"] == code), None)
+        return next((record for record in found if record is not None and is_valid(record, self)), None)
+
+    @contextmanager
+    def claim(self) -> Iterator[bool]:
+        """Whether no other process is at this run; nobody else can claim it meanwhile.
+
+        The same command may so be started once a core. A process that dies gives its claim back.
+        """
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        file = self.path.with_suffix(".claim")
+        with file.open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            try:
+                yield True
+            finally:
+                file.unlink(missing_ok=True)
 
     def run(self) -> Record:
         """Train, test and store."""
@@ -79,10 +98,16 @@ class Job:
         if most is not None:
             overrides = (f"training.steps_at_most={most}", *overrides)
         torch.set_num_threads(1)
-        found = fit_and_judge(self.model, training, test, self.seed, overrides)
+        # The robustness table's runs.
+        is_disturbed = (
+            self.set in DISTURBED_SETS and self.model in ("sparse", "dense") and self.labels == "100%"
+        )
+        found = fit_and_judge(
+            self.model, training, test, self.seed, overrides, is_disturbed=is_disturbed and not self.overrides
+        )
         record = {
             "job": asdict(self),
-            "code": code_version(self.model in RIVALS),
+            **versions(self),
             "machine": describe_machine(1),
             "series": len(training),
             "n": len(test),
@@ -104,7 +129,7 @@ def committed(folder: Path) -> dict[str, Record]:
         for record in table["records"]:
             job = Job(**record["job"] | {"overrides": tuple(record["job"]["overrides"])})
             known = found.get(job.path.stem)
-            if known is None or known["code"] != code_version(job.model in RIVALS):
+            if known is None or not is_valid(known, job):
                 found[job.path.stem] = {"machine": table["machine"], **record}
     return found
 
@@ -119,11 +144,37 @@ def commit(name: str, machine: Record, records: Iterable[Record]) -> Path:
     return path
 
 
+def versions(job: Job) -> dict[str, str]:
+    """What a record says about the code that made it."""
+    if job.model in RIVALS:
+        return {"code": code_version(job)}
+    return {"code": code_version(job), "benchmark": benchmark_version(job), "behaviour": behaviour()}
+
+
+def is_valid(record: Record, job: Job) -> bool:
+    """Whether this code would give the record again: the same code, or another trainer that does the same."""
+    if record["code"] == code_version(job):
+        return True
+    if job.model in RIVALS or record.get("benchmark") != benchmark_version(job):
+        return False
+    return bool(record["behaviour"] == behaviour())
+
+
+def benchmark_version(job: Job) -> str:
+    """Hash of the benchmark's own code that a result depends on."""
+    return _version(job.set in LONG_RANGE, is_ours=False)
+
+
+def code_version(job: Job) -> str:
+    """Hash of all code that a result depends on; a rival does not depend on the trainer."""
+    return _version(job.set in LONG_RANGE, is_ours=job.model not in RIVALS)
+
+
 @cache
-def code_version(is_rival: bool) -> str:
-    """Hash of the code that a result depends on; a rival does not depend on the trainer."""
-    files = {ROOT / "benchmarks" / f"{part}.py" for part in BENCHMARK}
-    if not is_rival:
+def _version(is_made: bool, *, is_ours: bool) -> str:
+    parts = BENCHMARK + (MADE if is_made else ())
+    files = {ROOT / "benchmarks" / f"{part}.py" for part in parts}
+    if is_ours:
         files |= import_closure(ROOT / "benchmarks" / "learning_models.py", ROOT / "edgesparse")
     digest = hashlib.sha256()
     for file in sorted(files):

@@ -1,12 +1,13 @@
 """Made tasks whose answer lies in two places far apart, so that attention within a band cannot give it.
 
 Every token is like thousands of others; only what two distant tokens have in common, or what one says about
-the other, decides the class. A bag of tokens holds no answer, and neither does any neighbourhood.
+the other, decides the class. A bag of tokens holds no answer, nor does any neighbourhood, nor do a
+window's mean and spread.
 
-match    two bursts, each of one of four pitches: same or different?
-recall   four bursts, each of one pitch, loud or soft; at the end one pitch is asked for: was it loud?
-product  two marked steps with values between -1 and 1: is their product positive? (the adding task, with the
-         product in place of the sum, because a sum can be read off a bag of tokens)
+match    two marked bursts, each of one of two pitches: same or different?
+product  two marked swings, up and down or down and up: is the product of their signs positive? (the adding
+         task, with the product in place of the sum, because a sum can be read off a bag of tokens)
+recall   two bursts, one of either pitch, each with a sign; at the end one pitch is asked for: which sign?
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from edgesparse_runtime.series_set import SeriesSet
 
 Signal = npt.NDArray[np.float32]
 BURST = 32
-PITCHES = (0.2, 0.5, 0.9, 1.5)
+# Two: these tasks ask how far a model sees, not how much it can tell apart.
+PITCHES = (0.3, 1.2)
+# A plus goes up and then down by the same: a window's mean, which every token is told, would give signs away.
+SWING = np.repeat(np.array([1.0, -1.0], dtype=np.float32), BURST // 2)
 
 
 def make(task: str, steps: int, count: int, *, seed: int) -> SeriesSet:
@@ -45,33 +49,35 @@ def _places(rng: np.random.Generator, steps: int, count: int, apart: int) -> npt
 
 
 def _match(rng: np.random.Generator, steps: int) -> tuple[Signal, str]:
-    x = 0.2 * rng.standard_normal((1, steps)).astype(np.float32)
+    x = 0.1 * rng.standard_normal((2, steps)).astype(np.float32)
     same = rng.random() < 0.5
-    pitches = rng.choice(4, 2, replace=False)
+    pitches = rng.permutation(2)
     if same:
         pitches[1] = pitches[0]
-    for start, pitch in zip(_places(rng, steps, 2, steps // 2), pitches, strict=True):
+    for start, pitch in zip(_places(rng, steps, 2, 3 * steps // 4), pitches, strict=True):
         x[0, start : start + BURST] += _wave(PITCHES[pitch], BURST, rng)
+        x[1, start : start + BURST] += 1.0
     return x, "same" if same else "different"
 
 
 def _recall(rng: np.random.Generator, steps: int) -> tuple[Signal, str]:
-    x = 0.1 * rng.standard_normal((2, steps)).astype(np.float32)
-    pitches, shapes = rng.permutation(4), rng.integers(0, 2, 4)
-    for start, pitch, shape in zip(_places(rng, steps // 2, 4, 0), pitches, shapes, strict=True):
-        x[0, start : start + BURST] += _wave(PITCHES[pitch], BURST, rng) * (1.0 if shape else 0.4)
-    asked = int(rng.integers(0, 4))
+    x = 0.1 * rng.standard_normal((3, steps)).astype(np.float32)
+    pitches, signs = rng.permutation(2), rng.permutation([1.0, -1.0])
+    for start, pitch, sign in zip(_places(rng, steps // 4, 2, 0), pitches, signs, strict=True):
+        x[0, start : start + BURST] += _wave(PITCHES[pitch], BURST, rng)
+        x[1, start : start + BURST] += sign * SWING
+    asked = int(rng.integers(2))
     start = steps - 2 * BURST
-    x[0, start : start + BURST] += _wave(PITCHES[pitches[asked]], BURST, rng) * 0.7
-    x[1, start : start + BURST] += 1.0
-    return x, "loud" if shapes[asked] else "soft"
+    x[0, start : start + BURST] += _wave(PITCHES[pitches[asked]], BURST, rng)
+    x[2, start : start + BURST] += 1.0
+    return x, "plus" if signs[asked] > 0 else "minus"
 
 
 def _product(rng: np.random.Generator, steps: int) -> tuple[Signal, str]:
     x = 0.1 * rng.standard_normal((2, steps)).astype(np.float32)
     signs = rng.choice([-1.0, 1.0], 2)
-    for start, sign in zip(_places(rng, steps, 2, steps // 2), signs, strict=True):
-        x[0, start : start + BURST] += sign * rng.uniform(0.5, 1.0)
+    for start, sign in zip(_places(rng, steps, 2, 3 * steps // 4), signs, strict=True):
+        x[0, start : start + BURST] += sign * SWING
         x[1, start : start + BURST] += 1.0
     return x, "positive" if signs.prod() > 0 else "negative"
 
@@ -82,7 +88,7 @@ def _wave(pitch: float, steps: int, rng: np.random.Generator) -> Signal:
 
 
 TASKS: dict[str, tuple[tuple[str, ...], Callable[[np.random.Generator, int], tuple[Signal, str]]]] = {
-    "match": (("signal",), _match),
-    "recall": (("signal", "asked"), _recall),
+    "match": (("signal", "marked"), _match),
     "product": (("signal", "marked"), _product),
+    "recall": (("signal", "sign", "asked"), _recall),
 }

@@ -26,7 +26,7 @@ TOKENS, PATCH, DENSITY = 1024, 4, 0.25
 def main() -> None:
     folder = Path(sys.argv[1])
     config = small()
-    config = choose_sizes(replace(config, patch=PATCH), TOKENS * PATCH)
+    config = choose_sizes(replace(config, patch=PATCH), [TOKENS * PATCH])
     steps = TOKENS * PATCH
     windows = torch.randn(2, 1, steps, generator=torch.Generator().manual_seed(0)).cumsum(-1)
     facts: dict[str, object] = {"tokens": TOKENS, "steps": steps}

@@ -97,7 +97,7 @@ def measure_memory(library: str) -> dict[str, float]:
 def measure_router(library: str) -> dict[str, float]:
     """The exported router in turns with the kernel: its share of the kernel's time."""
     kernel, _ = make_native(LONG, library)
-    router = make_router(LONG)
+    router = make_router(LONG, library)
     times = take_turns((router, kernel), seconds=SECONDS / 2, least=6, pause=0.0)
     return {"share": ratio(times[:, 0], times[:, 1]).value}
 

@@ -18,6 +18,7 @@ from edgesparse.budget import measure as measure
 from edgesparse.config import ModelConfig as ModelConfig
 from edgesparse.config import RunConfig as RunConfig
 from edgesparse.config import TrainingConfig as TrainingConfig
+from edgesparse.dropin.sparsify import sparsify as sparsify
 from edgesparse.model import SequenceTransformer as SequenceTransformer
 from edgesparse.presets import PRESETS as PRESETS
 from edgesparse.run_folder import Run as Run
@@ -35,4 +36,5 @@ __all__ = [
     "calibrate",
     "load_run",
     "measure",
+    "sparsify",
 ]

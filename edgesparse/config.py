@@ -24,9 +24,10 @@ class ModelConfig:
         width: size of a token.
         layers: transformer layers.
         num_heads: attention heads a layer; must divide `width`.
-        patch: steps a token; None = chosen from the training windows' length.
+        patch: steps a token; None = chosen from the training windows' typical length.
         kernels: fixed kernels a dilation in the stem's bank (at most 84).
-        dilations: of the bank's kernels, in steps.
+        dilations: of the bank's kernels, in steps; those that stretch a kernel over more than half of a
+            typical training window are left out.
         thresholds: a kernel; the bank yields len(dilations) * kernels * thresholds features.
         attention: "sparse" or "dense".
         block_size: tokens a block; None = chosen from the training windows' length.

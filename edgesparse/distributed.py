@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgesparse.dropout import Dropout
 from edgesparse.engine import Engine, gather_gradients, spread_gradients
 from edgesparse_runtime.errors import InputError
 
@@ -36,7 +37,7 @@ class AcceleratedEngine(Engine):
 
     def prepare(self, model: nn.Module) -> None:
         for name, module in list(model.named_modules()):
-            if isinstance(module, nn.Dropout):
+            if isinstance(module, Dropout):
                 parent = model.get_submodule(name.rpartition(".")[0])
                 setattr(parent, name.rpartition(".")[2], SharedDropout(module, self))
 

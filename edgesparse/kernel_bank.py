@@ -22,6 +22,9 @@ LENGTH = 9
 RAMP = 0.1
 # Values that a quantile is read from; more change nothing that matters.
 SAMPLE = 20_000
+# Values of one dilation's kernels that are worked on at a time: with the buffer beside them, half of a core's
+# second-level cache.
+CACHED = 1 << 17
 
 
 class KernelBank(nn.Module):
@@ -63,7 +66,8 @@ class KernelBank(nn.Module):
         Args:
             real_BT: bool, false = padding; None = every step is real.
         """
-        shares = self._shares(normal_BCT, real_BT)
+        needs_graph = torch.onnx.is_in_onnx_export() or (torch.is_grad_enabled() and normal_BCT.requires_grad)
+        shares = self._shares(normal_BCT, real_BT) if needs_graph else self.fast_shares(normal_BCT, real_BT)
         return (shares - self.center[:, None]) / self.spread[:, None]
 
     @torch.no_grad()
@@ -81,7 +85,7 @@ class KernelBank(nn.Module):
         for start in range(0, len(normal_BCT), 32):
             rows = slice(start, start + 32)
             real = None if real_BT is None else real_BT[rows]
-            shares = self._shares(normal_BCT[rows], real)
+            shares = self.fast_shares(normal_BCT[rows], real)
             means.append(_mean_over_tokens(shares, real, self.patch))
         feature = torch.cat(means)
         self.center.copy_(feature.mean(0))
@@ -98,6 +102,37 @@ class KernelBank(nn.Module):
             conv1d(normal_BCT, weight, dilation=dilation, padding=dilation * (LENGTH // 2))
             for weight, dilation in zip(self.weight, self.dilations, strict=True)
         ]
+
+    @torch.no_grad()
+    def fast_shares(self, normal_BCT: Tensor, real_BT: Tensor | None) -> Tensor:
+        """`_shares` threshold by threshold in one buffer, a few series at a time: no graph, no gradient.
+
+        The steps of a token lie apart, so that their sum runs over whole rows: a third of the time.
+        """
+        batch, _, steps = normal_BCT.shape
+        dilations, kernels, thresholds = self.threshold.shape
+        tokens = (steps + self.patch - 1) // self.patch
+        rest = tokens * self.patch - steps
+        real = normal_BCT.new_ones(1, steps) if real_BT is None else real_BT.float()
+        real = pad(real, (0, rest)).view(-1, 1, tokens, self.patch).mT
+        count = real.sum(-2).clamp(min=1)
+        shares = normal_BCT.new_empty(batch, dilations, kernels, thresholds, tokens)
+        series = max(1, CACHED // (kernels * tokens * self.patch))
+        for start in range(0, batch, series):
+            rows = slice(start, start + series)
+            is_real = real if len(real) == 1 else real[rows]
+            for i, response in enumerate(self._responses(normal_BCT[rows])):
+                slope = self.slope[i][:, None]
+                scaled = pad(response.mul_(slope), (0, rest)).view(-1, kernels, tokens, self.patch).mT
+                scaled = scaled.contiguous()
+                above = torch.empty_like(scaled)
+                for j, bias in enumerate((0.5 - self.threshold[i] * slope).unbind(1)):
+                    torch.add(scaled, bias[:, None, None], out=above)
+                    above.clamp_(0.0, 1.0)
+                    if rest or real_BT is not None:
+                        above.mul_(is_real)
+                    torch.sum(above, -2, out=shares[rows, i, :, j])
+        return shares.div_(count[:, :, None, None]).view(batch, self.features, tokens)
 
     def _shares(self, normal_BCT: Tensor, real_BT: Tensor | None) -> Tensor:
         """Share of a token's real steps above each threshold, [B, F, N]."""

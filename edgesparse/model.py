@@ -12,6 +12,7 @@ Shapes: `B` batch, `C` channels, `T` steps, `N` tokens, `W` width.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -19,7 +20,8 @@ from torch import Tensor, nn
 
 from edgesparse.attention import AttentionConfig, SparseAttention
 from edgesparse.config import ModelConfig
-from edgesparse.kernel_bank import KernelBank, token_mask
+from edgesparse.dropout import Dropout
+from edgesparse.kernel_bank import LENGTH, KernelBank, token_mask
 from edgesparse.normalise import FixedNormalise, Normalise, real_steps
 
 
@@ -44,9 +46,9 @@ class Layer(nn.Module):
         )
         self.norm_feed_forward = nn.LayerNorm(width)
         self.feed_forward = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(2 * width, width)
+            nn.Linear(width, 2 * width), nn.GELU(), Dropout(config.dropout), nn.Linear(2 * width, width)
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x_BNW: Tensor, mask_BN: Tensor | None) -> Tensor:
         x_BNW = x_BNW + self.dropout(self.attention(self.norm_attention(x_BNW), mask_BN))
@@ -100,7 +102,7 @@ class SequenceTransformer(nn.Module):
             nn.init.normal_(self.embed_level.weight, std=0.1)
         self.layers = nn.ModuleList([Layer(config, self.block_size) for _ in range(config.layers)])
         self.norm = nn.LayerNorm(config.width)
-        self.dropout = nn.Dropout(2 * config.dropout)
+        self.dropout = Dropout(2 * config.dropout)
         self.head = nn.Linear(config.width, outputs)
 
     def forward(self, window_BCT: Tensor) -> Tensor:
@@ -159,16 +161,33 @@ class SequenceTransformer(nn.Module):
         return math.ceil(steps / self.patch)
 
 
-def choose_sizes(config: ModelConfig, longest: int) -> ModelConfig:
-    """`config` with `patch` and `block_size` chosen for windows of up to `longest` steps."""
-    patch = config.patch or choose_patch(longest)
-    block_size = config.block_size or choose_block_size(math.ceil(longest / patch))
-    return replace(config, patch=patch, block_size=block_size)
+def choose_sizes(config: ModelConfig, lengths: Sequence[int]) -> ModelConfig:
+    """`config` with `patch` and `block_size` chosen for windows of these lengths.
+
+    Dilations that stretch a kernel over more than half of the longest are left out: their taps would lie on
+    padding at most places.
+    """
+    steps = typical_steps(lengths)
+    patch = config.patch or choose_patch(steps)
+    block_size = config.block_size or choose_block_size(math.ceil(steps / patch))
+    fitting = tuple(d for d in config.dilations if 2 * d * (LENGTH - 1) <= max(lengths))
+    dilations = fitting or (min(config.dilations),)
+    return replace(config, patch=patch, block_size=block_size, dilations=dilations)
 
 
-def choose_patch(longest: int) -> int:
+def typical_steps(lengths: Sequence[int]) -> int:
+    """Between the root mean square of the lengths and the longest (their geometric mean).
+
+    Tokens sized for the longest alone would leave a set of mostly short windows too few blocks to meet a
+    budget; sized for the others, they make the longest windows as dear as all the rest.
+    """
+    mean_square = sum(n * n for n in lengths) / len(lengths)
+    return round(math.sqrt(math.sqrt(mean_square) * max(lengths)))
+
+
+def choose_patch(steps: int) -> int:
     """Steps a token, 1 to 8, so that short windows still have about 180 tokens to choose among."""
-    return max(1, min(8, longest // 180))
+    return max(1, min(8, steps // 180))
 
 
 def choose_block_size(tokens: int) -> int:

@@ -203,8 +203,7 @@ def train_from_unlabelled(
 ) -> Run:
     """Pre-train on `unlabelled`, then train on `data` from there; the arguments are those of `train`."""
     horizon = config.training.horizon or 0
-    longest = max(x.shape[1] for x in data.series) - horizon
-    config = replace(config, model=choose_sizes(config.model, longest))
+    config = replace(config, model=choose_sizes(config.model, [x.shape[1] - horizon for x in data.series]))
     unlabelled = check_channels(unlabelled, data.channels)
     weights, done = pretrain(unlabelled, config, out, resume=resume, quiet=quiet, engine=engine)
     # A run that was stopped while it pre-trained has no checkpoint of its own yet.

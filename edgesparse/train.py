@@ -84,7 +84,7 @@ def train(
         if validation is not None:
             validation = cut_horizon(validation, settings.target, settings.horizon)
     facts = data_facts(data, settings)
-    config = replace(config, model=choose_sizes(config.model, facts.longest))
+    config = replace(config, model=choose_sizes(config.model, [x.shape[1] for x in data.series]))
     if validation is None:
         share = settings.validation_share
         if share is None:

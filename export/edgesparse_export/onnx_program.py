@@ -25,7 +25,9 @@ from torch import Tensor, nn
 from edgesparse.attention import SparseAttention
 from edgesparse.budget import sparse_layers
 from edgesparse.model import SequenceTransformer
-from edgesparse_export.function_body import DOMAIN, VERSION, function_body
+from edgesparse_export.operators import attach_bodies
+from edgesparse_export.replace_modules import operators_in_place
+from edgesparse_export.value_convolution import fuse_value_convolutions
 
 # Our library and the function body need no newer operator set; onnxruntime 1.22 reads it.
 OPSET = 18
@@ -69,7 +71,7 @@ def to_onnx(model: nn.Module, example: Tensor, to_scores: Postprocess) -> ir.Mod
         to_scores: what turns the model's output into decision scores (softmax, a target's unit).
 
     Returns:
-        The model with metadata-free, standard operators, `edgesparse::SparseAttention` and its body.
+        The model in standard operators and ours, the latter with their bodies.
     """
     was_training = model.training
     model.eval()
@@ -86,7 +88,7 @@ def to_onnx(model: nn.Module, example: Tensor, to_scores: Postprocess) -> ir.Mod
     scores = ["scores", "token_scores"] if is_causal(model) else ["scores"]
     names = ["window", "top_p", "max_blocks"][: len(inputs)]
     try:
-        with warnings.catch_warnings(), _quiet_exporter():
+        with warnings.catch_warnings(), _quiet_exporter(), operators_in_place(model):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 _Program(model, to_scores),
@@ -104,10 +106,9 @@ def to_onnx(model: nn.Module, example: Tensor, to_scores: Postprocess) -> ir.Mod
             layer.is_recording = before
     assert program is not None
     onnx_model = program.model
+    fuse_value_convolutions(onnx_model)
+    attach_bodies(onnx_model)
     if layers:
-        body = function_body()
-        onnx_model.functions[body.identifier()] = body
-        onnx_model.opset_imports[DOMAIN] = VERSION
         _give_defaults(onnx_model, dict(zip(names[1:], inputs[1:], strict=True)))
     _name_dimensions(onnx_model)
     return onnx_model

@@ -2,162 +2,180 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 
 from edgesparse_export.exporter import GOLDEN, pack_golden
-from edgesparse_export.int8 import (
-    Method,
-    attention_nodes,
-    linear_nodes,
-    quantize_dynamically,
-    quantize_statically,
-)
+from edgesparse_export.int8 import attention_nodes
+from edgesparse_export.int8_recipe import Int8Recipe
+from edgesparse_export.int8_report import FALSE_ALARMS, Change, Judge
+from edgesparse_export.int8_search import Found, NodeEffect, Search
+from edgesparse_export.targets import saturating_nodes
 from edgesparse_runtime.bundle import Bundle, rewrite_bundle
 from edgesparse_runtime.errors import GateError, InputError
-from edgesparse_runtime.evaluation import score_metrics
 from edgesparse_runtime.forecasting import cut_horizon
 from edgesparse_runtime.series_set import SeriesSet
 from edgesparse_runtime.session import Session
 
 MODEL = "model.int8.onnx"
+# A search that was not asked for, because the gate failed, takes at most so long.
+SECONDS_AFTER_A_FAILURE = 60.0
 
 
 @dataclass(frozen=True)
 class QuantizeReport:
-    """What int8 changed.
+    """What was quantized and what it changed.
 
     Attributes:
-        mode: "dynamic" or "static".
-        linear_layers: products that were quantized.
+        recipe: what was done; can be run again.
+        linear_layers: products in int8.
         attention_layers: sparse attention layers whose kernel computes in int8.
-        series: n of the data that the rest was measured on; 0 without data.
-        metric: name of the gated metric, None without labels.
-        float32: the metric before.
-        int8: the metric after.
-        drop: how much worse it got.
-        decisions_flipped: series that are decided differently.
-        selection_agreement: share of block choices that stay the same; None for dense models.
+        change: figures on the data, each with n and interval.
+        ranking: each node's effect, where they were tried.
+        tried: models judged on the data.
+        complete: False when the time budget ended the search; the result is the best until then.
         bytes_float32: size of the float32 file.
         bytes_int8: size of the int8 file.
     """
 
-    mode: str
+    recipe: Int8Recipe
     linear_layers: int
     attention_layers: int
-    series: int
-    metric: str | None
-    float32: float | None
-    int8: float | None
-    drop: float | None
-    decisions_flipped: int | None
-    selection_agreement: float | None
+    change: Change
+    ranking: list[NodeEffect]
+    tried: int
+    complete: bool
     bytes_float32: int
     bytes_int8: int
 
+    @property
+    def decisions_flipped(self) -> int | None:
+        """Series that are decided differently; None without data or for regression."""
+        flipped = self.change.flipped
+        return None if flipped is None else round(flipped.value * flipped.n)
+
+    @property
+    def selection_agreement(self) -> float | None:
+        """Share of block choices that stay the same; None for dense models."""
+        return None if self.change.agreement is None else self.change.agreement.value
+
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {
+            "recipe": self.recipe.to_dict(),
+            "linear_layers": self.linear_layers,
+            "attention_layers": self.attention_layers,
+            **self.change.to_dict(),
+            "ranking": [effect.to_dict() for effect in self.ranking],
+            "tried": self.tried,
+            "complete": self.complete,
+            "bytes_float32": self.bytes_float32,
+            "bytes_int8": self.bytes_int8,
+        }
 
 
 def quantize_bundle(
     bundle: Bundle,
+    recipe: Int8Recipe | None = None,
     *,
-    mode: Literal["dynamic", "static"] = "dynamic",
-    method: Method = "minmax",
-    per_channel: bool = True,
     data: SeriesSet | None = None,
     max_drop: float = 0.01,
-    nodes_to_exclude: tuple[str, ...] = (),
+    metric: str | None = None,
+    time_budget: float | None = None,
+    alarm: str | None = None,
+    false_alarm_rate: float = FALSE_ALARMS,
+    on_ranking: Callable[[Int8Recipe, list[NodeEffect]], None] | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> tuple[Bundle, QuantizeReport]:
     """Add an int8 model to a bundle.
 
     Args:
+        recipe: how; None = everything, dynamic, in our operators.
         data: calibrates (static) and, where labelled, gates; static mode needs it.
-        max_drop: most that the metric may get worse: a share for accuracy, a share of the float32 error for
-            regression.
+        max_drop: most that the metric may get worse: a share for accuracies, a share of the float32 error
+            for regression.
+        metric: which one; None = the task's first.
+        time_budget: seconds to rank nodes and to find which must stay in float32; None = only when everything
+            in int8 fails the gate, for a minute.
+        alarm: class whose missed alarms are reported; None = of two classes the rarer.
+        false_alarm_rate: at which they are counted.
+        on_ranking: is handed the recipe found and the ranking, whether the gate holds or not.
+        say: progress, a line each.
 
     Raises:
-        InputError: static mode without data, or nothing to quantize.
-        GateError: the metric drops more; the bundle stays as it was.
+        InputError: the recipe does not fit the model or the data, or leaves nothing to quantize.
+        GateError: the metric drops more whatever stays in float32; the bundle stays as it was.
     """
-    if mode == "static" and data is None:
-        raise InputError("`mode` static needs data to calibrate with. Give `--data FILE` or use dynamic.")
+    recipe = recipe or Int8Recipe()
     forecast = bundle.manifest.get("forecast")
     if data is not None and forecast is not None:
         data = cut_horizon(data, str(forecast["channel"]), int(forecast["horizon"]))
     model = onnx.load(bundle.model_path("float32"))
-    nodes = [name for name in linear_nodes(model) if name not in nodes_to_exclude]
-    if not nodes:
+    if not set(recipe.nodes(model)) - set(recipe.float32):
         raise InputError(f"{bundle.path} must hold linear layers to quantize; none is left.")
-    if mode == "static":
-        assert data is not None
-        quantized = quantize_statically(
-            model,
-            Session(bundle, precision="float32").prepare(data),
-            method=method,
-            per_channel=per_channel,
-            nodes_to_exclude=nodes_to_exclude,
-        )
-    else:
-        quantized = quantize_dynamically(model, per_channel=per_channel, nodes_to_exclude=nodes_to_exclude)
-    content = quantized.SerializeToString()
-    session = Session(MODEL, content=content)
-    attention = [name for name in attention_nodes(model) if name not in nodes_to_exclude]
-    report = _measure(bundle, session, data, mode, (len(nodes), len(attention)), len(content))
-    golden = bundle.golden()
-    golden["scores_int8"] = session.predict(golden["windows"])
-    if report.drop is not None and report.drop > max_drop:
+    judge = Judge(bundle, data, metric, alarm, false_alarm_rate)
+    windows = judge.float_session().prepare(data) if data is not None and recipe.mode == "static" else None
+
+    def holds(change: Change) -> bool:
+        return change.drop is None or change.drop <= max_drop
+
+    found = None
+    if time_budget is None:
+        content: bytes = recipe.apply(model, windows).SerializeToString()
+        change = judge.judge(Session(MODEL, content=content))
+        if holds(change):
+            found = Found(recipe, content, change, [], 1, True)
+    elif data is None:
+        raise InputError("`time_budget` needs data to judge nodes on. Give `--data FILE`.")
+    if found is None:
+        seconds = SECONDS_AFTER_A_FAILURE if time_budget is None else time_budget
+        found = Search(model, recipe, windows, judge, holds, time.monotonic() + seconds, say).run()
+        if on_ranking is not None:
+            on_ranking(found.recipe or recipe, found.ranking)
+    if found.recipe is None or found.content is None or found.change is None:
+        if time_budget is not None:
+            change = judge.judge(Session(MODEL, content=recipe.apply(model, windows).SerializeToString()))
+        assert change.metric is not None and change.int8 is not None and change.drop is not None
         raise GateError(
-            f"int8 must cost at most {max_drop:g} {report.metric}; it costs {report.drop:.4f} "
-            f"({report.float32:.4f} -> {report.int8:.4f}, n={report.series}). The bundle is unchanged. "
-            "Try `--mode static`, `--exclude` a layer, or allow more with `--max-drop`."
+            f"int8 must cost at most {max_drop:g} {change.metric.name}; everything in int8 costs "
+            f"{change.drop:.4f} ({change.metric.value:.4f} -> {change.int8.value:.4f}, n={change.series}), "
+            f"and {found.tried} mixtures tried cost too much as well. The bundle is unchanged. Allow more "
+            "with `--max-drop`, or search longer with `--time-budget`."
         )
+    return _add(bundle, model, found)
+
+
+def _add(bundle: Bundle, model: onnx.ModelProto, found: Found) -> tuple[Bundle, QuantizeReport]:
+    recipe, content, change = found.recipe, found.content, found.change
+    assert recipe is not None and content is not None and change is not None
+    quantized = onnx.ModelProto.FromString(content)
+    saturating = saturating_nodes(quantized, recipe.targets)
+    if saturating:
+        raise GateError(
+            f"Weights must saturate on none of {', '.join(recipe.targets)}; {saturating[0]} can. "
+            "Use `--linear native`."
+        )
+    attention = set(attention_nodes(model)) - set(recipe.float32)
+    before = {n.name for n in model.graph.node if n.op_type in ("MatMul", "Gemm")}
+    left = {n.name for n in quantized.graph.node if n.op_type in ("MatMul", "Gemm") and n.name in before}
+    candidates = set(recipe.nodes(model)) - set(attention_nodes(model)) - set(recipe.float32)
+    linear = candidates if recipe.mode == "static" else candidates - left
+    report = QuantizeReport(
+        recipe,
+        len(linear),
+        len(attention),
+        change,
+        found.ranking,
+        found.tried,
+        found.complete,
+        bundle.model_path("float32").stat().st_size,
+        len(content),
+    )
+    golden = bundle.golden()
+    golden["scores_int8"] = Session(MODEL, content=content).predict(golden["windows"])
     models = bundle.manifest["models"] | {"int8": {"file": MODEL, "report": report.to_dict()}}
     files = {MODEL: content, GOLDEN: pack_golden(**golden)}
     return rewrite_bundle(bundle, files, {"models": models}), report
-
-
-def _measure(
-    bundle: Bundle,
-    session: Session,
-    data: SeriesSet | None,
-    mode: str,
-    layers: tuple[int, int],
-    size: int,
-) -> QuantizeReport:
-    before = Session(bundle, precision="float32")
-    metric = float32 = int8 = drop = flipped = agreement = None
-    if data is not None:
-        old, new = before.predict(data), session.predict(before.prepare(data))
-        if bundle.task == "classification":
-            flipped = int((old.argmax(-1) != new.argmax(-1)).sum())
-        if before.is_sparse:
-            pairs = zip(before.selections(data), session.selections(before.prepare(data)), strict=True)
-            agreement = _agreement(list(pairs))
-        if data.labels is not None:
-            old_metric = score_metrics(old, data.labels, bundle.classes)[0]
-            new_metric = score_metrics(new, data.labels, bundle.classes)[0]
-            metric, float32, int8 = old_metric.name, old_metric.value, new_metric.value
-            drop = float32 - int8 if bundle.classes else (int8 - float32) / max(float32, 1e-12)
-    return QuantizeReport(
-        mode=mode,
-        linear_layers=layers[0],
-        attention_layers=layers[1],
-        series=0 if data is None else len(data),
-        metric=metric,
-        float32=float32,
-        int8=int8,
-        drop=drop,
-        decisions_flipped=flipped,
-        selection_agreement=agreement,
-        bytes_float32=bundle.model_path("float32").stat().st_size,
-        bytes_int8=size,
-    )
-
-
-def _agreement(pairs: list[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]) -> float:
-    return sum(int((a == b).sum()) for a, b in pairs) / sum(a.size for a, _ in pairs)

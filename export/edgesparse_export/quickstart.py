@@ -106,7 +106,7 @@ def run_quickstart(
         bundles["sparse"], report = quantize_bundle(bundles["sparse"], data=training, max_drop=MAX_DROP)
         say(
             f"int8: {report.linear_layers} linear and {report.attention_layers} attention layers, "
-            f"{report.decisions_flipped} of {report.series} training decisions flipped"
+            f"{report.decisions_flipped} of {report.change.series} training decisions flipped"
         )
     except GateError as error:
         int8_note = str(error)

@@ -13,7 +13,6 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -325,6 +324,9 @@ def check_target(target: Path, *, archive: bool | None = None) -> None:
 
 def tool_version() -> str:
     """This distribution's version."""
+    # Not at the top: it brings email, socket and forty more modules, which a runner has no use for.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("edgesparse")
     except PackageNotFoundError:

@@ -12,8 +12,9 @@ import numpy as np
 import onnxruntime
 
 from edgesparse_runtime.bundle import tool_version
+from edgesparse_runtime.cgroup import cgroup_quota, throttling
 from edgesparse_runtime.library import get_library_path, register
-from edgesparse_runtime.session import cgroup_quota, default_threads
+from edgesparse_runtime.session import default_threads
 
 # Instruction sets that matter to the kernels, as Linux names them.
 _FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp")
@@ -38,6 +39,7 @@ def describe_environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "usable_threads": default_threads(),
         "cgroup_quota": cgroup_quota(),
+        "throttling": throttling(),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "engine": str(engine),
         "library": get_library_path() is not None,

@@ -6,11 +6,6 @@ not those of whatever was imported before. Inputs are new each call. Preprocessi
 
 from __future__ import annotations
 
-import json
-import os
-import resource
-import subprocess
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesparse_runtime.errors import EdgeSparseError, InputError
+from edgesparse_runtime.measure.job import Request, run_job
+from edgesparse_runtime.measure.memory import peak_memory as peak_memory
 from edgesparse_runtime.session import Session
 
 FloatArray = npt.NDArray[np.float32]
@@ -36,6 +32,7 @@ class Profile:
         threads: of one prediction.
         batch: windows a call.
         length: steps a window.
+        inputs: where the windows came from.
         calls: how many were timed.
         p50, p90, p95, p99, max, mean: of a call's latency.
         first: the first call after loading.
@@ -50,6 +47,7 @@ class Profile:
     threads: int
     batch: int
     length: int
+    inputs: str
     calls: int
     p50: float
     p90: float
@@ -81,37 +79,21 @@ def profile(
     Args:
         length: steps a window; None = the longest training window.
         seconds: how long to time calls for (at least 20 calls).
-        data: an .npz of windows X [n, channels, time] to take inputs from; None = random walks.
+        data: a data file to take inputs from; None = the bundle's golden windows, or random walks.
 
     Raises:
         EdgeSparseError: what `Session` raises; the message is passed on.
     """
-    request = {
-        "model": str(model),
-        "precision": precision,
-        "threads": threads,
-        "batch": batch,
-        "length": length,
-        "seconds": seconds,
-        "data": None if data is None else str(data),
-    }
-    if batch < 1 or seconds <= 0 or (length is not None and length < 1):
-        raise InputError("`batch` and `length` must be at least 1, and `seconds` above 0.")
-    # The same code must be found whether it is installed or run from a source tree.
-    paths = os.pathsep.join(p for p in sys.path if p)
-    result = subprocess.run(
-        [sys.executable, "-m", "edgesparse_runtime.profiling", json.dumps(request)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": paths},
-        check=False,
+    request = Request(
+        model=str(model),
+        precision=precision,
+        threads=threads,
+        batch=batch,
+        length=length,
+        seconds=seconds,
+        data=None if data is None else str(data),
     )
-    if result.returncode != 0:
-        lines = result.stderr.strip().splitlines() or ["the measuring process ended without a word"]
-        error = EdgeSparseError(lines[-1])
-        error.exit_code = result.returncode if result.returncode in (1, 2, 3, 4) else 1
-        raise error
-    return Profile(**json.loads(result.stdout.strip().splitlines()[-1]))
+    return Profile(**run_job(request)["profile"])
 
 
 def make_windows(session: Session, count: int, batch: int, length: int | None) -> list[FloatArray]:
@@ -134,64 +116,3 @@ def time_calls(session: Session, windows: list[FloatArray], seconds: float, leas
         session.predict(window, batch_size=len(window))
         times.append(1e3 * (time.perf_counter() - start))
     return times
-
-
-def peak_memory() -> float:
-    """Peak resident memory of this process in MB."""
-    # Linux hands a parent's peak on to its children in getrusage, but not here.
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / (1 << 10)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-
-
-def _measure(request: dict[str, Any]) -> Profile:
-    memory_before = peak_memory()
-    start = time.perf_counter()
-    session = Session(request["model"], precision=request["precision"], threads=request["threads"])
-    load = 1e3 * (time.perf_counter() - start)
-    if request["data"]:
-        with np.load(request["data"], allow_pickle=False) as archive:
-            series = np.asarray(archive["X"], dtype=np.float32)
-        rows = [
-            np.resize(np.roll(series, -i, axis=0), (request["batch"], *series.shape[1:]))
-            for i in range(len(series))
-        ]
-        windows = rows[:16]
-    else:
-        windows = make_windows(session, 16, request["batch"], request["length"])
-    start = time.perf_counter()
-    session.predict(windows[0], batch_size=len(windows[0]))
-    first = 1e3 * (time.perf_counter() - start)
-    times = np.array(time_calls(session, windows, request["seconds"]))
-    p50, p90, p95, p99 = (float(q) for q in np.percentile(times, [50, 90, 95, 99]))
-    return Profile(
-        model=request["model"],
-        precision=session.precision,
-        engine=session.engine,
-        threads=session.threads,
-        batch=len(windows[0]),
-        length=windows[0].shape[2],
-        calls=len(times),
-        p50=p50,
-        p90=p90,
-        p95=p95,
-        p99=p99,
-        max=float(times.max()),
-        mean=float(times.mean()),
-        first=first,
-        load=load,
-        memory_before=memory_before,
-        memory_peak=peak_memory(),
-    )
-
-
-if __name__ == "__main__":
-    try:
-        print(json.dumps(_measure(json.loads(sys.argv[1])).to_dict()))
-    except EdgeSparseError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)

@@ -12,8 +12,10 @@ import numpy.typing as npt
 import onnxruntime
 
 from edgesparse_runtime.bundle import SUFFIX, Bundle, open_bundle
+from edgesparse_runtime.cgroup import cgroup_quota
 from edgesparse_runtime.errors import BundleError, InputError
 from edgesparse_runtime.library import register
+from edgesparse_runtime.model_check import LIMITS, check_model
 from edgesparse_runtime.readers import check_channels
 from edgesparse_runtime.series_set import SeriesSet
 
@@ -30,15 +32,6 @@ def default_threads() -> int:
     return max(1, min(allowed, int(quota)) if quota else allowed)
 
 
-def cgroup_quota() -> float | None:
-    """CPU quota of the container in cores, or None without one."""
-    try:
-        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return None if limit == "max" else int(limit) / int(period)
-    except (OSError, ValueError):
-        return None
-
-
 class Session:
     """Raw windows in, decision scores out.
 
@@ -51,6 +44,8 @@ class Session:
         content: an ONNX model in memory, in place of the file; `model` then only names it.
         engine: what runs sparse attention: "native", "body" (the ONNX function), or "auto" = the first that
             this machine has, unless `EDGESPARSE_ENGINE` says which.
+        trace: a folder to write onnxruntime's own profile and the graph that it made of the model to;
+            `end_trace` closes it. Slows each call down.
 
     Raises:
         InputError: no such file or precision, or a knob that the model does not have.
@@ -67,6 +62,7 @@ class Session:
         max_blocks: int | None = None,
         content: bytes | None = None,
         engine: str = "auto",
+        trace: Path | None = None,
     ) -> None:
         if precision not in ("auto", "float32", "int8"):
             raise InputError(f"`precision` must be auto, float32 or int8; got {precision}.")
@@ -80,6 +76,10 @@ class Session:
             self.path = self.bundle.path / name
             # The bytes whose hash was checked are the bytes that run.
             content = self.bundle.read(name)
+        if content is None:
+            content = _read_file(self.path)
+        # Somebody else's file reaches onnxruntime's parser only when it keeps the rules.
+        check_model(content, str(self.path))
         self.precision = precision
         self.threads = threads or default_threads()
         options = onnxruntime.SessionOptions()
@@ -87,31 +87,33 @@ class Session:
         options.inter_op_num_threads = 1
         options.log_severity_level = _ONLY_FATAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if trace is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(trace / "profile")
+            options.optimized_model_filepath = str(trace / "optimised.onnx")
         attached = str(register(options, wanted=engine))
         try:
+            # Without fallback: a second try with the same provider would only print the first one's error.
             self._session = onnxruntime.InferenceSession(
-                content if content is not None else str(self.path),
-                options,
-                providers=["CPUExecutionProvider"],
+                content, options, providers=["CPUExecutionProvider"], enable_fallback=False
             )
+            inputs, outputs = self._session.get_inputs(), [o.name for o in self._session.get_outputs()]
+            knobs = {knob.name: knob for knob in self._session.get_overridable_initializers()}
         except Exception as error:  # onnxruntime raises a class of its own for each status
             raise BundleError(f"{self.path} must be an ONNX model; {_first_line(error)}.") from None
         if self.bundle is not None:
             # The hashes were those of the files that were there when it was opened.
             self.bundle.check_unchanged()
-        knobs = {knob.name: knob for knob in self._session.get_overridable_initializers()}
         self.is_sparse = "top_p" in knobs
-        # A dense model holds none of our operators.
+        # A dense model's attention is onnxruntime's own.
         self.engine = attached if self.is_sparse else "onnxruntime"
         self._feed = _overrides(knobs, top_p, max_blocks)
-        inputs = self._session.get_inputs()
         if len(inputs) != 1 or inputs[0].name != "window" or len(inputs[0].shape) != 3:
             raise BundleError(
                 f"{self.path} must take one input `window` [batch, channels, time]; "
                 f"it takes {', '.join(f'{i.name} {i.shape}' for i in inputs)}."
             )
         self.channel_count = inputs[0].shape[1]
-        outputs = [output.name for output in self._session.get_outputs()]
         self.selection_names = [name for name in outputs if name.startswith("selection.")]
         self.is_causal = "token_scores" in outputs
 
@@ -165,6 +167,16 @@ class Session:
         scores: FloatArray = self._run(["scores"], batch, options)[0]
         return scores
 
+    def read_model(self) -> bytes:
+        """The bytes of the model's file."""
+        if self.bundle is not None:
+            return self.bundle.read(self.path.name)
+        return self.path.read_bytes()
+
+    def end_trace(self) -> Path:
+        """Close the profile of a session that was opened with `trace`, and say where it is."""
+        return Path(self._session.end_profiling())
+
     def prepare(self, data: SeriesSet | npt.ArrayLike | Sequence[npt.ArrayLike]) -> FloatArray:
         """Check `data` and lay it out as one float32 array [n, channels, time]."""
         if isinstance(data, SeriesSet) and self.channels is not None:
@@ -209,6 +221,13 @@ def _find(model: str | Path | Bundle) -> tuple[Bundle | None, Path]:
     if not path.is_file():
         raise InputError(f"{path} must be a bundle or an .onnx file; there is nothing of that name.")
     return None, path
+
+
+def _read_file(path: Path) -> bytes:
+    size = path.stat().st_size
+    if size > LIMITS.largest:
+        raise BundleError(f"{path} must be at most {LIMITS.largest >> 30} GB; got {size} bytes.")
+    return path.read_bytes()
 
 
 def _overrides(knobs: dict[str, Any], top_p: float | None, max_blocks: int | None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ struct Allocator;
 struct Api;
 
 enum ErrorCode : int { kFail = 1, kInvalidArgument = 2 };
-enum ElementType : int { kFloat = 1, kUint8 = 2, kInt64 = 7, kString = 8, kBool = 9 };
+enum ElementType : int { kFloat = 1, kUint8 = 2, kInt8 = 3, kInt64 = 7, kString = 8, kBool = 9 };
 enum MemoryType : int { kDefaultMemory = 0 };
 enum Characteristic : int { kRequired = 0, kOptional = 1 };
 
@@ -53,6 +53,7 @@ enum Characteristic : int { kRequired = 0, kOptional = 1 };
   X(ReleaseTensorTypeAndShapeInfo, 99, void, (TensorInfo*))                                                \
   X(ReleaseCustomOpDomain, 101, void, (CustomOpDomain*))                                                   \
   X(ReleaseAllocator, 132, void, (Allocator*))                                                             \
+  X(KernelInfoGetAttributeArray_int64, 163, Status*, (const KernelInfo*, const char*, int64_t*, size_t*))       \
   X(KernelContext_ParallelFor, 274, Status*,                                                               \
     (const KernelContext*, void (*)(void*, size_t), size_t, size_t, void*))                                \
   X(KernelInfoGetAllocator, 278, Status*, (const KernelInfo*, MemoryType, Allocator**))

@@ -10,6 +10,8 @@
 
 #include "attention/problem.h"
 
+int test_layers(int* ran);  // test_layers.cc
+
 namespace {
 
 using namespace edgesparse;
@@ -140,6 +142,7 @@ int main(int argc, char** argv) {
                   (long long)c.n, (long long)c.m, (long long)c.d, (long long)c.v, (long long)c.block,
                   kInputNames[static_cast<int>(c.input)], c.causal ? " causal" : "");
     }
+  failed += test_layers(&ran);
   std::printf("%s: %d of %d failed\n", chosen_table()->name, failed, ran);
   return failed != 0;
 }

@@ -16,6 +16,7 @@ from edgesparse.train import train
 from edgesparse_export import exporter
 from edgesparse_export.exporter import export_run
 from edgesparse_export.int8 import attention_nodes, linear_nodes, quantize_dynamically
+from edgesparse_export.int8_recipe import Int8Recipe
 from edgesparse_export.quantizer import quantize_bundle
 from edgesparse_runtime.bundle import Bundle, open_bundle
 from edgesparse_runtime.errors import GateError, InputError
@@ -129,15 +130,20 @@ def test_plain_onnxruntime_runs_the_file(shared_bundle: Bundle, series: SeriesSe
 @pytest.mark.parametrize("mode", ["dynamic", "static"])
 def test_int8_keeps_the_decisions(tmp_path: Path, tiny_run: Run, series: SeriesSet, mode: str) -> None:
     bundle, _ = export_run(tiny_run, tmp_path / "m.edgesparse", data=series)
-    bundle, report = quantize_bundle(bundle, mode=mode, data=series, max_drop=0.06)  # type: ignore[arg-type]
+    bundle, report = quantize_bundle(bundle, Int8Recipe(mode=mode), data=series, max_drop=0.06)
     assert report.decisions_flipped is not None
     assert report.decisions_flipped <= 2
     assert report.selection_agreement is not None
     assert report.selection_agreement > 0.8
     assert open_bundle(bundle.path).precisions == ("float32", "int8")
     int8 = onnx.load(bundle.model_path("int8"))
-    assert [f.name for f in int8.functions] == ["SparseAttention"]
-    assert not [n for n in linear_nodes(int8) if n in linear_nodes(onnx.load(bundle.model_path("float32")))]
+    kinds = {"Linear", "LinearSplit"} if mode == "dynamic" else {"QLinearMatMul", "DequantizeLinear"}
+    assert kinds & {n.op_type for n in int8.graph.node}
+    assert {f.name for f in int8.functions} == {
+        n.op_type for n in int8.graph.node if n.domain == "edgesparse"
+    }
+    # What is left is too small to gain.
+    assert len(linear_nodes(int8)) <= 2
     assert set(attention_precisions(int8).values()) == {b"int8"}
     assert report.attention_layers == 2
 
@@ -171,7 +177,7 @@ def test_int8_that_costs_too_much_is_refused(tmp_path: Path, tiny_run: Run, seri
 
 def test_static_needs_data(shared_bundle: Bundle) -> None:
     with pytest.raises(InputError, match="needs data to calibrate with"):
-        quantize_bundle(shared_bundle, mode="static")
+        quantize_bundle(shared_bundle, Int8Recipe(mode="static"))
 
 
 def test_budget_travels_with_the_file(shared_bundle: Bundle, tiny_run: Run, series: SeriesSet) -> None:

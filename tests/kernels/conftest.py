@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,3 +49,18 @@ def kernels_build() -> Path:
 def library(kernels_build: Path) -> Path:
     """The operator library."""
     return kernels_build / "edgesparse_kernels.so"
+
+
+ISAS = ("scalar", "avx2", "avx512vnni", "neon")
+
+
+@pytest.fixture(scope="session")
+def pinned_results(
+    library: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, np.ndarray]]:
+    """Every case's output by instruction set of this machine, each pinned in a process of its own."""
+    from tests.kernels.pinned import run_cases
+
+    folder = tmp_path_factory.mktemp("isa")
+    found = {isa: run_cases(library, isa, folder / f"{isa}.npz") for isa in ISAS}
+    return {isa: result for isa, result in found.items() if result is not None}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import onnx
 
+from tests.kernels.layer_models import FLOAT, LINEAR, make_layer_model
 from tests.kernels.models import Shape, make_feeds, make_model, open_session
 from tests.kernels.reference import Attributes
 
 NUMBERS = [-(2**63), -1, 0, 1, 2, 3, 7, 16, 64, 2**31, 2**62, 2**63 - 1]
+# One of each operator around attention.
+LAYERS = (LINEAR[1], LINEAR[4], FLOAT[1], FLOAT[6], FLOAT[11])
 FLOATS = [float("nan"), float("inf"), -1e38, 0.0, 0.25, 1e38]
 
 
@@ -24,7 +27,11 @@ def mutate(draw: np.random.Generator, attributes: dict[str, object], feeds: dict
         elif draw.random() < 0.1:
             del attributes[pick]
         else:
-            attributes[pick] = FLOATS[draw.integers(6)] if pick == "scale" else NUMBERS[draw.integers(12)]
+            attributes[pick] = (
+                FLOATS[draw.integers(6)]
+                if isinstance(attributes[pick], float)
+                else NUMBERS[draw.integers(12)]
+            )
         return
     name = list(feeds)[draw.integers(len(feeds))]
     kind = draw.integers(4)
@@ -68,13 +75,22 @@ def main() -> None:
     draw = np.random.default_rng(seed)
     ran = refused = 0
     for _ in range(count):
-        precision = ["float32", "int8"][draw.integers(2)]
-        attributes = asdict(Attributes(num_heads=2, kv_num_heads=1, block_size=16, precision=precision))
-        feeds = dict(make_feeds(Shape(60, 60, h=2, g=1), 16, seed=int(draw.integers(99))))
+        node = LAYERS[draw.integers(len(LAYERS))] if draw.random() < 0.5 else None
+        if node is None:
+            precision = ["float32", "int8"][draw.integers(2)]
+            attributes = asdict(Attributes(num_heads=2, kv_num_heads=1, block_size=16, precision=precision))
+            feeds = dict(make_feeds(Shape(60, 60, h=2, g=1), 16, seed=int(draw.integers(99))))
+        else:
+            attributes, feeds = dict(node.attributes), dict(node.feeds)
         for _ in range(draw.integers(1, 4)):
             if attributes:
                 mutate(draw, attributes, feeds)
-        model = make_model(attributes, ranked=bool(draw.integers(2)))
+        ranked = bool(draw.integers(2))
+        if node is None:
+            model = make_model(attributes, ranked=ranked)
+        else:
+            changed = replace(node, attributes=attributes, feeds=feeds)
+            model = make_layer_model(changed, with_body=False, ranked=ranked)
         if draw.random() < 0.3:
             mutate_graph(draw, model)
         try:

@@ -13,6 +13,7 @@ import onnxruntime
 from edgesparse_runtime.library import register
 from tests.kernels.cases import CASES
 from tests.kernels.conftest import ROOT
+from tests.kernels.layer_models import FLOAT, LINEAR, run_layer
 from tests.kernels.models import run_kernel
 
 Results = dict[str, np.ndarray]
@@ -43,6 +44,8 @@ def main() -> None:
     for case in CASES:
         for precision in ("float32", "int8"):
             results[f"{case.name}/{precision}"], _ = run_kernel(library, case.node(precision), case.feeds())
+    for node in LINEAR + FLOAT:
+        results[f"layer/{node.name}"] = run_layer(library, node)
     np.savez(target, **results)
 
 

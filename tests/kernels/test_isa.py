@@ -15,44 +15,35 @@ from tests.kernels.pinned import Results, run_cases
 from tests.kernels.reference import sparse_attention
 from tests.tolerances import ENGINES, INT8_RMS, INT8_RMS_LARGE_LOGITS
 
-ISAS = ["scalar", "avx2", "avx512vnni", "neon"]
 
-
-@pytest.fixture(scope="module")
-def results(library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Results]:
-    folder = tmp_path_factory.mktemp("isa")
-    found = {isa: run_cases(library, isa, folder / f"{isa}.npz") for isa in ISAS}
-    return {isa: result for isa, result in found.items() if result is not None}
-
-
-def test_the_pin_took(results: dict[str, Results]) -> None:
-    assert "scalar" in results
-    for isa, result in results.items():
+def test_the_pin_took(pinned_results: dict[str, Results]) -> None:
+    assert "scalar" in pinned_results
+    for isa, result in pinned_results.items():
         assert str(result["isa"]) == f"native ({isa})"
 
 
-def test_int8_gives_the_same_bits_on_every_instruction_set(results: dict[str, Results]) -> None:
-    for isa, result in results.items():
+def test_int8_gives_the_same_bits_on_every_instruction_set(pinned_results: dict[str, Results]) -> None:
+    for isa, result in pinned_results.items():
         for case in CASES:
             name = f"{case.name}/int8"
-            assert result[name].tobytes() == results["scalar"][name].tobytes(), (isa, name)
+            assert result[name].tobytes() == pinned_results["scalar"][name].tobytes(), (isa, name)
 
 
-def test_float32_equals_the_reference_on_every_instruction_set(results: dict[str, Results]) -> None:
+def test_float32_equals_the_reference_on_every_instruction_set(pinned_results: dict[str, Results]) -> None:
     for case in CASES:
         expected, _ = sparse_attention(**case.feeds(), attributes=case.node())
-        for result in results.values():
+        for result in pinned_results.values():
             np.testing.assert_allclose(
                 result[f"{case.name}/float32"], expected, rtol=ENGINES.relative, atol=ENGINES.absolute
             )
 
 
-def test_int8_error_is_small(results: dict[str, Results]) -> None:
+def test_int8_error_is_small(pinned_results: dict[str, Results]) -> None:
     """Root mean square of the error over the output's."""
     for case in CASES:
         most = INT8_RMS_LARGE_LOGITS if case.name == "large_logits" else INT8_RMS
         expected, _ = sparse_attention(**case.feeds(), attributes=case.node())
-        output = next(iter(results.values()))[f"{case.name}/int8"]
+        output = next(iter(pinned_results.values()))[f"{case.name}/int8"]
         if output.size and np.abs(expected).max() > 0:
             error = np.sqrt(np.mean((output - expected) ** 2))
             assert error <= most * np.sqrt(np.mean(expected**2)), case.name

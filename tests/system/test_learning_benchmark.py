@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import learning_store
+from benchmarks import learning_behaviour, learning_store, long_range
 from benchmarks.import_closure import import_closure, source_text
 from benchmarks.learning_data import take_labels
 from benchmarks.learning_disturbances import DISTURBANCES, disturb
-from benchmarks.learning_long_range import HOLD, TASKS, VALUES, adding
+from benchmarks.learning_long_range import LIST_OPERATORS, TASKS, list_operations
 from benchmarks.learning_models import VARIANTS
 from benchmarks.learning_statistics import paired_difference
 from benchmarks.learning_store import ROOT, Job
@@ -21,19 +23,40 @@ from edgesparse_runtime.series_set import SeriesSet
 from tests.conftest import make_series
 
 
-def held(x: np.ndarray, place: int) -> np.ndarray:  # type: ignore[type-arg]
-    """Mean of each channel over the symbol at a place."""
-    return x[:, place * HOLD : (place + 1) * HOLD].mean(1)
+def value_of(symbols: Iterator[tuple[int, float]]) -> int | None:
+    """Value of the next expression that is read off a window; None = a closing bracket."""
+    channel, level = next(symbols)
+    if channel == 0:
+        return round(level * 10) - 1
+    if channel == 3:
+        return None
+    operator = LIST_OPERATORS[round(level * len(LIST_OPERATORS)) - 1]
+    assert next(symbols)[0] == 2
+    values = list(iter(partial(value_of, symbols), None))
+    reduce = {"max": max, "min": min, "median": np.median, "sum": sum}[operator]
+    return int(reduce(values)) % 10  # type: ignore[operator]
 
 
-def test_adding_needs_both_ends() -> None:
-    data = adding(20, 1024, seed=3)
+def test_expressions_have_the_value_that_the_window_shows() -> None:
+    data = list_operations(20, 1024, seed=3)
     assert data.labels is not None
     for x, label in zip(data.series, data.labels, strict=True):
-        symbols = np.stack([held(x, i) for i in range(1024 // HOLD)])
-        marked = np.flatnonzero(symbols[:, VALUES] > 0.5)
-        assert len(marked) == 2 and marked[1] - marked[0] >= len(symbols) // 2
-        assert str(sum(symbols[i, :VALUES].argmax() for i in marked) % VALUES) == label
+        shown = x.reshape(4, -1, 4).mean(-1)
+        used = shown[:, np.abs(shown).max(0) > 0.05]
+        symbols = zip(used.argmax(0).tolist(), used.max(0).tolist(), strict=True)
+        assert str(value_of(symbols)) == label
+
+
+@pytest.mark.parametrize("task", list(long_range.TASKS))
+def test_level_and_spread_do_not_tell_the_class(task: str) -> None:
+    """A model may read both off the whole window, so a band would solve such a task."""
+    data = long_range.make(task, 1024, 400, seed=0)
+    assert data.labels is not None
+    classes = np.unique(data.labels)
+    for read in (np.mean, np.std):
+        figures = np.array([read(x, axis=1) for x in data.series])
+        means = [figures[data.labels == label].mean(0) for label in classes]
+        assert (np.abs(means[0] - means[1]) < 0.35 * figures.std(0) + 1e-6).all()
 
 
 @pytest.mark.parametrize("task", list(TASKS))
@@ -87,11 +110,11 @@ def test_paired_difference_uses_the_seeds_that_both_have() -> None:
 
 def test_results_of_other_code_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning_store, "FOLDER", tmp_path)
-    job = Job("adding-1024", "stem with ridge", "20")
+    job = Job("product-1024", "stem with ridge", "20")
     record = job.run()
     assert len(record["right"]) == record["n"] == 500
     assert (job.stored() or {})["right"] == record["right"]
-    monkeypatch.setattr(learning_store, "code_version", lambda is_rival: "other")
+    monkeypatch.setattr(learning_store, "code_version", lambda job: "other")
     assert job.stored() is None
 
 
@@ -135,12 +158,47 @@ def test_committed_results_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(learning_store, "FOLDER", tmp_path / "runs")
     monkeypatch.setattr(learning_store, "COMMITTED", tmp_path / "committed")
     learning_store.committed.cache_clear()
-    job = Job("adding-1024", "stem with ridge", "20", overrides=("training.epochs=1",))
-    record = {"job": asdict(job), "code": learning_store.code_version(True), "machine": {"cpu": "x"}, "n": 3}
+    job = Job("product-1024", "stem with ridge", "20", overrides=("training.epochs=1",))
+    record = {"job": asdict(job), "code": learning_store.code_version(job), "machine": {"cpu": "x"}, "n": 3}
     assert job.stored() is None
     learning_store.committed.cache_clear()
     learning_store.commit("table", {"cpu": "x"}, [record])
     assert job.stored() == json.loads(json.dumps(record))
-    monkeypatch.setattr(learning_store, "code_version", lambda is_rival: "other")
+    monkeypatch.setattr(learning_store, "code_version", lambda job: "other")
     assert job.stored() is None
     learning_store.committed.cache_clear()
+
+
+def test_two_processes_share_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning_store, "FOLDER", tmp_path)
+    job, other = Job("ACSF1", "sparse"), Job("ACSF1", "dense")
+    with job.claim() as first, job.claim() as again, other.claim() as apart:
+        assert (first, again, apart) == (True, False, True)
+    with job.claim() as afterwards:
+        assert afterwards
+    assert not list(tmp_path.glob("*.claim"))
+
+
+def test_results_outlive_a_trainer_that_does_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, rival = Job("ACSF1", "sparse"), Job("ACSF1", "MiniRocket")
+    monkeypatch.setattr(learning_store, "code_version", lambda job: "new")
+    monkeypatch.setattr(learning_store, "benchmark_version", lambda job: "bench")
+    monkeypatch.setattr(learning_store, "behaviour", lambda: "same")
+    assert learning_store.is_valid({"code": "new"}, ours)
+    assert learning_store.is_valid({"code": "old", "benchmark": "bench", "behaviour": "same"}, ours)
+    assert not learning_store.is_valid({"code": "old", "benchmark": "bench", "behaviour": "other"}, ours)
+    assert not learning_store.is_valid({"code": "old", "benchmark": "older", "behaviour": "same"}, ours)
+    assert not learning_store.is_valid({"code": "old"}, rival)
+
+
+def test_made_tasks_have_a_version_of_their_own() -> None:
+    real, made = (learning_store.code_version(Job(name, "sparse")) for name in ("ACSF1", "product-1024"))
+    assert real != made
+
+
+def test_behaviour_repeats_and_follows_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = []
+    for overrides in ((), (), ("training.weight_decay=0.04",)):
+        monkeypatch.setattr(learning_behaviour, "CASES", ((20, 1, 100, 120, overrides),))
+        hashes.append(learning_behaviour.behaviour.__wrapped__())
+    assert hashes[0] == hashes[1] != hashes[2]

@@ -18,6 +18,7 @@ from torch import nn
 
 from edgesparse.checkpoint import read_tensors
 from edgesparse.distributed import SharedDropout
+from edgesparse.dropout import Dropout
 from edgesparse.engine import Engine, gather_gradients, spread_gradients
 from tests.conftest import make_series
 from tests.tolerances import PROCESSES, PROCESSES_LOSS
@@ -139,14 +140,14 @@ class Part(Engine):
 def test_shared_dropout_is_the_plain_one_cut_in_two() -> None:
     x = torch.randn(7, 5, 3)
     torch.manual_seed(3)
-    whole = nn.Dropout(0.4)(x)
+    whole = Dropout(0.4)(x)
     parts = []
     for rank in (0, 1):
         torch.manual_seed(3)
         part = Part(rank, 7)
-        parts.append(SharedDropout(nn.Dropout(0.4), part)(part.take(x)))
+        parts.append(SharedDropout(Dropout(0.4), part)(part.take(x)))
     assert torch.equal(torch.cat(parts), whole)
-    assert torch.equal(SharedDropout(nn.Dropout(0.4), Part(0, 7)).eval()(x), x)
+    assert torch.equal(SharedDropout(Dropout(0.4), Part(0, 7)).eval()(x), x)
 
 
 def test_gradients_as_one_vector_come_back() -> None:

@@ -106,7 +106,8 @@ def test_beats_its_rivals_on_new_series_and_says_so(
     assert "a season of 40 steps before" in capsys.readouterr().out
     # The int8 gate reads the same error.
     quantized, report = quantize_bundle(bundle, data=fresh, max_drop=0.5)
-    assert report.metric == "mae" and report.float32 == pytest.approx(ours, rel=1e-4)
+    assert report.change.metric is not None and report.change.metric.name == "mae"
+    assert report.change.metric.value == pytest.approx(ours, rel=1e-4)
     assert set(quantized.precisions) == {"float32", "int8"}
     # A whole window is the past: its next steps come out, one column a step.
     assert Session(bundle).predict(fresh).shape == (40, HORIZON)

@@ -10,12 +10,14 @@ import torch
 
 from edgesparse.augment import shift_in_time
 from edgesparse.config import ModelConfig, TrainingConfig
+from edgesparse.dropout import Dropout
 from edgesparse.kernel_bank import KernelBank
-from edgesparse.model import choose_sizes
+from edgesparse.model import choose_sizes, typical_steps
 from edgesparse.normalise import Normalise, real_steps
 from edgesparse.schedule import attention_share, learning_rate
 from edgesparse.split import hold_out
 from edgesparse_runtime.series_set import SeriesSet
+from tests.tolerances import ENGINES
 
 
 def test_real_steps_end_with_the_last_value() -> None:
@@ -55,6 +57,35 @@ def test_bank_counts_the_steps_above_a_threshold() -> None:
             above = (response[:, kernel] > bank.threshold[1, kernel, threshold]).float()
             expected = torch.stack([part.mean(-1) for part in above.split(10, dim=-1)], dim=-1)
             torch.testing.assert_close(shares[:, 6 + kernel * 2 + threshold], expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("steps", "patch", "channels"), [(1460, 8, 1), (37, 5, 3), (64, 1, 2), (3, 8, 1)])
+@pytest.mark.parametrize("is_padded", [False, True])
+def test_fast_bank_is_the_written_one(steps: int, patch: int, channels: int, is_padded: bool) -> None:
+    torch.manual_seed(0)
+    bank = KernelBank(channels, kernels=28, dilations=(1, 4, 16, 64), thresholds=4, patch=patch)
+    window = torch.randn(19, channels, steps).cumsum(-1)
+    real = torch.arange(steps) < torch.randint(0, steps + 1, (19, 1)) if is_padded else None
+    bank.fit(window, real)
+    slow = bank(window.requires_grad_(), real)
+    fast = bank(window.detach(), real)
+    assert slow.requires_grad
+    assert not fast.requires_grad
+    torch.testing.assert_close(fast, slow, rtol=ENGINES.relative, atol=ENGINES.absolute * 10)
+
+
+def test_dropout_keeps_the_mean_and_is_nothing_outside_training() -> None:
+    torch.manual_seed(0)
+    x = torch.ones(100, 1001, requires_grad=True)
+    dropout = Dropout(0.25)
+    dropped = dropout(x)
+    assert float(dropped.detach().mean()) == pytest.approx(1.0, abs=0.01)
+    assert float((dropped == 0).float().mean()) == pytest.approx(0.25, abs=0.01)
+    dropped.sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, dropped.detach())
+    assert dropout.eval()(x) is x
+    assert Dropout(0.0)(x) is x
 
 
 def test_every_kernel_listens_to_a_channel() -> None:
@@ -104,9 +135,28 @@ def test_shift_rotates_the_series_and_leaves_the_padding() -> None:
 
 
 @pytest.mark.parametrize(
-    ("longest", "patch", "block_size"), [(100, 1, 8), (427, 2, 16), (1460, 8, 16), (8000, 8, 64), (3, 1, 4)]
+    ("steps", "patch", "block_size", "dilations"),
+    [
+        (100, 1, 8, (1, 4)),
+        (427, 2, 16, (1, 4, 16)),
+        (720, 4, 16, (1, 4, 16)),
+        (1460, 8, 16, (1, 4, 16, 64)),
+        (8000, 8, 64, (1, 4, 16, 64)),
+        (3, 1, 4, (1,)),
+    ],
 )
-def test_sizes_follow_the_windows(longest: int, patch: int, block_size: int) -> None:
-    config = choose_sizes(ModelConfig(), longest)
-    assert (config.patch, config.block_size) == (patch, block_size)
-    assert choose_sizes(ModelConfig(patch=5, block_size=7), longest) == ModelConfig(patch=5, block_size=7)
+def test_sizes_follow_the_windows(
+    steps: int, patch: int, block_size: int, dilations: tuple[int, ...]
+) -> None:
+    assert choose_sizes(ModelConfig(), [steps]) == ModelConfig(
+        patch=patch, block_size=block_size, dilations=dilations
+    )
+    given = ModelConfig(patch=5, block_size=7)
+    assert choose_sizes(given, [1024]) == given
+
+
+def test_typical_window_is_nearer_to_the_long_ones() -> None:
+    assert typical_steps([300, 300, 300]) == 300
+    assert typical_steps([100, 700]) == 592
+    # Long kernels stay for the longest window.
+    assert choose_sizes(ModelConfig(), [200] * 20 + [1100]).dilations == (1, 4, 16, 64)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,64 +15,157 @@ from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.readers import ReadOptions, read_dataset
 
+if TYPE_CHECKING:
+    from edgesparse_export.quantizer import QuantizeReport
+
 
 def quantize(
     bundle: Annotated[Path, typer.Argument(help="Bundle to add an int8 model to.", show_default=False)],
     data: Annotated[
         Path | None, typer.Option(help="Series to calibrate with (static) and, labelled, to gate on.")
     ] = None,
-    mode: Annotated[str, typer.Option(help="dynamic or static.")] = "dynamic",
+    mode: Annotated[
+        str | None, typer.Option(help="dynamic (scales as it runs) or static (ranges seen on --data).")
+    ] = None,
     method: Annotated[
-        str, typer.Option(help="Ranges of static mode: minmax, entropy or percentile.")
-    ] = "minmax",
-    per_channel: Annotated[bool, typer.Option(help="One scale an output channel.")] = True,
+        str | None, typer.Option(help="Ranges of static mode: minmax, entropy or percentile.")
+    ] = None,
+    linear: Annotated[
+        str | None,
+        typer.Option(help="native: our operators; onnxruntime: its own, fast without our library too."),
+    ] = None,
+    per_channel: Annotated[bool | None, typer.Option(help="One scale an output channel.")] = None,
+    targets: Annotated[
+        str | None,
+        typer.Option(help="Machines that run the file: avx2, avx512, avx_vnni, avx512_vnni, arm64."),
+    ] = None,
     max_drop: Annotated[
-        float, typer.Option(help="Most that the metric may drop; beyond, nothing is written.")
-    ] = 0.01,
+        str, typer.Option(help="Most that the metric may drop, as in 0.01 or balanced_accuracy=0.01.")
+    ] = "0.01",
+    time_budget: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds to try each node and keep in float32 what costs too much or gains nothing."
+        ),
+    ] = None,
     exclude: Annotated[
         list[str] | None, typer.Option(help="Node to keep in float32; may be repeated.")
     ] = None,
+    config: Annotated[Path | None, typer.Option(help="Quantize as this file says.")] = None,
+    write_config: Annotated[
+        Path | None,
+        typer.Option(help="Where the config and ranking go; a search writes BUNDLE.quantize.yaml anyway."),
+    ] = None,
+    alarm: Annotated[str | None, typer.Option(help="Class that is an alarm; of two, the rarer.")] = None,
+    false_alarms: Annotated[float, typer.Option(help="Rate at which missed alarms are counted.")] = 0.05,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Add an int8 model to a bundle; exit 3, bundle unchanged, when it costs more than --max-drop.
 
-    Example: edgesparse quantize pump.edgesparse --data pump_TRAIN.csv --max-drop 0.01
+    Example: edgesparse quantize pump.edgesparse --data pump_TRAIN.csv --max-drop accuracy=0.01
     """
     require("quantize", "export", "onnx")
+    from edgesparse_export.int8_recipe import Int8Recipe, read_recipe, write_recipe
+    from edgesparse_export.int8_search import NodeEffect
     from edgesparse_export.quantizer import quantize_bundle
+    from edgesparse_export.targets import parse_targets
 
-    if mode not in ("dynamic", "static"):
-        raise InputError(f"`--mode` must be dynamic or static; got {mode}.")
-    if method not in ("minmax", "entropy", "percentile"):
-        raise InputError(f"`--method` must be minmax, entropy or percentile; got {method}.")
+    metric, most = _parse_drop(max_drop)
+    if time_budget is not None and time_budget < 0:
+        raise InputError(f"`--time-budget` must be at least 0 seconds; got {time_budget:g}.")
+    if not 0 < false_alarms < 1:
+        raise InputError(f"`--false-alarms` must lie between 0 and 1; got {false_alarms:g}.")
+    recipe = read_recipe(config) if config is not None else Int8Recipe()
+    given: dict[str, Any] = {"mode": mode, "method": method, "linear": linear, "per_channel": per_channel}
+    given["targets"] = None if targets is None else parse_targets(targets)
+    given["float32"] = (*recipe.float32, *exclude) if exclude else None
+    recipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})
     opened = open_bundle(bundle)
     series = None
     if data is not None:
         series = read_dataset(data, ReadOptions(task=opened.task))  # type: ignore[arg-type]
+    written: list[Path] = []
+
+    def keep(found: Int8Recipe, ranking: list[NodeEffect]) -> None:
+        path = write_config or bundle.parent / f"{bundle.stem}.quantize.yaml"
+        write_recipe(path, found, [effect.to_dict() for effect in ranking])
+        written.append(path)
+        print(f"ranking and config: {path}", file=sys.stderr)
+
     _, report = quantize_bundle(
         opened,
-        mode=mode,  # type: ignore[arg-type]
-        method=method,  # type: ignore[arg-type]
-        per_channel=per_channel,
+        recipe,
         data=series,
-        max_drop=max_drop,
-        nodes_to_exclude=tuple(exclude or ()),
+        max_drop=most,
+        metric=metric,
+        time_budget=time_budget,
+        alarm=alarm,
+        false_alarm_rate=false_alarms,
+        on_ranking=keep,
+        say=lambda text: print(text, file=sys.stderr),
     )
+    if write_config is not None and not written:
+        keep(report.recipe, [])
     if as_json:
-        print_json("quantize", {"bundle": str(bundle), **report.to_dict()})
+        paths = {"config": str(written[0]) if written else None}
+        print_json("quantize", {"bundle": str(bundle), **paths, **report.to_dict()})
         return
+    print_fields(_fields(report) | {"next": f"edgesparse verify {bundle}"})
+    if report.ranking:
+        _print_ranking(report)
+
+
+def _parse_drop(text: str) -> tuple[str | None, float]:
+    """`0.01` or `METRIC=0.01`."""
+    name, found, value = text.rpartition("=")
+    try:
+        return (name or None) if found else None, float(value)
+    except ValueError:
+        raise InputError(f"`--max-drop` must be a number or METRIC=NUMBER; got {text}. Use 0.01.") from None
+
+
+def _fields(report: QuantizeReport) -> dict[str, object]:
+    change, recipe = report.change, report.recipe
     layers = f"{report.linear_layers} linear and {report.attention_layers} attention layers"
+    safe = "exact everywhere" if recipe.is_native else ", ".join(recipe.targets)
     fields: dict[str, object] = {
-        "int8": f"{layers}, {report.mode}",
+        "int8": f"{layers}, {recipe.mode}, {'native' if recipe.is_native else 'onnxruntime'}",
+        "targets": safe if recipe.is_native or not recipe.seven_bits else f"{safe} (7-bit weights)",
         "file": f"{report.bytes_float32 / 1024:.0f} kB -> {report.bytes_int8 / 1024:.0f} kB",
     }
-    if report.metric is not None:
-        fields[report.metric] = f"{report.float32:.4f} -> {report.int8:.4f} (n={report.series})"
-    if report.decisions_flipped is not None:
-        fields["decisions flipped"] = f"{report.decisions_flipped} of {report.series}"
-    if report.selection_agreement is not None:
-        fields["block choices equal"] = f"{report.selection_agreement:.2%}"
-    if report.series == 0:
+    if recipe.float32:
+        fields["in float32"] = ", ".join(recipe.float32)
+    if change.metric is not None and change.int8 is not None:
+        fields[change.metric.name] = (
+            f"{change.metric.value:.4f} -> {change.int8.value:.4f} (n={change.series})"
+        )
+    if change.flipped is not None:
+        flipped = change.flipped
+        fields["decisions flipped"] = (
+            f"{report.decisions_flipped} of {flipped.n} [{flipped.low:.1%}, {flipped.high:.1%}]"
+        )
+    if change.agreement is not None:
+        same = change.agreement
+        fields["block choices equal"] = f"{same.value:.2%} [{same.low:.2%}, {same.high:.2%}] (n={same.n})"
+    if change.alarms is not None:
+        alarms = change.alarms
+        fields["missed alarms"] = (
+            f"{alarms.missed_float32} -> {alarms.missed_int8}, class {alarms.alarm}, at "
+            f"{alarms.false_alarm_rate:.0%} false alarms (n={alarms.without_alarm})"
+        )
+    if change.series == 0:
         fields["gate"] = "none: give --data with labels to bound what int8 costs"
-    fields["next"] = f"edgesparse verify {bundle}"
-    print_fields(fields)
+    if not report.complete:
+        fields["search"] = "ended by --time-budget; this is the best until then"
+    return fields
+
+
+def _print_ranking(report: QuantizeReport) -> None:
+    """A line for each node tried, the most harmful first."""
+    print(f"\n{'node alone in int8':32} {'kind':10} score change  flipped  saves ms [95 %]")
+    for effect in report.ranking:
+        saved = "not measured"
+        if effect.saved_ms is not None:
+            saved = f"{effect.saved_ms:.3f} [{effect.low:.3f}, {effect.high:.3f}]"
+        flipped = f"{effect.flipped}/{effect.windows}"
+        print(f"{effect.name:32} {effect.kind:10} {effect.score_change:12.2e}  {flipped:>7}  {saved}")

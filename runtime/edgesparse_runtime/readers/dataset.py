@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +37,8 @@ def read_dataset(path: str | Path, options: ReadOptions | None = None) -> Series
     """
     file = Path(path)
     if not file.exists():
+        import difflib
+
         near = difflib.get_close_matches(file.name, _siblings(file), n=1)
         hint = f" Did you mean {file.with_name(near[0])}?" if near else ""
         raise InputError(f"{file} must be a data file; there is nothing of that name.{hint}")

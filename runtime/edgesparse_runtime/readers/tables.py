@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,6 +128,8 @@ def _channels(table: _Table, roles: dict[str, str | None], options: ReadOptions)
 
 
 def _no_column(table: _Table, wanted: str) -> str:
+    import difflib
+
     near = difflib.get_close_matches(wanted, list(table.columns), n=1, cutoff=0.4)
     hint = f" Did you mean {near[0]}?" if near else ""
     return f"{table.path} must have a column {wanted}; it has {', '.join(table.columns)}.{hint}"

@@ -51,7 +51,16 @@ class Routes:
     def application(self, guard: Guard) -> ASGIApp:
         """The ASGI application."""
         model = "/v2/models/{name}"
-        pairs: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
+        pairs: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = []
+        # Paths are tried in order: those of most requests come first.
+        for stem in (model, model + "/versions/{version}"):
+            pairs += [
+                (stem + "/infer", "POST", self.infer),
+                (stem + "/explain", "POST", self.explain),
+                (stem + "/ready", "GET", self.model_ready),
+                (stem, "GET", self.model_metadata),
+            ]
+        pairs += [
             ("/v2/health/live", "GET", self.live),
             ("/v2/health/ready", "GET", self.ready),
             ("/v2", "GET", self.server_metadata),
@@ -59,13 +68,6 @@ class Routes:
             ("/openapi.json", "GET", self.openapi),
             ("/docs", "GET", self.docs),
         ]
-        for stem in (model, model + "/versions/{version}"):
-            pairs += [
-                (stem, "GET", self.model_metadata),
-                (stem + "/ready", "GET", self.model_ready),
-                (stem + "/infer", "POST", self.infer),
-                (stem + "/explain", "POST", self.explain),
-            ]
         routes = [Route(path, handler, methods=[method]) for path, method, handler in pairs]
         handlers: dict[Any, Any] = {HTTPException: self._http_error, Refusal: self._refused}
         app = Starlette(routes=routes, exception_handlers=handlers)

@@ -18,6 +18,7 @@ from edgesparse_runtime.serving.connection import bounded_connection
 from edgesparse_runtime.serving.events import EventHandler, log
 from edgesparse_runtime.serving.figures import Figures
 from edgesparse_runtime.serving.guard import Guard
+from edgesparse_runtime.serving.memory import give_back
 from edgesparse_runtime.serving.places import Place
 from edgesparse_runtime.serving.routes import Routes
 from edgesparse_runtime.serving.settings import Settings
@@ -122,10 +123,14 @@ async def _serve(
 
 
 async def _watch(shelf: Shelf, every: float) -> None:
+    was_replaced = False
     while True:
         await asyncio.sleep(every)
         try:
-            await asyncio.to_thread(shelf.reload_changed)
+            if was_replaced:
+                # One look later: by now the last request of the old model is answered.
+                await asyncio.to_thread(give_back)
+            was_replaced = await asyncio.to_thread(shelf.reload_changed)
         except Exception as error:
             # A watcher that ends would leave the server on old models without a word.
             log("reload failed", error=repr(error))

@@ -75,8 +75,13 @@ class Shelf:
             )
         return versions[version]
 
-    def reload_changed(self) -> None:
-        """Look at every bundle on disk and load those that changed; called from one thread at a time."""
+    def reload_changed(self) -> bool:
+        """Look at every bundle on disk and load those that changed; called from one thread at a time.
+
+        Returns:
+            True when a model was replaced.
+        """
+        before = self.models()
         for model in self.models():
             place = model.place
             now = stamp(place)
@@ -89,6 +94,7 @@ class Shelf:
                 continue
             self._tried[place] = now
             self._reload(place, model)
+        return self.models() != before
 
     def _reload(self, place: Place, old: ServedModel) -> None:
         try:

@@ -5,6 +5,11 @@
 #include "isa/tiles.h"
 
 #include "isa/int8_tiles.h"
+// These use what the headers above define.
+#include "isa/linear_tiles.h"
+
+#include "isa/bank_tiles.h"
+#include "isa/rows_tiles.h"
 
 #if defined(__linux__)
 #include <sys/auxv.h>
@@ -26,7 +31,9 @@ bool has_dot_product() {
 
 const Table* neon_table() {
   static const Table table = {"neon",        pack_keys,       pack_values, attend,
-                              quantize_keys, quantize_values, attend_int8};
+                              quantize_keys, quantize_values, attend_int8,
+                              linear,        sum_weights,     bank,        pool,
+                              product,       mix};
   return has_dot_product() ? &table : nullptr;
 }
 

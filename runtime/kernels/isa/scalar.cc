@@ -2,6 +2,8 @@
 #include <cmath>
 
 #include "isa/scalar_int8.h"
+#include "isa/scalar_linear.h"
+#include "isa/scalar_stem.h"
 #include "isa/table.h"
 
 namespace edgesparse {
@@ -61,7 +63,9 @@ void attend(const Job& job) {
 
 const Table* scalar_table() {
   static const Table table = {"scalar",      pack_keys,       pack_values, attend,
-                              quantize_keys, quantize_values, attend_int8};
+                              quantize_keys, quantize_values, attend_int8,
+                              linear,        sum_weights,     bank,        pool,
+                              product,       mix};
   return &table;
 }
 

@@ -68,6 +68,16 @@ struct Table {
   bool (*quantize_keys)(Rows16 rows, int64_t head_size, const float* shift, void* panel);
   bool (*quantize_values)(Rows16 rows, int panels, int64_t value_size, void* values, float* scales);
   void (*attend_int8)(const Job& job);
+
+  // isa/linear.h
+  void (*linear)(const struct LinearJob& job);
+  void (*sum_weights)(const int8_t* weight, int64_t depth, int64_t columns, int32_t* sums);
+  // isa/bank.h
+  void (*bank)(const struct BankJob& job);
+  // isa/rows.h
+  void (*pool)(const struct PoolJob& job);
+  void (*product)(const struct ProductJob& job);
+  void (*mix)(const struct MixJob& job);
 };
 
 inline int64_t int8_key_bytes(int64_t head_size) { return (head_size + 3) / 4 * 64 + 128; }

@@ -7,5 +7,10 @@ namespace edgesparse {
 
 const ort::CustomOp* sparse_attention_op();
 const ort::CustomOp* kernel_info_op();
+const ort::CustomOp* linear_op();
+const ort::CustomOp* linear_split_op();
+const ort::CustomOp* kernel_bank_op();
+const ort::CustomOp* block_scores_op();
+const ort::CustomOp* value_convolution_op();
 
 }  // namespace edgesparse

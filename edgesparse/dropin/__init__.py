@@ -1,0 +1,27 @@
+"""Drop-in: make the attention of an existing, trained transformer sparse (docs/dropin.md)."""
+
+from __future__ import annotations
+
+from edgesparse.dropin.attention import DropinAttention as DropinAttention
+from edgesparse.dropin.calibrate import Calibration as Calibration
+from edgesparse.dropin.calibrate import calibrate as calibrate
+from edgesparse.dropin.layers import attention_mode as attention_mode
+from edgesparse.dropin.layers import counted_density as counted_density
+from edgesparse.dropin.layers import dropin_layers as dropin_layers
+from edgesparse.dropin.layers import load_layers as load_layers
+from edgesparse.dropin.layers import save_layers as save_layers
+from edgesparse.dropin.pytorch import attach_pytorch as attach_pytorch
+from edgesparse.dropin.rule import DropinRule as DropinRule
+
+__all__ = [
+    "Calibration",
+    "DropinAttention",
+    "DropinRule",
+    "attach_pytorch",
+    "attention_mode",
+    "calibrate",
+    "counted_density",
+    "dropin_layers",
+    "load_layers",
+    "save_layers",
+]

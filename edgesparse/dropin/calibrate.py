@@ -1,0 +1,183 @@
+"""Calibration: unlabelled batches in, routers that look where dense attention looked, at a wanted density."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgesparse.dropin.distill import distill
+from edgesparse.dropin.layers import attention_mode, counted_density, dropin_layers
+from edgesparse.dropin.lesson import join_lessons
+from edgesparse.dropin.outputs import Batch, cosine, padding_of, run_model
+from edgesparse.dropin.teach import STEPS, choose_top_p, teach_router
+from edgesparse_runtime.errors import InputError
+
+# Bisections of the density for a wanted fidelity: to about one part in a hundred.
+SEARCH_STEPS = 7
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What calibration did.
+
+    Attributes:
+        density: share of query-key pairs attended to, on the batches that `cosine` was measured on.
+        cosine: of the main output to the dense model's, mean over tokens; on held-out batches where
+            there were at least two, on the only one otherwise (`held_out` says which).
+        held_out: batches that routers were not taught on.
+        divergence_before, divergence_after: of the routers from dense attention's block mass, mean over
+            layers.
+        distill_steps: steps of weight distillation.
+        seconds: of all of it.
+    """
+
+    density: float
+    cosine: float
+    held_out: int
+    divergence_before: float
+    divergence_after: float
+    distill_steps: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def calibrate(
+    model: nn.Module,
+    batches: Sequence[Batch],
+    *,
+    density: float | None = None,
+    fidelity: float | None = None,
+    router_steps: int = STEPS,
+    distill_steps: int = 0,
+    distill_rate: float = 1e-4,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda text: None,
+) -> Calibration:
+    """Teach the routers of a sparsified model and set `top_p` of every head.
+
+    Args:
+        batches: what the model takes; a fifth of them (the last ones) is held out to measure on.
+        density: share of query-key pairs to attend to; this or `fidelity`.
+        fidelity: least cosine to the dense output on the held-out batches; the lowest density that reaches it
+            is searched for.
+        router_steps: of teaching a router; 0 keeps pooled query-key similarity.
+        distill_steps: steps in which the model's own weights learn to make up for what is dropped; 0 = none.
+        say: told of progress.
+
+    Raises:
+        InputError: neither or both targets, a target out of range, no batches, or no drop-in layers.
+    """
+    start = time.monotonic()
+    _check(batches, density, fidelity)
+    taught, held_out = split_batches(batches)
+    say(f"dense pass over {len(batches)} batches")
+    expected = _dense_outputs(model, batches)
+    layers = dropin_layers(model)
+    if not layers:
+        raise InputError("`model` must have attention layers to make sparse; a pass over a batch met none.")
+    for layer in layers:
+        layer.lessons.clear()
+    with attention_mode(model, "collect"):
+        for batch in taught:
+            run_model(model, batch)
+    lessons = [join_lessons(layer.lessons) for layer in layers]
+    for layer in layers:
+        layer.lessons.clear()
+    before, after = [], []
+    for index, (layer, lesson) in enumerate(zip(layers, lessons, strict=True)):
+        say(f"router {index + 1} of {len(layers)}")
+        figures = teach_router(layer, lesson, steps=router_steps, seed=seed)
+        before.append(figures[0])
+        after.append(figures[1])
+    measured = [(batch, expected[id(batch)]) for batch in (held_out or taught)]
+    if density is not None:
+        choose_top_p(layers, lessons, density)
+    else:
+        assert fidelity is not None
+        _search(model, lambda share: choose_top_p(layers, lessons, share), measured, fidelity, say)
+    if distill_steps:
+        distill(
+            model,
+            [(batch, expected[id(batch)]) for batch in taught],
+            steps=distill_steps,
+            rate=distill_rate,
+            seed=seed,
+            say=say,
+        )
+    reached, near = measure_fidelity(model, measured)
+    return Calibration(
+        density=reached,
+        cosine=near,
+        held_out=len(held_out),
+        divergence_before=sum(before) / len(before),
+        divergence_after=sum(after) / len(after),
+        distill_steps=distill_steps,
+        seconds=time.monotonic() - start,
+    )
+
+
+def measure_fidelity(model: nn.Module, pairs: Sequence[tuple[Batch, Tensor]]) -> tuple[float, float]:
+    """Density and mean cosine to expected outputs of a model in its sparse mode."""
+    with attention_mode(model, "sparse"):
+        near = [cosine(run_model(model, batch), wanted, padding_of(batch)) for batch, wanted in pairs]
+        return counted_density(model), sum(near) / len(near)
+
+
+def split_batches(batches: Sequence[Batch]) -> tuple[list[Batch], list[Batch]]:
+    """Batches to teach on and the last fifth, held out; of a single batch nothing is held out."""
+    held = 0 if len(batches) < 2 else max(1, len(batches) // 5)
+    return list(batches[: len(batches) - held]), list(batches[len(batches) - held :])
+
+
+def _dense_outputs(model: nn.Module, batches: Sequence[Batch]) -> dict[int, Tensor]:
+    with attention_mode(model, "dense"):
+        # The first pass makes the layers, in sparse mode with everything kept: their mode is set by the
+        # second.
+        run_model(model, batches[0])
+    with attention_mode(model, "dense"):
+        return {id(batch): run_model(model, batch) for batch in batches}
+
+
+def _search(
+    model: nn.Module,
+    choose: Callable[[float], float],
+    measured: Sequence[tuple[Batch, Tensor]],
+    fidelity: float,
+    say: Callable[[str], None],
+) -> None:
+    """The lowest density whose cosine is `fidelity`, by bisection; 1 where none is enough."""
+    low, high = 0.0, 1.0
+    for _ in range(SEARCH_STEPS):
+        middle = (low + high) / 2
+        choose(middle)
+        density, near = measure_fidelity(model, measured)
+        say(f"density {density:.3f}: cosine {near:.4f}")
+        if near >= fidelity:
+            high = middle
+        else:
+            low = middle
+    choose(high)
+
+
+def _check(batches: Sequence[Batch], density: float | None, fidelity: float | None) -> None:
+    if (density is None) == (fidelity is None):
+        raise InputError("One of `density` and `fidelity` must be given, not both. Use density=0.25.")
+    if density is not None and not 0 < density <= 1:
+        raise InputError(f"`density` must be above 0 and at most 1; got {density:g}. Use 0.2 to 0.5.")
+    if fidelity is not None and not 0 < fidelity < 1:
+        raise InputError(f"`fidelity` must be above 0 and below 1; got {fidelity:g}. Use 0.99.")
+    if not batches:
+        raise InputError("`batches` must hold at least one batch to calibrate on; it is empty.")
+    with torch.no_grad():
+        for batch in batches:
+            if not isinstance(batch, Tensor) and not hasattr(batch, "keys"):
+                raise InputError(
+                    f"A batch must be a tensor or the model's keyword arguments; got {type(batch).__name__}."
+                )

@@ -1,0 +1,72 @@
+"""Inputs that are new at every call: no cache, no branch predictor and no allocator sees one twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.readers import ReadOptions, read_dataset
+from edgesparse_runtime.session import Session
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class Inputs:
+    """Windows [batch, channels, length] made from a few real ones by shifting and scaling.
+
+    What the router keeps depends on the data, so real windows come first: those of `data`, else the golden
+    windows of the bundle, else random walks.
+
+    Attributes:
+        source: in words, for the report.
+        length: steps a window.
+        batch: windows a call.
+    """
+
+    def __init__(
+        self, session: Session, *, batch: int = 1, length: int | None = None, data: Path | None = None
+    ) -> None:
+        self.batch = batch
+        self._random = np.random.default_rng(0)
+        base, self.source = _base(session, data, length)
+        if length is None:
+            length = base.shape[2]
+        self.length = length
+        self._base = fit_length(base, length)
+
+    def next(self) -> FloatArray:
+        """The next call's windows, in memory of their own."""
+        rows = self._random.integers(0, len(self._base), self.batch)
+        shift = int(self._random.integers(0, self.length))
+        scale = self._random.uniform(0.95, 1.05, (self.batch, 1, 1)).astype(np.float32)
+        return np.roll(self._base[rows], shift, axis=-1) * scale
+
+
+def fit_length(windows: FloatArray, length: int) -> FloatArray:
+    """Windows of another length: cut, or continued by themselves in mirror image."""
+    steps = windows.shape[2]
+    if steps >= length:
+        return np.ascontiguousarray(windows[:, :, :length])
+    there_and_back = np.concatenate([windows, windows[:, :, ::-1]], axis=2)
+    repeats = -(-length // there_and_back.shape[2])
+    return np.ascontiguousarray(np.tile(there_and_back, (1, 1, repeats))[:, :, :length])
+
+
+def _base(session: Session, data: Path | None, length: int | None) -> tuple[FloatArray, str]:
+    if data is not None:
+        task = session.bundle.task if session.bundle else "classification"
+        options = ReadOptions(task="regression" if task == "regression" else "classification")
+        windows = session.prepare(read_dataset(data, options))
+        if not len(windows):
+            raise InputError(f"{data} must hold at least one series.")
+        return windows[:64], f"windows of {data.name}"
+    if session.bundle is not None:
+        golden = session.bundle.golden().get("windows")
+        if golden is not None and len(golden):
+            return session.prepare(golden), "the bundle's golden windows"
+    channels = session.channel_count if isinstance(session.channel_count, int) else 1
+    walks = np.random.default_rng(0).standard_normal((16, channels, length or 1024)).cumsum(axis=-1)
+    return walks.astype(np.float32), "random walks"

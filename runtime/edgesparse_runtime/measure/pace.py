@@ -1,0 +1,82 @@
+"""Calls at a fixed rate, as a line delivers windows, and how many answers come too late."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from edgesparse_runtime.measure.inputs import Inputs
+from edgesparse_runtime.session import Session
+
+
+@dataclass(frozen=True)
+class Paced:
+    """Answers under a paced load; times in milliseconds, from when a window was due to its answer.
+
+    Counting from the due time and not from the start of the call means that a slow answer delays those
+    behind it in the figures too, as it does in reality.
+
+    Attributes:
+        rate: windows a second that were due.
+        deadline: after which an answer is late.
+        calls: how many were due.
+        missed: answers that were late.
+        p50, p99, max: of the time to the answer.
+        busy: share of the time that was spent computing.
+        served: windows a second that were answered.
+    """
+
+    rate: float
+    deadline: float
+    calls: int
+    missed: int
+    p50: float
+    p99: float
+    max: float
+    busy: float
+    served: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"missed_share": self.missed / self.calls}
+
+
+def pace(session: Session, inputs: Inputs, *, rate: float, deadline: float | None, seconds: float) -> Paced:
+    """Call `rate` times a second for `seconds`, at least ten times.
+
+    Args:
+        deadline: milliseconds; None = until the next window is due.
+    """
+    period = 1.0 / rate
+    allowed = 1e3 * period if deadline is None else deadline
+    count = max(10, round(seconds * rate))
+    answers, computing = np.empty(count), 0.0
+    session.predict(inputs.next(), batch_size=inputs.batch)
+    window = inputs.next()
+    start = time.perf_counter()
+    for i in range(count):
+        due = start + i * period
+        wait = due - time.perf_counter()
+        if wait > 0:
+            time.sleep(wait)
+        began = time.perf_counter()
+        session.predict(window, batch_size=inputs.batch)
+        ended = time.perf_counter()
+        answers[i], computing = 1e3 * (ended - due), computing + ended - began
+        # The next window is made in what would be idle time.
+        window = inputs.next()
+    whole = time.perf_counter() - start
+    p50, p99 = np.percentile(answers, [50, 99])
+    return Paced(
+        rate=rate,
+        deadline=allowed,
+        calls=count,
+        missed=int((answers > allowed).sum()),
+        p50=float(p50),
+        p99=float(p99),
+        max=float(answers.max()),
+        busy=computing / whole,
+        served=count / whole,
+    )

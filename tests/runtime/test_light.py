@@ -1,0 +1,81 @@
+"""What the runner brings along beyond numpy and onnxruntime: little. The times are in `make prove-target`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# Each of these costs a start-up more than the whole runner should.
+HEAVY = {
+    "asyncio",
+    "cryptography",
+    "difflib",
+    "email",
+    "http",
+    "importlib.metadata",
+    "multiprocessing",
+    "rich",
+    "socket",
+    "ssl",
+    "subprocess",
+    "typer",
+    "urllib.request",
+}
+MODULES = """
+import json, sys
+import numpy, onnxruntime
+before = set(sys.modules)
+import edgesparse_runtime
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+OPTIONS = """
+import json
+import onnxruntime
+seen = []
+class Watched(onnxruntime.InferenceSession):
+    def __init__(self, path, options, **more):
+        spinning = options.get_session_config_entry("session.intra_op.allow_spinning")
+        seen.append([options.intra_op_num_threads, options.inter_op_num_threads, spinning])
+        super().__init__(path, options, **more)
+onnxruntime.InferenceSession = Watched
+import sys
+import edgesparse_runtime
+edgesparse_runtime.Session(sys.argv[1])
+print(json.dumps(seen[-1]))
+"""
+
+
+def run_python(code: str, *arguments: str, prefix: tuple[str, ...] = ()) -> str:
+    done = subprocess.run(
+        [*prefix, sys.executable, "-c", code, *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "runtime")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_imports_are_few_and_none_is_heavy() -> None:
+    modules = json.loads(run_python(MODULES))
+    assert not HEAVY & set(modules)
+    ours = [name for name in modules if name.startswith("edgesparse")]
+    assert len(ours) <= 30
+    assert len(modules) - len(ours) <= 70
+
+
+def test_threads_follow_affinity_and_do_not_spin(shared_bundle: object) -> None:
+    path = str(shared_bundle.path)  # type: ignore[attr-defined]
+    if not hasattr(os, "sched_getaffinity"):
+        pytest.skip("this system has no CPU affinity")
+    core = min(os.sched_getaffinity(0))
+    assert json.loads(run_python(OPTIONS, path, prefix=("taskset", "-c", str(core)))) == [1, 1, "0"]
+    everything = json.loads(run_python(OPTIONS, path))
+    assert 1 <= everything[0] <= len(os.sched_getaffinity(0))
