@@ -95,6 +95,12 @@ def test_two_processes_give_the_single_process_result(data: Path, two: Path, tmp
     single, shared = weights(tmp_path / "one"), weights(two)
     assert single.keys() == shared.keys()
     for name, expected in single.items():
+        if name.endswith("project_in.bias"):
+            # A bias of all keys shifts a query's logits alike: no score depends on it, its gradient is
+            # rounding noise, and Adam makes steps of noise.
+            width = len(expected) // 3
+            for of in (expected, shared[name]):
+                of[width : 2 * width] = 0.0
         np.testing.assert_allclose(
             shared[name], expected, rtol=PROCESSES.relative, atol=PROCESSES.absolute, err_msg=name
         )

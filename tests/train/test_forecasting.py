@@ -14,7 +14,6 @@ from edgesparse.config import TrainingConfig
 from edgesparse.run_folder import Run, load_run
 from edgesparse.train import train
 from edgesparse_export.exporter import export_run
-from edgesparse_export.quantizer import quantize_bundle
 from edgesparse_runtime.cli.app import run as command
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation import evaluate
@@ -104,11 +103,6 @@ def test_beats_its_rivals_on_new_series_and_says_so(
     assert printed["rivals"]["last value"]["mae"]["value"] == pytest.approx(last, rel=1e-4)
     assert command(["evaluate", str(bundle.path), str(tmp_path / "fresh.npz")]) == 0
     assert "a season of 40 steps before" in capsys.readouterr().out
-    # The int8 gate reads the same error.
-    quantized, report = quantize_bundle(bundle, data=fresh, max_drop=0.5)
-    assert report.change.metric is not None and report.change.metric.name == "mae"
-    assert report.change.metric.value == pytest.approx(ours, rel=1e-4)
-    assert set(quantized.precisions) == {"float32", "int8"}
     # A whole window is the past: its next steps come out, one column a step.
     assert Session(bundle).predict(fresh).shape == (40, HORIZON)
 
