@@ -17,6 +17,7 @@ from edgesparse.run_folder import Run
 from edgesparse_export.card import write_card
 from edgesparse_export.onnx_program import is_causal, module_names, to_onnx
 from edgesparse_export.parity import Parity, compare, torch_outputs
+from edgesparse_export.step_files import can_step, step_part
 from edgesparse_runtime.bundle import Bundle, check_target, write_bundle
 from edgesparse_runtime.errors import GateError
 from edgesparse_runtime.series_set import SeriesSet
@@ -54,6 +55,10 @@ def export_run(run: Run, out: Path, *, data: SeriesSet | None = None) -> tuple[B
         GOLDEN: pack_golden(windows=windows, **golden),
         CARD: write_card(fields).encode(),
     }
+    if can_step(run.model):
+        session = Session(MODEL, content=proto)
+        step, fields["stream"] = step_part(run.model, run.to_scores, session, windows)
+        files |= step
     return write_bundle(out, files, fields), verdict
 
 

@@ -88,7 +88,7 @@ def to_onnx(model: nn.Module, example: Tensor, to_scores: Postprocess) -> ir.Mod
     scores = ["scores", "token_scores"] if is_causal(model) else ["scores"]
     names = ["window", "top_p", "max_blocks"][: len(inputs)]
     try:
-        with warnings.catch_warnings(), _quiet_exporter(), operators_in_place(model):
+        with warnings.catch_warnings(), quiet_exporter(), operators_in_place(model):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 _Program(model, to_scores),
@@ -109,7 +109,7 @@ def to_onnx(model: nn.Module, example: Tensor, to_scores: Postprocess) -> ir.Mod
     fuse_value_convolutions(onnx_model)
     attach_bodies(onnx_model)
     if layers:
-        _give_defaults(onnx_model, dict(zip(names[1:], inputs[1:], strict=True)))
+        give_defaults(onnx_model, dict(zip(names[1:], inputs[1:], strict=True)))
     _name_dimensions(onnx_model)
     return onnx_model
 
@@ -126,7 +126,7 @@ def module_names(model: nn.Module) -> list[str]:
     ]
 
 
-def _give_defaults(onnx_model: ir.Model, values: dict[str, Tensor]) -> None:
+def give_defaults(onnx_model: ir.Model, values: dict[str, Tensor]) -> None:
     """Make inputs optional: an input that is also an initializer has a default and may be overridden."""
     for value in onnx_model.graph.inputs:
         if value.name in values:
@@ -140,7 +140,7 @@ def _name_dimensions(onnx_model: ir.Model) -> None:
     window.shape = ir.Shape(["batch", window.shape[1], "time"])
 
 
-class _quiet_exporter:
+class quiet_exporter:
     """The exporter logs each pass it considers; a user wants to hear of failures only."""
 
     def __enter__(self) -> None:

@@ -118,6 +118,11 @@ class Session:
         self.is_causal = "token_scores" in outputs
 
     @property
+    def knobs(self) -> dict[str, Any]:
+        """`top_p` and `max_blocks` as they are fed over the exported ones; empty when they are not."""
+        return dict(self._feed)
+
+    @property
     def channels(self) -> tuple[str, ...] | None:
         """Channel names, when the model came in a bundle."""
         return None if self.bundle is None else self.bundle.channels

@@ -1,4 +1,4 @@
-"""`edgesparse run`: predictions for files."""
+"""`edgesparse run`: predictions for files, or for a live stream."""
 
 from __future__ import annotations
 
@@ -10,6 +10,19 @@ from typing import Annotated, Any
 
 import typer
 
+from edgesparse_runtime.cli.follow import (
+    Deadline,
+    Follow,
+    FollowOptions,
+    Lateness,
+    MaxGap,
+    Period,
+    TimeColumn,
+    TimeUnit,
+    WaitingLines,
+    WholeWindows,
+    follow,
+)
 from edgesparse_runtime.cli.output import note, print_table
 from edgesparse_runtime.cli.read_options import (
     Channels,
@@ -23,16 +36,18 @@ from edgesparse_runtime.cli.read_options import (
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.readers import read_dataset
 from edgesparse_runtime.session import Session
+from edgesparse_runtime.stream.live import BACKLOG
 
 
 def run(
     bundle: Annotated[Path, typer.Argument(help="Bundle or .onnx file.", show_default=False)],
     files: Annotated[
-        list[Path], typer.Argument(help="Data files; labels are not needed.", show_default=False)
+        list[str], typer.Argument(help="Data files; labels are not needed.", show_default=False)
     ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here. [stdout]")] = None,
     form: Annotated[
-        str | None, typer.Option("--format", help="table, csv or json. [table, or by the ending of -o]")
+        str | None,
+        typer.Option("--format", help="table, csv or json. [table, or by the ending of -o; a stream: json]"),
     ] = None,
     precision: Annotated[str, typer.Option(help="auto, float32 or int8.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads of one prediction. [all usable]")] = None,
@@ -42,27 +57,55 @@ def run(
     channels: Channels = None,
     window: Window = None,
     stride: Stride = None,
+    is_followed: Follow = False,
+    period: Period = None,
+    lateness: Lateness = 0.0,
+    max_gap: MaxGap = None,
+    deadline: Deadline = None,
+    backlog: WaitingLines = BACKLOG,
+    time_column: TimeColumn = None,
+    time_unit: TimeUnit = "s",
+    whole_windows: WholeWindows = False,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
-    """Predict every series of one or more files.
+    """Predict every series of one or more files, or score a live stream.
 
     Example: edgesparse run pump.edgesparse shift_1.csv shift_2.csv -o predictions.csv
+
+    Example: sensor | edgesparse run pump.edgesparse - --follow --lateness 0.5 --deadline 20
     """
     form = "json" if as_json else form
+    if is_followed:
+        ending = output.suffix[1:] if output is not None else ""
+        options = FollowOptions(
+            window,
+            stride,
+            period,
+            lateness,
+            max_gap,
+            deadline,
+            backlog,
+            time_column,
+            time_unit,
+            whole_windows,
+        )
+        session = Session(bundle, precision=precision, threads=threads)
+        follow(session, files, output, form or ("csv" if ending == "csv" else "json"), options)
+        return
     if form is None:
         form = output.suffix[1:] if output is not None and output.suffix in (".csv", ".json") else "table"
     if form not in ("table", "csv", "json"):
         raise InputError(f"`--format` must be table, csv or json; got {form}.")
     session = Session(bundle, precision=precision, threads=threads)
     task = session.bundle.task if session.bundle else "classification"
-    options = read_options(task, label_column, series_column, group_column, channels, window, stride)
+    readers = read_options(task, label_column, series_column, group_column, channels, window, stride)
     classes = session.bundle.classes if session.bundle else ()
     rows: list[dict[str, Any]] = []
     # Every file is read before the first result is written: a bad last file must not leave half an output.
     for file in files:
-        data = read_dataset(file, options)
+        data = read_dataset(file, readers)
         for i, scores in enumerate(session.predict(data)):
-            row: dict[str, Any] = {"file": str(file), "series": i + 1}
+            row: dict[str, Any] = {"file": file, "series": i + 1}
             if classes:
                 best = int(scores.argmax())
                 row |= {"decision": classes[best], "score": round(float(scores[best]), 6)}

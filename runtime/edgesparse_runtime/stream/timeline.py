@@ -1,0 +1,231 @@
+"""`Timeline`: samples as they arrive, out of order and with holes, to steps of an even grid.
+
+The rule is docs/streaming.md, "Time". It looks at time stamps only, never at the machine's clock, so the same
+samples in the same order always give the same steps.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.stream.counts import Counts
+from edgesparse_runtime.stream.sample import FloatArray, Sample, Step
+
+# Samples that the period is read from when it is not given.
+ESTIMATE_FROM = 32
+# Late samples in a row, each later than the one before, that mean a clock that was set back.
+CLOCK_BACK = 8
+# How far the grid follows a sample that is off it: a clock that runs a little fast never adds up to a gap.
+FOLLOW = 0.1
+
+
+@dataclass(frozen=True)
+class TimeRule:
+    """How time stamps become steps.
+
+    Attributes:
+        period: seconds between steps; None = read from the first samples.
+        lateness: seconds that a sample may come after one with a later time stamp.
+        max_gap: steps in a row that may be missing; a longer gap restarts the window.
+    """
+
+    period: float | None = None
+    lateness: float = 0.0
+    max_gap: int = 0
+
+    def __post_init__(self) -> None:
+        if self.period is not None and not 0 < self.period < float("inf"):
+            raise InputError(f"`period` must be above 0 seconds; got {self.period:g}.")
+        if not 0 <= self.lateness < float("inf"):
+            raise InputError(f"`lateness` must be at least 0 seconds; got {self.lateness:g}.")
+        if self.max_gap < 0:
+            raise InputError(f"`max_gap` must be at least 0 steps; got {self.max_gap}.")
+
+
+class Timeline:
+    """Samples of one machine in, steps out, in order and without holes but restarts."""
+
+    def __init__(self, channels: int, rule: TimeRule, counts: Counts) -> None:
+        self._rule = rule
+        self._counts = counts
+        self._nothing = np.full(channels, np.nan, dtype=np.float32)
+        self.period = rule.period
+        # Samples held back until the period is known, then until no earlier one may come any more.
+        self._first: list[Sample] = []
+        self._held: list[tuple[float, int, Sample]] = []
+        self._arrival = 0
+        self._newest = -float("inf")
+        # Where the grid stands: the time of the last step, None before the first.
+        self._last: float | None = None
+        self._has_restarted = False
+        # Samples that may be the first of a clock set back, and one that may be the first after a long gap.
+        self._suspects: list[Sample] = []
+        self._ahead: Sample | None = None
+
+    def push(self, sample: Sample) -> Iterator[Step]:
+        """The steps that `sample` makes known."""
+        if sample.time is None:
+            yield Step(sample.values, float(self._arrival), sample.arrived, False)
+            self._arrival += 1
+        elif self.period is None:
+            self._first.append(sample)
+            if len(self._first) >= ESTIMATE_FROM:
+                yield from self._begin()
+        else:
+            yield from self._receive(sample, sample.time)
+
+    def finish(self) -> Iterator[Step]:
+        """The steps of the samples still held back; the source has ended."""
+        yield from self._begin()
+        if self._ahead is not None and self._ahead.time is not None:
+            yield from self._accept(self._ahead, self._ahead.time)
+        yield from self._release(float("inf"))
+        self._counts.late += len(self._suspects)
+        self._suspects, self._ahead = [], None
+
+    def _begin(self) -> Iterator[Step]:
+        first, self._first = self._first, []
+        if first:
+            self.period = estimate_period([s.time for s in first if s.time is not None])
+        for sample in first:
+            assert sample.time is not None
+            yield from self._receive(sample, sample.time)
+
+    def _receive(self, sample: Sample, time: float) -> Iterator[Step]:
+        if self._last is not None:
+            place = self._steps_after_last(time)
+            if place == 0:
+                self._counts.duplicates += 1
+                return
+            if place < 0:
+                yield from self._suspect(sample, time)
+                return
+            if self._is_far_ahead(time):
+                yield from self._confirm(sample, time)
+                return
+            if self._ahead is not None and time > self._newest:
+                self._counts.strays += 1
+                self._ahead = None
+        self._counts.late += len(self._suspects)
+        self._suspects = []
+        yield from self._accept(sample, time)
+
+    def _accept(self, sample: Sample, time: float) -> Iterator[Step]:
+        heapq.heappush(self._held, (time, self._arrival, sample))
+        self._arrival += 1
+        self._newest = max(self._newest, time)
+        yield from self._release(self._newest - self._rule.lateness)
+
+    def _is_far_ahead(self, time: float) -> bool:
+        """Too far for a gap that is filled."""
+        assert self.period is not None
+        return time - self._newest > self._rule.lateness + (self._rule.max_gap + 1.5) * self.period
+
+    def _confirm(self, sample: Sample, time: float) -> Iterator[Step]:
+        """After a long gap, or a wild time stamp: the next sample tells.
+
+        One wild time stamp that were believed would end the window, and make all that follow late.
+        """
+        if self._ahead is None or self._ahead.time is None:
+            self._ahead = sample
+            return
+        before, self._ahead = self._ahead, None
+        assert before.time is not None
+        for held, at in sorted(((before, before.time), (sample, time)), key=lambda pair: pair[1]):
+            yield from self._accept(held, at)
+
+    def _suspect(self, sample: Sample, time: float) -> Iterator[Step]:
+        """A sample too late to be used, unless it is the first of a clock that was set back."""
+        if self._suspects and time <= (self._suspects[-1].time or 0.0):
+            self._counts.late += len(self._suspects)
+            self._suspects = []
+        self._suspects.append(sample)
+        if len(self._suspects) < CLOCK_BACK:
+            return
+        self._counts.strays += self._ahead is not None
+        self._ahead = None
+        yield from self._release(float("inf"))
+        self._counts.clock_back += 1
+        self._restart()
+        again, self._suspects = self._suspects, []
+        for held in again:
+            assert held.time is not None
+            yield from self._receive(held, held.time)
+
+    def _restart(self) -> None:
+        self._counts.restarts += 1
+        self._last, self._newest, self._has_restarted = None, -float("inf"), True
+
+    def _release(self, until: float) -> Iterator[Step]:
+        """Put held samples up to this time on the grid."""
+        while self._held and self._held[0][0] <= until:
+            time, _, sample = heapq.heappop(self._held)
+            place = 1 if self._last is None else self._steps_after_last(time)
+            if place <= 0:
+                # The grid has moved a little since it was received.
+                self._counts.duplicates += 1
+                continue
+            if place - 1 > self._rule.max_gap:
+                newest = self._newest
+                self._restart()
+                self._newest = newest
+                place = 1
+            elif self._last is not None:
+                yield from self._fill(place - 1, sample.arrived)
+            values = self._merge_held(sample.values, time, place)
+            self._advance(time, place)
+            restarts, self._has_restarted = self._has_restarted, False
+            yield Step(values, time, sample.arrived, restarts)
+
+    def _fill(self, missing: int, arrived: float) -> Iterator[Step]:
+        assert self._last is not None and self.period is not None
+        self._counts.filled += missing
+        for i in range(1, missing + 1):
+            yield Step(self._nothing, self._last + i * self.period, arrived, False)
+
+    def _merge_held(self, values: FloatArray, time: float, place: int) -> FloatArray:
+        """Values of one step from all held samples of it: the first has precedence, others fill in."""
+        while self._held and self._is_same_step(self._held[0][0], time, place):
+            _, _, other = heapq.heappop(self._held)
+            self._counts.duplicates += 1
+            values = np.where(np.isnan(values), other.values, values)
+        return values
+
+    def _is_same_step(self, other: float, time: float, place: int) -> bool:
+        assert self.period is not None
+        if self._last is None:
+            return other - time < self.period / 2
+        return self._steps_after_last(other) == place
+
+    def _steps_after_last(self, time: float) -> int:
+        assert self._last is not None and self.period is not None
+        return round(min(max((time - self._last) / self.period, -1e15), 1e15))
+
+    def _advance(self, time: float, place: int) -> None:
+        assert self.period is not None
+        if self._last is None:
+            self._last = time
+        else:
+            expected = self._last + place * self.period
+            self._last = expected + FOLLOW * (time - expected)
+
+
+def estimate_period(times: Sequence[float]) -> float:
+    """Seconds between steps: the span over the number of steps that the median distance says it holds.
+
+    1 where no two times differ.
+    """
+    ordered = sorted(times)
+    distances = [b - a for a, b in itertools.pairwise(ordered) if b > a]
+    if not distances:
+        return 1.0
+    median = statistics.median(distances)
+    steps = sum(round(d / median) for d in distances)
+    return sum(distances) / steps if steps else median

@@ -1,0 +1,71 @@
+"""`WindowScorer`: overlapping windows from a ring buffer, each run whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesparse_runtime.session import Session
+from edgesparse_runtime.stream.sample import FloatArray, Score, Step
+
+
+class RingBuffer:
+    """The last `length` columns of a stream, always at hand as one view.
+
+    Every column is written twice, `length` apart, so that no window is ever put together from two parts.
+    """
+
+    def __init__(self, rows: int, length: int, dtype: npt.DTypeLike = np.float32) -> None:
+        self._twice = np.zeros((rows, 2 * length), dtype=dtype)
+        self._length = length
+        self._next = 0
+
+    def push(self, column: npt.ArrayLike) -> None:
+        self._twice[:, self._next] = column
+        self._twice[:, self._next + self._length] = column
+        self._next = (self._next + 1) % self._length
+
+    def view(self) -> npt.NDArray[np.generic]:
+        """[rows, length], oldest column first; valid until the next push."""
+        return self._twice[:, self._next : self._next + self._length]
+
+
+class WindowScorer:
+    """Scores the last `window` steps every `stride` steps, from the first full window on.
+
+    Args:
+        session: the opened model.
+        window: steps a window.
+        stride: steps between windows.
+    """
+
+    def __init__(self, session: Session, window: int, stride: int) -> None:
+        assert isinstance(session.channel_count, int)
+        self._session = session
+        self._window = window
+        self._stride = stride
+        self._values = RingBuffer(session.channel_count, window)
+        self._times = RingBuffer(1, window, np.float64)
+        self._segment = 0
+        self._count = 0
+
+    def push(self, step: Step) -> Score | None:
+        """The scores of the window that ends with `step`, where one does."""
+        if step.restarts:
+            self._segment += 1
+            self._count = 0
+        self._values.push(step.values)
+        self._times.push(step.time)
+        self._count += 1
+        if self._count < self._window or (self._count - self._window) % self._stride:
+            return None
+        window: FloatArray = self._values.view().astype(np.float32)
+        return Score(
+            values=self._session.predict(window)[0],
+            time=step.time,
+            start=float(self._times.view()[0, 0]),
+            steps=self._window,
+            segment=self._segment,
+            missing=float(np.isnan(window).mean()),
+            arrived=step.arrived,
+        )
