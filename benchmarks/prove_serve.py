@@ -7,6 +7,7 @@ form. All traffic goes to 127.0.0.1.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from typing import Any
 from benchmarks.machine import describe_machine
 from benchmarks.serve_bundles import Pair, make_pair
 from benchmarks.serve_kills import kill_at_random
+from benchmarks.serve_ray import measure as ray_measure
 from benchmarks.serve_soak import soak
 from benchmarks.serve_speed import speed
 from benchmarks.stored_cases import StoredCases, hash_files
@@ -242,6 +244,17 @@ def judge_mutations(store: StoredCases) -> list[Line]:
     return lines
 
 
+def judge_ray(store: StoredCases, pair: Pair) -> list[Line]:
+    """Two replicas, one killed under load."""
+    name = "Ray Serve, two replicas, one killed again and again under load: lost"
+    if importlib.util.find_spec("ray") is None:
+        return [line(name, None, "not run: ray is not installed (pip install 'edgesparse[ray]')", "0")]
+    found = store.get("ray", partial(ray_measure, pair, 25.0 if QUICK else 90.0))
+    lost = found["asked"] - found["answered"] + found["mixed_up"] + found["unknown_bundle"]
+    figure = f"{lost} of {found['asked']} requests, {found['killed']} killed, p99 {found['p99_ms']:.0f} ms"
+    return [line(name, lost == 0 and found["killed"] >= 2, figure, "0, at least 2 killed")]
+
+
 def code_version() -> str:
     """Changes with the server, what it stands on, and how it is judged."""
     folders = ("runtime/edgesparse_runtime", "benchmarks", "tests/serving", "tests/attacks")
@@ -265,6 +278,7 @@ def main() -> int:
     lines += judge_load(store, pair)
     lines += judge_kills(store, pair)
     lines += judge_mutations(store)
+    lines += judge_ray(store, pair)
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     report = {"machine": machine, "quick": QUICK, "lines": lines}
     RESULTS.write_text(json.dumps(report, indent=2) + "\n")

@@ -96,6 +96,7 @@ def openvino(store: StoredCases) -> list[Line]:
                 continue
             named = f"{case}, {found['openvino_precision']}"
             lines.append(ratio_line(found, "OpenVINO dense", named, least))
+            lines.append(ratio_line(found, "OpenVINO dense, float32", case, None))
     return lines
 
 

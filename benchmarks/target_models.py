@@ -59,16 +59,16 @@ def make_model(attention: Attention, tokens: int) -> SequenceTransformer:
     # The convolution over values starts as zeros, which would be no test of it.
     for layer in model.layers:
         nn.init.normal_(layer.attention.value_conv.weight, std=0.2)  # type: ignore[union-attr, arg-type]
-    model.fit_stem(walks(model, tokens))
+    model.fit_stem(walks(model, 512, count=32))
     if attention == "sparse":
         set_selection(model, 1.0, round(DENSITY * tokens / model.block_size))
     return model
 
 
-def walks(model: SequenceTransformer, tokens: int) -> Tensor:
-    """Two random walks [2, 1, T]."""
+def walks(model: SequenceTransformer, tokens: int, *, count: int = 2) -> Tensor:
+    """Random walks [count, 1, T]."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(2, 1, tokens * model.patch, generator=generator).cumsum(-1)
+    return torch.randn(count, 1, tokens * model.patch, generator=generator).cumsum(-1)
 
 
 def embeddings(model: SequenceTransformer, tokens: int) -> Tensor:
@@ -106,8 +106,8 @@ def open_onnx(proto: onnx.ModelProto, threads: int) -> Run:
     return lambda x: np.asarray(session.run(["scores"], {"window": x})[0])
 
 
-def open_openvino(tokens: int, threads: int) -> tuple[Run, str]:
-    """The dense encoder in OpenVINO, from PyTorch, at its default precision, and that precision."""
+def open_openvino(tokens: int, threads: int, precision: str | None = None) -> tuple[Run, str]:
+    """The dense encoder in OpenVINO, from PyTorch, and its precision: its default where none is asked for."""
     import openvino
 
     model = make_model("dense", tokens)
@@ -117,9 +117,11 @@ def open_openvino(tokens: int, threads: int) -> tuple[Run, str]:
         program = torch.export.export(Encoder(model).eval(), (example,))
         converted = openvino.convert_model(program)
     settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    if precision is not None:
+        settings["INFERENCE_PRECISION_HINT"] = precision
     compiled = openvino.Core().compile_model(converted, "CPU", settings)
-    precision = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
-    return lambda x: np.asarray(compiled(x)[0]), precision
+    used = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+    return lambda x: np.asarray(compiled(x)[0]), used
 
 
 def int8_ours(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -35,7 +35,7 @@ class DropinAttention(nn.Module):
             the first token, with `band_first`): the plain rival.
         kept_pairs: query-key pairs attended to since `reset_count`, and `pairs` all of them.
         overrides: `top_p` [H] and `max_blocks` [1] in place of the buffers, for an export.
-        selection: of the last export, bool [B, H, Q, K].
+        selection: of the last pass that was exported or counted, bool [B, H, Q, K].
     """
 
     top_p: Tensor
@@ -161,6 +161,7 @@ class DropinAttention(nn.Module):
     def _count(self, order_BHQK: Tensor, kept_BHQK: Tensor, reach_B1QK: Tensor, mask_BN: Tensor) -> None:
         """Adds up real query-key pairs in whole blocks; of a causal own block half is counted."""
         selection = torch.zeros_like(kept_BHQK).scatter(-1, order_BHQK, kept_BHQK)
+        self.selection = selection
         tokens = valid_counts(mask_BN, self.rule.block_size).double()
         pairs = tokens[:, None, :, None] * tokens[:, None, None, :] * reach_B1QK
         if self.is_causal:

@@ -14,7 +14,7 @@ from edgesparse.dropin.distill import distill
 from edgesparse.dropin.layers import attention_mode, counted_density, dropin_layers
 from edgesparse.dropin.lesson import join_lessons
 from edgesparse.dropin.outputs import Batch, cosine, padding_of, run_model
-from edgesparse.dropin.teach import STEPS, choose_top_p, teach_router
+from edgesparse.dropin.teach import CAP, STEPS, choose_top_p, teach_router
 from edgesparse_runtime.errors import InputError
 
 # Bisections of the density for a wanted fidelity: to about one part in a hundred.
@@ -54,6 +54,7 @@ def calibrate(
     *,
     density: float | None = None,
     fidelity: float | None = None,
+    cap: float | None = CAP,
     router_steps: int = STEPS,
     distill_steps: int = 0,
     distill_rate: float = 1e-4,
@@ -67,6 +68,7 @@ def calibrate(
         density: share of query-key pairs to attend to; this or `fidelity`.
         fidelity: least cosine to the dense output on the held-out batches; the lowest density that reaches it
             is searched for.
+        cap: see `choose_top_p`.
         router_steps: of teaching a router; 0 keeps pooled query-key similarity.
         distill_steps: steps in which the model's own weights learn to make up for what is dropped; 0 = none.
         say: told of progress.
@@ -98,10 +100,10 @@ def calibrate(
         after.append(figures[1])
     measured = [(batch, expected[id(batch)]) for batch in (held_out or taught)]
     if density is not None:
-        choose_top_p(layers, lessons, density)
+        choose_top_p(layers, lessons, density, cap=cap)
     else:
         assert fidelity is not None
-        _search(model, lambda share: choose_top_p(layers, lessons, share), measured, fidelity, say)
+        _search(model, lambda share: choose_top_p(layers, lessons, share, cap=cap), measured, fidelity, say)
     if distill_steps:
         distill(
             model,

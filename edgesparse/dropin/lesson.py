@@ -52,8 +52,8 @@ def make_lesson(
 ) -> Lesson:
     """What a layer saw, from one dense pass.
 
-    The root mean square, not the mean: at 20 % density, blocks chosen by it left the output closer to dense
-    attention's than by the mean, the maximum or the summaries' error (docs/dropin.md).
+    The root mean square, not the mean: blocks chosen by it left the output closer to dense attention's
+    (`python -m benchmarks.dropin_oracle`).
     """
     batch, heads, length, _ = query_BHND.shape
     with torch.no_grad():

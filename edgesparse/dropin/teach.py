@@ -14,7 +14,7 @@ from edgesparse.dropin.lesson import Lesson
 from edgesparse.router import router_loss
 from edgesparse.selection import select_blocks
 
-STEPS = 300
+STEPS = 200
 LEARNING_RATE = 0.02
 # How many times its share of the density a query block may take at most.
 CAP = 1.25

@@ -56,8 +56,8 @@ class NodeEffect:
 
     @property
     def gains_nothing(self) -> bool:
-        """int8 is measured, and is no faster here."""
-        return self.saved_ms is not None and self.saved_ms <= 0
+        """int8 is measured, and is clearly no faster here: the whole interval lies at or below zero."""
+        return self.high is not None and self.high <= 0
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,9 @@ class Search:
         ranking = self.rank()
         useless = [e.name for e in ranking if e.gains_nothing]
         harmful = [e.name for e in ranking if not e.gains_nothing]
+        if not harmful:
+            # No node alone gains here; together they may, and there is nothing better to try.
+            useless, harmful = [], useless
         best: tuple[Int8Recipe, bytes, Change] | None = None
         # Of the most harmful nodes so many in float32: `failed` is too few, `held` is enough.
         failed, held, count = -1, len(harmful), 0

@@ -11,6 +11,8 @@ columns and groups of 4 rows of a packed weight.
 # onnxscript compiles these functions from their source: to a type checker int64 scalars are not tensors.
 # mypy: ignore-errors
 
+from collections.abc import Sequence
+
 import onnx_ir as ir
 from onnxscript import BOOL, FLOAT, INT8, script
 from onnxscript import opset18 as op
@@ -72,6 +74,65 @@ def LinearSplit(
     )
     first, second, third = op.Split(whole, num_outputs=3, axis=-1)
     return first, second, third
+
+
+@script(_edgesparse, default_opset=op)
+def FeedForward(
+    x: FLOAT["B", "N", "C"],
+    up: INT8["P", "Q", 16, 4],
+    up_scale: FLOAT["I"],
+    up_bias: FLOAT["I"],
+    gain: FLOAT["C"],
+    shift: FLOAT["C"],
+    down: INT8["P", "Q", 16, 4],
+    down_scale: FLOAT["O"],
+    down_bias: FLOAT["O"],
+    residual: FLOAT["B", "N", "O"],
+    epsilon: float,
+):
+    none = op.Constant(value_floats=[0.0])
+    between = _edgesparse.Linear(
+        x, up, up_scale, up_bias, gain, shift, none, normalize=1, epsilon=epsilon, gelu=1
+    )
+    # A layer that does not normalize reads neither gain nor shift.
+    return _edgesparse.Linear(
+        between, down, down_scale, down_bias, gain, shift, residual, normalize=0, epsilon=epsilon, gelu=0
+    )
+
+
+@script(_edgesparse, default_opset=op)
+def KernelBankLinear(
+    window: FLOAT["B", "C", "T"],
+    real: BOOL["B", "T"],
+    weight: FLOAT["L", "K", "C", 9],
+    slope: FLOAT["L", "K"],
+    offset: FLOAT["L", "K", "Q"],
+    center: FLOAT["F"],
+    spread: FLOAT["F"],
+    matrix: INT8["P", "Q", 16, 4],
+    scale: FLOAT["W"],
+    bias: FLOAT["W"],
+    dilations: Sequence[int],
+    patch: int,
+    before: int,
+):
+    features = _edgesparse.KernelBank(
+        window,
+        real,
+        weight,
+        slope,
+        offset,
+        center,
+        spread,
+        dilations=dilations,
+        patch=patch,
+        before=before,
+    )
+    none = op.Constant(value_floats=[0.0])
+    # A layer that does not normalize reads neither gain nor shift.
+    return _edgesparse.Linear(
+        features, matrix, scale, bias, center, center, none, normalize=0, epsilon=0.0, gelu=0
+    )
 
 
 @script(_edgesparse, default_opset=op)
@@ -160,11 +221,11 @@ def ValueConvolution(
     return op.Add(mixed, op.Transpose(local, perm=[0, 2, 1]))
 
 
-_FUNCTIONS = (Linear, LinearSplit, BlockScores, ValueConvolution)
+_FUNCTIONS = (Linear, LinearSplit, FeedForward, KernelBankLinear, BlockScores, ValueConvolution)
 
 
 def bodies(names: set[str]) -> list[ir.Function]:
     """The functions of these names and those that they call, ready to be added to a model's `functions`."""
-    wanted = names | ({"Linear"} if "LinearSplit" in names else set())
+    wanted = names | ({"Linear"} if names & {"LinearSplit", "KernelBankLinear", "FeedForward"} else set())
     found = [ir.serde.deserialize_function(f.to_function_proto()) for f in _FUNCTIONS if f.name in wanted]
     return found + ([function_body()] if "SparseAttention" in wanted else [])

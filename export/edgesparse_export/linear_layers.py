@@ -63,7 +63,9 @@ def use_native_linear(
     replaced = []
     for node in list(converted.graph):
         if node.name in wanted and (layer := _match(node)) is not None:
-            _replace(converted, layer, per_channel=per_channel)
+            node = _replace(converted, layer, per_channel=per_channel)
+            _join_bank(converted, node)
+            _join_feed_forward(converted, node)
             replaced.append(layer.name)
     attach_bodies(converted)
     return ir.serde.serialize_model(converted), replaced
@@ -198,7 +200,7 @@ def _take_norm(layer: _Layer) -> None:
     layer.taken.insert(0, norm)
 
 
-def _replace(model: ir.Model, layer: _Layer, *, per_channel: bool) -> None:
+def _replace(model: ir.Model, layer: _Layer, *, per_channel: bool) -> ir.Node:
     weight, scale = pack_weight(layer.matrix, per_channel=per_channel)
     depth = layer.matrix.shape[0]
     normalize = layer.gain is not None
@@ -234,3 +236,53 @@ def _replace(model: ir.Model, layer: _Layer, *, per_channel: bool) -> None:
     ir.convenience.replace_nodes_and_values(
         model.graph, layer.end, layer.taken[::-1], [node], layer.outputs, list(node.outputs)
     )
+    return node
+
+
+def _join_feed_forward(model: ir.Model, down: ir.Node) -> None:
+    """Two layers with a GELU between become one node: what lies between them is never stored."""
+    between = down.inputs[0]
+    up = None if between is None else between.producer()
+    if up is None or up.domain != DOMAIN or up.op_type != "Linear" or only_user(up.outputs[0]) is not down:
+        return
+    takes = integer(up, "normalize", 0) and integer(up, "gelu", 0) and constant_of(up.inputs[6]) is not None
+    plain = not any(integer(down, name, 0) for name in ("normalize", "gelu")) and down.op_type == "Linear"
+    x, residual = up.inputs[0], down.inputs[6]
+    if not takes or not plain or x is None or x.shape is None or len(x.shape) != 3:
+        return
+    if residual is None or constant_of(residual) is not None:
+        return
+    node = ir.node(
+        "FeedForward",
+        [*up.inputs[:6], *down.inputs[1:4], residual],
+        {"epsilon": up.attributes["epsilon"]},
+        domain=DOMAIN,
+        version=VERSION,
+        name=down.name,
+    )
+    new, old = node.outputs[0], down.outputs[0]
+    new.name, new.shape, new.type = old.name, old.shape, old.type
+    ir.convenience.replace_nodes_and_values(model.graph, down, [down, up], [node], [old], [new])
+
+
+def _join_bank(model: ir.Model, linear: ir.Node) -> None:
+    """A plain product of the stem's features is done in the stem's node: the features are never stored."""
+    features = linear.inputs[0]
+    bank = None if features is None else features.producer()
+    plain = not any(integer(linear, name, 0) for name in ("normalize", "gelu")) and len(linear.outputs) == 1
+    none = constant_of(linear.inputs[6])
+    if bank is None or bank.domain != DOMAIN or bank.op_type != "KernelBank" or not plain or none is None:
+        return
+    if only_user(bank.outputs[0]) is not linear:
+        return
+    node = ir.node(
+        "KernelBankLinear",
+        [*bank.inputs, *linear.inputs[1:4]],
+        {name: bank.attributes[name] for name in ("dilations", "patch", "before")},
+        domain=DOMAIN,
+        version=VERSION,
+        name=linear.name,
+    )
+    new, old = node.outputs[0], linear.outputs[0]
+    new.name, new.shape, new.type = old.name, old.shape, old.type
+    ir.convenience.replace_nodes_and_values(model.graph, linear, [linear, bank], [node], [old], [new])

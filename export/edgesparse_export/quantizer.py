@@ -14,12 +14,14 @@ from edgesparse_export.int8 import attention_nodes
 from edgesparse_export.int8_recipe import Int8Recipe
 from edgesparse_export.int8_report import FALSE_ALARMS, Change, Judge
 from edgesparse_export.int8_search import Found, NodeEffect, Search
+from edgesparse_export.int8_tensors import quantize_tensor_model
 from edgesparse_export.targets import saturating_nodes
 from edgesparse_runtime.bundle import Bundle, rewrite_bundle
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.forecasting import cut_horizon
 from edgesparse_runtime.series_set import SeriesSet
 from edgesparse_runtime.session import Session
+from edgesparse_runtime.tensor_batch import golden_inputs
 
 MODEL = "model.int8.onnx"
 # A search that was not asked for, because the gate failed, takes at most so long.
@@ -116,6 +118,8 @@ def quantize_bundle(
     model = onnx.load(bundle.model_path("float32"))
     if not set(recipe.nodes(model)) - set(recipe.float32):
         raise InputError(f"{bundle.path} must hold linear layers to quantize; none is left.")
+    if bundle.manifest["input"].get("tensors"):
+        return _add(bundle, model, quantize_tensor_model(bundle, model, recipe, max_drop))
     judge = Judge(bundle, data, metric, alarm, false_alarm_rate)
     windows = judge.float_session().prepare(data) if data is not None and recipe.mode == "static" else None
 
@@ -175,7 +179,9 @@ def _add(bundle: Bundle, model: onnx.ModelProto, found: Found) -> tuple[Bundle, 
         len(content),
     )
     golden = bundle.golden()
-    golden["scores_int8"] = Session(MODEL, content=content).predict(golden["windows"])
+    inputs = golden_inputs(golden)
+    assert inputs is not None
+    golden["scores_int8"] = Session(MODEL, content=content).predict(inputs)
     models = bundle.manifest["models"] | {"int8": {"file": MODEL, "report": report.to_dict()}}
     files = {MODEL: content, GOLDEN: pack_golden(**golden)}
     return rewrite_bundle(bundle, files, {"models": models}), report

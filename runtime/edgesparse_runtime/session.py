@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from edgesparse_runtime.library import register
 from edgesparse_runtime.model_check import LIMITS, check_model
 from edgesparse_runtime.readers import check_channels
 from edgesparse_runtime.series_set import SeriesSet
+from edgesparse_runtime.tensor_batch import TensorBatch, check_tensors
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -108,12 +109,16 @@ class Session:
         # A dense model's attention is onnxruntime's own.
         self.engine = attached if self.is_sparse else "onnxruntime"
         self._feed = _overrides(knobs, top_p, max_blocks)
-        if len(inputs) != 1 or inputs[0].name != "window" or len(inputs[0].shape) != 3:
+        self._inputs = inputs
+        takes_windows = [i.name for i in self._inputs] == ["window"] and len(self._inputs[0].shape) == 3
+        # Models of `edgesparse export --hf` take named tensors in place of windows.
+        self.takes_tensors = not takes_windows and "scores" in outputs and bool(self._inputs)
+        if not takes_windows and not self.takes_tensors:
             raise BundleError(
-                f"{self.path} must take one input `window` [batch, channels, time]; "
-                f"it takes {', '.join(f'{i.name} {i.shape}' for i in inputs)}."
+                f"{self.path} must take one input `window` [batch, channels, time], or named "
+                f"tensors and return `scores`; it takes {', '.join(f'{i.name} {i.shape}' for i in inputs)}."
             )
-        self.channel_count = inputs[0].shape[1]
+        self.channel_count = None if self.takes_tensors else self._inputs[0].shape[1]
         self.selection_names = [name for name in outputs if name.startswith("selection.")]
         self.is_causal = "token_scores" in outputs
 
@@ -128,13 +133,16 @@ class Session:
         return None if self.bundle is None else self.bundle.channels
 
     def predict(
-        self, data: SeriesSet | npt.ArrayLike | Sequence[npt.ArrayLike], *, batch_size: int = 16
+        self,
+        data: SeriesSet | TensorBatch | npt.ArrayLike | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike],
+        *,
+        batch_size: int = 16,
     ) -> FloatArray:
-        """Scores [n, classes], or [n, targets] in the targets' own units.
+        """Scores [n, classes], or [n, targets] in the targets' own units; states of an exported encoder.
 
         Args:
             data: a `SeriesSet`, or raw windows [n, channels, time] (one window may omit n); NaN = missing,
-                a tail of NaN in all channels = padding.
+                a tail of NaN in all channels = padding. Arrays by name where the model takes tensors.
             batch_size: series are run so many at a time.
 
         Raises:
@@ -156,7 +164,7 @@ class Session:
             raise InputError(f"{self.path.name} must be a causal model. Train with --set model.causal=true.")
         return np.asarray(self._run(["token_scores"], self.prepare(data))[0], dtype=np.float32)
 
-    def selections(self, data: SeriesSet | npt.ArrayLike) -> list[BoolArray]:
+    def selections(self, data: SeriesSet | TensorBatch | npt.ArrayLike) -> list[BoolArray]:
         """The blocks that each layer attended to, bool [n, heads, query blocks, key blocks] a layer."""
         return [np.asarray(s, dtype=np.bool_) for s in self._run(self.selection_names, self.prepare(data))]
 
@@ -182,8 +190,18 @@ class Session:
         """Close the profile of a session that was opened with `trace`, and say where it is."""
         return Path(self._session.end_profiling())
 
-    def prepare(self, data: SeriesSet | npt.ArrayLike | Sequence[npt.ArrayLike]) -> FloatArray:
-        """Check `data` and lay it out as one float32 array [n, channels, time]."""
+    def prepare(
+        self,
+        data: SeriesSet | TensorBatch | npt.ArrayLike | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike],
+    ) -> FloatArray:
+        """Check `data` and lay it out as one float32 array [n, channels, time].
+
+        Where the model takes tensors, a `TensorBatch` stands for that array.
+        """
+        if self.takes_tensors:
+            return check_tensors(self._inputs, data)  # type: ignore[return-value]
+        if isinstance(data, (TensorBatch, Mapping)):
+            raise InputError(f"{self.path.name} takes windows [batch, channels, time]; got named arrays.")
         if isinstance(data, SeriesSet) and self.channels is not None:
             data = check_channels(data, self.channels)
         values = data.to_batch() if isinstance(data, SeriesSet) else data
@@ -207,10 +225,14 @@ class Session:
         return batch
 
     def _run(
-        self, outputs: list[str], batch: FloatArray, options: onnxruntime.RunOptions | None = None
+        self,
+        outputs: list[str],
+        batch: FloatArray | TensorBatch,
+        options: onnxruntime.RunOptions | None = None,
     ) -> list[Any]:
         try:
-            return list(self._session.run(outputs, {"window": batch, **self._feed}, options))
+            feeds = batch.arrays if isinstance(batch, TensorBatch) else {"window": batch}
+            return list(self._session.run(outputs, {**feeds, **self._feed}, options))
         except Exception as error:  # onnxruntime raises a class of its own for each status
             raise InputError(
                 f"{self.path.name} does not run on input {list(batch.shape)}; {_first_line(error)}."

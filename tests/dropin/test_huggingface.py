@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -164,10 +167,8 @@ def test_a_key_that_every_query_needs_is_found_from_data() -> None:
     assert selection.float().mean() < 0.5
 
 
-def test_layers_are_saved_and_loaded(tmp_path: object) -> None:
-    from pathlib import Path
-
-    path = Path(str(tmp_path)) / "layers.safetensors"
+def test_layers_are_saved_and_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "layers.safetensors"
     model, batch = tiny("bert")
     twin = copy.deepcopy(model)
     sparsify(model, [batch], density=0.4, block_size=8)
@@ -202,6 +203,21 @@ def test_distillation_lowers_the_error_and_leaves_the_routers() -> None:
     assert after > before
     now = [p for layer in dropin_layers(model) for p in layer.router.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(routers, now, strict=True))
+
+
+def test_three_lines_of_the_readme(tmp_path: Path) -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    (code,) = [block for block in blocks if "sparsify" in block]
+    assert len([line for line in code.splitlines() if line]) == 3
+    model, batch = tiny("bert")
+    sharpen(model)
+    model.save_pretrained(tmp_path)
+    names: dict[str, Any] = {"path": tmp_path, "batches": [batch, batch]}
+    exec(code, names)
+    with attention_mode(names["model"], "sparse"):
+        run_model(names["model"], batch)
+    assert 0 < counted_density(names["model"]) < 0.5
 
 
 @pytest.mark.parametrize(

@@ -139,9 +139,8 @@ def test_int8_keeps_the_decisions(tmp_path: Path, tiny_run: Run, series: SeriesS
     int8 = onnx.load(bundle.model_path("int8"))
     kinds = {"Linear", "LinearSplit"} if mode == "dynamic" else {"QLinearMatMul", "DequantizeLinear"}
     assert kinds & {n.op_type for n in int8.graph.node}
-    assert {f.name for f in int8.functions} == {
-        n.op_type for n in int8.graph.node if n.domain == "edgesparse"
-    }
+    ours = {n.op_type for n in int8.graph.node if n.domain == "edgesparse"}
+    assert ours <= {f.name for f in int8.functions}
     # What is left is too small to gain.
     assert len(linear_nodes(int8)) <= 2
     assert set(attention_precisions(int8).values()) == {b"int8"}

@@ -64,12 +64,13 @@ def test_layers_are_taken_with_what_stands_around_them() -> None:
     converted, taken = use_native_linear(model, linear_nodes(model))
     nodes = [n for n in converted.graph.node if n.domain == "edgesparse"]
     flags = [{a.name: onnx.helper.get_attribute_value(a) for a in n.attribute} for n in nodes]
-    assert [n.op_type for n in nodes] == ["Linear", "Linear", "LinearSplit"]
-    assert [(f["normalize"], f["gelu"]) for f in flags] == [(1, 1), (0, 0), (1, 0)]
-    # The second adds the block's input; nothing but the last products and sums is left.
-    assert nodes[1].input[6] == "x"
+    assert [n.op_type for n in nodes] == ["FeedForward", "LinearSplit"]
+    assert (flags[1]["normalize"], flags[1]["gelu"]) == (1, 0)
+    # The first adds the block's input; nothing but the last products and sums is left.
+    assert nodes[0].input[0] == nodes[0].input[9] == "x"
     assert {n.op_type for n in converted.graph.node if not n.domain} <= {"Mul", "Add", "Constant"}
-    assert taken == [n.name for n in nodes]
+    assert len(taken) == 3
+    assert {n.name for n in nodes} <= set(taken)
     x = np.random.default_rng(0).standard_normal((3, 11, 32)).astype(np.float32)
     expected, actual = run_plain(model, {"x": x}), run_plain(converted, {"x": x})
     # Weights are bytes now, so the two differ by their rounding.
@@ -113,7 +114,9 @@ def test_native_int8_keeps_what_is_excluded(shared_bundle: Bundle) -> None:
     first = linear_nodes(model)[1]
     converted = quantize_natively(model, nodes_to_exclude=[first])
     assert first in linear_nodes(converted)
-    assert sum(n.op_type in ("Linear", "LinearSplit") for n in converted.graph.node) >= 6
+    kinds = [n.op_type for n in converted.graph.node if n.domain == "edgesparse"]
+    assert kinds.count("FeedForward") == kinds.count("Linear") == 2
+    assert kinds.count("KernelBankLinear") == 1
 
 
 def test_two_kinds_of_stem_in_one_file_are_refused() -> None:

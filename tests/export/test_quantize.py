@@ -142,8 +142,9 @@ def test_search_ends_with_a_recipe_that_holds_the_gate(bundle: Bundle, series: S
     assert changes == sorted(changes, reverse=True)
     assert {e.kind for e in ranking} == {"linear", "attention"}
     assert all(e.saved_ms is not None and e.low <= e.saved_ms <= e.high for e in ranking)  # type: ignore[operator]
-    # What gains nothing here stays in float32.
-    assert {e.name for e in ranking if e.gains_nothing} <= set(recipe.float32)
+    # What clearly gains nothing here stays in float32, unless that would be everything.
+    useless = {e.name for e in ranking if e.gains_nothing}
+    assert useless <= set(recipe.float32) or len(useless) == len(ranking)
     assert report.linear_layers + report.attention_layers > 0
 
 
@@ -157,7 +158,7 @@ def test_search_keeps_the_most_harmful_node_in_float32(
 
     def strict(self: Judge, session: Session, **more: object) -> object:
         change = judge(self, session, **more)  # type: ignore[arg-type]
-        names = {n.name for n in onnx.load_from_string(current[-1]).graph.node if n.op_type == "Linear"}
+        names = {n.name for n in onnx.load_from_string(current[-1]).graph.node if n.domain}
         object.__setattr__(change, "drop", 0.5 if culprit in names else 0.0)
         return change
 

@@ -173,6 +173,32 @@ def value_convolution(tokens: int, width: int, *, taps: int = 5, before: int = 2
     return Node(f"convolution {tokens} {width} {taps}", "ValueConvolution", attributes, feeds)
 
 
+def feed_forward(rows: int, width: int, inner: int, *, seed: int = 0) -> Node:
+    """`FeedForward`."""
+    up, down = linear(rows, width, inner, seed=seed), linear(rows, inner, width, residual=True, seed=seed + 1)
+    feeds: Feeds = {
+        "x": up.feeds["x"],
+        "up": up.feeds["weight"],
+        "up_scale": up.feeds["scale"],
+        "up_bias": up.feeds["bias"],
+        "gain": up.feeds["gain"],
+        "shift": up.feeds["shift"],
+        "down": down.feeds["weight"],
+        "down_scale": down.feeds["scale"],
+        "down_bias": down.feeds["bias"],
+        "residual": down.feeds["residual"],
+    }
+    return Node(f"feed forward {rows} {width} {inner}", "FeedForward", {"epsilon": 1e-5}, feeds)
+
+
+def kernel_bank_linear(bank: Node, columns: int) -> Node:
+    """`KernelBankLinear`: the product of the bank's features."""
+    product = linear(1, bank.feeds["center"].size, columns)
+    feeds = {**bank.feeds, "matrix": product.feeds["weight"]}
+    feeds |= {name: product.feeds[name] for name in ("scale", "bias")}
+    return Node(f"{bank.name} {columns}", "KernelBankLinear", bank.attributes, feeds)
+
+
 LINEAR = [
     linear(1, 16, 16),
     linear(63, 128, 384, normalize=1, parts=3),
@@ -182,6 +208,11 @@ LINEAR = [
     linear(17, 448, 80),
     linear(131, 48, 112, gelu=1, spread=30.0),
     linear(5, 32, 32, spread=0.0),
+    feed_forward(1, 16, 16),
+    feed_forward(131, 128, 256),
+    feed_forward(64, 48, 80),
+    kernel_bank_linear(kernel_bank(203, padded=50), 128),
+    kernel_bank_linear(kernel_bank(2600, kernels=4, thresholds=2, causal=True), 48),
 ]
 FLOAT = [
     kernel_bank(4),

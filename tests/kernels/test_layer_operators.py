@@ -31,8 +31,8 @@ def test_float_kernels_say_what_their_bodies_say(library: Path, node: Node, thre
 @pytest.mark.parametrize("threads", [1, 2])
 def test_int8_linear_is_near_its_body(library: Path, node: Node, threads: int) -> None:
     """Of the output without bias and residual, which would hide the error."""
-    feeds = {**node.feeds, "bias": np.zeros_like(node.feeds["bias"]), "residual": np.zeros(1, np.float32)}
-    node = replace(node, feeds=feeds)
+    hiding = {"bias", "down_bias", "residual"} & set(node.feeds)
+    node = replace(node, feeds={**node.feeds, **{name: node.feeds[name] * 0 for name in hiding}})
     expected, actual = run_layer(None, node), run_layer(library, node, threads)
     error = float(np.sqrt(np.mean((actual - expected) ** 2)))
     assert error <= INT8_LINEAR_RMS * float(np.sqrt(np.mean(expected**2)))
@@ -74,6 +74,22 @@ REFUSED = [
     (LINEAR[1], "bias", np.zeros(5, np.float32), "`bias` must have 384 values; got 5"),
     (LINEAR[1], "gain", np.zeros(1, np.float32), "`gain` must have 128 values; got 1"),
     (LINEAR[4], "residual", np.ones((2, 6, 128), np.float32), "`residual` must have the output's shape"),
+    (
+        LINEAR[9],
+        "down",
+        np.zeros((8, 16, 16, 4), np.int8),
+        "`down` must have shape [columns / 16, 64, 16, 4]",
+    ),
+    (LINEAR[9], "up_bias", np.zeros(5, np.float32), "`up_bias` must have 256 values; got 5"),
+    (LINEAR[9], "shift", np.zeros(5, np.float32), "`shift` must have 128 values; got 5"),
+    (LINEAR[9], "residual", np.zeros((2, 5, 128), np.float32), "`residual` must have the output's shape"),
+    (
+        LINEAR[11],
+        "matrix",
+        np.zeros((8, 5, 16, 4), np.int8),
+        "`matrix` must have shape [columns / 16, 56, 16, 4]",
+    ),
+    (LINEAR[11], "bias", np.zeros(5, np.float32), "`bias` must have 128 values; got 5"),
     (FLOAT[1], "weight", np.zeros((2, 28, 2, 9), np.float32), "`weight` must have shape [2, kernels, 1, 9]"),
     (FLOAT[1], "center", np.zeros(3, np.float32), "`center` must have 224 values; got 3"),
     (FLOAT[1], "real", np.ones((2, 5), bool), "`real` must have shape [2, 203]"),
@@ -101,6 +117,7 @@ def test_inputs_that_do_not_fit_are_refused(
     [
         (LINEAR[1], {"normalize": 2}, "`normalize` must be from 0 to 1; got 2"),
         (LINEAR[1], {"epsilon": -1.0}, "`epsilon` must be finite"),
+        (LINEAR[9], {"epsilon": float("nan")}, "`epsilon` must be finite"),
         (FLOAT[1], {"dilations": [0, 4]}, "`dilations` must be from 1"),
         (FLOAT[1], {"dilations": [1] * 65}, "`dilations` must hold 1 to 64"),
         (FLOAT[1], {"patch": 0}, "`patch` must be from 1"),
@@ -117,7 +134,9 @@ def test_attributes_out_of_range_are_refused(
     assert words in str(raised.value)
 
 
-@pytest.mark.parametrize("node", [LINEAR[1], FLOAT[1], FLOAT[6], FLOAT[11]], ids=by_name)
+@pytest.mark.parametrize(
+    "node", [LINEAR[1], LINEAR[9], LINEAR[11], FLOAT[1], FLOAT[6], FLOAT[11]], ids=by_name
+)
 def test_a_wrong_rank_is_refused(library: Path, node: Node) -> None:
     for name, array in node.feeds.items():
         changed = replace(node, feeds={**node.feeds, name: array[None, None, None]})
@@ -130,6 +149,8 @@ def test_a_wrong_rank_is_refused(library: Path, node: Node) -> None:
     "node",
     [
         layer_models.linear(0, 32, 32),
+        layer_models.feed_forward(0, 32, 32),
+        layer_models.kernel_bank_linear(layer_models.kernel_bank(0), 16),
         layer_models.kernel_bank(0),
         layer_models.block_scores(0, 16),
         layer_models.value_convolution(0, 16),

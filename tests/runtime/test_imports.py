@@ -27,9 +27,11 @@ BLOCKED = (
     "uvicorn",
     "prometheus_client",
     "cryptography",
+    "ray",
 )
 # What the extra `serve` brings is imported here and by the verb alone.
 SERVER = {f"edgesparse_runtime.serving.{name}" for name in ("connection", "figures", "routes", "server")}
+SERVER |= {"edgesparse_runtime.deploying.ray_serve"}
 SCRIPT = """
 import importlib, pkgutil, sys
 class Refuse:

@@ -38,7 +38,7 @@ def test_links_and_make_words_lead_somewhere(page: Path) -> None:
 def test_python_of_the_readme_runs(
     shared_bundle: Bundle, series: SeriesSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    code, _ = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").mkdir()
     write_csv(tmp_path / "demo" / "appliance_TEST.csv", series)

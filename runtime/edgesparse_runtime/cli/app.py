@@ -12,6 +12,7 @@ import typer
 
 from edgesparse_runtime.bundle import tool_version
 from edgesparse_runtime.cli import compare as compare_verb
+from edgesparse_runtime.cli import deploy as deploy_verb
 from edgesparse_runtime.cli import doctor as doctor_verb
 from edgesparse_runtime.cli import evaluate as evaluate_verb
 from edgesparse_runtime.cli import export as export_verb
@@ -36,6 +37,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate_verb.evaluate,
     "run": run_verb.run,
     "serve": serve_verb.serve,
+    "deploy": deploy_verb.deploy,
     "profile": profile_verb.profile,
     "compare": compare_verb.compare,
     "inspect": inspect_verb.inspect,

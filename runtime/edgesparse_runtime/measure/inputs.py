@@ -10,6 +10,7 @@ import numpy.typing as npt
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.readers import ReadOptions, read_dataset
 from edgesparse_runtime.session import Session
+from edgesparse_runtime.tensor_batch import TensorBatch, golden_inputs
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -31,6 +32,11 @@ class Inputs:
     ) -> None:
         self.batch = batch
         self._random = np.random.default_rng(0)
+        self._tensors: TensorBatch | None = None
+        if session.takes_tensors:
+            self._tensors = _golden_tensors(session, data, length)
+            self.source, self.length = "the bundle's golden inputs", self._tensors.shape[2]
+            return
         base, self.source = _base(session, data, length)
         if length is None:
             length = base.shape[2]
@@ -39,10 +45,26 @@ class Inputs:
 
     def next(self) -> FloatArray:
         """The next call's windows, in memory of their own."""
+        if self._tensors is not None:
+            places = self._random.integers(0, len(self._tensors), self.batch)
+            # A `TensorBatch` is to `Session.predict` what a batch of windows is.
+            picked = TensorBatch({name: x[places] for name, x in self._tensors.arrays.items()})
+            return picked  # type: ignore[return-value]
         rows = self._random.integers(0, len(self._base), self.batch)
         shift = int(self._random.integers(0, self.length))
         scale = self._random.uniform(0.95, 1.05, (self.batch, 1, 1)).astype(np.float32)
         return np.roll(self._base[rows], shift, axis=-1) * scale
+
+
+def _golden_tensors(session: Session, data: Path | None, length: int | None) -> TensorBatch:
+    golden = golden_inputs(session.bundle.golden()) if session.bundle else None
+    if not isinstance(golden, TensorBatch):
+        raise InputError(f"{session.path.name} takes named tensors: profile its bundle, which holds some.")
+    if data is not None or length is not None:
+        raise InputError(
+            "Data and length must be left out; a model that takes tensors gets its golden inputs."
+        )
+    return golden
 
 
 def fit_length(windows: FloatArray, length: int) -> FloatArray:

@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 
@@ -18,7 +19,7 @@ from edgesparse_runtime.serving.connection import bounded_connection
 from edgesparse_runtime.serving.events import EventHandler, log
 from edgesparse_runtime.serving.figures import Figures
 from edgesparse_runtime.serving.guard import Guard
-from edgesparse_runtime.serving.memory import give_back
+from edgesparse_runtime.serving.memory import bound_arenas, give_back
 from edgesparse_runtime.serving.places import Place
 from edgesparse_runtime.serving.routes import Routes
 from edgesparse_runtime.serving.settings import Settings
@@ -49,6 +50,7 @@ def serve(
         EdgeSparseError: a bundle does not load, or a setting does not fit.
         InputError: the address is taken.
     """
+    bound_arenas()
     token = settings.token()
     admission = Admission(settings.queue, settings.max_body, settings.max_bodies)
     figures = Figures(admission)
@@ -124,13 +126,14 @@ async def _serve(
 
 async def _watch(shelf: Shelf, every: float) -> None:
     was_replaced = False
+    loop, loader = asyncio.get_running_loop(), ThreadPoolExecutor(1, thread_name_prefix="edgesparse-load")
     while True:
         await asyncio.sleep(every)
         try:
             if was_replaced:
                 # One look later: by now the last request of the old model is answered.
-                await asyncio.to_thread(give_back)
-            was_replaced = await asyncio.to_thread(shelf.reload_changed)
+                await loop.run_in_executor(loader, give_back)
+            was_replaced = await loop.run_in_executor(loader, shelf.reload_changed)
         except Exception as error:
             # A watcher that ends would leave the server on old models without a word.
             log("reload failed", error=repr(error))

@@ -20,8 +20,8 @@ struct Packed {
   float* log_counts;      // [block_size + 1]: base-2 logarithm of a count of tokens
   int32_t* valid_tokens;  // [B][NK]
   float* scales;          // int8: [groups][sets][padded(V)]
-  float* mean_keys;       // int8: [groups][NK][D]
-  float* mean_values;     // int8: [groups][NK][V]
+  float* mean_keys;       // with summaries: [groups][NK][D]
+  float* mean_values;     // with summaries: [groups][NK][V]
   float* shift;           // int8: [groups][D], taken off every key
 
   // Sizes everything; the bytes needed, or -1 when they do not fit an int64.
@@ -44,6 +44,12 @@ struct Packed {
     return scales +
            (local(group) * sets_a_group() + block * sets_a_block() + part / kUnitPanels) * value_stride;
   }
+  float* mean_key_of(int64_t group, int64_t block, int64_t head_size) const {
+    return mean_keys + (local(group) * key_blocks + block) * head_size;
+  }
+  float* mean_value_of(int64_t group, int64_t block, int64_t value_size) const {
+    return mean_values + (local(group) * key_blocks + block) * value_size;
+  }
   float* bias_of(int64_t group, int64_t block, int64_t part) const {
     return bias + ((group / kv_heads * key_blocks + block) * panels_a_block + part) * kPanelKeys;
   }
@@ -59,6 +65,8 @@ struct Packed {
     const int64_t index = panel_of(group, key_blocks, part);
     return {keys_of(index), values_of(index), weights, kNotDiagonal, scales_of(group, key_blocks, part)};
   }
+  // Sums of a block's tokens become means.
+  void divide_means(int64_t group, int64_t block, const Problem& problem) const;
   float log_count(int64_t count) const { return log_counts[count]; }
 
  private:
@@ -89,18 +97,14 @@ struct BlockTokens {
 // Each of these works on blocks first to end of one (batch, key/value head).
 void pack_blocks(const Table& table, const Problem& problem, const Packed& packed, int64_t group,
                  int64_t first, int64_t end);
-// Writes the blocks' mean keys and values into the summary panels; false when memory ran out.
-bool summarize_blocks(const Problem& problem, const Packed& packed, int64_t group, int64_t first,
-                      int64_t end);
+// Writes the blocks' mean keys and values into the summary panels.
+void summarize_blocks(const Table& table, const Problem& problem, const Packed& packed, int64_t group,
+                      int64_t first, int64_t end);
 
 // int8, in this order: a head's shift, its blocks and their means, its summary panels out of the means.
 void choose_shift(const Problem& problem, const Packed& packed, int64_t group);
 void quantize_blocks(const Table& table, const Problem& problem, const Packed& packed, int64_t group,
                      int64_t first, int64_t end);
 void quantize_summaries(const Table& table, const Problem& problem, const Packed& packed, int64_t group);
-
-// Adds the tokens that are not padding to sum[size]; how many there were.
-int64_t add_tokens(const float* tokens, int64_t stride, const uint8_t* mask, int64_t count, int64_t size,
-                   float* sum);
 
 }  // namespace edgesparse

@@ -78,32 +78,26 @@ void quantize_blocks(const Table& table, const Problem& p, const Packed& packed,
   const BlockTokens block(p, group);
   const float* const shift = packed.shift + packed.local(group) * p.head_size;
   for (int64_t j = first; j < end; ++j) {
-    const int64_t row = packed.local(group) * packed.key_blocks + j, tokens = p.block_tokens(j, p.key_tokens);
-    float* const mean_key = packed.mean_keys + row * p.head_size;
-    float* const mean_value = packed.mean_values + row * p.value_size;
+    const int64_t tokens = p.block_tokens(j, p.key_tokens);
+    float* const mean_key = packed.mean_key_of(group, j, p.head_size);
+    float* const mean_value = packed.mean_value_of(group, j, p.value_size);
     if (p.summaries) std::fill(mean_key, mean_key + p.head_size, 0.0f);
     if (p.summaries) std::fill(mean_value, mean_value + p.value_size, 0.0f);
-    int64_t valid = 0;
     for (int64_t t = 0; t < tokens; t += kUnitKeys) {
       const int64_t some = std::min<int64_t>(kUnitKeys, tokens - t);
       const int panels = static_cast<int>((some + kPanelKeys - 1) / kPanelKeys);
       const float *key_rows[kUnitKeys], *value_rows[kUnitKeys];
-      for (int i = 0; i < panels; ++i) {
-        block.prefetch(j, t + i * kPanelKeys);
-        block.rows(j, t + i * kPanelKeys, key_rows + i * kPanelKeys, value_rows + i * kPanelKeys);
-      }
-      if (p.summaries) {
-        const uint8_t* const mask = block.mask(j) + t;
-        valid += add_tokens(block.key(j) + t * block.key_stride, block.key_stride, mask, some, p.head_size,
-                            mean_key);
-        add_tokens(block.value(j) + t * block.value_stride, block.value_stride, mask, some, p.value_size,
-                   mean_value);
+      for (int first_row = 0; first_row < panels * kPanelKeys; first_row += kPanelKeys) {
+        block.prefetch(j, t + first_row);
+        block.rows(j, t + first_row, key_rows + first_row, value_rows + first_row);
+        if (!p.summaries) continue;
+        table.add_rows(key_rows + first_row, p.head_size, mean_key);
+        table.add_rows(value_rows + first_row, p.value_size, mean_value);
       }
       quantize_set(table, p, packed, packed.panel_of(group, j, t / kPanelKeys), panels, key_rows, value_rows,
                    shift, packed.scales_of(group, j, t / kPanelKeys));
     }
-    for (int64_t d = 0; d < p.head_size && valid > 0; ++d) mean_key[d] /= static_cast<float>(valid);
-    for (int64_t d = 0; d < p.value_size && valid > 0; ++d) mean_value[d] /= static_cast<float>(valid);
+    if (p.summaries) packed.divide_means(group, j, p);
   }
 }
 

@@ -1,4 +1,5 @@
 // The operator in two parallel passes: pack every key block once, then work through the query blocks.
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -15,6 +16,9 @@ namespace {
 // Query blocks shorter than this are worked on several at a time, or handing out work would cost more
 // than doing it.
 constexpr int64_t kTokensAnItem = 64;
+// Tasks of the attention pass: more than threads, fewer than items. Each takes items from a counter until none
+// is left, so unlike heads keep all threads busy and a thread's scratch is allocated once.
+constexpr size_t kTasks = 256;
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -42,6 +46,8 @@ struct Work {
   const Packed& packed;
   Timing* timing;
   int64_t groups_now = 0;  // (batch, key/value head) pairs of this pass
+  size_t attend_items = 0;
+  std::atomic<size_t> next_item{0};
   std::atomic<bool> out_of_memory{false};
 
   int64_t blocks_a_pack() const { return std::max<int64_t>(1, kTokensAnItem / problem.block_size); }
@@ -70,9 +76,8 @@ void pack_item(void* data, size_t index) {
   else
     pack_blocks(work.table, work.problem, work.packed, item.group, item.first, item.end);
   if (work.timing) work.timing->packing += clock.lap();
-  if (work.problem.summaries && !work.problem.int8 &&
-      !summarize_blocks(work.problem, work.packed, item.group, item.first, item.end))
-    work.out_of_memory = true;
+  if (work.problem.summaries && !work.problem.int8)
+    summarize_blocks(work.table, work.problem, work.packed, item.group, item.first, item.end);
   if (work.timing) work.timing->summaries += clock.lap();
 }
 
@@ -91,28 +96,29 @@ void summary_item(void* data, size_t index) {
   if (work.timing) work.timing->summaries += clock.lap();
 }
 
-// Scratch of one item, in one allocation.
-struct ItemScratch {
-  explicit ItemScratch(const Problem& p, const Packed& packed) {
-    const int64_t blocks = p.key_blocks();
+// Scratch of one task, in one allocation.
+struct Scratch {
+  explicit Scratch(const Problem& p, const Packed& packed) {
+    const int64_t blocks = p.key_blocks(), groups = (blocks + kRankGroup - 1) / kRankGroup;
     const int64_t floats =
         p.int8 ? int8_scratch(p.head_size, p.value_size) : float_scratch(p.head_size, p.value_size);
     const int64_t panels = blocks * packed.panels_a_block + packed.summary_panels;
     const size_t bytes = round_up(floats * 4, 64) + round_up(panels * (int64_t)sizeof(Panel), 64) +
                          round_up(packed.summary_panels * kPanelKeys * 4, 64) + round_up(blocks * 8, 64) +
-                         round_up(blocks * 4, 64) + round_up(blocks, 64);
+                         round_up(groups * 8, 64) + round_up(blocks * 4, 64) + round_up(blocks, 64);
     memory = static_cast<char*>(std::aligned_alloc(64, bytes));
     if (!memory) return;
     char* at = memory;
     floats_at = take<float>(at, floats);
     panels_at = take<Panel>(at, panels);
     bias = take<float>(at, packed.summary_panels * kPanelKeys);
-    selection.heap = take<uint64_t>(at, blocks);
+    selection.ranks = take<uint64_t>(at, blocks);
+    selection.best = take<uint64_t>(at, groups);
     selection.share = take<float>(at, blocks);
     kept = take<uint8_t>(at, blocks);
   }
-  ~ItemScratch() { std::free(memory); }
-  ItemScratch(const ItemScratch&) = delete;
+  ~Scratch() { std::free(memory); }
+  Scratch(const Scratch&) = delete;
 
   char* memory;
   float* floats_at;
@@ -132,7 +138,7 @@ struct ItemScratch {
 
 // The panels of the kept blocks, then those summary panels that hold a dropped block.
 int64_t list_panels(const Problem& p, const Packed& packed, int64_t b, int64_t group, int64_t i,
-                    const uint8_t* kept, ItemScratch& scratch) {
+                    const uint8_t* kept, Scratch& scratch) {
   const int64_t blocks = p.key_blocks(), end = p.causal ? std::min(i + 1, blocks) : blocks;
   const int32_t* valid_tokens = packed.valid_tokens + b * blocks;
   int64_t count = 0;
@@ -164,7 +170,7 @@ int64_t list_panels(const Problem& p, const Packed& packed, int64_t b, int64_t g
   return count;
 }
 
-void attend_block(Work& work, int64_t b, int64_t h, int64_t i, ItemScratch& scratch, Clock& clock,
+void attend_block(Work& work, int64_t b, int64_t h, int64_t i, Scratch& scratch, Clock& clock,
                   double& selecting) {
   const Problem& p = work.problem;
   const int64_t key_blocks = p.key_blocks(), query_blocks = p.query_blocks();
@@ -207,28 +213,42 @@ void attend_block(Work& work, int64_t b, int64_t h, int64_t i, ItemScratch& scra
   }
 }
 
-// As in PackItem, the heads of a block follow each other.
-void attend_item(void* data, size_t index) {
-  Work& work = *static_cast<Work*>(data);
-  const Problem& p = work.problem;
-  const int64_t step = work.blocks_a_pack(), heads_a_group = p.heads / p.kv_heads;
-  const int64_t heads_now = work.groups_now * heads_a_group;
-  const int64_t head = work.packed.first_group * heads_a_group + static_cast<int64_t>(index) % heads_now;
-  const int64_t first = static_cast<int64_t>(index) / heads_now * step;
-  const int64_t end = std::min(first + step, p.query_blocks());
-  ItemScratch scratch(p, work.packed);
-  if (!scratch.memory) {
-    work.out_of_memory = true;
-    return;
+// The query blocks of one item. As in PackItem, the heads of a block follow each other.
+struct AttendItem {
+  AttendItem(const Work& work, size_t index) {
+    const Problem& p = work.problem;
+    const int64_t step = work.blocks_a_pack(), heads_a_group = p.heads / p.kv_heads;
+    const int64_t heads_now = work.groups_now * heads_a_group;
+    head = work.packed.first_group * heads_a_group + static_cast<int64_t>(index) % heads_now;
+    first = static_cast<int64_t>(index) / heads_now * step;
+    end = std::min(first + step, p.query_blocks());
   }
+  int64_t head, first, end;  // `head` counts over the batch
+};
+
+void attend_item(Work& work, size_t index, Scratch& scratch) {
+  const Problem& p = work.problem;
+  const AttendItem item(work, index);
   Clock whole(work.timing != nullptr), clock(work.timing != nullptr);
   double selecting = 0.0;
-  for (int64_t i = first; i < end; ++i)
-    attend_block(work, head / p.heads, head % p.heads, i, scratch, clock, selecting);
+  for (int64_t i = item.first; i < item.end; ++i)
+    attend_block(work, item.head / p.heads, item.head % p.heads, i, scratch, clock, selecting);
   if (work.timing) {
     work.timing->selection += selecting;
     work.timing->attention += whole.lap() - selecting;
   }
+}
+
+void attend_task(void* data, size_t) {
+  Work& work = *static_cast<Work*>(data);
+  size_t index = work.next_item.fetch_add(1);
+  if (index >= work.attend_items) return;
+  Scratch scratch(work.problem, work.packed);
+  if (!scratch.memory) {
+    work.out_of_memory = true;
+    return;
+  }
+  for (; index < work.attend_items; index = work.next_item.fetch_add(1)) attend_item(work, index, scratch);
 }
 
 }  // namespace
@@ -251,13 +271,14 @@ const char* run(const Table& table, const Problem& problem, const Host& host, Ti
     work.groups_now = std::min(packed.groups, groups - first);
     const size_t groups_now = static_cast<size_t>(work.groups_now);
     const size_t pack_items = groups_now * static_cast<size_t>(work.pack_items());
-    const size_t attend_items =
+    work.attend_items =
         groups_now * static_cast<size_t>(heads_a_group) * static_cast<size_t>(work.query_items());
     if (problem.int8) error = host.parallel(host.self, shift_item, groups_now, &work);
     if (!error) error = host.parallel(host.self, pack_item, pack_items, &work);
     if (!error && problem.int8 && problem.summaries)
       error = host.parallel(host.self, summary_item, groups_now, &work);
-    if (!error) error = host.parallel(host.self, attend_item, attend_items, &work);
+    work.next_item = 0;
+    if (!error) error = host.parallel(host.self, attend_task, std::min(work.attend_items, kTasks), &work);
   }
   if (!error && work.out_of_memory)
     error = "There is not enough memory for a block's scratch; use a smaller head.";

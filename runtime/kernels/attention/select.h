@@ -5,9 +5,13 @@
 
 namespace edgesparse {
 
+// Blocks that share one entry of `SelectionScratch::best`.
+constexpr int64_t kRankGroup = 16;
+
 struct SelectionScratch {
-  float* share;    // [NK]
-  uint64_t* heap;  // [NK]
+  float* share;     // [NK rounded up to a multiple of 4]
+  uint64_t* ranks;  // [NK]: 0 = not there to be taken
+  uint64_t* best;   // [ceil(NK / kRankGroup)]: the largest rank of each group
 };
 
 // Marks in kept[NK] the blocks kept for query block i. valid_tokens[NK] counts the tokens of each block

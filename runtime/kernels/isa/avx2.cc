@@ -14,8 +14,8 @@
 namespace edgesparse {
 
 const Table* avx2_table() {
-  static const Table table = {"avx2",        pack_keys,       pack_values, attend,
-                              quantize_keys, quantize_values, attend_int8,
+  static const Table table = {"avx2",        pack_keys,       pack_values, add_rows,
+                              attend,        quantize_keys,   quantize_values, attend_int8,
                               linear,        sum_weights,     bank,        pool,
                               product,       mix};
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &table : nullptr;

@@ -14,8 +14,8 @@
 namespace edgesparse {
 
 const Table* avx512_table() {
-  static const Table table = {"avx512vnni",  pack_keys,       pack_values, attend,
-                              quantize_keys, quantize_values, attend_int8,
+  static const Table table = {"avx512vnni",  pack_keys,       pack_values, add_rows,
+                              attend,        quantize_keys,   quantize_values, attend_int8,
                               linear,        sum_weights,     bank,        pool,
                               product,       mix};
   const bool here = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -54,39 +54,53 @@ EDGESPARSE_INLINE F load_some(const float* p, int64_t count) {
   return Vector::load(room);
 }
 
+// Magnitudes as integers order like floats, and what is not finite is larger than all of them: one maximum
+// finds the scale and whether there is one.
+constexpr int32_t kNotFinite = 0x7f800000;
+EDGESPARSE_INLINE I larger_magnitude(I most, F x) {
+  return Vector::max_int(most, (I)x & broadcast_int(0x7fffffff));
+}
+EDGESPARSE_INLINE bool all_finite(I most) {
+  int32_t lanes[W];
+  store_int(lanes, most);
+  bool finite = true;
+  for (int i = 0; i < W; ++i) finite &= lanes[i] < kNotFinite;
+  return finite;
+}
+// Lane r of the result is the largest lane of a[r].
+EDGESPARSE_INLINE I reduce_max_int_rows(I (&a)[W]) {
+#pragma GCC unroll 4
+  for (int half = W / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+    for (int i = 0; i < half; ++i)
+      a[i] = Vector::max_int((I)Vector::interleave_low((F)a[i], (F)a[i + half]),
+                             (I)Vector::interleave_high((F)a[i], (F)a[i + half]));
+  return a[0];
+}
 EDGESPARSE_INLINE F magnitude(F x) { return Vector::max(x, -x); }
 // A scale that is never 0, so that zeros quantize to zeros.
 EDGESPARSE_INLINE F quantum(F largest) { return Vector::max(largest, Vector::broadcast(1e-35f)); }
-
-// Whether every lane is 0; x * 0 is 0 unless x is not finite.
-EDGESPARSE_INLINE bool all_zero(F v) {
-  float lanes[W];
-  Vector::store(lanes, v);
-  bool zero = true;
-  for (int i = 0; i < W; ++i) zero &= lanes[i] == 0.0f;
-  return zero;
-}
 
 // Packs 16 keys less `shift`; false where one of them is not finite.
 bool quantize_keys(Rows16 rows, int64_t head_size, const float* shift, void* panel) {
   const int64_t quads = (head_size + 3) / 4;
   uint8_t* const bytes = static_cast<uint8_t*>(panel);
   float* const scales = reinterpret_cast<float*>(bytes + quads * 64 + 64);
-  F poison = Vector::broadcast(0.0f);
+  bool finite = true;
   float inverse[kPanelKeys];
   for (int part = 0; part < kPanelKeys; part += W) {
-    F most[W];
+    I most[W];
     for (int i = 0; i < W; ++i) {
       const float* row = rows[part + i];
-      most[i] = Vector::broadcast(0.0f);
+      most[i] = I{};
       if (!row) continue;
-      for (int64_t d = 0; d < head_size; d += W) {
-        const F x = load_some(row + d, head_size - d) - load_some(shift + d, head_size - d);
-        most[i] = Vector::max(most[i], magnitude(x));
-        poison = poison + x * Vector::broadcast(0.0f);
-      }
+      for (int64_t d = 0; d < head_size; d += W)
+        most[i] =
+            larger_magnitude(most[i], load_some(row + d, head_size - d) - load_some(shift + d, head_size - d));
     }
-    const F largest = quantum(reduce_max_rows(most));
+    const I largest_bits = reduce_max_int_rows(most);
+    finite &= all_finite(largest_bits);
+    const F largest = quantum((F)largest_bits);
     Vector::store(scales + part, largest / Vector::broadcast(127.0f));
     Vector::store(inverse + part, Vector::broadcast(127.0f) / largest);
   }
@@ -97,15 +111,13 @@ bool quantize_keys(Rows16 rows, int64_t head_size, const float* shift, void* pan
       F lanes[W];
       for (int i = 0; i < W; ++i) {
         const float* row = rows[part + i];
-        uint8_t four[4 * W] = {};
         const F factor = Vector::broadcast(inverse[part + i]);
-        if (row)
-          for (int64_t d = 0; d < 4 * W && from + d < head_size; d += W) {
-            const int64_t left = head_size - from - d;
-            const F x = load_some(row + from + d, left) - load_some(shift + from + d, left);
-            store_bytes(four + d, round_to_int(x * factor));
-          }
-        __builtin_memcpy(&lanes[i], four, sizeof four);
+        I four[4] = {};
+        for (int k = 0; k < 4 && row && from + k * W < head_size; ++k) {
+          const int64_t d = from + k * W, left = head_size - d;
+          four[k] = round_to_int((load_some(row + d, left) - load_some(shift + d, left)) * factor);
+        }
+        lanes[i] = (F)Vector::pack_signed(four[0], four[1], four[2], four[3]);
       }
       transpose_square(lanes);
       for (int i = 0; i < W && from / 4 + i < quads; ++i)
@@ -119,7 +131,7 @@ bool quantize_keys(Rows16 rows, int64_t head_size, const float* shift, void* pan
       sum = Vector::score_dot(sum, ones, load_int(bytes + quad * 64 + part * 4));
     store_int(bytes + quads * 64 + part * 4, sum * -Vector::kQueryBias);
   }
-  return all_zero(poison);
+  return finite;
 }
 
 // Packs the values of up to 4 panels (a null row is a token that is not there) with one scale a column;
@@ -127,17 +139,14 @@ bool quantize_keys(Rows16 rows, int64_t head_size, const float* shift, void* pan
 bool quantize_values(Rows16 rows, int panels, int64_t value_size, void* values, float* scales) {
   const int64_t padded = padded_values(value_size);
   uint8_t* const bytes = static_cast<uint8_t*>(values);
-  F poison = Vector::broadcast(0.0f);
+  I every = {};
   for (int64_t d = 0; d < padded; d += W) {
     const int64_t left = value_size - d > 0 ? value_size - d : 0;
-    F most = Vector::broadcast(0.0f);
-    for (int key = 0; key < panels * kPanelKeys; ++key) {
-      if (!rows[key]) continue;
-      const F x = load_some(rows[key] + d, left);
-      most = Vector::max(most, magnitude(x));
-      poison = poison + x * Vector::broadcast(0.0f);
-    }
-    const F largest = quantum(most);
+    I most = {};
+    for (int key = 0; key < panels * kPanelKeys; ++key)
+      if (rows[key]) most = larger_magnitude(most, load_some(rows[key] + d, left));
+    every = Vector::max_int(every, most);
+    const F largest = quantum((F)most);
     Vector::store(scales + d, largest / Vector::broadcast(127.0f));
     const F factor = Vector::broadcast(127.0f) / largest;
     for (int quad = 0; quad < panels * 4; ++quad) {
@@ -150,7 +159,7 @@ bool quantize_values(Rows16 rows, int panels, int64_t value_size, void* values, 
       store_int(bytes + quad * padded * 4 + d * 4, four);
     }
   }
-  return all_zero(poison);
+  return all_finite(every);
 }
 
 }  // namespace

@@ -228,13 +228,18 @@ EDGESPARSE_INLINE void int8_soften_rows(const Int8State& s) {
       const float* x = s.scores + (row + r) * kUnitKeys;
       uint8_t* p = s.p + (row + r) * kUnitKeys;
       const F shift = Vector::broadcast(shifts[r]);
-      I sum = {};
+      I sum = {}, weight[NV];
 #pragma GCC unroll 16
       for (int v = 0; v < NV; ++v) {
-        const I weight = round_to_int(exp2_coarse(Vector::load(x + v * W) - shift));
-        sum = wrapping_add(sum, weight);
-        store_bytes(p + v * W, weight - Vector::kWeightBias);
+        weight[v] = round_to_int(exp2_coarse(Vector::load(x + v * W) - shift));
+        sum = wrapping_add(sum, weight[v]);
+        weight[v] -= broadcast_int(Vector::kWeightBias);
       }
+#pragma GCC unroll 4
+      for (int v = 0; v + 4 <= NV; v += 4)
+        store_int(p + v * W, Vector::pack_unsigned(weight[v], weight[v + 1], weight[v + 2], weight[v + 3]));
+#pragma GCC unroll 4
+      for (int v = NV / 4 * 4; v < NV; ++v) store_bytes(p + v * W, weight[v]);
       sums[r] = sum;
     }
     const F total = to_float(reduce_add_rows(sums));
@@ -260,20 +265,19 @@ void int8_soften_unit(const Int8State& s, int panels) {
 void quantize_query(const Job& job, const Int8State& s) {
   const int64_t head_size = job.head_size;
   for (int64_t row = 0; row < s.rows; row += W) {
-    F most[W];
+    I most[W];
     for (int r = 0; r < W; ++r) {
-      F poison = Vector::broadcast(0.0f);
-      most[r] = Vector::broadcast(0.0f);
+      most[r] = I{};
       if (row + r >= s.rows) continue;
       const float* q = job.query + (row + r) * job.query_stride;
-      for (int64_t d = 0; d < head_size; d += W) {
-        const F x = load_some(q + d, head_size - d);
-        most[r] = Vector::max(most[r], magnitude(x));
-        poison = poison + x * Vector::broadcast(0.0f);
-      }
-      s.sum[row + r] = all_zero(poison) ? 0.0f : __builtin_nanf("");
+      for (int64_t d = 0; d < head_size; d += W)
+        most[r] = larger_magnitude(most[r], load_some(q + d, head_size - d));
     }
-    const F largest = quantum(reduce_max_rows(most));
+    const I largest_bits = reduce_max_int_rows(most);
+    int32_t bits[W];
+    store_int(bits, largest_bits);
+    for (int r = 0; r < W; ++r) s.sum[row + r] = bits[r] < kNotFinite ? 0.0f : __builtin_nanf("");
+    const F largest = quantum((F)largest_bits);
     Vector::store(s.q_scale + row, largest / Vector::broadcast(127.0f) * Vector::broadcast(job.scale));
     float inverse[W];
     Vector::store(inverse, Vector::broadcast(127.0f) / largest);
@@ -317,6 +321,8 @@ void attend_int8(const Job& job) {
   }
   for (int64_t i = s.rows * kUnitKeys; i < round_up(s.rows, W) * kUnitKeys; ++i) s.scores[i] = 0.0f;
   quantize_query(job, s);
+  const int64_t key_lines_a_row = lines_a_row(s.quads + 2, s.rows);
+  const int64_t value_lines_a_row = lines_a_row(s.value_stride / 4, s.rows);
 
   for (int64_t first = 0; first < job.panel_count; first += kUnitPanels) {
     const int64_t left = job.panel_count - first;
@@ -333,10 +339,9 @@ void attend_int8(const Job& job) {
                        coming < 0             ? 0
                        : coming < kUnitPanels ? (int)coming
                                               : kUnitPanels,
-                       s.quads + 2,
-                       s.rows};
+                       key_lines_a_row};
     NextUnit next_values = next_keys;
-    next_values.panel_lines = s.value_stride / 4;
+    next_values.lines_a_row = value_lines_a_row;
     for (int i = 0; i < next_keys.count; ++i) {
       next_keys.panels[i] = (const float*)job.panels[first + kUnitPanels + i].keys;
       next_values.panels[i] = (const float*)job.panels[first + kUnitPanels + i].values;

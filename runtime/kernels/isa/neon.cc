@@ -30,8 +30,8 @@ bool has_dot_product() {
 }  // namespace
 
 const Table* neon_table() {
-  static const Table table = {"neon",        pack_keys,       pack_values, attend,
-                              quantize_keys, quantize_values, attend_int8,
+  static const Table table = {"neon",        pack_keys,       pack_values, add_rows,
+                              attend,        quantize_keys,   quantize_values, attend_int8,
                               linear,        sum_weights,     bank,        pool,
                               product,       mix};
   return has_dot_product() ? &table : nullptr;

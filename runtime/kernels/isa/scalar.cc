@@ -22,6 +22,11 @@ void pack_values(Rows16 rows, int64_t value_size, float* panel) {
       panel[lane * stride + d] = rows[lane] && d < value_size ? rows[lane][d] : 0.0f;
 }
 
+void add_rows(Rows16 rows, int64_t size, float* sum) {
+  for (int lane = 0; lane < kPanelKeys; ++lane)
+    for (int64_t d = 0; rows[lane] && d < size; ++d) sum[d] += rows[lane][d];
+}
+
 // One query row against all panels: a running maximum, as the other instruction sets keep one a unit.
 void attend_row(const Job& job, int64_t r) {
   const float* q = job.query + r * job.query_stride;
@@ -62,8 +67,8 @@ void attend(const Job& job) {
 }  // namespace
 
 const Table* scalar_table() {
-  static const Table table = {"scalar",      pack_keys,       pack_values, attend,
-                              quantize_keys, quantize_values, attend_int8,
+  static const Table table = {"scalar",      pack_keys,       pack_values, add_rows,
+                              attend,        quantize_keys,   quantize_values, attend_int8,
                               linear,        sum_weights,     bank,        pool,
                               product,       mix};
   return &table;

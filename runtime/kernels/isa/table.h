@@ -52,7 +52,7 @@ struct Job {
   double* softmax_seconds;
 };
 
-// Up to 16 tokens, each a pointer to its D or V floats; a null pointer is a token that is not there.
+// 16 tokens, each a pointer to its D or V floats; a null pointer is a token that is not there.
 using Rows16 = const float* const*;
 
 struct Table {
@@ -61,6 +61,8 @@ struct Table {
   void (*pack_keys)(Rows16 rows, int64_t head_size, float* panel);
   // Packs 16 values into [16][padded(V)].
   void (*pack_values)(Rows16 rows, int64_t value_size, float* panel);
+  // Adds the tokens that are there to sum[size].
+  void (*add_rows)(Rows16 rows, int64_t size, float* sum);
   void (*attend)(const Job& job);
 
   // The same in 8-bit integers, laid out as isa/int8_pack.h says. `shift` [D] is taken off every key. Both

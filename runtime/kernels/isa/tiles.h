@@ -39,15 +39,18 @@ EDGESPARSE_INLINE F exp2_nonpositive(F x) {
 struct NextUnit {
   const float* panels[kUnitPanels];
   int count;
-  int64_t panel_lines;  // of 16 floats
-  int64_t rows;
+  int64_t lines_a_row;  // lines of 16 floats, in 65,536ths, rounded up: a division a tile would cost a tenth of it
 
   EDGESPARSE_INLINE void prefetch(int64_t row, int64_t tile_rows) const {
-    const int64_t first = row * panel_lines / rows, end = (row + tile_rows) * panel_lines / rows;
+    const int64_t first = row * lines_a_row >> 16, end = (row + tile_rows) * lines_a_row >> 16;
     for (int i = 0; i < count; ++i)
       for (int64_t line = first; line < end; ++line) __builtin_prefetch(panels[i] + line * 16, 0, 2);
   }
 };
+
+EDGESPARSE_INLINE int64_t lines_a_row(int64_t panel_lines, int64_t rows) {
+  return ((panel_lines << 16) + rows - 1) / rows;
+}
 
 struct UnitPointers {
   const float* keys[kUnitPanels];
@@ -306,6 +309,8 @@ void attend(const Job& job) {
   for (int64_t i = rows * kUnitKeys; i < padded_rows * kUnitKeys; ++i) scores[i] = 0.0f;
   for (int64_t r = 0; r < padded_rows; ++r) maximum[r] = kLowest;
 
+  const int64_t key_lines_a_row = lines_a_row(head_size, rows);
+  const int64_t value_lines_a_row = lines_a_row(value_stride, rows);
   for (int64_t first = 0; first < job.panel_count; first += kUnitPanels) {
     const int64_t left = job.panel_count - first;
     const int panels = left < kUnitPanels ? (int)left : kUnitPanels;
@@ -321,10 +326,9 @@ void attend(const Job& job) {
                        coming < 0             ? 0
                        : coming < kUnitPanels ? (int)coming
                                               : kUnitPanels,
-                       head_size,
-                       rows};
+                       key_lines_a_row};
     NextUnit next_values = next_keys;
-    next_values.panel_lines = value_stride;
+    next_values.lines_a_row = value_lines_a_row;
     for (int i = 0; i < next_keys.count; ++i) {
       next_keys.panels[i] = (const float*)job.panels[first + kUnitPanels + i].keys;
       next_values.panels[i] = (const float*)job.panels[first + kUnitPanels + i].values;
@@ -380,6 +384,20 @@ void pack_keys(Rows16 rows, int64_t head_size, float* panel) {
       for (int i = 0; i < W; ++i)
         panel[d * kPanelKeys + part + i] = rows[part + i] ? rows[part + i][d] : 0.0f;
   }
+}
+
+// Token after token in every lane, so that all instruction sets agree on each bit.
+void add_rows(Rows16 rows, int64_t size, float* sum) {
+  int64_t d = 0;
+  for (; d + W <= size; d += W) {
+    F total = Vector::load(sum + d);
+    for (int i = 0; i < kPanelKeys; ++i)
+      if (rows[i]) total = total + Vector::load(rows[i] + d);
+    Vector::store(sum + d, total);
+  }
+  for (; d < size; ++d)
+    for (int i = 0; i < kPanelKeys; ++i)
+      if (rows[i]) sum[d] += rows[i][d];
 }
 
 void pack_values(Rows16 rows, int64_t value_size, float* panel) {

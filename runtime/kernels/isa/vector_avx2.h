@@ -35,6 +35,20 @@ struct Vector {
                  high = _mm256_unpackhi_ps((__m256)a, (__m256)b);
     return (F)_mm256_permute2f128_ps(low, high, 0x31);
   }
+  static I max_int(I a, I b) { return (I)_mm256_max_epi32((__m256i)a, (__m256i)b); }
+  // The low bytes of 32 integers from -128 to 127, or from 0 to 255, in their order.
+  static I pack_signed(I a, I b, I c, I d) {
+    return in_order(_mm256_packs_epi16(_mm256_packs_epi32((__m256i)a, (__m256i)b),
+                                       _mm256_packs_epi32((__m256i)c, (__m256i)d)));
+  }
+  static I pack_unsigned(I a, I b, I c, I d) {
+    return in_order(_mm256_packus_epi16(_mm256_packs_epi32((__m256i)a, (__m256i)b),
+                                        _mm256_packs_epi32((__m256i)c, (__m256i)d)));
+  }
+  // Packing works within lanes of 128 bits: lane i holds four bytes of each of its four sources.
+  static I in_order(__m256i lanes) {
+    return (I)_mm256_permutevar8x32_epi32(lanes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  }
   // Bytes are widened to 16 bits: the byte multiply of AVX2 (maddubs) saturates, and would give another
   // answer than VNNI.
   static I score_dot(I sum, I bytes, I keys) {

@@ -34,6 +34,21 @@ struct Vector {
         (__m512)a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31),
         (__m512)b);
   }
+  static I max_int(I a, I b) { return (I)_mm512_max_epi32((__m512i)a, (__m512i)b); }
+  // The low bytes of 64 integers from -128 to 127, or from 0 to 255, in their order.
+  static I pack_signed(I a, I b, I c, I d) {
+    return in_order(_mm512_packs_epi16(_mm512_packs_epi32((__m512i)a, (__m512i)b),
+                                       _mm512_packs_epi32((__m512i)c, (__m512i)d)));
+  }
+  static I pack_unsigned(I a, I b, I c, I d) {
+    return in_order(_mm512_packus_epi16(_mm512_packs_epi32((__m512i)a, (__m512i)b),
+                                        _mm512_packs_epi32((__m512i)c, (__m512i)d)));
+  }
+  // Packing works within lanes of 128 bits: lane i holds four bytes of each of its four sources.
+  static I in_order(__m512i lanes) {
+    return (I)_mm512_permutexvar_epi32(
+        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), lanes);
+  }
   // sum + the products of four unsigned bytes and four signed ones.
   static I score_dot(I sum, I bytes, I keys) {
     return (I)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)bytes, (__m512i)keys);

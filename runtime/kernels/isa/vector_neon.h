@@ -29,6 +29,14 @@ struct Vector {
   }
   static F interleave_low(F a, F b) { return (F)vzip1q_f32((float32x4_t)a, (float32x4_t)b); }
   static F interleave_high(F a, F b) { return (F)vzip2q_f32((float32x4_t)a, (float32x4_t)b); }
+  static I max_int(I a, I b) { return (I)vmaxq_s32((int32x4_t)a, (int32x4_t)b); }
+  // The low bytes of 16 integers from -128 to 127, or from 0 to 255, in their order.
+  static I pack_signed(I a, I b, I c, I d) {
+    const int16x8_t low = vcombine_s16(vmovn_s32((int32x4_t)a), vmovn_s32((int32x4_t)b));
+    const int16x8_t high = vcombine_s16(vmovn_s32((int32x4_t)c), vmovn_s32((int32x4_t)d));
+    return (I)vcombine_s8(vmovn_s16(low), vmovn_s16(high));
+  }
+  static I pack_unsigned(I a, I b, I c, I d) { return pack_signed(a, b, c, d); }
   // sum + the products of four signed bytes and four others.
   static I score_dot(I sum, I bytes, I keys) {
 #ifdef __ARM_FEATURE_DOTPROD

@@ -10,6 +10,8 @@ const ort::CustomOp* kernel_info_op();
 const ort::CustomOp* linear_op();
 const ort::CustomOp* linear_split_op();
 const ort::CustomOp* kernel_bank_op();
+const ort::CustomOp* kernel_bank_linear_op();
+const ort::CustomOp* feed_forward_op();
 const ort::CustomOp* block_scores_op();
 const ort::CustomOp* value_convolution_op();
 

@@ -1,0 +1,140 @@
+"""A Hugging Face model folder to a bundle: load, sparsify, calibrate, export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgesparse.dropin.calibrate import Calibration, calibrate
+from edgesparse.dropin.outputs import Batch
+from edgesparse.dropin.sparsify import sparsify
+from edgesparse_export.dropin import export_model
+from edgesparse_export.parity import Parity
+from edgesparse_runtime.arrays import read_arrays
+from edgesparse_runtime.bundle import Bundle, check_target
+from edgesparse_runtime.errors import InputError
+
+TEXT_SUFFIXES = (".txt", ".text", ".md")
+
+
+@dataclass(frozen=True)
+class FolderExport:
+    """What `export_folder` made."""
+
+    bundle: Bundle
+    parity: Parity
+    calibration: Calibration
+
+
+def export_folder(
+    folder: Path,
+    data: Path,
+    out: Path,
+    *,
+    density: float | None = None,
+    fidelity: float | None = None,
+    block_size: int = 32,
+    tokens: int = 512,
+    batch_size: int = 4,
+    distill_steps: int = 0,
+    say: Callable[[str], None] = lambda text: None,
+) -> FolderExport:
+    """Load a model of transformers, make it sparse on unlabelled data and write its bundle.
+
+    Of an encoder-decoder the encoder is taken. Nothing is fetched: the folder must hold the model.
+
+    Args:
+        folder: with config.json and weights as safetensors.
+        data: text (a document a line, cut to `tokens`), or an .npz of the model's own inputs by name.
+
+    Raises:
+        InputError: no such model or data, or data that the model does not take.
+    """
+    check_target(out)
+    model = load_folder(folder)
+    batches = read_batches(folder, data, tokens=tokens, batch_size=batch_size)
+    say(f"{type(model).__name__}, {len(batches)} batches to calibrate on")
+    sparsify(model, block_size=block_size)
+    found = calibrate(
+        model, batches, density=density, fidelity=fidelity, distill_steps=distill_steps, say=say
+    )
+    say("exporting")
+    bundle, verdict = export_model(
+        model, batches[-1], out, calibration=found, source=f"{type(model).__name__} of {folder.name}"
+    )
+    return FolderExport(bundle, verdict, found)
+
+
+def load_folder(folder: Path) -> Any:
+    """The model in a folder, in float32 and evaluation mode, without gradients.
+
+    Raises:
+        InputError: there is no model, or not one that this transformers knows.
+    """
+    import transformers
+
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder} must be a Hugging Face model folder; it has no config.json.")
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        name = (config.architectures or [""])[0]
+        kind = getattr(transformers, name, transformers.AutoModel)
+        model = kind.from_pretrained(
+            folder, config=config, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        )
+    except (OSError, ValueError, KeyError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise InputError(f"{folder} must hold a model as safetensors; {line}") from None
+    if getattr(config, "is_encoder_decoder", False):
+        model = model.get_encoder()
+    return model.eval().requires_grad_(False)
+
+
+def read_batches(folder: Path, data: Path, *, tokens: int, batch_size: int) -> list[Batch]:
+    """Batches of two rows or more from text or an .npz.
+
+    Raises:
+        InputError: no such file, too little in it, or text for a model without a tokenizer.
+    """
+    if not data.is_file():
+        raise InputError(f"{data} must be a text file or an .npz; there is nothing of that name.")
+    if batch_size < 2:
+        raise InputError(f"`--batch` must be at least 2; got {batch_size}.")
+    if data.suffix == ".npz":
+        arrays = read_arrays(data.read_bytes(), str(data))
+        rows = {len(x) for x in arrays.values() if x.ndim}
+        if len(rows) != 1 or min(rows) < 2:
+            raise InputError(f"Arrays in {data} must share a first axis of at least two rows.")
+        tensors = {
+            name: torch.from_numpy(x.astype(np.int64) if x.dtype.kind in "iu" else x.copy())
+            for name, x in arrays.items()
+        }
+    elif data.suffix in TEXT_SUFFIXES:
+        tensors = _tokenize(folder, data, tokens)
+    else:
+        raise InputError(f"{data} must be text ({', '.join(TEXT_SUFFIXES)}) or .npz; got {data.suffix}.")
+    count = len(next(iter(tensors.values())))
+    starts = range(0, count - 1, batch_size)
+    return [{name: x[start : start + batch_size] for name, x in tensors.items()} for start in starts]
+
+
+def _tokenize(folder: Path, data: Path, tokens: int) -> dict[str, torch.Tensor]:
+    import transformers
+
+    documents = [line for line in data.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if len(documents) < 2:
+        raise InputError(f"{data} must hold at least two lines, a document each; it holds {len(documents)}.")
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise InputError(f"{folder} must hold a tokenizer to read text; {line}") from None
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    found = tokenizer(documents, truncation=True, max_length=tokens, padding=True, return_tensors="pt")
+    return {name: found[name] for name in ("input_ids", "attention_mask")}
