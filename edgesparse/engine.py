@@ -17,6 +17,8 @@ class Engine:
 
     processes = 1
     is_main = True
+    # Rows of the batch that is being worked on, all processes together.
+    whole_rows = 0
 
     def prepare(self, model: nn.Module) -> None:
         """Make the model's own randomness (dropout) that of the whole batch."""

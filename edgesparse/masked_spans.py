@@ -2,7 +2,8 @@
 
 A span is hidden before the stem sees it, so that no kernel leaks it, and is longer than what the window of a
 token holds: only attention further away can say what was there. What is reconstructed is the stem's own
-features of the hidden tokens (which kernels fire how often), each in units of its spread over the batch.
+features of the hidden tokens (which kernels fire how often), each in units of its spread over the training
+windows' tokens.
 
 Shapes: `B` batch, `C` channels, `T` steps, `N` tokens, `W` width, `F` features.
 """
@@ -12,20 +13,39 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from edgesparse.kernel_bank import token_mask
 from edgesparse.model import SequenceTransformer
 from edgesparse.normalise import real_steps
 
-# Where a batch's feature hardly varies its spread would blow up rounding noise.
+# Where a feature hardly varies its spread would blow up rounding noise.
 SMALLEST_SPREAD = 0.1
 
 
 class Reconstruction(nn.Module):
     """What the task adds to the model while it trains; it is not exported."""
 
+    center: Tensor
+    spread: Tensor
+
     def __init__(self, width: int, features: int) -> None:
         super().__init__()
         self.hidden_token = nn.Parameter(0.02 * torch.randn(width))
         self.project = nn.Linear(width, features)
+        self.register_buffer("center", torch.zeros(features))
+        self.register_buffer("spread", torch.ones(features))
+
+    @torch.no_grad()
+    def fit(self, model: SequenceTransformer, windows_BCT: Tensor) -> None:
+        """Learn each feature's mean and spread over the tokens of training windows."""
+        count, total, squares = 0, torch.zeros(()), torch.zeros(())
+        for part in torch.split(windows_BCT, 32):
+            real = real_steps(part) if model.variable_length else None
+            features = model.bank(model.normalise(part)[0], real).mT.double()
+            seen = features.flatten(0, 1) if real is None else features[token_mask(real, model.patch)]
+            count, total, squares = count + len(seen), total + seen.sum(0), squares + (seen**2).sum(0)
+        mean = total / count
+        self.center.copy_(mean)
+        self.spread.copy_((squares / count - mean**2).clamp(min=0.0).sqrt().clamp(min=SMALLEST_SPREAD))
 
     def forward(self, model: SequenceTransformer, window_BCT: Tensor, hidden_BN: Tensor) -> Tensor:
         """Mean squared error over the hidden tokens; 1 is what saying the mean would score.
@@ -43,9 +63,7 @@ class Reconstruction(nn.Module):
         tokens = torch.where(hidden_BN[..., None], self.hidden_token, tokens)
         found = self.project(model.encode(tokens, mask)[0])
         asked = hidden_BN if mask is None else hidden_BN & mask
-        seen = features.flatten(0, 1) if mask is None else features[mask]
-        spread = seen.std(0, correction=0).clamp(min=SMALLEST_SPREAD)
-        error = ((found - (features - seen.mean(0)) / spread) ** 2).mean(-1)
+        error = ((found - (features - self.center) / self.spread) ** 2).mean(-1)
         loss: Tensor = (error * asked).sum() / asked.sum().clamp(min=1)
         return loss
 

@@ -104,6 +104,7 @@ def train(
     learner: torch.nn.Module = model
     if settings.auxiliary_weight:
         auxiliary = Reconstruction(config.model.width, model.bank.features)
+        auxiliary.fit(model, windows[spread(len(windows), CALIBRATION_SERIES)])
         learner = torch.nn.ModuleList([model, auxiliary])
     epochs, steps_an_epoch = plan(len(data), settings)
     steps = epochs * steps_an_epoch

@@ -34,3 +34,7 @@ INT8_RMS_LARGE_LOGITS = 0.06
 INT8_OF_VALUES = 0.01
 # int8 linear layer against its function body, root mean square of the error over that of the product.
 INT8_LINEAR_RMS = 0.012
+
+# Training on two processes against one: final weights, and the loss of each epoch.
+PROCESSES = Tolerance(relative=1e-5, absolute=1e-5)
+PROCESSES_LOSS = Tolerance(relative=1e-5, absolute=1e-6)

@@ -18,6 +18,7 @@ from edgesparse_export.int8_tensors import quantize_tensor_model
 from edgesparse_export.targets import saturating_nodes
 from edgesparse_runtime.bundle import Bundle, rewrite_bundle
 from edgesparse_runtime.errors import GateError, InputError
+from edgesparse_runtime.forecasting import cut_horizon
 from edgesparse_runtime.series_set import SeriesSet
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.tensor_batch import golden_inputs
@@ -111,6 +112,9 @@ def quantize_bundle(
         GateError: the metric drops more whatever stays in float32; the bundle stays as it was.
     """
     recipe = recipe or Int8Recipe()
+    forecast = bundle.manifest.get("forecast")
+    if data is not None and forecast is not None:
+        data = cut_horizon(data, str(forecast["channel"]), int(forecast["horizon"]))
     model = onnx.load(bundle.model_path("float32"))
     if not set(recipe.nodes(model)) - set(recipe.float32):
         raise InputError(f"{bundle.path} must hold linear layers to quantize; none is left.")

@@ -45,6 +45,7 @@ def test_nothing_hidden_is_seen(tiny_run: Run, series: SeriesSet) -> None:
     model = tiny_run.model
     task = Reconstruction(model.config.width, model.bank.features)
     windows = torch.from_numpy(series.to_batch()[:4])
+    task.fit(model, windows)
     hidden = torch.zeros(4, 75, dtype=torch.bool)
     hidden[:, 20:40] = True
     seen: list[torch.Tensor] = []
@@ -62,6 +63,7 @@ def test_task_is_learned_and_one_is_what_the_mean_scores(series: SeriesSet, tiny
     model = copy.deepcopy(tiny_run.model)
     task = Reconstruction(model.config.width, model.bank.features)
     windows = torch.from_numpy(series.to_batch())
+    task.fit(model, windows)
     hidden = hide_spans(len(windows), 75, longer_than=reach_of_window(model), share=0.3)
     with torch.no_grad():
         task.project.weight.zero_()

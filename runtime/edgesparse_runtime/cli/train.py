@@ -22,6 +22,9 @@ from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.readers import read_dataset
 
+# Of the run, and of its pre-training.
+CHECKPOINTS = ("checkpoint.safetensors", "pretraining/checkpoint.safetensors")
+
 
 def train(
     data: Annotated[
@@ -29,6 +32,10 @@ def train(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder to write.", show_default=False)],
     validation: Annotated[Path | None, typer.Option(help="Labelled series to watch training with.")] = None,
+    pretrain: Annotated[
+        Path | None,
+        typer.Option(help="Unlabelled series of the same machine: learn to reconstruct masked spans first."),
+    ] = None,
     preset: Annotated[str, typer.Option(help="tiny, small or base.")] = "tiny",
     attention: Annotated[str, typer.Option(help="sparse or dense.")] = "sparse",
     budget: Annotated[
@@ -60,12 +67,22 @@ def train(
     """Train a model: labelled data in, run folder out.
 
     Example: edgesparse train pump_TRAIN.csv -o runs/pump --budget 0.3
+
+    Several processes share the work when `accelerate launch` or `torchrun` starts the command.
     """
     require("train", "train", "torch", "safetensors", "yaml")
     from edgesparse.config import RunConfig, resolve_config
+    from edgesparse.distributed import is_launched
     from edgesparse.presets import PRESETS
     from edgesparse.train import train as train_model
 
+    engine = None
+    if is_launched():
+        require("train", "distributed", "accelerate")
+        from edgesparse.distributed import AcceleratedEngine
+
+        engine = AcceleratedEngine()
+    is_main = engine is None or engine.is_main
     if preset not in PRESETS:
         raise InputError(f"`--preset` must be one of {', '.join(PRESETS)}; got {preset}.")
     base = RunConfig(model=PRESETS[preset]())
@@ -84,21 +101,41 @@ def train(
         given = [g for g in given if g not in ("model.attention=sparse", "training.task=classification")]
     resolved = resolve_config(base, config, [*given, *(settings or [])])
     _check_out(out, resume, overwrite)
+    if engine is not None:
+        # Every process has looked before one of them writes.
+        engine.wait()
     options = read_options(
         resolved.training.task, label_column, series_column, group_column, channels, window, stride
     )
     series = read_dataset(data, options)
     watched = None if validation is None else read_dataset(validation, options)
-    if not as_json:
+    if not as_json and is_main:
         note(f"{data}: {len(series)} series, {len(series.channels)} channel(s)")
     try:
-        run = train_model(series, resolved, out, validation=watched, resume=resume)
+        if pretrain is None:
+            run = train_model(series, resolved, out, validation=watched, resume=resume, engine=engine)
+        else:
+            from edgesparse.pretrain import train_from_unlabelled
+
+            run = train_from_unlabelled(
+                series,
+                read_dataset(pretrain, options),
+                resolved,
+                out,
+                validation=watched,
+                resume=resume,
+                engine=engine,
+            )
     except KeyboardInterrupt:
-        if (out / "checkpoint.safetensors").exists():
+        if any((out / path).exists() for path in CHECKPOINTS):
             note(f"Stopped. The last whole epoch is kept: add --resume to go on in {out}.")
         else:
             note("Stopped before the first epoch was whole: nothing is kept.")
         raise
+    if engine is not None:
+        engine.close()
+    if not is_main:
+        return
     compute = run.report["compute"]
     if run.report["budget"] is not None and compute["attention_share"] > run.report["budget"]:
         note(
@@ -118,7 +155,7 @@ def _check_out(out: Path, resume: bool, overwrite: bool) -> None:
         raise InputError(f"{out} must be a folder; it is a file.")
     if (out / "run.json").exists() and not overwrite and not resume:
         raise InputError(f"{out} holds a finished run. Add --overwrite or choose another folder.")
-    if (out / "checkpoint.safetensors").exists() and not resume and not overwrite:
+    if any((out / path).exists() for path in CHECKPOINTS) and not resume and not overwrite:
         raise InputError(f"{out} holds an unfinished run. Add --resume to go on, or --overwrite.")
 
 
@@ -128,6 +165,11 @@ def _print_report(out: Path, report: dict[str, Any]) -> None:
     for name, metric in report["metrics"].items():
         interval = f"[{metric['low']:.3f}, {metric['high']:.3f}] (n={metric['n']})"
         fields[f"{metric['name']}, {name}"] = f"{metric['value']:.3f} {interval}"
+    if done := report.get("pretraining"):
+        fields["pre-training"] = (
+            f"{done['series']} windows of {done['source']}, {done['steps']} steps; error of masked spans "
+            f"{done['error_before']:.2f} -> {done['error_after']:.2f} (n={done['judged']}, 1 = the mean)"
+        )
     fields["attention compute"] = f"{compute['attention_share']:.1%} of dense attention"
     fields["whole model"] = f"{compute['model_share']:.1%} of the dense model"
     if calibration := report.get("calibration"):
