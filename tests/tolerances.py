@@ -21,6 +21,9 @@ MODULE = Tolerance(relative=1e-5, absolute=1e-6)
 # torch, function body, kernel.
 ENGINES = Tolerance(relative=1e-4, absolute=1e-5)
 
+# How near to `top_p` a sum of shares may be for two engines to differ about one block (seen: 3e-8).
+SELECTION_EDGE = 1e-6
+
 # Exported drop-in model against torch: of a token's largest entry, and absolute.
 DROPIN_OF_LARGEST = Tolerance(relative=1e-4, absolute=1e-5)
 

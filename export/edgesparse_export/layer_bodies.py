@@ -193,12 +193,12 @@ def BlockScores(
     key_projected = op.Gather(op.MatMul(pooled, key_weight), group, axis=1)
     causal = op.Cast(op.Constant(value_int=is_causal), to=9)
     if causal:
-        # A query block is scored by the block before it, the first by nothing.
-        shifted = op.Slice(
-            op.Pad(query_projected, op.Constant(value_ints=[0, 0, 1, 0, 0, 0, 0, 0])), zero, blocks, two
-        )
-        before = op.MatMul(shifted, op.Transpose(key_projected, perm=[0, 1, 3, 2]))
+        # A query block is scored by the block before it, the first by nothing. Not by padding: onnxruntime
+        # 1.22 refuses that inside a branch of a function.
         rows = op.Range(0, op.Squeeze(blocks), 1)
+        is_first = op.Equal(op.Unsqueeze(rows, one), zero)
+        shifted = op.Where(is_first, 0.0, op.Gather(query_projected, op.Max(op.Sub(rows, one), zero), axis=2))
+        before = op.MatMul(shifted, op.Transpose(key_projected, perm=[0, 1, 3, 2]))
         own = op.Equal(op.Unsqueeze(rows, one), op.Unsqueeze(rows, zero))
         scores = op.Where(own, op.Constant(value_float=float("-inf")), before)
     else:
