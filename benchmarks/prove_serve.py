@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.machine import describe_machine
+from benchmarks.prove_serve_stream import judge_stream
 from benchmarks.serve_bundles import Pair, make_pair
 from benchmarks.serve_kills import kill_at_random
 from benchmarks.serve_ray import measure as ray_measure
@@ -277,6 +278,7 @@ def main() -> int:
     lines += judge_speed(store, pair)
     lines += judge_load(store, pair)
     lines += judge_kills(store, pair)
+    lines += judge_stream(facts)
     lines += judge_mutations(store)
     lines += judge_ray(store, pair)
     RESULTS.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks.kernel_programs import hash_sources
 from benchmarks.machine import describe_machine
+from benchmarks.prove_target_tools import CLAIMS as TOOL_CLAIMS
 from benchmarks.stored_cases import StoredCases, hash_files
 from benchmarks.target_decisions import make_bundle, measure_golden, measure_set
 from benchmarks.target_memory import TOKENS as LONGEST
@@ -141,7 +142,7 @@ def decisions(store: StoredCases) -> list[Line]:
     return lines
 
 
-CLAIMS: list[Claim] = [speed, openvino, memory, decisions]
+CLAIMS: list[Claim] = [speed, openvino, memory, decisions, *TOOL_CLAIMS]
 
 
 def code_version() -> str:

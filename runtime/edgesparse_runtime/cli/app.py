@@ -26,6 +26,7 @@ from edgesparse_runtime.cli import serve as serve_verb
 from edgesparse_runtime.cli import sign as sign_verb
 from edgesparse_runtime.cli import train as train_verb
 from edgesparse_runtime.cli import verify as verify_verb
+from edgesparse_runtime.cli import wheelhouse as wheelhouse_verb
 from edgesparse_runtime.errors import EdgeSparseError
 
 VERBS: dict[str, Callable[..., None]] = {
@@ -44,6 +45,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "pack": pack_verb.pack,
     "unpack": pack_verb.unpack,
     "sign": sign_verb.sign,
+    "wheelhouse": wheelhouse_verb.wheelhouse,
     "doctor": doctor_verb.doctor,
 }
 INTERRUPTED = 130

@@ -24,6 +24,17 @@ def doctor(
         advice.append(f"Sparse attention runs as {found['engine']}: correct, but slower than the kernels.")
     if found["governor"] not in ("", "performance"):
         advice.append(f"The CPU governor is {found['governor']}; `performance` gives steadier latency.")
+    quota = found["cgroup_quota"]
+    if quota is not None and quota < 1:
+        advice.append(
+            f"The quota of {quota:g} cores holds every call back: latency jumps. Give it a whole core."
+        )
+    if found["throttling"] and found["throttling"]["periods"]:
+        held = found["throttling"]
+        advice.append(
+            f"The quota held this group back in {held['periods']} periods, "
+            f"{held['microseconds'] / 1e6:.1f} s in all: latency jumps when that happens."
+        )
     if found["telemetry"] != "off":
         advice.append("onnxruntime may send telemetry: unset ORT_DISABLE_TELEMETRY=0.")
     for extra, packages in missing.items():
@@ -33,7 +44,6 @@ def doctor(
     if as_json:
         print_json("doctor", {"environment": found, "missing": missing, "advice": advice})
         return
-    quota = found["cgroup_quota"]
     print_fields(
         {
             "cpu": f"{found['cpu']} ({found['machine']})",

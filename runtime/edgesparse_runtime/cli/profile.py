@@ -9,10 +9,10 @@ import typer
 
 from edgesparse_runtime.cli.gate import check_gate
 from edgesparse_runtime.cli.output import note, print_fields, print_json, print_table
-from edgesparse_runtime.environment import describe_environment
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.measure.job import Request, run_jobs
 from edgesparse_runtime.measure.output import FORMS, write_result
+from edgesparse_runtime.remote import Target, connect
 
 MOST_ROWS = 12
 
@@ -39,6 +39,11 @@ def profile(
     ] = None,
     soak: Annotated[float | None, typer.Option(help="Minutes to run with changing lengths.")] = None,
     soak_runs: Annotated[int | None, typer.Option(help="The same, bounded by runs.")] = None,
+    on: Annotated[str | None, typer.Option(help="Measure there: ssh://user@host:port.")] = None,
+    remote_python: Annotated[str, typer.Option(help="Python to run there.")] = "python3",
+    wheelhouse: Annotated[
+        Path | None, typer.Option(help="Folder of `edgesparse wheelhouse` to take along.")
+    ] = None,
     output: Annotated[
         list[Path] | None,
         typer.Option(
@@ -74,7 +79,12 @@ def profile(
         sweep_batch=_numbers("batch", sweep_batch),
         sweep_length=_numbers("length", sweep_length),
     )
-    result = run_jobs(request) | {"environment": describe_environment()}
+    if on is None:
+        result = run_jobs(request)
+    else:
+        target = Target.parse(on, remote_python)
+        with connect(target, model, data=data, wheelhouse=wheelhouse) as connection:
+            result = run_jobs(request, connection.profile) | {"on": target.host}
     for path in output or []:
         write_result(path, result)
         note(f"written: {path}")
@@ -106,9 +116,10 @@ def _numbers(name: str, text: str | None) -> list[int]:
 
 def _print(result: dict[str, Any]) -> None:
     p, environment, c = result["profile"], result["environment"], result["conditions"]
+    where = f"{result['on']}: " if "on" in result else ""
     fields: dict[str, object] = {
         "model": f"{p['model']} ({p['precision']}, {p['engine']})",
-        "machine": f"{environment['cpu']}, {p['threads']} of {environment['cores']} cores",
+        "machine": where + f"{environment['cpu']}, {p['threads']} of {environment['cores']} cores",
         "input": f"{p['batch']} window(s) of {p['length']} steps, {p['calls']} calls, {p['inputs']}",
         "latency": f"p50 {p['p50']:.2f} ms, p90 {p['p90']:.2f}, p95 {p['p95']:.2f}, "
         f"p99 {p['p99']:.2f}, max {p['max']:.2f}",

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from edgesparse_runtime.bundle import open_bundle
 from edgesparse_runtime.cli.output import print_fields, print_json
 from edgesparse_runtime.errors import BundleError, GateError
-from edgesparse_runtime.verification import verify_path
+from edgesparse_runtime.remote import Target, connect
+from edgesparse_runtime.verification import Check, verify_path
 
 
 def verify(
@@ -19,6 +21,11 @@ def verify(
         list[Path] | None,
         typer.Option(help="Public key (PEM) that must have signed the bundle; may be repeated."),
     ] = None,
+    on: Annotated[str | None, typer.Option(help="Verify there: ssh://user@host:port.")] = None,
+    remote_python: Annotated[str, typer.Option(help="Python to run there.")] = "python3",
+    wheelhouse: Annotated[
+        Path | None, typer.Option(help="Folder of `edgesparse wheelhouse` to take along.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Check hashes, signature, models and golden vectors on this machine, boundary by boundary.
@@ -27,7 +34,7 @@ def verify(
 
     Example: edgesparse verify pump.edgesparse --require-signature factory.pub.pem
     """
-    checks = verify_path(bundle, threads=threads, trusted_keys=require_signature or ())
+    checks = _checks(bundle, threads, require_signature or [], on, remote_python, wheelhouse)
     broken = [check for check in checks if not check.holds]
     if as_json:
         fields = {"bundle": str(bundle), "holds": not broken, "broken": [c.boundary for c in broken]}
@@ -46,3 +53,20 @@ def verify(
         raise GateError(
             f"{bundle} does not hold on this machine what was recorded where it was made: {names}."
         )
+
+
+def _checks(
+    bundle: Path,
+    threads: int | None,
+    keys: list[Path],
+    on: str | None,
+    remote_python: str,
+    wheelhouse: Path | None,
+) -> list[Check]:
+    if on is None:
+        return verify_path(bundle, threads=threads, trusted_keys=keys)
+    target = Target.parse(on, remote_python)
+    # The keys stay here, and what is sent is what they were checked against.
+    open_bundle(bundle, trusted_keys=keys)
+    with connect(target, bundle, wheelhouse=wheelhouse) as connection:
+        return [Check(**check) for check in connection.verify(threads)]

@@ -11,12 +11,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgesparse_runtime.environment import describe_environment
 from edgesparse_runtime.errors import EdgeSparseError, InputError
 from edgesparse_runtime.measure.conditions import read_counters, since
 from edgesparse_runtime.measure.inputs import Inputs
@@ -119,9 +121,13 @@ def read_answer(output: str, code: int) -> dict[str, Any]:
     return answer
 
 
-def run_jobs(request: Request) -> dict[str, Any]:
-    """The request, and its sweeps: each point in a process of its own, with less time."""
-    result = run_job(request)
+def run_jobs(request: Request, run: Callable[[Request], dict[str, Any]] = run_job) -> dict[str, Any]:
+    """The request, and its sweeps: each point in a process of its own, with less time.
+
+    Args:
+        run: measures one request, here or elsewhere.
+    """
+    result = run(request)
     quick = asdict(request) | {"modules": False, "rates": [], "soak_runs": None, "soak_minutes": None}
     quick |= {"sweep_threads": [], "sweep_batch": [], "sweep_length": [], "seconds": request.seconds / 2}
     sweep: dict[str, list[dict[str, Any]]] = {}
@@ -132,7 +138,7 @@ def run_jobs(request: Request) -> dict[str, Any]:
     ):
         for value in values:
             _say(f"sweep: {name} {value}")
-            point = run_job(Request(**(quick | {name: value})))["profile"]
+            point = run(Request(**(quick | {name: value})))["profile"]
             sweep.setdefault(name, []).append(point)
     return result | {"sweep": sweep}
 
@@ -193,6 +199,7 @@ def measure(request: Request) -> dict[str, Any]:
         )
         result["soak"] = soaked.to_dict()
     result["conditions"] = since(counters).to_dict()
+    result["environment"] = describe_environment()
     return result
 
 
@@ -212,9 +219,19 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """What a request asks for: a measurement, or with `"verb": "verify"` the checks of a bundle."""
+    if request.get("verb") == "verify":
+        from edgesparse_runtime.verification import verify_path
+
+        checks = verify_path(Path(request["model"]), threads=request["threads"])
+        return {"checks": [check.to_dict() for check in checks]}
+    return measure(Request(**request))
+
+
 if __name__ == "__main__":
     try:
-        print(json.dumps(measure(Request(**json.load(sys.stdin)))))
+        print(json.dumps(answer(json.load(sys.stdin))))
     except EdgeSparseError as error:
         # On stdout: stderr is progress, and on another machine anything may be printed there.
         print(json.dumps({"error": str(error)}))
