@@ -174,7 +174,14 @@ def main() -> int:
     folder = dropin.RESULTS if dropin.QUICK else ROOT / "benchmarks" / "results"
     folder.mkdir(parents=True, exist_ok=True)
     machine = {**describe_machine(1), "load_average": os.getloadavg()}
-    report = {"machine": machine, "quick": dropin.QUICK, "lines": lines}
+    parts = ("whisper", "whisper-time", "minilm")
+    measured = {name: cases.get(name, dict) for name in parts if name in cases}
+    report = {
+        "machine": machine,
+        "quick": dropin.QUICK,
+        "lines": lines,
+        "measured": measured,
+    }
     (folder / "prove_dropin.json").write_text(json.dumps(report, indent=2) + "\n")
     print(f"as JSON: {(folder / 'prove_dropin.json').relative_to(ROOT)}")
     return 0 if all(entry["passed"] is not False for entry in lines) else 1

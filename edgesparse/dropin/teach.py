@@ -65,9 +65,9 @@ def choose_top_p(
 ) -> float:
     """Set `top_p` of every head so that all layers together keep `density` of the block pairs.
 
-    Each head is offered a grid of values; what it keeps is weighed against the mass that it misses at one
-    price for all heads of all layers, and the price is moved until the density is met. A head whose
-    attention is spread thin thereby leaves its share to one that needs it.
+    Each head is offered a grid of values; what it keeps is weighed against the mass that it misses (its
+    square, a query block) at one price for all heads of all layers, and the price is moved until the density
+    is met. A head whose attention is spread thin thereby leaves its share to one that needs it.
 
     Args:
         cap: `max_blocks`, in units of the blocks that `density` is of the longest window. It bounds what a
@@ -99,7 +99,10 @@ def choose_top_p(
 
 
 def _offers(layer: DropinAttention, lesson: Lesson) -> tuple[Tensor, Tensor]:
-    """Block pairs kept and mass missed at each value of `TOP_P`, [P, H] each."""
+    """Block pairs kept and what is missed at each value of `TOP_P`, [P, H] each.
+
+    Missed: the mass that a query block loses, squared, because error adds up so; sum over query blocks.
+    """
     kept, missed = [], []
     with torch.no_grad():
         scores = layer.router.score(lesson.query, lesson.key)
@@ -107,7 +110,8 @@ def _offers(layer: DropinAttention, lesson: Lesson) -> tuple[Tensor, Tensor]:
             top_p = value.expand(layer.heads)
             selection = select_blocks(scores, top_p, layer.max_blocks, lesson.reach, window=layer.rule.window)
             kept.append(selection.sum((0, 2, 3)).double())
-            missed.append(lesson.mass.masked_fill(selection | ~lesson.reach, 0.0).sum((0, 2, 3)).double())
+            lost = lesson.mass.masked_fill(selection | ~lesson.reach, 0.0).sum(-1).double()
+            missed.append(lost.square().sum((0, 2)))
     return torch.stack(kept), torch.stack(missed)
 
 

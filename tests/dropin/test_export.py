@@ -59,6 +59,19 @@ def test_a_model_becomes_a_bundle_that_verifies_in_both_precisions(kind: str, tm
         assert (found.precision, found.length) == ("int8", 70)
 
 
+def test_serving_refuses_a_model_that_takes_named_tensors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("uvicorn", reason="needs pip install 'edgesparse[serve]'")
+    model, batch = tiny("bert")
+    sparsify(model, [batch, batch], density=0.5, block_size=8)
+    export_model(model, batch, tmp_path / "x.edgesparse")
+    assert run(["serve", str(tmp_path / "x.edgesparse"), "--port", "0"]) == 2
+    error = capsys.readouterr().err
+    assert "must take windows of channels and steps to be served; it takes named tensors" in error
+    assert error.count("\n") == 1
+
+
 def test_the_dense_form_is_the_dense_model_with_fused_attention() -> None:
     model, batch = tiny("bert")
     with torch.no_grad():

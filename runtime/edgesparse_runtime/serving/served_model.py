@@ -109,10 +109,16 @@ def load(place: Place, settings: Settings) -> ServedModel:
     """Open a bundle, run its golden vectors, and hand back a model that answers as it did where it was made.
 
     Raises:
-        EdgeSparseError: the bundle is missing, damaged, or does not give its golden scores here.
+        EdgeSparseError: the bundle is missing, damaged, takes named tensors, or does not give its golden
+            scores here.
     """
     bundle = open_bundle(place.path, trusted_keys=settings.trusted_keys)
     session = Session(bundle, precision=settings.precision, threads=settings.threads)
+    if session.takes_tensors:
+        raise BundleError(
+            f"{place.path} must take windows of channels and steps to be served; it takes named tensors "
+            "(a drop-in model). Run it with edgesparse_runtime.Session."
+        )
     check = check_scores(session)
     if not check.holds:
         raise BundleError(
