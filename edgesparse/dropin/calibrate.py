@@ -183,3 +183,8 @@ def _check(batches: Sequence[Batch], density: float | None, fidelity: float | No
                 raise InputError(
                     f"A batch must be a tensor or the model's keyword arguments; got {type(batch).__name__}."
                 )
+            for x in [batch] if isinstance(batch, Tensor) else batch.values():
+                if isinstance(x, Tensor) and x.is_floating_point() and not bool(torch.isfinite(x).all()):
+                    raise InputError(
+                        "`batches` must hold finite numbers; got NaN or infinity. Leave such rows out."
+                    )

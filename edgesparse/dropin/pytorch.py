@@ -202,11 +202,28 @@ class _Adapter(TorchFunctionMode):
         return split_heads(layer(query, key, value, mask[:, 0, 0]), query.shape[1])
 
 
+# No softmax in float32 gives a logit this low any weight: finfo.min and -1e9 hide too.
+HIDING = -1e6
+
+
 def _to_allowed(mask: Tensor | None) -> Tensor | None:
-    """nn.MultiheadAttention's masks (true = hidden, or minus infinity) as true = seen."""
+    """nn.MultiheadAttention's masks (true = hidden, or a number that hides) as true = seen.
+
+    Raises:
+        InputError: the mask shifts logits instead of hiding them; the shift would be lost.
+    """
     if mask is None:
         return None
-    return ~mask if mask.dtype == torch.bool else ~torch.isneginf(mask)
+    if mask.dtype == torch.bool:
+        return ~mask
+    seen = mask > HIDING
+    # An export traces a mask without values.
+    if not torch.onnx.is_in_onnx_export() and bool((seen & (mask != 0)).any()):
+        raise InputError(
+            "An attention mask of numbers must hold 0 and minus infinity only; it shifts logits. "
+            "Leave this module dense."
+        )
+    return seen
 
 
 def _padding(mask: Tensor | None, query: Tensor, key: Tensor) -> tuple[Tensor | None, bool]:

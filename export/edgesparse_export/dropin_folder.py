@@ -19,6 +19,14 @@ from edgesparse_runtime.arrays import read_arrays
 from edgesparse_runtime.bundle import Bundle, check_target
 from edgesparse_runtime.errors import InputError
 
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
 TEXT_SUFFIXES = (".txt", ".text", ".md")
 
 
@@ -81,7 +89,10 @@ def load_folder(folder: Path) -> Any:
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} must be a Hugging Face model folder; it has no config.json.")
     try:
-        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        # A folder is data: code that it carries is not run, and nobody is asked whether to.
+        config = transformers.AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
         name = (config.architectures or [""])[0]
         kind = getattr(transformers, name, transformers.AutoModel)
         model = kind.from_pretrained(
@@ -129,12 +140,24 @@ def _tokenize(folder: Path, data: Path, tokens: int) -> dict[str, torch.Tensor]:
     documents = [line for line in data.read_text(encoding="utf-8").splitlines() if line.strip()]
     if len(documents) < 2:
         raise InputError(f"{data} must hold at least two lines, a document each; it holds {len(documents)}.")
+    # Without a file, transformers makes a tokenizer that knows no word.
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise InputError(
+            f"{folder} must hold a tokenizer to read text; it has none. Give an .npz of token ids."
+        )
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        config = transformers.AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         line = " ".join(str(error).split())[:200]
         raise InputError(f"{folder} must hold a tokenizer to read text; {line}") from None
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    # No text is longer than the model has positions for.
+    tokens = min(tokens, tokenizer.model_max_length, getattr(config, "max_position_embeddings", tokens))
     found = tokenizer(documents, truncation=True, max_length=tokens, padding=True, return_tensors="pt")
     return {name: found[name] for name in ("input_ids", "attention_mask")}

@@ -122,3 +122,28 @@ def test_what_does_not_fit_is_said_in_one_line(
     assert run(call) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def hf_call(folder: Path, data: Path) -> list[str]:
+    call = ["export", "--hf", str(folder), "--calibrate", str(data), "--density", "0.5", "--batch", "2"]
+    return [*call, "-o", str(folder.parent / "x.edgesparse")]
+
+
+def test_text_without_a_tokenizer_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, _ = tiny("bert")
+    model.save_pretrained(tmp_path / "model")
+    (tmp_path / "a.txt").write_text("one two\nthree four\n")
+    assert run(hf_call(tmp_path / "model", tmp_path / "a.txt")) == 2
+    assert "must hold a tokenizer" in capsys.readouterr().err
+    assert not (tmp_path / "x.edgesparse").exists()
+
+
+def test_code_in_a_model_folder_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}')
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Own: pass\n")
+    np.savez(tmp_path / "data.npz", input_ids=np.ones((4, 40), dtype=np.int64))
+    assert run(hf_call(folder, tmp_path / "data.npz")) == 2
+    assert "must hold a model" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()

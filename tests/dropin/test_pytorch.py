@@ -122,3 +122,22 @@ def test_another_order_of_calls_is_refused() -> None:
 def test_half_precision_is_refused() -> None:
     with pytest.raises(InputError, match="must be in float32"):
         sparsify(nn.Linear(2, 2).half())
+
+
+@pytest.mark.parametrize("hiding", [float("-inf"), -1e9, torch.finfo(torch.float32).min])
+def test_numbers_that_hide_are_masks_and_others_are_refused(hiding: float) -> None:
+    model, x = make("encoder"), torch.randn(2, 40, 32)
+    future = torch.zeros(40, 40).masked_fill(torch.ones(40, 40, dtype=torch.bool).triu(1), hiding)
+    with torch.no_grad():
+        dense = model(x, mask=future)
+        sparsify(model, block_size=8)
+        torch.testing.assert_close(model(x, mask=future), dense, rtol=1e-4, atol=1e-5)
+        with pytest.raises(InputError, match="must hold 0 and minus infinity only"):
+            model(x, mask=future + 0.5)
+
+
+def test_calibration_refuses_what_is_not_finite() -> None:
+    model, x = make("layer"), torch.randn(4, 70, 32)
+    x[1, 3, 2] = torch.nan
+    with pytest.raises(InputError, match="must hold finite numbers"):
+        sparsify(model, [x[:2], x[2:]], density=0.5, block_size=8)
