@@ -138,7 +138,11 @@ def test_text_without_a_tokenizer_is_refused(tmp_path: Path, capsys: pytest.Capt
     assert not (tmp_path / "x.edgesparse").exists()
 
 
-def test_code_in_a_model_folder_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_code_in_a_model_folder_is_not_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # transformers would ask whether to run it: somebody who answers yes must change nothing.
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}')
