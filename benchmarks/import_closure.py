@@ -11,19 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def import_closure(file: Path, package: Path) -> set[Path]:
-    """Files of `package` that importing `file` runs, transitively; `file` itself only when it lies there.
+def import_closure(file: Path, *packages: Path) -> set[Path]:
+    """Files of `packages` that importing `file` runs, transitively; `file` itself only when it lies there.
 
-    The package's own `__init__.py` is left out: it is a table of contents, and computes nothing.
+    A package's own `__init__.py` is left out: it is a table of contents, and computes nothing.
     """
     found: set[Path] = set()
     waiting = [file]
     while waiting:
         for name in _imported(ast.parse(waiting.pop().read_text(encoding="utf-8"))):
-            part = _file_of(name, package)
-            if part is not None and part not in found:
-                found.add(part)
-                waiting.append(part)
+            for package in packages:
+                part = _file_of(name, package)
+                if part is not None and part not in found:
+                    found.add(part)
+                    waiting.append(part)
     return found
 
 
