@@ -7,17 +7,14 @@ training: their weights decide no claim about serving.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from benchmarks.import_closure import import_closure, source_text
+from benchmarks.import_closure import PACKAGES, ROOT, hash_code, import_closure
 from benchmarks.stored_cases import hash_files
 
-ROOT = Path(__file__).resolve().parents[1]
 RUNTIME = ROOT / "runtime" / "edgesparse_runtime"
-PACKAGES = (ROOT / "edgesparse", ROOT / "export" / "edgesparse_export", RUNTIME, ROOT / "benchmarks")
 _SERVER = ("serving/server.py", "serving/rehearsal.py", "cli/serve.py")
 _STREAM = ("cli/run.py", "cli/follow.py", "stream/causal.py", "stream/step_model.py", "session.py")
 _RUNNING = "tests/serving/running.py"
@@ -67,13 +64,11 @@ def version_of(part: str) -> str:
     wanted = _PARTS[part]
     entries = [RUNTIME / name for name in wanted.runtime] + [ROOT / name for name in wanted.others]
     files = {*entries, *(ROOT / name for name in wanted.alone)}.union(*map(_closure, entries))
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(str(file.relative_to(ROOT)).encode() + b"\0" + source_text(file).encode() + b"\0")
-    if wanted.has_kernels:
-        kernels = ROOT / "runtime" / "kernels"
-        digest.update(hash_files([*kernels.rglob("*.cc"), *kernels.rglob("*.h")]).encode())
-    return digest.hexdigest()[:16]
+    code = hash_code(files)
+    if not wanted.has_kernels:
+        return code
+    kernels = ROOT / "runtime" / "kernels"
+    return f"{code}-{hash_files([*kernels.rglob('*.cc'), *kernels.rglob('*.h')])}"
 
 
 @cache

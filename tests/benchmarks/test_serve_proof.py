@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import serve_versions
-from benchmarks.import_closure import import_closure
+from benchmarks.import_closure import PACKAGES, ROOT, import_closure
 from benchmarks.serve_memory import UNKNOWN, Growth, growth, pooled
 
 
@@ -43,9 +43,8 @@ def test_runs_are_pooled_by_what_they_tell() -> None:
 
 
 def test_results_are_bound_to_what_runs_and_to_no_more() -> None:
-    root = serve_versions.ROOT
-    served = import_closure(serve_versions.RUNTIME / "serving" / "server.py", *serve_versions.PACKAGES)
-    names = {str(path.relative_to(root)) for path in served}
+    served = import_closure(serve_versions.RUNTIME / "serving" / "server.py", *PACKAGES)
+    names = {str(path.relative_to(ROOT)) for path in served}
     assert {"runtime/edgesparse_runtime/session.py", "runtime/edgesparse_runtime/bundle.py"} <= names
     assert not any(name.startswith(("edgesparse/", "export/")) for name in names)
     assert len({serve_versions.version_of(part) for part in ("load", "kills", "mutations", "stream")}) == 4
@@ -59,6 +58,7 @@ def test_comments_and_docstrings_void_nothing_and_code_does(
     (package / "part.py").write_text("VALUE = 1\n")
     (tmp_path / "use.py").write_text('"""Words."""\nfrom package import part\n')
     monkeypatch.setattr(serve_versions, "ROOT", tmp_path)
+    monkeypatch.setattr("benchmarks.import_closure.ROOT", tmp_path)
     monkeypatch.setattr(serve_versions, "PACKAGES", (package,))
     monkeypatch.setattr(serve_versions, "_PARTS", {"x": serve_versions._Part((), ("use.py",), ())})
 
