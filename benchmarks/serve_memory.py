@@ -36,6 +36,9 @@ class Growth:
         """The other end."""
         return self.value + 1.96 * self.error
 
+    def __str__(self) -> str:
+        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
 
 # Nothing is known: the interval holds every value.
 UNKNOWN = Growth(0.0, math.inf)
