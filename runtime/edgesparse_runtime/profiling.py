@@ -30,7 +30,8 @@ class Profile:
     Attributes:
         model: path.
         precision: that ran.
-        engine: what ran the sparse operator.
+        engine: what ran attention.
+        why: the dense twin runs or does not (docs/break-even.md).
         threads: of one prediction.
         batch: windows a call.
         length: steps a window.
@@ -46,6 +47,7 @@ class Profile:
     model: str
     precision: str
     engine: str
+    why: str
     threads: int
     batch: int
     length: int
