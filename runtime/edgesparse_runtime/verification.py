@@ -1,8 +1,9 @@
 """Does a bundle still say on this machine what it said where it was made, and if not, where does it break?
 
 The boundaries, in the order in which a result crosses them: the files' hashes (and signature, when it is
-asked for), loading each model, its scores and block choices on the golden vectors, and, in float32, the two
-engines that can run sparse attention, native kernel and function body, against each other.
+asked for), loading each model, its scores and block choices on the golden vectors, in float32 the two
+engines that can run sparse attention, native kernel and function body, against each other, and for causal
+models the step model, fed the golden windows sample by sample.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from edgesparse_runtime.break_even import twin_file
 from edgesparse_runtime.bundle import Bundle, open_bundle
 from edgesparse_runtime.errors import BundleError, EdgeSparseError
 from edgesparse_runtime.session import Session
+from edgesparse_runtime.stream.replay import run_tokens, without_padding
+from edgesparse_runtime.stream.step_model import StepModel, has_step_model
 from edgesparse_runtime.tensor_batch import TensorBatch, golden_inputs
 
 # docs/numerics.md: float32 as between engines; int8 rounds to steps, so it is bounded in the score's unit.
@@ -34,8 +37,8 @@ class Check:
     """One boundary.
 
     Attributes:
-        boundary: "hashes", "signature", or a precision and one of load, scores, selection, engine,
-            dense twin.
+        boundary: "hashes", "signature", or a precision (or "step") and one of load, scores,
+            selection, engine, dense twin.
         holds: it does.
         detail: the figures, or what is wrong.
         largest_difference: from the golden scores, where scores are compared.
@@ -87,6 +90,8 @@ def verify(bundle: Bundle, *, threads: int | None = None) -> list[Check]:
     checks: list[Check] = []
     for precision in bundle.precisions:
         checks += _verify_model(bundle, precision, golden, threads)
+    if has_step_model(bundle):
+        checks += _verify_step(bundle, golden)
     return checks
 
 
@@ -152,6 +157,28 @@ def _check_twin(
     except EdgeSparseError as error:
         return Check(boundary, False, str(error))
     return _compare_scores(boundary, bundle, precision, twin, expected, "against every block kept")
+
+
+def _verify_step(bundle: Bundle, golden: dict[str, npt.NDArray[Any]]) -> list[Check]:
+    """The step model after each golden window's last sample, against what the whole model said of the window.
+
+    Its state goes through every sample and block before, so an error anywhere in the window shows here.
+    """
+    try:
+        model = StepModel.open(bundle)
+    except EdgeSparseError as error:
+        return [Check("step load", False, str(error))]
+    checks = [Check("step load", True)]
+    expected, windows = golden.get("scores_float32"), golden.get("windows")
+    if expected is None or windows is None or windows.ndim != 3 or 0 in windows.shape:
+        return [*checks, Check("step scores", False, "golden.npz holds no windows with scores; export again")]
+    try:
+        last = [run_tokens(model, without_padding(window))[-1] for window in windows]
+    except EdgeSparseError as error:
+        return [*checks, Check("step scores", False, str(error))]
+    engine = "sample by sample"
+    actual = np.stack(last)
+    return [*checks, _compare_scores("step scores", bundle, "float32", actual, expected, engine)]
 
 
 def _compare_scores(

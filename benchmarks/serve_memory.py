@@ -1,0 +1,78 @@
+"""The slope of a server's memory under load and reloads, with its interval.
+
+Each reload moves resident memory up by a model and down again, so single samples say little. A line through
+the means of blocks of some seconds, each of several reloads, and how far they lie from it, give slope and
+interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+BLOCK_SECONDS = 5.0
+# The first share of the time is left out: caches fill, and arenas take their size.
+WARM_UP = 0.25
+LEAST_BLOCKS = 4
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Growth per unit, and the standard error of that."""
+
+    value: float
+    error: float
+
+    @property
+    def low(self) -> float:
+        """Of the interval that holds the truth in 95 % of cases."""
+        return self.value - 1.96 * self.error
+
+    @property
+    def high(self) -> float:
+        """The other end."""
+        return self.value + 1.96 * self.error
+
+
+# Nothing is known: the interval holds every value.
+UNKNOWN = Growth(0.0, math.inf)
+
+
+def growth(memory: Sequence[tuple[float, float]], units_a_second: float) -> Growth:
+    """Growth in MB a unit.
+
+    Args:
+        memory: seconds and MB.
+        units_a_second: requests, thousands of them, or reloads.
+
+    Returns:
+        `UNKNOWN` when the time is too short to tell.
+    """
+    times, sizes = np.array(memory, dtype=float).reshape(-1, 2).T
+    if not len(times) or units_a_second <= 0:
+        return UNKNOWN
+    warm = times >= times[0] + WARM_UP * (times[-1] - times[0])
+    times, sizes = times[warm], sizes[warm]
+    block = ((times - times[0]) // BLOCK_SECONDS).astype(int)
+    # What is left after the last whole block is too short for a mean.
+    blocks = range(int((times[-1] - times[0]) // BLOCK_SECONDS))
+    if len(blocks) < LEAST_BLOCKS:
+        return UNKNOWN
+    x = np.array([times[block == i].mean() for i in blocks])
+    y = np.array([sizes[block == i].mean() for i in blocks])
+    slope, offset = np.polyfit(x, y, 1)
+    spread = ((y - slope * x - offset) ** 2).sum() / (len(x) - 2)
+    error = math.sqrt(spread / ((x - x.mean()) ** 2).sum())
+    return Growth(float(slope) / units_a_second, error / units_a_second)
+
+
+def pooled(parts: Sequence[Growth]) -> Growth:
+    """One figure from several runs, each weighted by what it tells."""
+    weights = np.array([part.error**-2.0 if part.error > 0 else math.inf for part in parts])
+    if not np.isfinite(weights).all() or not weights.sum():
+        return UNKNOWN
+    values = np.array([part.value for part in parts])
+    return Growth(float((weights * values).sum() / weights.sum()), float(weights.sum() ** -0.5))
