@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgesparse_runtime.break_even import twin_file
 from edgesparse_runtime.bundle import Bundle, open_bundle
 from edgesparse_runtime.errors import BundleError, EdgeSparseError
 from edgesparse_runtime.session import Session
@@ -37,7 +38,7 @@ class Check:
 
     Attributes:
         boundary: "hashes", "signature", or a precision (or "step") and one of load, scores,
-            selection, engine.
+            selection, engine, dense twin.
         holds: it does.
         detail: the figures, or what is wrong.
         largest_difference: from the golden scores, where scores are compared.
@@ -103,7 +104,8 @@ def check_scores(session: Session) -> Check:
     inputs = golden_inputs(golden)
     if inputs is None or expected is None:
         return Check(boundary, False, "golden.npz holds none; quantize or export again")
-    actual = session.predict(inputs)
+    # The golden scores are the sparse model's, also where its dense twin is faster here.
+    actual = session.predict(inputs, may_switch=False)
     return _compare_scores(boundary, bundle, session.precision, actual, expected, session.engine)
 
 
@@ -111,7 +113,7 @@ def _verify_model(
     bundle: Bundle, precision: str, golden: dict[str, npt.NDArray[Any]], threads: int | None
 ) -> list[Check]:
     try:
-        session = Session(bundle, precision=precision, threads=threads)
+        session = Session(bundle, precision=precision, threads=threads, attention="sparse")
     except EdgeSparseError as error:
         return [Check(f"{precision} load", False, str(error))]
     checks = [Check(f"{precision} load", True, engine=session.engine)]
@@ -136,7 +138,25 @@ def _verify_model(
     # int8 kernels and the function body's float32 arithmetic differ by design; float32 tells of the kernel.
     if session.engine.startswith("native") and precision == "float32":
         checks.append(_compare_engines(bundle, precision, inputs, actual, threads, session.engine))
+    if twin_file(bundle.manifest, precision) is not None:
+        checks.append(_check_twin(bundle, precision, inputs, threads))
     return checks
+
+
+def _check_twin(
+    bundle: Bundle, precision: str, inputs: FloatArray | TensorBatch, threads: int | None
+) -> Check:
+    """The dense twin against the sparse model with every block kept: the same sums in another order."""
+    boundary = f"{precision} dense twin"
+    try:
+        twin = Session(bundle, precision=precision, threads=threads, attention="dense").predict(inputs)
+        full = Session(
+            bundle, precision=precision, threads=threads, attention="sparse", top_p=1.0, max_blocks=1 << 30
+        )
+        expected = full.predict(inputs)
+    except EdgeSparseError as error:
+        return Check(boundary, False, str(error))
+    return _compare_scores(boundary, bundle, precision, twin, expected, "against every block kept")
 
 
 def _verify_step(bundle: Bundle, golden: dict[str, npt.NDArray[Any]]) -> list[Check]:
