@@ -60,7 +60,7 @@ def serve(
 
     Example: edgesparse serve pump.edgesparse valve:2=valve_new.edgesparse --port 8000
 
-    Example: edgesparse serve pump.edgesparse --host 0.0.0.0 --token-file token --tls-cert c.pem --tls-key k.pem
+    Example: edgesparse serve pump.edgesparse --host 0.0.0.0 --token-file t --tls-cert c.pem --tls-key k.pem
 
     Example: edgesparse serve pump.edgesparse --require-signature factory.pub.pem
     """
