@@ -26,7 +26,7 @@ from benchmarks.serve_bundles import Pair, make_pair
 from benchmarks.serve_clients import schemathesis, tritonclient
 from benchmarks.serve_fuzz import MEGABYTES, SECONDS, mutate
 from benchmarks.serve_kills import kill_at_random
-from benchmarks.serve_memory import Growth, pooled
+from benchmarks.serve_memory import UNKNOWN, Growth, pooled
 from benchmarks.serve_ray import measure as ray_measure
 from benchmarks.serve_soak import soak
 from benchmarks.serve_speed import speed
@@ -110,8 +110,9 @@ def judge_load(stores: Stores, pair: Pair) -> list[Line]:
         line(
             "  memory",
             None if QUICK else growth.high <= MOST_GROWTH,
-            f"{growth.value:+.3f} [{growth.low:+.3f}, {growth.high:+.3f}] MB a thousand requests, "
-            f"{a_reload.value:+.3f} [{a_reload.low:+.3f}, {a_reload.high:+.3f}] MB a reload",
+            "too short a time to tell"
+            if growth == UNKNOWN
+            else f"{growth} MB a thousand requests, {a_reload} MB a reload",
             f"interval up to {MOST_GROWTH} MB a thousand requests",
         ),
         line(
