@@ -233,7 +233,9 @@ def _compare_engines(
     """The function body on the same windows: the file's own definition of its operator."""
     boundary = f"{precision} engine"
     try:
-        body = Session(bundle, precision=precision, threads=threads, engine="body").predict(windows)
+        body = Session(
+            bundle, precision=precision, threads=threads, engine="body", attention="sparse"
+        ).predict(windows)
     except EdgeSparseError as error:
         return Check(boundary, False, f"function body: {error}", engine=engine)
     return _compare_scores(boundary, bundle, precision, native, body, f"{engine} against the function body")
