@@ -27,6 +27,7 @@ SOURCES = os.pathsep.join(str(ROOT / part) for part in ("", "export", "runtime")
 def edgesparse(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "edgesparse_runtime.cli", *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         cwd=cwd,
