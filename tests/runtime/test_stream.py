@@ -12,7 +12,7 @@ from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.series_set import SeriesSet
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import Record, Sample, SampleParser, Stream, StreamOptions, stream_scores
-from edgesparse_runtime.stream.counts import Latencies
+from edgesparse_runtime.stream.counts import Counts, Latencies
 from edgesparse_runtime.stream.windows import RingBuffer
 from tests.conftest import make_series
 from tests.runtime.streams import disturb, offline_segments

@@ -155,13 +155,18 @@ def _opened(output: Path | None, form: str) -> Iterator[tuple[TextIO, bool]]:
         return
     try:
         stream = output.open("a", encoding="utf-8")
-        first = output.open("rb").read(1) if output.is_file() else b""
+        first = _first_byte(output) if output.is_file() else b""
     except OSError as error:
         raise InputError(f"{output} must be a file that can be written; {error.strerror}.") from None
     with stream:
         if first and (first == b"{") != (form == "json"):
             raise InputError(f"{output} must hold {form} lines, to be appended to; it holds something else.")
         yield stream, bool(first)
+
+
+def _first_byte(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(1)
 
 
 def _begin_line(source: str, stream: Stream) -> str:

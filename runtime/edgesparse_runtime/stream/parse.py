@@ -199,7 +199,9 @@ def to_seconds(stamp: object, unit: float) -> tuple[float, bool]:
         return aware.timestamp(), True
     if not isinstance(stamp, (int, float, np.number, str)) or isinstance(stamp, bool):
         raise InputError(f"A time stamp must be a number or ISO 8601; got {str(stamp)[:40]!r}.")
-    if not abs(seconds) <= LONGEST_TIME:
+    if not math.isfinite(seconds):
+        raise InputError(f"A time stamp must be finite; got {str(stamp)[:40]}.")
+    if abs(seconds) > LONGEST_TIME:
         raise InputError(
             f"A time stamp must lie within {LONGEST_TIME:g} seconds; got {str(stamp)[:40]}. "
             "`--time-unit` says what it counts: s, ms, us or ns."
