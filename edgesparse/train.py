@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
 from edgesparse.agreement import agreement_loss
-from edgesparse.augment import shift_in_time
+from edgesparse.augment import disturb, shift_in_time
 from edgesparse.budget import BudgetController, calibrate, sparse_layers
 from edgesparse.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from edgesparse.config import RunConfig, TrainingConfig
@@ -150,7 +150,10 @@ def train(
                 rows = order[i * settings.batch_size : (i + 1) * settings.batch_size]
                 batch = windows[rows, :, : int(lengths[rows].max())]
                 shift = 0.0 if settings.task == "forecasting" else settings.shift
-                batch = engine.take(shift_in_time(batch, lengths[rows], shift))
+                batch = shift_in_time(batch, lengths[rows], shift)
+                if settings.task == "classification":
+                    batch = disturb(batch, lengths[rows], settings.disturb)
+                batch = engine.take(batch)
                 mine = engine.take(rows)
                 terms = []
                 if auxiliary is not None:
