@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.import_closure import import_closure, source_text
+from benchmarks.import_closure import hash_code, import_closure
 from benchmarks.learning_behaviour import behaviour
 from benchmarks.learning_data import LONG_RANGE, SETS, load, take_labels
 from benchmarks.learning_disturbances import DISTURBED_SETS
@@ -176,7 +176,4 @@ def _version(is_made: bool, *, is_ours: bool) -> str:
     files = {ROOT / "benchmarks" / f"{part}.py" for part in parts}
     if is_ours:
         files |= import_closure(ROOT / "benchmarks" / "learning_models.py", ROOT / "edgesparse")
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(f"{file.relative_to(ROOT)}\n{source_text(file)}\n".encode())
-    return digest.hexdigest()[:12]
+    return hash_code(files)

@@ -17,10 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.import_closure import version_behind
 from benchmarks.kernel_programs import hash_sources
 from benchmarks.machine import describe_machine
 from benchmarks.prove_target_tools import CLAIMS as TOOL_CLAIMS
-from benchmarks.stored_cases import StoredCases, hash_files
+from benchmarks.stored_cases import StoredCases
 from benchmarks.target_decisions import make_bundle, measure_golden, measure_set
 from benchmarks.target_memory import TOKENS as LONGEST
 from benchmarks.target_memory import measure_memory
@@ -146,20 +147,19 @@ CLAIMS: list[Claim] = [speed, openvino, memory, decisions, *TOOL_CLAIMS]
 
 
 def code_version() -> str:
-    """Changes with the kernels and with every Python file of the packages."""
-    sources = [p for part in ("edgesparse", "export", "runtime") for p in (ROOT / part).rglob("*.py")]
-    return f"{hash_sources()}-{hash_files(sources)}"
+    """Changes with the kernels, and with every Python file that this module may run."""
+    return f"{hash_sources()}-{version_behind('benchmarks/prove_target.py')}"
 
 
 def main() -> int:
-    """Measures, judges, writes bench-results/prove_target.json."""
+    """Measures, judges, writes prove_target.json: to benchmarks/results, or to bench-results if shortened."""
     machine = {**describe_machine(), "load_average": os.getloadavg()}
     facts = {x: machine[x] for x in ("cpu", "cores", "system", "python", "versions")}
     store = StoredCases(STORE, code_version(), facts, QUICK)
     print(json.dumps(machine))
     lines = [entry for claim in CLAIMS for entry in claim(store)]
     report = {"machine": machine, "quick": QUICK, "lines": lines}
-    target = ROOT / "bench-results" / "prove_target.json"
+    target = ROOT / ("bench-results" if QUICK else "benchmarks/results") / "prove_target.json"
     target.write_text(json.dumps(report, indent=2) + "\n")
     print(f"as JSON: {target.relative_to(ROOT)}")
     return 0 if all(entry["passed"] is not False for entry in lines) else 1

@@ -5,6 +5,7 @@ The models are the default recipe, one seed a set, trained on the archive's own 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -16,13 +17,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.import_closure import PACKAGES, ROOT, hash_code, import_closure
 from benchmarks.learning_data import SETS, MissingPackage, load
 from edgesparse.config import RunConfig, resolve_config
+from edgesparse.run_folder import Run, load_run
 from edgesparse.train import train
 from edgesparse_export.exporter import export_run
 from edgesparse_export.int8_report import Judge, block_agreement, share
 from edgesparse_export.quantizer import quantize_bundle
 from edgesparse_runtime.bundle import Bundle, open_bundle
+from edgesparse_runtime.series_set import SeriesSet
 from edgesparse_runtime.session import Session
 
 ISAS = ("avx512vnni", "avx2", "neon", "scalar")
@@ -52,15 +56,34 @@ def make_bundle(name: str, folder: Path, settings: list[str]) -> Bundle:
     if path.exists():
         return open_bundle(path)
     training, _ = load(name)
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as runs:
-        steps = SETS[name].steps_at_most
-        most = [] if steps is None else [f"training.steps_at_most={steps}"]
-        config = resolve_config(RunConfig(), None, ["training.threads=1", *most, *settings])
-        run = train(training, config, Path(runs) / "run", quiet=True)
-        bundle, _ = export_run(run, path, data=training)
+    bundle, _ = export_run(trained(name, training, folder.parent, settings), path, data=training)
     # No gate: what it costs is what is measured.
     return quantize_bundle(bundle, data=training, max_drop=1.0)[0]
+
+
+def trained(name: str, training: SeriesSet, folder: Path, settings: list[str]) -> Run:
+    """The set's training run, kept in `folder` for as long as the trainer's code is the same."""
+    steps = SETS[name].steps_at_most
+    most = [] if steps is None else [f"training.steps_at_most={steps}"]
+    overrides = ["training.threads=1", *most, *settings]
+    key = hashlib.sha256(repr((overrides, trainer_version(), torch.__version__)).encode()).hexdigest()[:12]
+    path = folder / f"run-{name}-{key}"
+    if not path.exists():
+        torch.set_num_threads(1)
+        with tempfile.TemporaryDirectory(dir=folder) as unfinished:
+            config = resolve_config(RunConfig(), None, overrides)
+            train(training, config, Path(unfinished) / "run", quiet=True)
+            (Path(unfinished) / "run").replace(path)
+    return load_run(path)
+
+
+def trainer_version() -> str:
+    """Hash of the code that a training run imports."""
+    return hash_code(
+        import_closure(Path(__file__).with_name("learning_data.py"), *PACKAGES)
+        | import_closure(ROOT / "edgesparse" / "train.py", *PACKAGES)
+        | {ROOT / "edgesparse" / "train.py"}
+    )
 
 
 def measure_set(name: str, folder: Path, settings: list[str]) -> dict[str, Any]:

@@ -136,6 +136,8 @@ def test_code_version_follows_what_training_imports(tmp_path: Path) -> None:
         (package / f"{name}.py").write_text("x = 1\n")
     found = import_closure(tmp_path / "use.py", package)
     assert {p.stem for p in found} == {"loop", "layer", "deep"}
+    every = import_closure(tmp_path / "use.py", package, when_called=True)
+    assert {p.stem for p in every} == {"loop", "layer", "deep", "lazy"}
 
 
 def test_comments_do_not_cost_results_and_code_does(tmp_path: Path) -> None:
