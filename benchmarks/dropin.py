@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ BUNDLE, DENSE = "whisper-tiny-en.edgesparse", "whisper-tiny-en.dense.onnx"
 
 
 def store() -> StoredCases:
-    """Figures of this version of the code."""
+    """Figures of this version of the code, on this machine, with these packages."""
     files = [p for p in (ROOT / "edgesparse" / "dropin").glob("*.py")]
     for pattern in ("dropin*.py", "function_body.py", "int8*.py"):
         files += (ROOT / "export" / "edgesparse_export").glob(pattern)
@@ -85,7 +86,10 @@ def store() -> StoredCases:
     files += [
         ROOT / "edgesparse" / f"{x}.py" for x in ("attention_gather", "block_table", "router", "selection")
     ]
-    return StoredCases(RESULTS / "dropin", hash_files(files), WHISPER, MINILM)
+    machine = describe_machine(torch.get_num_threads())
+    facts = {name: machine[name] for name in ("cpu", "cores", "threads", "python", "versions")}
+    facts["transformers"] = version("transformers")
+    return StoredCases(RESULTS / "dropin", hash_files(files), facts, WHISPER, MINILM)
 
 
 def measure_whisper() -> Figures:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 # A channel that never moves has spread 0; its normalised values are then 0 too.
 SMALLEST_SPREAD = 1e-6
+# The same as a share of the level: less than the step from one float32 number to the next is rounding.
+SMALLEST_SHARE = 1e-7
 # Level and scale of a window, in standard deviations over the training windows: further out says nothing.
 LARGEST_FEATURE = 4.0
 
@@ -69,8 +71,11 @@ class Normalise(nn.Module):
         count = (~missing).sum(-1, keepdim=True).clamp(min=1)
         mean = filled.sum(-1, keepdim=True) / count
         centred = (window_BCT - mean).masked_fill(missing, 0.0)
+        # Each engine rounds the mean in its own way, which would make noise of a flat window. What is left of
+        # the mean in the centred values is taken off too.
+        centred = (centred - centred.sum(-1, keepdim=True) / count).masked_fill(missing, 0.0)
         spread = ((centred * centred).sum(-1, keepdim=True) / count).sqrt()
-        normal = centred / spread.clamp(min=SMALLEST_SPREAD)
+        normal = centred / torch.maximum(spread, SMALLEST_SHARE * mean.abs()).clamp(min=SMALLEST_SPREAD)
         features = torch.cat([mean, spread.clamp(min=SMALLEST_SPREAD).log()], dim=1)[..., 0]
         return normal, features
 

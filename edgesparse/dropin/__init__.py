@@ -8,10 +8,11 @@ from edgesparse.dropin.calibrate import calibrate as calibrate
 from edgesparse.dropin.layers import attention_mode as attention_mode
 from edgesparse.dropin.layers import counted_density as counted_density
 from edgesparse.dropin.layers import dropin_layers as dropin_layers
-from edgesparse.dropin.layers import load_layers as load_layers
-from edgesparse.dropin.layers import save_layers as save_layers
 from edgesparse.dropin.pytorch import attach_pytorch as attach_pytorch
 from edgesparse.dropin.rule import DropinRule as DropinRule
+from edgesparse.dropin.stored_layers import from_pretrained as from_pretrained
+from edgesparse.dropin.stored_layers import load_layers as load_layers
+from edgesparse.dropin.stored_layers import save_layers as save_layers
 
 __all__ = [
     "Calibration",
@@ -22,6 +23,7 @@ __all__ = [
     "calibrate",
     "counted_density",
     "dropin_layers",
+    "from_pretrained",
     "load_layers",
     "save_layers",
 ]

@@ -6,6 +6,8 @@ query and key blocks.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -19,6 +21,7 @@ from edgesparse.dropin.lesson import Lesson, make_lesson
 from edgesparse.dropin.router import DropinRouter
 from edgesparse.dropin.rule import DropinRule
 from edgesparse.selection import ordered_selection, reachable_blocks, valid_blocks, valid_counts
+from edgesparse_runtime.errors import InputError
 
 Mode = Literal["sparse", "dense", "collect", "band"]
 
@@ -40,6 +43,7 @@ class DropinAttention(nn.Module):
 
     top_p: Tensor
     max_blocks: Tensor
+    kind: Tensor
 
     def __init__(
         self,
@@ -60,6 +64,8 @@ class DropinAttention(nn.Module):
         )
         self.register_buffer("top_p", torch.ones(heads))
         self.register_buffer("max_blocks", torch.full((1,), NO_CAP, dtype=torch.int64))
+        # What the shapes of the others do not say: a layer can be made from its state (`from_state`).
+        self.register_buffer("kind", torch.tensor([scale, float(is_causal)]))
         self.mode: Mode = "sparse"
         self.band_width, self.band_first = 0, False
         self.lessons: list[Lesson] = []
@@ -67,6 +73,32 @@ class DropinAttention(nn.Module):
         self.selection: Tensor | None = None
         self.is_counting = False
         self.reset_count()
+
+    @classmethod
+    def from_state(cls, rule: DropinRule, state: Mapping[str, Tensor]) -> DropinAttention:
+        """The layer whose `state_dict` this is, without gradients.
+
+        Raises:
+            KeyError, RuntimeError: it is none.
+        """
+        heads, head_size, _ = state["router.query_weight"].shape
+        scale, causal = state["kind"].tolist()
+        groups = len(state["router.key_weight"])
+        layer = cls(
+            rule, heads=heads, groups=groups, head_size=head_size, scale=scale, is_causal=bool(causal)
+        )
+        layer.load_state_dict(dict(state))
+        return layer.requires_grad_(False)
+
+    def fits(self, query_BHND: Tensor, key_BGND: Tensor, *, scale: float, is_causal: bool) -> bool:
+        """Whether a call of attention is the one that this layer was made for."""
+        sizes = (query_BHND.shape[1], key_BGND.shape[1], query_BHND.shape[-1])
+        same = sizes == (self.heads, self.groups, self.head_size) and is_causal == self.is_causal
+        if same and math.isclose(scale, self.scale, rel_tol=1e-6):
+            # A layer made from its state knows its scale in float32 only.
+            self.scale = scale
+            return True
+        return False
 
     def reset_count(self) -> None:
         """Start the count of pairs anew."""
@@ -79,7 +111,15 @@ class DropinAttention(nn.Module):
 
         Args:
             key_mask_BN: bool, false = padding; None = every token is real.
+
+        Raises:
+            InputError: half precision.
         """
+        if query_BHND.dtype != torch.float32:
+            raise InputError(
+                f"Sparse attention must get float32; got {str(query_BHND.dtype).removeprefix('torch.')}. "
+                "Call `model.float()`, and leave autocast off."
+            )
         if torch.onnx.is_in_onnx_export():
             packed = [merge_heads(x) for x in (query_BHND, key_BGND, value_BGNE)]
             emit = self._emit_dense if self.mode == "dense" else self._emit

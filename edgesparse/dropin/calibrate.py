@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from edgesparse.dropin.attention import DropinAttention
+from edgesparse.dropin.batches import read_batches
 from edgesparse.dropin.distill import distill
 from edgesparse.dropin.layers import attention_mode, counted_density, dropin_layers
-from edgesparse.dropin.lesson import join_lessons
-from edgesparse.dropin.outputs import Batch, cosine, padding_of, run_model
-from edgesparse.dropin.teach import CAP, STEPS, choose_top_p, teach_router
+from edgesparse.dropin.lesson import Lesson, join_lessons
+from edgesparse.dropin.outputs import Batch, cosine, padding_of, run_model, try_model
+from edgesparse.dropin.targets import check_steps, check_targets
+from edgesparse.dropin.teach import CAP, STEPS, choose_top_p, least_density, teach_router
 from edgesparse_runtime.errors import InputError
 
 # Bisections of the density for a wanted fidelity: to about one part in a hundred.
@@ -50,7 +53,7 @@ class Calibration:
 
 def calibrate(
     model: nn.Module,
-    batches: Sequence[Batch],
+    batches: Iterable[Batch],
     *,
     density: float | None = None,
     fidelity: float | None = None,
@@ -64,7 +67,8 @@ def calibrate(
     """Teach the routers of a sparsified model and set `top_p` of every head.
 
     Args:
-        batches: what the model takes; a fifth of them (the last ones) is held out to measure on.
+        batches: what the model takes, read once and held in memory (see `read_batches`); a fifth of them
+            (the last ones) is held out to measure on.
         density: share of query-key pairs to attend to; this or `fidelity`.
         fidelity: least cosine to the dense output on the held-out batches; the lowest density that reaches it
             is searched for.
@@ -74,10 +78,14 @@ def calibrate(
         say: told of progress.
 
     Raises:
-        InputError: neither or both targets, a target out of range, no batches, or no drop-in layers.
+        InputError: neither or both targets, a target out of range or out of reach on these batches, no
+            batches or such that the model does not take, or no drop-in layers.
     """
     start = time.monotonic()
-    _check(batches, density, fidelity)
+    check_targets(density, fidelity)
+    check_steps("router_steps", router_steps)
+    check_steps("distill_steps", distill_steps)
+    batches = read_batches(batches)
     taught, held_out = split_batches(batches)
     say(f"dense pass over {len(batches)} batches")
     expected = _dense_outputs(model, batches)
@@ -92,6 +100,7 @@ def calibrate(
     lessons = [join_lessons(layer.lessons) for layer in layers]
     for layer in layers:
         layer.lessons.clear()
+    _check_reach(layers, lessons, density)
     before, after = [], []
     for index, (layer, lesson) in enumerate(zip(layers, lessons, strict=True)):
         say(f"router {index + 1} of {len(layers)}")
@@ -103,7 +112,10 @@ def calibrate(
         choose_top_p(layers, lessons, density, cap=cap)
     else:
         assert fidelity is not None
-        _search(model, lambda share: choose_top_p(layers, lessons, share, cap=cap), measured, fidelity, say)
+        least = least_density(layers, lessons)
+        _search(
+            model, lambda share: choose_top_p(layers, lessons, share, cap=cap), measured, fidelity, least, say
+        )
     if distill_steps:
         distill(
             model,
@@ -142,9 +154,30 @@ def _dense_outputs(model: nn.Module, batches: Sequence[Batch]) -> dict[int, Tens
     with attention_mode(model, "dense"):
         # The first pass makes the layers, in sparse mode with everything kept: their mode is set by the
         # second.
-        run_model(model, batches[0])
+        try_model(model, batches[0])
     with attention_mode(model, "dense"):
-        return {id(batch): run_model(model, batch) for batch in batches}
+        return {id(batch): try_model(model, batch) for batch in batches}
+
+
+def _check_reach(layers: Sequence[DropinAttention], lessons: Sequence[Lesson], density: float | None) -> None:
+    """Refuse what the data cannot give: own blocks are always kept.
+
+    Raises:
+        InputError: inputs of one block, or a density below that of own blocks alone.
+    """
+    size, least = layers[0].rule.block_size, least_density(layers, lessons)
+    if least >= 1:
+        raise InputError(
+            f"`batches` must hold inputs longer than one block of {size} tokens to leave anything out; "
+            "none is. Use longer inputs or a smaller block size."
+        )
+    # A reachable share may lie a rounding of the counts below.
+    if density is not None and density < least - 1e-9:
+        raise InputError(
+            f"`density` must be at least {math.ceil(least * 1000) / 1000:g} on these batches, the share of "
+            f"own blocks of {size} tokens and the window; got {density:g}. Use longer inputs or a smaller "
+            "block size."
+        )
 
 
 def _search(
@@ -152,10 +185,15 @@ def _search(
     choose: Callable[[float], float],
     measured: Sequence[tuple[Batch, Tensor]],
     fidelity: float,
+    least: float,
     say: Callable[[str], None],
 ) -> None:
-    """The lowest density whose cosine is `fidelity`, by bisection; 1 where none is enough."""
-    low, high = 0.0, 1.0
+    """The lowest density whose cosine is `fidelity`, by bisection.
+
+    Raises:
+        InputError: not even all blocks are enough (rounding, next to 1).
+    """
+    low, high = least, 1.0
     for _ in range(SEARCH_STEPS):
         middle = (low + high) / 2
         choose(middle)
@@ -166,25 +204,10 @@ def _search(
         else:
             low = middle
     choose(high)
-
-
-def _check(batches: Sequence[Batch], density: float | None, fidelity: float | None) -> None:
-    if (density is None) == (fidelity is None):
-        raise InputError("One of `density` and `fidelity` must be given, not both. Use density=0.25.")
-    if density is not None and not 0 < density <= 1:
-        raise InputError(f"`density` must be above 0 and at most 1; got {density:g}. Use 0.2 to 0.5.")
-    if fidelity is not None and not 0 < fidelity < 1:
-        raise InputError(f"`fidelity` must be above 0 and below 1; got {fidelity:g}. Use 0.99.")
-    if not batches:
-        raise InputError("`batches` must hold at least one batch to calibrate on; it is empty.")
-    with torch.no_grad():
-        for batch in batches:
-            if not isinstance(batch, Tensor) and not hasattr(batch, "keys"):
-                raise InputError(
-                    f"A batch must be a tensor or the model's keyword arguments; got {type(batch).__name__}."
-                )
-            for x in [batch] if isinstance(batch, Tensor) else batch.values():
-                if isinstance(x, Tensor) and x.is_floating_point() and not bool(torch.isfinite(x).all()):
-                    raise InputError(
-                        "`batches` must hold finite numbers; got NaN or infinity. Leave such rows out."
-                    )
+    if high == 1.0:
+        density, near = measure_fidelity(model, measured)
+        if near < fidelity:
+            raise InputError(
+                f"`fidelity` must be at most {near:.9f}, what density {density:.3f} gives here; "
+                f"got {fidelity:.9g}."
+            )

@@ -10,7 +10,9 @@ whose query is shorter than its cache.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -20,36 +22,120 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import bidirectional_mask_function, causal_mask_function
 
 from edgesparse.dropin.attention import DropinAttention
+from edgesparse.dropin.layers import require_float32
 from edgesparse.dropin.rule import DropinRule
 from edgesparse_runtime.errors import InputError
 
 NAME = "edgesparse"
 # Names of modules whose keys are another sequence's.
 _CROSS = re.compile(r"cross|encoder_attn|encdec", re.IGNORECASE)
+# What is written into a configuration beside the rule's own name.
+_MARKS = (NAME, "attn_implementation")
 _UNSUPPORTED = ("softcap", "position_bias", "sliding_window", "s_aux")
 
 
 def attach_huggingface(model: PreTrainedModel, rule: DropinRule) -> None:
-    """Switch a model to the implementation "edgesparse" with this rule; layers of another rule are removed.
+    """Switch a model to the implementation "edgesparse" with this rule; layers it has are removed.
+
+    The configuration says so too, and `save_pretrained` writes that: a model read from such a folder refuses
+    to run until `load_layers` has given it its layers back.
 
     Raises:
-        InputError: the model's attention cannot be exchanged.
+        InputError: the model's attention cannot be exchanged, or it is not in float32. Nothing was changed.
     """
-    model.set_attn_implementation(NAME)
+    require_float32(model)
+    undo = remember_huggingface(model)
+    # What it raises is said below.
+    with contextlib.suppress(ValueError):
+        model.set_attn_implementation(NAME)
     if model.config._attn_implementation != NAME:
+        undo()
         raise InputError(
             f"{type(model).__name__} must look its attention up in transformers' "
             f"AttentionInterface; it does not. "
             "Use a newer transformers, or `edgesparse.dropin.attach_pytorch`."
         )
+    model.config.attn_implementation = NAME
     for name, module in model.named_modules():
         if hasattr(module, "config"):
             # What `attention` finds at the module's first call.
             module.config.edgesparse = rule.to_dict()
+            module.edgesparse_makes_layers = True
         if isinstance(getattr(module, NAME, None), DropinAttention):
             delattr(module, NAME)
         if _CROSS.search(name.rsplit(".", 1)[-1]):
             module.edgesparse_is_cross = True
+
+
+def restore_huggingface(
+    model: PreTrainedModel, rule: DropinRule, states: Mapping[str, Mapping[str, Tensor]]
+) -> None:
+    """`attach_huggingface` with layers of these states, by the name of their attention module.
+
+    A module without one refuses to run from then on.
+
+    Raises:
+        InputError: a name that the model does not have, or that several modules could bear.
+    """
+    layers = {find_module(model, name): DropinAttention.from_state(rule, x) for name, x in states.items()}
+    attach_huggingface(model, rule)
+    for module in model.modules():
+        if hasattr(module, "edgesparse_makes_layers"):
+            module.edgesparse_makes_layers = False
+    for module, layer in layers.items():
+        module.add_module(NAME, layer)
+
+
+def find_module(model: nn.Module, name: str) -> nn.Module:
+    """The module of this name, in a model that may be saved or loaded with a head around it or without.
+
+    Raises:
+        InputError: none, or several.
+    """
+    modules: dict[str, nn.Module] = dict(model.named_modules())
+    if name in modules:
+        return modules[name]
+    found = [m for n, m in modules.items() if n and (n.endswith(f".{name}") or name.endswith(f".{n}"))]
+    # Attention modules have a configuration; other modules may end in the same name.
+    found = [m for m in found if hasattr(m, "config")]
+    if len(found) != 1:
+        what = "several that could be it" if found else "none"
+        raise InputError(
+            f"`model` must have a module {name}, which the sparse layers were saved for; it has {what}."
+        )
+    return found[0]
+
+
+def remember_huggingface(model: PreTrainedModel) -> Callable[[], None]:
+    """A function that gives the model the attention back that it has now."""
+    configs = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}
+    kept = [
+        (config, getattr(config, "_attn_implementation", None), {n: getattr(config, n, None) for n in _MARKS})
+        for config in configs.values()
+    ]
+    flags = ("edgesparse_makes_layers", "edgesparse_is_cross")
+    modules = [
+        (m, m._modules.get(NAME), {n: m.__dict__[n] for n in flags if n in m.__dict__})
+        for m in model.modules()
+    ]
+
+    def undo() -> None:
+        for config, implementation, marks in kept:
+            config._attn_implementation_internal = implementation
+            for name, value in marks.items():
+                if value is None:
+                    vars(config).pop(name, None)
+                else:
+                    setattr(config, name, value)
+        for module, layer, own in modules:
+            module._modules.pop(NAME, None)
+            if layer is not None:
+                module.add_module(NAME, layer)
+            for name in flags:
+                module.__dict__.pop(name, None)
+            module.__dict__.update(own)
+
+    return undo
 
 
 def attention(
@@ -89,6 +175,11 @@ def attention(
         layer = getattr(module, NAME, None)
         if layer is None:
             layer = _make_layer(module, query, key, scale=scale, is_causal=causal)
+        if not layer.fits(query, key, scale=scale, is_causal=causal):
+            raise InputError(
+                f"The sparse layer of {type(module).__name__} must be of this model; heads, scale or "
+                "causality differ. Call `edgesparse.sparsify` anew."
+            )
         mixed = layer(query, key, value, attention_mask)
     return mixed.view(batch, length, heads, value.shape[-1]), None
 
@@ -96,6 +187,17 @@ def attention(
 def _make_layer(
     module: nn.Module, query: Tensor, key: Tensor, *, scale: float, is_causal: bool
 ) -> DropinAttention:
+    """The layer of a module at its first call.
+
+    Raises:
+        InputError: nobody sparsified the model, so its layers are missing: it was loaded.
+    """
+    if not getattr(module, "edgesparse_makes_layers", False):
+        raise InputError(
+            f"{type(module).__name__} must have its sparse layer; it has none. Call "
+            "`edgesparse.dropin.load_layers(model, folder)` after loading a saved model, or "
+            "`edgesparse.sparsify(model, batches, density=0.25)`."
+        )
     rule = DropinRule.from_dict(getattr(getattr(module, "config", None), NAME, {}))
     layer = DropinAttention(
         rule,

@@ -1,14 +1,13 @@
-"""The drop-in layers of a model: found, switched, counted, saved and loaded."""
+"""The drop-in layers of a model: found, switched and counted."""
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from edgesparse.dropin.attention import DropinAttention, Mode
 from edgesparse_runtime.errors import InputError
@@ -51,38 +50,22 @@ def counted_density(model: nn.Module) -> float:
     return sum(x.kept_pairs for x in layers) / max(sum(x.pairs for x in layers), 1.0)
 
 
-def save_layers(model: nn.Module, path: Path) -> None:
-    """Write routers and knobs of a model as safetensors, the rule in its metadata."""
-    from safetensors.torch import save_file
-
-    names, layers = layer_names(model), dropin_layers(model)
-    if not layers:
-        raise InputError("`model` must have drop-in layers; it has none. Call `edgesparse.sparsify` first.")
-    tensors: dict[str, Tensor] = {}
-    for name, layer in zip(names, layers, strict=True):
-        tensors |= {f"{name}.{key}": value.contiguous() for key, value in layer.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata={"rule": json.dumps(layers[0].rule.to_dict())})
+def is_huggingface(model: nn.Module) -> bool:
+    """Whether this is a model of transformers, which has then been imported by whoever made it."""
+    transformers = sys.modules.get("transformers")
+    return transformers is not None and isinstance(model, transformers.PreTrainedModel)
 
 
-def load_layers(model: nn.Module, path: Path) -> None:
-    """Read what `save_layers` wrote into a model that has the same layers.
+def require_float32(model: nn.Module) -> None:
+    """Refuse a model whose weights are not float32.
 
     Raises:
-        InputError: no such file, or layers of other names or shapes.
+        InputError: half or double precision.
     """
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise InputError(f"{path} must be a file of drop-in layers; there is nothing of that name.")
-    tensors = load_file(path)
-    for name, layer in zip(layer_names(model), dropin_layers(model), strict=True):
-        own = {key: tensors.pop(f"{name}.{key}", None) for key in layer.state_dict()}
-        missing = [key for key, value in own.items() if value is None]
-        if missing:
-            raise InputError(
-                f"{path} must hold {name}.{missing[0]}; it does not. It belongs to another model."
-            )
-        layer.load_state_dict({key: value for key, value in own.items() if value is not None})
-    if tensors:
-        raise InputError(f"{path} holds {next(iter(tensors))}, which the model does not have.")
+    other = {p.dtype for p in model.parameters() if p.is_floating_point()} - {torch.float32}
+    if other:
+        name = str(other.pop()).removeprefix("torch.")
+        raise InputError(
+            f"`model` must be in float32; got {name}. Call `model.float()` first, or load it with "
+            "dtype=torch.float32."
+        )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.errors import EdgeSparseError, InputError
 
 # A batch is a tensor, or the model's keyword arguments.
 Batch = Tensor | Mapping[str, Tensor]
@@ -24,6 +25,42 @@ def run_model(model: nn.Module, batch: Batch) -> Tensor:
     """
     result: Any = model(**batch) if isinstance(batch, Mapping) else model(batch)
     return main_output(result)
+
+
+def try_model(model: nn.Module, batch: Batch) -> Tensor:
+    """`run_model` on a batch of a user: what the model cannot take is told in one sentence.
+
+    Raises:
+        InputError: the model failed on the batch, its own error being the cause; or a model of transformers
+            has no such argument (it would pass over it).
+    """
+    if isinstance(batch, Mapping) and hasattr(model, "config"):
+        known = list(inspect.signature(model.forward).parameters)
+        unknown = next(
+            (name for name, x in batch.items() if name not in known and isinstance(x, Tensor)), None
+        )
+        if unknown is not None:
+            takes = ", ".join(name for name in known if name != "kwargs")
+            raise InputError(
+                f"{type(model).__name__} must know what a batch holds; got `{unknown}`. It takes {takes}."
+            )
+    try:
+        return run_model(model, batch)
+    except EdgeSparseError:
+        raise
+    except Exception as error:  # somebody else's model: anything can come out of it
+        if isinstance(batch, Mapping):
+            got = ", ".join(f"{n} {_describe(x)}" for n, x in batch.items() if isinstance(x, Tensor))
+        else:
+            got = _describe(batch)
+        line = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(
+            f"{type(model).__name__} must take the batches; got {got}. It says: {line}"
+        ) from error
+
+
+def _describe(x: Tensor) -> str:
+    return f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
 
 
 def main_output(result: Any) -> Tensor:

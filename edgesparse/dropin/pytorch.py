@@ -12,6 +12,7 @@ Sparse are calls of self-attention whose mask is padding or plain causal. What s
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from edgesparse.attention_reference import split_heads
 from edgesparse.dropin.attention import DropinAttention
+from edgesparse.dropin.layers import require_float32
 from edgesparse.dropin.rule import DropinRule
 from edgesparse_runtime.errors import InputError
 
@@ -38,31 +40,91 @@ class PytorchLayers(nn.ModuleList):
         """Passes on what it gets: a model that is an `nn.Sequential` takes it for one of its steps."""
         return x
 
+    def put(self, place: int, layer: DropinAttention) -> None:
+        """Make `layer` the one of this call; calls before it that have none are dense."""
+        while len(self) <= place:
+            self.append(nn.Identity())
+        self[place] = layer
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        # Layers are made at the first pass; a `state_dict` that comes earlier makes them.
+        if not len(self):
+            states: dict[int, dict[str, Tensor]] = {}
+            for name in state_dict:
+                place, _, key = name.removeprefix(prefix).partition(".")
+                if name.startswith(prefix) and place.isdecimal():
+                    states.setdefault(int(place), {})[key] = state_dict[name]
+            for place, state in sorted(states.items()):
+                self.put(place, DropinAttention.from_state(self.rule, state))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class _Passes:
+    """The hooks that turn the adapter on for a forward pass; a class, so that models can be pickled."""
+
+    def __init__(self) -> None:
+        self._running: list[_Adapter] = []
+
+    def enter(self, module: nn.Module, args: Any) -> None:
+        self._running.append(_Adapter(getattr(module, NAME)))
+        self._running[-1].__enter__()  # type: ignore[no-untyped-call]
+
+    def leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        # Also called when the pass has failed.
+        self._running.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_running": []}
+
 
 def attach_pytorch(model: nn.Module, rule: DropinRule) -> None:
-    """Adapt a model in place; layers of another rule are removed.
+    """Adapt a model in place; layers that it has are removed.
 
     Raises:
-        InputError: the model is in half precision.
+        InputError: the model is not in float32. Nothing was changed.
     """
-    if any(p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters()):
-        raise InputError("`model` must be in float32. Call `model.float()` first.")
+    require_float32(model)
     is_attached = isinstance(getattr(model, NAME, None), PytorchLayers)
     model.add_module(NAME, PytorchLayers(rule))
     if is_attached:
         return
-    running: list[_Adapter] = []
+    passes = _Passes()
+    model.register_forward_pre_hook(passes.enter)
+    model.register_forward_hook(passes.leave, always_call=True)
 
-    def enter(module: nn.Module, args: Any) -> None:
-        running.append(_Adapter(getattr(module, NAME)))
-        running[-1].__enter__()  # type: ignore[no-untyped-call]
 
-    def leave(module: nn.Module, args: Any, output: Any) -> None:
-        # Also called when the pass has failed.
-        running.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
+def restore_pytorch(model: nn.Module, rule: DropinRule, states: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """`attach_pytorch` with layers of these states, by the place of their call.
 
-    model.register_forward_pre_hook(enter)
-    model.register_forward_hook(leave, always_call=True)
+    Raises:
+        InputError: a name that is no place.
+    """
+    wrong = next((name for name in states if not name.isdecimal()), None)
+    if wrong is not None or not states:
+        raise InputError(f"A PyTorch model's sparse layers must be named by their calls; got {wrong}.")
+    layers = {int(name): DropinAttention.from_state(rule, state) for name, state in states.items()}
+    attach_pytorch(model, rule)
+    for place, layer in sorted(layers.items()):
+        getattr(model, NAME).put(place, layer)
+
+
+def remember_pytorch(model: nn.Module) -> Callable[[], None]:
+    """A function that gives the model the attention back that it has now."""
+    layers = model._modules.get(NAME)
+    hooks = (model._forward_pre_hooks, model._forward_hooks)
+    before = [set(x) for x in hooks]
+
+    def undo() -> None:
+        model._modules.pop(NAME, None)
+        if layers is not None:
+            model.add_module(NAME, layers)
+        for own, kept in zip(hooks, before, strict=True):
+            for key in set(own) - kept:
+                del own[key]
+        for key in set(model._forward_hooks_always_called) - before[1]:
+            del model._forward_hooks_always_called[key]
+
+    return undo
 
 
 class _Adapter(TorchFunctionMode):
@@ -124,12 +186,12 @@ class _Adapter(TorchFunctionMode):
         layer = self._layers[place]
         if not isinstance(layer, DropinAttention):
             return None
-        same = (layer.heads, layer.head_size, layer.is_causal) == (query.shape[1], query.shape[-1], is_causal)
+        scale = query.shape[-1] ** -0.5 if scale is None else scale
+        same = layer.fits(query, key, scale=scale, is_causal=is_causal)
         if not same or query.shape[2] != key.shape[2] or not is_known_mask:
             raise InputError(
-                f"Attention call {place} of the model must be the same in each pass; heads, "
-                f"causality or the kind of "
-                "mask have changed. Call `sparsify` again with such an input first."
+                f"Attention call {place} of the model must be the same in each pass; heads, scale, "
+                "causality or the kind of mask have changed. Call `sparsify` again with such an input first."
             )
         return layer
 

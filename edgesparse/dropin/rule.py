@@ -28,6 +28,10 @@ class DropinRule:
     summaries: bool = True
 
     def __post_init__(self) -> None:
+        for name in ("block_size", "window"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise InputError(f"`{name}` must be a whole number; got {value!r}.")
         if self.block_size < 1:
             raise InputError(f"`block_size` must be at least 1; got {self.block_size}. Use 16 to 64.")
         if self.window < 0:

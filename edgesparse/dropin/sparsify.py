@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar, cast
 
 from torch import nn
 
+from edgesparse.dropin.batches import read_batches
 from edgesparse.dropin.calibrate import calibrate
+from edgesparse.dropin.layers import is_huggingface
 from edgesparse.dropin.outputs import Batch
-from edgesparse.dropin.pytorch import attach_pytorch
+from edgesparse.dropin.pytorch import attach_pytorch, remember_pytorch
 from edgesparse.dropin.rule import DropinRule
+from edgesparse.dropin.targets import check_steps, check_targets
+from edgesparse_runtime.errors import InputError
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
 def sparsify(
     model: Model,
-    batches: Sequence[Batch] | None = None,
+    batches: Iterable[Batch] | None = None,
     *,
     density: float | None = None,
     fidelity: float | None = None,
@@ -34,8 +37,9 @@ def sparsify(
 
     Args:
         model: a `transformers` model or any `torch.nn.Module`.
-        batches: unlabelled inputs: tensors, or dictionaries of keyword arguments. None keeps every block
-            until `edgesparse.dropin.calibrate` is called.
+        batches: unlabelled inputs: tensors, or dictionaries of keyword arguments; a list, a DataLoader or a
+            generator, read into memory once. None keeps every block until `edgesparse.dropin.calibrate` is
+            called.
         density: share of query-key pairs to attend to; or
         fidelity: least cosine to the dense model's output.
         block_size, window, summaries: see `DropinRule`.
@@ -43,16 +47,32 @@ def sparsify(
 
     Returns:
         The model that was given.
+
+    Raises:
+        InputError: what is asked for does not fit, as `calibrate` says. The model's attention is as it was.
     """
     rule = DropinRule(block_size=block_size, window=window, summaries=summaries)
-    # A model of transformers has imported it; nobody else should have to.
-    transformers = sys.modules.get("transformers")
-    if transformers is not None and isinstance(model, transformers.PreTrainedModel):
-        from edgesparse.dropin.huggingface import attach_huggingface
-
-        attach_huggingface(model, rule)
+    check_steps("distill_steps", distill_steps)
+    if batches is None:
+        given = {"density": density, "fidelity": fidelity, "distill_steps": distill_steps or None}
+        extra = next((name for name, value in given.items() if value is not None), None)
+        if extra:
+            raise InputError(f"`{extra}` must go with `batches` to calibrate on; got none.")
     else:
-        attach_pytorch(model, rule)
-    if batches is not None:
-        calibrate(model, batches, density=density, fidelity=fidelity, distill_steps=distill_steps)
+        check_targets(density, fidelity)
+        batches = read_batches(batches)
+    if is_huggingface(model):
+        from edgesparse.dropin.huggingface import attach_huggingface, remember_huggingface
+
+        attach: Callable[[Any, DropinRule], None] = attach_huggingface
+        undo = remember_huggingface(cast("Any", model))
+    else:
+        attach, undo = attach_pytorch, remember_pytorch(model)
+    try:
+        attach(model, rule)
+        if batches is not None:
+            calibrate(model, batches, density=density, fidelity=fidelity, distill_steps=distill_steps)
+    except BaseException:
+        undo()
+        raise
     return model

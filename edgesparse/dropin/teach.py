@@ -98,6 +98,17 @@ def choose_top_p(
     return _share(choice, kept_PH, pairs)
 
 
+def least_density(layers: Sequence[DropinAttention], lessons: Sequence[Lesson]) -> float:
+    """Share of block pairs that is kept whatever `top_p` is: own blocks and the window."""
+    kept = pairs = 0.0
+    for layer, lesson in zip(layers, lessons, strict=True):
+        index = torch.arange(lesson.reach.shape[-1])
+        near = (index[:, None] - index).abs() <= layer.rule.window
+        kept += float((lesson.reach & near).sum()) * layer.heads
+        pairs += float(lesson.reach.sum()) * layer.heads
+    return kept / pairs
+
+
 def _offers(layer: DropinAttention, lesson: Lesson) -> tuple[Tensor, Tensor]:
     """Block pairs kept and what is missed at each value of `TOP_P`, [P, H] each.
 

@@ -11,9 +11,10 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
+from edgesparse.dropin.batches import read_batches
 from edgesparse.dropin.calibrate import Calibration
 from edgesparse.dropin.layers import attention_mode, counted_density, dropin_layers, layer_names
-from edgesparse.dropin.outputs import Batch, run_model
+from edgesparse.dropin.outputs import Batch, run_model, try_model
 from edgesparse_export.dropin_program import dropin_to_onnx, has_free_tokens, named_tensors
 from edgesparse_export.exporter import CARD, GOLDEN, MODEL, pack_golden
 from edgesparse_export.parity import LEAST_AGREEMENT, Parity
@@ -40,9 +41,14 @@ def export_model(
         source: where the model comes from, in words.
 
     Raises:
+        InputError: the name of the bundle does not fit, or the model does not take the batch.
         GateError: the exported file does not say what the model says; nothing is written.
     """
+    out = Path(out)
     check_target(out)
+    batch = read_batches([batch])[0]
+    with attention_mode(model, "sparse"):
+        try_model(model, batch)
     content: bytes = ir.to_proto(dropin_to_onnx(model, batch)).SerializeToString()
     session = Session(MODEL, content=content)
     verdict = check_parity(model, session, batch)

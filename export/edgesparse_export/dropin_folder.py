@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ import torch
 
 from edgesparse.dropin.calibrate import Calibration, calibrate
 from edgesparse.dropin.outputs import Batch
+from edgesparse.dropin.rule import DropinRule
 from edgesparse.dropin.sparsify import sparsify
+from edgesparse.dropin.targets import check_steps, check_targets
 from edgesparse_export.dropin import export_model
 from edgesparse_export.parity import Parity
 from edgesparse_runtime.arrays import read_arrays
@@ -63,7 +66,14 @@ def export_folder(
     Raises:
         InputError: no such model or data, or data that the model does not take.
     """
+    # All that is cheap to see goes before the minutes of calibration.
     check_target(out)
+    check_writable(out)
+    check_targets(density, fidelity)
+    check_steps("--distill", distill_steps)
+    DropinRule(block_size=block_size)
+    if tokens < 2:
+        raise InputError(f"`--tokens` must be at least 2; got {tokens}. Use 512.")
     model = load_folder(folder)
     batches = read_batches(folder, data, tokens=tokens, batch_size=batch_size)
     say(f"{type(model).__name__}, {len(batches)} batches to calibrate on")
@@ -88,22 +98,59 @@ def load_folder(folder: Path) -> Any:
 
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} must be a Hugging Face model folder; it has no config.json.")
+    # A folder that was saved sparse names our implementation, which this registers.
+    import edgesparse.dropin.huggingface  # noqa: F401
+
     try:
         # A folder is data: code that it carries is not run, and nobody is asked whether to.
         config = transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-        name = (config.architectures or [""])[0]
-        kind = getattr(transformers, name, transformers.AutoModel)
-        model = kind.from_pretrained(
-            folder, config=config, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        model, report = _model_class(config).from_pretrained(
+            folder,
+            config=config,
+            local_files_only=True,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError) as error:
-        line = " ".join(str(error).split())[:200]
+    except Exception as error:  # a damaged folder raises many kinds
+        line = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"{folder} must hold a model as safetensors; {line}") from None
+    # What is not there is drawn at random. A pooler is not part of the states that are exported.
+    missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
+    if missing:
+        raise InputError(
+            f"{folder} must hold all weights of {type(model).__name__}; {missing[0]} is missing."
+        )
     if getattr(config, "is_encoder_decoder", False):
         model = model.get_encoder()
     return model.eval().requires_grad_(False)
+
+
+def _model_class(config: Any) -> Any:
+    """The class that the configuration names, or the plain model of its kind."""
+    import transformers
+
+    names = config.architectures
+    name = names[0] if isinstance(names, list) and names else None
+    kind = getattr(transformers, name, None) if isinstance(name, str) else None
+    is_model = isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)
+    return kind if is_model else transformers.AutoModel
+
+
+def check_writable(out: Path) -> None:
+    """Refuse a place where nothing can be written, before the work and not after it.
+
+    Raises:
+        InputError: the nearest folder that exists takes no new folder.
+    """
+    place = next(x for x in out.absolute().parents if x.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".edgesparse-", dir=place):
+            pass
+    except OSError as error:
+        raise InputError(f"{out} must be in a place that can be written to; {error.strerror}.") from None
 
 
 def read_batches(folder: Path, data: Path, *, tokens: int, batch_size: int) -> list[Batch]:
@@ -112,20 +159,16 @@ def read_batches(folder: Path, data: Path, *, tokens: int, batch_size: int) -> l
     Raises:
         InputError: no such file, too little in it, or text for a model without a tokenizer.
     """
-    if not data.is_file():
+    if data.is_dir():
+        raise InputError(f"{data} must be a text file or an .npz; it is a folder.")
+    if not data.exists():
         raise InputError(f"{data} must be a text file or an .npz; there is nothing of that name.")
     if batch_size < 2:
         raise InputError(f"`--batch` must be at least 2; got {batch_size}.")
-    if data.suffix == ".npz":
-        arrays = read_arrays(data.read_bytes(), str(data))
-        rows = {len(x) for x in arrays.values() if x.ndim}
-        if len(rows) != 1 or min(rows) < 2:
-            raise InputError(f"Arrays in {data} must share a first axis of at least two rows.")
-        tensors = {
-            name: torch.from_numpy(x.astype(np.int64) if x.dtype.kind in "iu" else x.copy())
-            for name, x in arrays.items()
-        }
-    elif data.suffix in TEXT_SUFFIXES:
+    suffix = data.suffix.lower()
+    if suffix == ".npz":
+        tensors = _read_npz(data)
+    elif suffix in TEXT_SUFFIXES:
         tensors = _tokenize(folder, data, tokens)
     else:
         raise InputError(f"{data} must be text ({', '.join(TEXT_SUFFIXES)}) or .npz; got {data.suffix}.")
@@ -134,10 +177,33 @@ def read_batches(folder: Path, data: Path, *, tokens: int, batch_size: int) -> l
     return [{name: x[start : start + batch_size] for name, x in tensors.items()} for start in starts]
 
 
+def _read_npz(data: Path) -> dict[str, torch.Tensor]:
+    arrays = read_arrays(data.read_bytes(), str(data), advice="Write it with numpy.savez.")
+    for name, x in arrays.items():
+        if x.dtype.kind not in "iufb":
+            raise InputError(f"Arrays in {data} must be numbers; `{name}` is {x.dtype}.")
+        if x.ndim < 1:
+            raise InputError(f"Arrays in {data} must have a first axis of rows; `{name}` is a single number.")
+    rows = {len(x) for x in arrays.values()}
+    if len(rows) != 1 or min(rows) < 2:
+        raise InputError(f"Arrays in {data} must share a first axis of at least two rows.")
+    return {
+        name: torch.from_numpy(x.astype(np.int64) if x.dtype.kind in "iu" else x.copy())
+        for name, x in arrays.items()
+    }
+
+
 def _tokenize(folder: Path, data: Path, tokens: int) -> dict[str, torch.Tensor]:
     import transformers
 
-    documents = [line for line in data.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        content = data.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{data} must be text in UTF-8; byte {error.start} is not. "
+            f"Convert it: iconv -f latin1 -t utf-8 {data.name}"
+        ) from None
+    documents = [line for line in content.splitlines() if line.strip()]
     if len(documents) < 2:
         raise InputError(f"{data} must hold at least two lines, a document each; it holds {len(documents)}.")
     # Without a file, transformers makes a tokenizer that knows no word.
@@ -152,8 +218,8 @@ def _tokenize(folder: Path, data: Path, tokens: int) -> dict[str, torch.Tensor]:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError) as error:
-        line = " ".join(str(error).split())[:200]
+    except Exception as error:  # a damaged tokenizer raises many kinds
+        line = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"{folder} must hold a tokenizer to read text; {line}") from None
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -104,6 +104,7 @@ def check_parity(run: Run, proto: bytes, windows: FloatArray) -> tuple[Parity, d
         within_tolerance=all(p.within_tolerance for p in parts),
         decisions_flipped=sum(p.decisions_flipped for p in parts),
         selection_agreement=min(agreements) if agreements else None,
+        choices_that_matter=max(p.choices_that_matter for p in parts),
     )
     golden: dict[str, npt.NDArray[Any]] = {"scores_float32": session.predict(windows)}
     for i, selection in enumerate(session.selections(windows) if layers else []):

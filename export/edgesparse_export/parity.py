@@ -37,6 +37,8 @@ class Parity:
         within_tolerance: every score within the table's relative and absolute tolerance.
         decisions_flipped: windows whose highest score changed place (classification only).
         selection_agreement: share of block choices that are equal; None for a dense model.
+        choices_that_matter: share of block choices that differ in windows whose scores moved by more than
+            rounding. Equal blocks tie, and engines that round differently break the tie differently.
     """
 
     windows: int
@@ -44,12 +46,11 @@ class Parity:
     within_tolerance: bool
     decisions_flipped: int
     selection_agreement: float | None
+    choices_that_matter: float = 0.0
 
     @property
     def holds(self) -> bool:
-        agreement = 1.0 if self.selection_agreement is None else self.selection_agreement
-        # Equal blocks tie, and engines that round differently break the tie differently: no score moves.
-        same_choice = agreement >= LEAST_AGREEMENT or self.largest_difference <= TIE_DIFFERENCE
+        same_choice = self.choices_that_matter <= 1 - LEAST_AGREEMENT
         return self.within_tolerance and self.decisions_flipped == 0 and same_choice
 
     def to_dict(self) -> dict[str, object]:
@@ -68,16 +69,21 @@ def compare(
     difference = np.abs(expected - actual)
     allowed = ABSOLUTE + RELATIVE * np.abs(expected)
     flipped = int((expected.argmax(-1) != actual.argmax(-1)).sum()) if is_classification else 0
-    agreement: float | None = None
+    agreement, matter = None, 0.0
     if expected_selections:
-        equal = sum(int((a == b).sum()) for a, b in zip(expected_selections, actual_selections, strict=True))
-        agreement = equal / sum(a.size for a in expected_selections)
+        pairs = zip(expected_selections, actual_selections, strict=True)
+        # Choices that differ, a window.
+        differ = sum((a != b).reshape(len(expected), -1).sum(1) for a, b in pairs)
+        choices = sum(a.size for a in expected_selections)
+        moved = difference.reshape(len(expected), -1).max(1) > TIE_DIFFERENCE
+        agreement, matter = 1 - float(np.sum(differ)) / choices, float(np.sum(differ * moved)) / choices
     return Parity(
         windows=len(expected),
         largest_difference=float(difference.max(initial=0.0)),
         within_tolerance=bool((difference <= allowed).all()),
         decisions_flipped=flipped,
         selection_agreement=agreement,
+        choices_that_matter=matter,
     )
 
 

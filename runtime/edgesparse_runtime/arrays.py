@@ -15,8 +15,13 @@ from edgesparse_runtime.errors import BundleError
 LARGEST_ARRAYS = 512 << 20
 
 
-def read_arrays(content: bytes, name: str) -> dict[str, npt.NDArray[Any]]:
+def read_arrays(
+    content: bytes, name: str, *, advice: str = "Export the bundle again."
+) -> dict[str, npt.NDArray[Any]]:
     """The arrays of an .npz file by name; floating ones as float32.
+
+    Args:
+        advice: what to do when the file is damaged.
 
     Raises:
         BundleError: not an .npz file, an array of objects, or more than 512 MB in all.
@@ -42,5 +47,5 @@ def read_arrays(content: bytes, name: str) -> dict[str, npt.NDArray[Any]]:
                 floating = np.issubdtype(dtype, np.floating)
                 arrays[member.filename.removesuffix(".npy")] = array.astype(np.float32) if floating else array
     except Exception as error:  # a damaged zip file or header raises many kinds
-        raise BundleError(f"{name} must hold arrays; {error}. Export the bundle again.") from None
+        raise BundleError(f"{name} must hold arrays; {error}. {advice}") from None
     return arrays

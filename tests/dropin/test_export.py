@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from edgesparse.dropin.outputs import run_model
 from edgesparse.dropin.sparsify import sparsify
 from edgesparse_export.dropin import export_model, to_arrays
+from edgesparse_export.dropin_folder import load_folder
 from edgesparse_export.dropin_program import dropin_to_onnx
 from edgesparse_export.quantizer import quantize_bundle
 from edgesparse_runtime.cli.app import run
@@ -122,6 +124,127 @@ def test_what_does_not_fit_is_said_in_one_line(
     assert run(call) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "model"
+    tiny("bert")[0].save_pretrained(path)
+    return path
+
+
+def refused(call: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line on stderr after transformers' own, exit 2."""
+    assert run(call) == 2
+    error = capsys.readouterr().err
+    assert message in error.splitlines()[-1] and "bug of ours" not in error
+
+
+IDS = np.ones((4, 40), dtype=np.int64)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"wrong": IDS}, "got `wrong`. It takes input_ids"),
+        ({"input_ids": IDS + 1000}, "It says: index out of range"),
+        ({"input_ids": IDS.astype(np.float32)}, "got input_ids float32"),
+        ({"input_ids": IDS, "attention_mask": IDS * 0}, "is all padding"),
+        ({"input_ids": np.array(5)}, "`input_ids` is a single number"),
+        ({"input_ids": np.array([["a"], ["b"]])}, "`input_ids` is <U1"),
+        ({"input_ids": IDS[:, :0]}, "must hold at least one token"),
+        ({"input_ids": IDS[:, :20]}, "longer than one block of 32 tokens"),
+    ],
+)
+def test_data_that_does_not_fit_is_said_in_one_line(
+    arrays: dict[str, np.ndarray], message: str, folder: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    np.savez(tmp_path / "data.npz", **arrays)
+    refused(hf_call(folder, tmp_path / "data.npz"), message, capsys)
+    assert not (folder.parent / "x.edgesparse").exists()
+
+
+def test_files_that_do_not_fit_are_said_in_one_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "latin.TXT").write_bytes("caf\xe9\nth\xe9\n".encode("latin1"))
+    refused(hf_call(folder, tmp_path / "latin.TXT"), "must be text in UTF-8; byte 3 is not", capsys)
+    (tmp_path / "broken.NPZ").write_bytes(b"no zip")
+    refused(hf_call(folder, tmp_path / "broken.NPZ"), "Write it with numpy.savez.", capsys)
+    refused(hf_call(folder, tmp_path), "must be a text file or an .npz; it is a folder", capsys)
+    refused(hf_call(folder, tmp_path / "absent.npz"), "there is nothing of that name", capsys)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--tokens", "-5"], "`--tokens` must be at least 2; got -5"),
+        (["--tokens", "1"], "`--tokens` must be at least 2; got 1"),
+        (["--distill", "-1"], "`--distill` must be a whole number, 0 or more; got -1"),
+        (["--fidelity", "0.9"], "must be given, not both"),
+        (["--block-size", "0"], "`block_size` must be at least 1"),
+        (["-o", "README.md/x.edgesparse"], "must be in a place that can be written to; Not a directory"),
+        (["-o", "/proc/x.edgesparse"], "must be in a place that can be written to"),
+    ],
+)
+def test_options_are_checked_before_the_work(
+    options: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # There is no data: what is said about an option is said before anything is read.
+    refused([*hf_call(folder, folder / "absent.npz"), *options], message, capsys)
+
+
+def test_damaged_model_folders_are_said_in_one_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "data.npz", input_ids=IDS)
+    config = json.loads((folder / "config.json").read_text())
+    weights = (folder / "model.safetensors").read_bytes()
+    from safetensors.numpy import load, save
+
+    tensors = load(weights)
+    name = "encoder.layer.1.attention.self.query.weight"
+    cases = {
+        "cut": (config, weights[:1000], "must hold a model as safetensors"),
+        "sizes": ({**config, "hidden_size": 64}, weights, "must hold a model as safetensors"),
+        "absent": (config, save({k: v for k, v in tensors.items() if k != name}), f"{name} is missing"),
+        "heads": ({**config, "num_attention_heads": 5}, weights, "must hold a model as safetensors"),
+    }
+    for case, (changed, content, message) in cases.items():
+        path = tmp_path / case
+        path.mkdir()
+        (path / "config.json").write_text(json.dumps(changed))
+        (path / "model.safetensors").write_bytes(content)
+        refused(hf_call(path, tmp_path / "data.npz"), message, capsys)
+
+
+@pytest.mark.parametrize("architectures", [None, "BertModel", ["NoSuchModel"], ["BertTokenizer"], [7], []])
+def test_architectures_of_no_use_are_passed_over(architectures: object, folder: Path, tmp_path: Path) -> None:
+    config = json.loads((folder / "config.json").read_text()) | {"architectures": architectures}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    assert type(load_folder(tmp_path)).__name__ == "BertModel"
+
+
+def test_what_an_export_needs_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *rest: None if name == "transformers" else find(name, *rest)
+    )
+    assert run(["export", "--hf", ".", "--calibrate", "a.txt", "-o", "x.edgesparse"]) == 4
+    assert "pip install 'edgesparse[dropin,export]'" in capsys.readouterr().err
+
+
+def test_a_batch_that_the_model_does_not_take_is_not_exported(tmp_path: Path) -> None:
+    model, batch = tiny("bert")
+    sparsify(model, block_size=8)
+    with pytest.raises(InputError, match="must take the batches"):
+        export_model(model, {**batch, "input_ids": batch["input_ids"] + 99}, str(tmp_path / "x.edgesparse"))
+    with pytest.raises(InputError, match=r"must end in \.edgesparse"):
+        export_model(model, batch, str(tmp_path / "x"))
 
 
 def hf_call(folder: Path, data: Path) -> list[str]:

@@ -8,18 +8,18 @@ import torch
 from torch import nn
 
 
-def tiny(kind: str) -> tuple[Any, dict[str, torch.Tensor]]:
+def tiny(kind: str, *, tokens: int = 70) -> tuple[Any, dict[str, torch.Tensor]]:
     """A model of transformers in evaluation mode and a batch of two for it."""
     import transformers as t
 
     torch.manual_seed(0)
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
-    ids = torch.randint(3, 60, (2, 70))
-    mask = torch.ones(2, 70, dtype=torch.int64)
+    ids = torch.randint(3, 60, (2, tokens))
+    mask = torch.ones(2, tokens, dtype=torch.int64)
     mask[1, 50:] = 0
     text = {"input_ids": ids, "attention_mask": mask}
     if kind == "bert":
-        model = t.BertModel(t.BertConfig(vocab_size=64, max_position_embeddings=128, **size))
+        model = t.BertModel(t.BertConfig(vocab_size=64, max_position_embeddings=max(128, tokens), **size))
     elif kind == "roberta":
         model = t.RobertaModel(t.RobertaConfig(vocab_size=64, max_position_embeddings=128, **size))
     elif kind == "vit":

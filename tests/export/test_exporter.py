@@ -17,6 +17,7 @@ from edgesparse_export import exporter
 from edgesparse_export.exporter import export_run
 from edgesparse_export.int8 import attention_nodes, linear_nodes, quantize_dynamically
 from edgesparse_export.int8_recipe import Int8Recipe
+from edgesparse_export.parity import compare
 from edgesparse_export.quantizer import quantize_bundle
 from edgesparse_runtime.bundle import Bundle, open_bundle
 from edgesparse_runtime.errors import GateError, InputError
@@ -184,6 +185,28 @@ def test_budget_travels_with_the_file(shared_bundle: Bundle, tiny_run: Run, seri
     density = float(np.mean([s.mean() for s in selections]))
     assert density == pytest.approx(tiny_run.report["compute"]["density"], abs=0.02)
     assert density < 0.5
+
+
+def test_one_flat_window_among_others_is_exported(tmp_path: Path) -> None:
+    """A machine that stood still for a window: at a level that no mean of it gives exactly."""
+    mixed = make_series(8)
+    for x in mixed.series[::3]:
+        x[:] = -0.48846787
+    run = train(mixed, tiny_config(epochs=1), tmp_path / "run", quiet=True)
+    _, verdict = export_run(run, tmp_path / "mixed.edgesparse", data=mixed)
+    assert verdict.holds
+
+
+def test_choices_count_where_a_score_moved() -> None:
+    scores = np.array([[0.2, 0.8], [0.3, 0.7]], dtype=np.float32)
+    one, other = np.zeros((2, 1, 4, 4), dtype=bool), np.zeros((2, 1, 4, 4), dtype=bool)
+    other[1] = True
+    assert compare(scores, scores, [one], [other]).holds
+    moved = scores + np.array([[0.0], [5e-6]], dtype=np.float32)
+    verdict = compare(scores, moved, [one], [other])
+    assert verdict.within_tolerance
+    assert not verdict.holds
+    assert verdict.selection_agreement == 0.5
 
 
 def test_constant_data_tie_and_are_exported(tmp_path: Path) -> None:

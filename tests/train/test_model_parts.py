@@ -38,6 +38,23 @@ def test_normalisation_ignores_missing_values() -> None:
     assert float(seen.std(correction=0)) == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.parametrize("level", [-0.48846787, 3.3, 101_325.3])
+@pytest.mark.parametrize("steps", [37, 480, 1461])
+def test_a_flat_window_has_no_movement(level: float, steps: int) -> None:
+    """Where the rounding of the mean was taken for a signal, engines gave other decisions."""
+    flat = torch.full((1, 1, steps), level)
+    flat[..., 5:9] = torch.nan
+    normal, features = Normalise(1)._split(flat)
+    assert normal.abs().max() < 1e-6
+    assert features[0, 1] == pytest.approx(np.log(1e-6))
+
+
+def test_small_movement_on_a_high_level_is_kept() -> None:
+    window = 101_325 + torch.sin(torch.arange(500) * 0.1)[None, None]
+    normal, _ = Normalise(1)(window)
+    assert float(normal.std(correction=0)) == pytest.approx(1.0, abs=1e-5)
+
+
 def test_level_is_given_back_only_where_it_varies() -> None:
     module = Normalise(1)
     module.fit(torch.randn(20, 1, 100) + torch.arange(20.0)[:, None, None])

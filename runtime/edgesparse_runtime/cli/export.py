@@ -96,7 +96,7 @@ def _export_hf(
     *,
     as_json: bool,
 ) -> None:
-    require("export --hf", "all", "torch", "onnx", "onnxscript", "safetensors", "transformers")
+    require("export --hf", "dropin,export", "torch", "onnx", "onnxscript", "safetensors", "transformers")
     if data is None:
         raise InputError("`--hf` must go with `--calibrate FILE`: density is met on data, text or .npz.")
     from edgesparse_export.dropin_folder import export_folder
