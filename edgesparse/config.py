@@ -90,8 +90,8 @@ class TrainingConfig:
         weight_decay: of AdamW.
         label_smoothing: share of the target spread over all classes.
         shift: largest circular shift of a training window, as a share of its length.
-        disturb: share of the training windows that are disturbed (noise, drift, gaps, uneven speed, coarse
-            sampling; docs/training.md); of classifiers only.
+        disturb: share of a classifier's training windows that are disturbed, once attention is at its budget
+            (noise, drift, gaps, uneven speed, coarse sampling; docs/training.md).
         average_decay: of the running average of the weights that is kept in the end.
         router_weight: of the router's loss.
         auxiliary_weight: of the long-range task, which reconstructs masked spans; 0 = off. Each step then

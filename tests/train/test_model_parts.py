@@ -16,7 +16,7 @@ from edgesparse.dropout import Dropout
 from edgesparse.kernel_bank import KernelBank
 from edgesparse.model import choose_sizes, typical_steps
 from edgesparse.normalise import Normalise, real_steps
-from edgesparse.schedule import attention_share, learning_rate
+from edgesparse.schedule import attention_share, disturbed_share, learning_rate
 from edgesparse.split import hold_out
 from edgesparse_runtime.series_set import SeriesSet
 from tests.tolerances import ENGINES
@@ -119,6 +119,9 @@ def test_schedules() -> None:
     assert shares[0] == 1.0
     assert shares[-1] == shares[34] == 0.3
     assert all(a >= b for a, b in itertools.pairwise(shares))
+    disturbed = [disturbed_share(step, 100, settings) for step in range(100)]
+    assert disturbed[33] == 0.0
+    assert disturbed[34] == disturbed[-1] == settings.disturb > 0
     rates = [learning_rate(step, 100, 1.0) for step in range(100)]
     assert max(rates) == pytest.approx(1.0)
     assert rates[0] < 0.1
