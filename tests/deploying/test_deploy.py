@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -17,12 +16,13 @@ import yaml
 from google.protobuf import text_format
 
 from edgesparse_runtime.bundle import Bundle
+from edgesparse_runtime.cli import main
 from edgesparse_runtime.deploying.container import make_containerfile, make_kserve
 from edgesparse_runtime.deploying.triton import write_triton_repository
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.library import LIBRARY_NAME
 from edgesparse_runtime.session import Session
-from tests.serving.running import ENVIRONMENT, ROOT
+from tests.serving.running import ROOT
 
 
 def load_triton_schema() -> ModuleType:
@@ -99,19 +99,23 @@ def test_container_and_kserve_agree(shared_bundle: Bundle) -> None:
     assert {v["name"] for v in manifest["spec"]["predictor"]["volumes"]} == set(mounts)
 
 
-def test_the_examples_in_docs_are_what_the_command_prints(shared_bundle: Bundle, tmp_path: Path) -> None:
+def deploy(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """`edgesparse deploy ARGUMENTS` in this process: a start costs more than what it does."""
+    monkeypatch.setattr(sys, "argv", ["edgesparse", "deploy", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_the_examples_in_docs_are_what_the_command_prints(
+    shared_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """docs/deploy.md shows both files; only names and hashes of the bundle may differ."""
     page = (ROOT / "docs" / "deploy.md").read_text()
     for target in ("container", "kserve"):
-        result = subprocess.run(
-            [sys.executable, "-m", "edgesparse_runtime.cli", "deploy", target, str(shared_bundle.path)],
-            capture_output=True,
-            text=True,
-            env=ENVIRONMENT,
-            check=True,
-        )
+        assert deploy(monkeypatch, target, shared_bundle.path) == 0
         shown = page.split(f"<!-- {target} -->\n```")[1].split("\n", 1)[1].split("```")[0]
-        own = result.stdout.replace("tiny", "pump")
+        own = capsys.readouterr().out.replace("tiny", "pump")
         assert [_shape(x) for x in own.splitlines()] == [_shape(x) for x in shown.splitlines()]
 
 
@@ -122,23 +126,17 @@ def _shape(line: str) -> str:
     return re.sub(r'"[0-9a-f]{64}"|\d{4}-\d\d-\d\dT[\d:]+Z', "#", line)
 
 
-def test_bad_arguments_are_said_in_one_line(shared_bundle: Bundle) -> None:
+def test_bad_arguments_are_said_in_one_line(
+    shared_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for arguments, message in (
         (["nowhere"], "must be given one of triton, ray, container, kserve; got nowhere"),
         (["triton"], "Use -o REPO"),
         (["ray", "--replicas", "3", "--max-replicas", "2"], "`replicas` must be 1 to `max_replicas`"),
     ):
-        result = subprocess.run(
-            [
-                *(sys.executable, "-m", "edgesparse_runtime.cli", "deploy", arguments[0]),
-                *(str(shared_bundle.path), *arguments[1:]),
-            ],
-            capture_output=True,
-            text=True,
-            env=ENVIRONMENT,
-            check=False,
-        )
-        missing = "needs ray" in result.stderr
-        assert result.returncode == (4 if missing else 2)
-        assert missing or message in result.stderr
-        assert len(result.stderr.strip().splitlines()) == 1
+        code = deploy(monkeypatch, arguments[0], shared_bundle.path, *arguments[1:])
+        said = capsys.readouterr().err
+        missing = "needs ray" in said
+        assert code == (4 if missing else 2)
+        assert missing or message in said
+        assert len(said.strip().splitlines()) == 1
