@@ -2,8 +2,8 @@
 
 Dense attention first, while the router learns from it; then attention narrows to the budget over the first
 third of the steps and stays there, so that training ends at the rule that serving uses. From then on a part
-of a classifier's windows are disturbed. The weights that are kept are a running average. Few labels make early stopping a gamble: the default is a fixed schedule,
-and no label is held out below 500 series.
+of a classifier's windows are disturbed. The weights that are kept are a running average. Few labels make
+early stopping a gamble: the default is a fixed schedule, and no label is held out below 500 series.
 """
 
 from __future__ import annotations
