@@ -103,7 +103,11 @@ def measure_whisper() -> Figures:
     dense, _ = outputs_of(encoder, inputs, "dense")
     windows = calibration_windows(WHISPER["windows"])
     untrained = calibrate(
-        encoder, windows[: max(2, len(windows) // 4)], density=WHISPER["density"], router_steps=0
+        encoder,
+        windows[: max(2, len(windows) // 4)],
+        density=WHISPER["density"],
+        router_steps=0,
+        correct=False,
     )
     pooled, pooled_density = outputs_of(encoder, inputs, "sparse")
     note(f"untrained: {untrained}")
@@ -197,7 +201,7 @@ def measure_minilm() -> Figures:
     tested = [page for page in pages if page not in taught][: MINILM["pages"]]
     batches = [tokenize([p.text for p in x]) for x in _chunks(taught)]
     note(f"{len(taught)} pages to calibrate on, {len(tested)} to test on")
-    untrained = calibrate(model, batches[:4], density=MINILM["density"], router_steps=0)
+    untrained = calibrate(model, batches[:4], density=MINILM["density"], router_steps=0, correct=False)
     rows, dense, queries = [], None, None
     tests = [tokenize([p.text for p in x]) for x in _chunks(tested)]
     halves = [tokenize([p.text for p in x], 256) for x in _chunks(tested)]

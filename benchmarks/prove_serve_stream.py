@@ -23,7 +23,8 @@ import numpy.typing as npt
 
 from benchmarks.interleaved import ratio
 from benchmarks.machine import describe_machine
-from benchmarks.stored_cases import StoredCases, hash_files
+from benchmarks.serve_versions import version_of
+from benchmarks.stored_cases import StoredCases
 from edgesparse.config import RunConfig, TrainingConfig
 from edgesparse.presets import tiny
 from edgesparse.train import train
@@ -60,7 +61,7 @@ def make_recording(steps: int, seed: int) -> FloatArray:
 
 def make_bundle(folder: Path, *, causal: bool, steps: int) -> Bundle:
     """The preset `tiny`, trained for a few steps on windows of two kinds; taken up where it is there."""
-    path = folder / f"{'causal' if causal else 'plain'}-{steps}-{hash_files(model_sources())}.edgesparse"
+    path = folder / f"{'causal' if causal else 'plain'}-{steps}-{version_of('stream')}.edgesparse"
     if path.exists():
         return open_bundle(path)
     rng = np.random.default_rng(0)
@@ -210,13 +211,13 @@ def line(name: str, holds: bool | None, figure: str, target: str) -> Line:
     return {"name": name, "holds": holds, "figure": figure, "target": target}
 
 
-def judge_stream(facts: dict[str, Any]) -> list[Line]:
+def judge_stream(store: StoredCases) -> list[Line]:
     """Measures what is not stored yet; prints and returns a line each.
 
     Args:
-        facts: of the machine, which figures are stored by.
+        store: of these figures, by code and machine.
     """
-    store = StoredCases(WORK / "cases", code_version(), facts, QUICK)
+    WORK.mkdir(parents=True, exist_ok=True)
     found = store.get("million", million)
     name = f"{SAMPLES:,} samples with gaps and late arrivals against offline windows"
     if found["rc"]:
@@ -260,25 +261,13 @@ def judge_stream(facts: dict[str, Any]) -> list[Line]:
     return lines
 
 
-def code_version() -> str:
-    """Changes with everything that these figures depend on."""
-    paths = [*model_sources(), *(ROOT / "runtime" / "edgesparse_runtime" / "stream").rglob("*.py")]
-    own = [Path(__file__), ROOT / "tests" / "runtime" / "streams.py"]
-    runtime = [ROOT / "runtime" / "edgesparse_runtime" / name for name in ("session.py", "library.py")]
-    return hash_files([*paths, *own, *runtime])
-
-
-def model_sources() -> list[Path]:
-    """What the bundles depend on."""
-    return [p for folder in ("edgesparse", "export/edgesparse_export") for p in (ROOT / folder).rglob("*.py")]
-
-
 def main() -> int:
     """Only the claims about streams."""
     WORK.mkdir(parents=True, exist_ok=True)
     machine = describe_machine()
     print(json.dumps(machine), flush=True)
-    lines = judge_stream({key: machine[key] for key in ("cpu", "cores", "system", "python", "versions")})
+    facts = {key: machine[key] for key in ("cpu", "cores", "system", "python", "versions")}
+    lines = judge_stream(StoredCases(WORK / "cases", version_of("stream"), facts, QUICK))
     report = {"machine": machine, "quick": QUICK, "lines": lines}
     folder = ROOT / "bench-results" if QUICK else ROOT / "benchmarks" / "results"
     (folder / "prove_serve_stream.json").write_text(json.dumps(report, indent=2) + "\n")

@@ -7,14 +7,14 @@ import itertools
 import os
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
 from benchmarks.serve_bundles import Pair, put
 from benchmarks.serve_load import make_requests, run_load
+from benchmarks.serve_memory import growth
 from tests.serving.running import Running, running
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -76,7 +76,8 @@ def soak(pair: Pair, requests: int, connections: int, most_seconds: float) -> di
         "exit": code,
         "server_ms_a_request": 1e3 * server_seconds / max(1, load.answered),
         "memory_mb": [round(m, 1) for _, m in memory[:: max(1, len(memory) // 30)]],
-        "memory_mb_per_1000_requests": _growth(memory, load.answered),
+        "growth_mb_a_1000_requests": asdict(growth(memory, load.answered / load.seconds / 1000)),
+        "growth_mb_a_reload": asdict(growth(memory, reloads / load.seconds)),
     }
 
 
@@ -90,14 +91,5 @@ def _swap(pair: Pair, path: Path, done: threading.Event, swaps: list[float]) -> 
 
 def _watch(server: Running, done: threading.Event, memory: list[tuple[float, float]]) -> None:
     start = time.monotonic()
-    while not done.wait(0.5):
+    while not done.wait(0.1):
         memory.append((time.monotonic() - start, resident(server.process.pid)))
-
-
-def _growth(memory: list[tuple[float, float]], answered: int) -> float:
-    """Growth of memory in MB a thousand requests, from the second quarter of the time to the last.
-
-    Medians of quarters: each reload moves memory up and down by a model's size.
-    """
-    quarters = [np.median([m for _, m in part]) for part in np.array_split(np.array(memory), 4)]
-    return float(quarters[3] - quarters[1]) / max(1, answered / 2) * 1000

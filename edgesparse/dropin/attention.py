@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -39,11 +39,13 @@ class DropinAttention(nn.Module):
         kept_pairs: query-key pairs attended to since `reset_count`, and `pairs` all of them.
         overrides: `top_p` [H] and `max_blocks` [1] in place of the buffers, for an export.
         selection: of the last pass that was exported or counted, bool [B, H, Q, K].
+        dropped: share of blocks that the last sparse pass left out, [B].
     """
 
     top_p: Tensor
     max_blocks: Tensor
     kind: Tensor
+    correction: Tensor
 
     def __init__(
         self,
@@ -66,11 +68,14 @@ class DropinAttention(nn.Module):
         self.register_buffer("max_blocks", torch.full((1,), NO_CAP, dtype=torch.int64))
         # What the shapes of the others do not say: a layer can be made from its state (`from_state`).
         self.register_buffer("kind", torch.tensor([scale, float(is_causal)]))
+        # [H*E] once it was measured (`correct_means`).
+        self.register_buffer("correction", torch.zeros(1))
         self.mode: Mode = "sparse"
         self.band_width, self.band_first = 0, False
         self.lessons: list[Lesson] = []
         self.overrides: tuple[Tensor, Tensor] | None = None
         self.selection: Tensor | None = None
+        self.dropped: Tensor | None = None
         self.is_counting = False
         self.reset_count()
 
@@ -196,7 +201,20 @@ class DropinAttention(nn.Module):
             summaries=self.rule.summaries,
             is_causal=self.is_causal,
         )
-        return merge_heads(mixed)
+        self.dropped = dropped_share(kept, valid)
+        return self._correct(merge_heads(mixed), self.dropped)
+
+    def _correct(self, output_BNC: Tensor, dropped_B: Tensor) -> Tensor:
+        if self.correction.numel() == 1:
+            return output_BNC
+        return output_BNC + dropped_B[:, None, None] * self.correction
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        # Its size depends on whether it was measured.
+        stored = state_dict.get(f"{prefix}correction")
+        if stored is not None:
+            self.correction = torch.zeros_like(stored)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _count(self, order_BHQK: Tensor, kept_BHQK: Tensor, reach_B1QK: Tensor, mask_BN: Tensor) -> None:
         """Adds up real query-key pairs in whole blocks; of a causal own block half is counted."""
@@ -240,7 +258,9 @@ class DropinAttention(nn.Module):
             version=OPERATOR_VERSION,
         )
         self.selection = selection
-        return output
+        if self.correction.numel() == 1:
+            return output
+        return self._correct(output, dropped_share(selection, valid_blocks(mask_BN, self.rule.block_size)))
 
     def _emit_dense(
         self, query_BNC: Tensor, key_BNC: Tensor, value_BNC: Tensor, mask_BN: Tensor | None
@@ -266,6 +286,12 @@ class DropinAttention(nn.Module):
     def extra_repr(self) -> str:
         rule = self.rule
         return f"heads={self.heads}, block_size={rule.block_size}, window={rule.window}, mode={self.mode}"
+
+
+def dropped_share(kept_BHQK: Tensor, valid_BK: Tensor) -> Tensor:
+    """Share of pairs of real blocks that are left out, [B]; for attention to both sides."""
+    kept = (kept_BHQK.sum(-1).float().mean(1) * valid_BK).sum(-1)
+    return 1 - kept / valid_BK.sum(-1).clamp(min=1).float() ** 2
 
 
 def band_mask(length: int, width: int, *, first: bool, is_causal: bool) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from edgesparse.dropin.attention import DropinAttention
 from edgesparse.dropin.batches import read_batches
+from edgesparse.dropin.correction import clear_corrections, correct_means
 from edgesparse.dropin.distill import distill
 from edgesparse.dropin.layers import attention_mode, counted_density, dropin_layers
 from edgesparse.dropin.lesson import Lesson, join_lessons
@@ -35,6 +36,7 @@ class Calibration:
         held_out: batches that routers were not taught on.
         divergence_before, divergence_after: of the routers from dense attention's block mass, mean over
             layers.
+        corrected: layers carry a correction of their mean.
         distill_steps: steps of weight distillation.
         seconds: of all of it.
     """
@@ -44,6 +46,7 @@ class Calibration:
     held_out: int
     divergence_before: float
     divergence_after: float
+    corrected: bool
     distill_steps: int
     seconds: float
 
@@ -59,6 +62,7 @@ def calibrate(
     fidelity: float | None = None,
     cap: float | None = CAP,
     router_steps: int = STEPS,
+    correct: bool = True,
     distill_steps: int = 0,
     distill_rate: float = 1e-4,
     seed: int = 0,
@@ -74,6 +78,8 @@ def calibrate(
             is searched for.
         cap: see `choose_top_p`.
         router_steps: of teaching a router; 0 keeps pooled query-key similarity.
+        correct: give each layer back the mean that it gets wrong (`correct_means`), if held-out batches come
+            nearer to dense by it.
         distill_steps: steps in which the model's own weights learn to make up for what is dropped; 0 = none.
         say: told of progress.
 
@@ -97,6 +103,8 @@ def calibrate(
     with attention_mode(model, "collect"):
         for batch in taught:
             run_model(model, batch)
+    # A correction of an earlier calibration belongs to the density of then.
+    clear_corrections(model)
     lessons = [join_lessons(layer.lessons) for layer in layers]
     for layer in layers:
         layer.lessons.clear()
@@ -116,6 +124,7 @@ def calibrate(
         _search(
             model, lambda share: choose_top_p(layers, lessons, share, cap=cap), measured, fidelity, least, say
         )
+    corrected = correct and _correct(model, taught, measured, say)
     if distill_steps:
         distill(
             model,
@@ -132,9 +141,26 @@ def calibrate(
         held_out=len(held_out),
         divergence_before=sum(before) / len(before),
         divergence_after=sum(after) / len(after),
+        corrected=corrected,
         distill_steps=distill_steps,
         seconds=time.monotonic() - start,
     )
+
+
+def _correct(
+    model: nn.Module,
+    taught: Sequence[Batch],
+    measured: Sequence[tuple[Batch, Tensor]],
+    say: Callable[[str], None],
+) -> bool:
+    """Correct the layers' means if that brings the output nearer to dense; whether it does."""
+    _, before = measure_fidelity(model, measured)
+    correct_means(model, taught)
+    _, after = measure_fidelity(model, measured)
+    say(f"means corrected: cosine {before:.4f} -> {after:.4f}")
+    if after <= before:
+        clear_corrections(model)
+    return after > before
 
 
 def measure_fidelity(model: nn.Module, pairs: Sequence[tuple[Batch, Tensor]]) -> tuple[float, float]:

@@ -50,11 +50,19 @@ def attention_nodes(model: onnx.ModelProto) -> list[str]:
 
 
 def quantize_natively(
-    model: onnx.ModelProto, *, per_channel: bool = True, nodes_to_exclude: Iterable[str] = ()
+    model: onnx.ModelProto,
+    *,
+    per_channel: bool = True,
+    seven_bits: bool = False,
+    nodes_to_exclude: Iterable[str] = (),
 ) -> onnx.ModelProto:
     """int8 weights in our own operators, and int8 attention; rows are scaled at run time.
 
-    A matrix that ours cannot take and that is large enough to gain is left to onnxruntime's operators.
+    A matrix that ours cannot take (the head of a forecaster: as many columns as steps ahead) and that is
+    large enough to gain is left to onnxruntime's operators.
+
+    Args:
+        seven_bits: of those matrices, as in `quantize_dynamically`.
     """
     excluded = set(nodes_to_exclude)
     nodes = [name for name in linear_nodes(model) if name not in excluded]
@@ -62,7 +70,10 @@ def quantize_natively(
     sizes = _weight_sizes(converted)
     kept = {name for name in linear_nodes(converted) if sizes[name] < LEAST_WEIGHTS}
     if set(nodes) - set(taken) - kept:
-        return quantize_dynamically(converted, per_channel=per_channel, nodes_to_exclude=excluded | kept)
+        converted = quantize_dynamically(
+            converted, per_channel=per_channel, seven_bits=seven_bits, nodes_to_exclude=excluded | kept
+        )
+    _remove_unused_weights(converted)
     return _with_int8_attention(converted, excluded)
 
 
@@ -145,6 +156,19 @@ def _with_int8_attention(model: onnx.ModelProto, excluded: set[str]) -> onnx.Mod
                 if attribute.name == "precision":
                     attribute.s = b"int8"
     return model
+
+
+def _remove_unused_weights(model: onnx.ModelProto) -> None:
+    """Drop the float32 matrices whose int8 copies are read now: they are most of the file."""
+    read = {name for node in model.graph.node for name in node.input}
+    read |= {output.name for output in model.graph.output} | {i.name for i in model.graph.input}
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            # A subgraph reads names of the graph around it.
+            read |= {name for inner in attribute.g.node for name in inner.input}
+    held = [weight for weight in model.graph.initializer if weight.name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(held)
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -102,7 +102,12 @@ class Int8Recipe:
                 nodes_to_exclude=self.float32,
             )
         if self.is_native:
-            return quantize_natively(model, per_channel=self.per_channel, nodes_to_exclude=self.float32)
+            return quantize_natively(
+                model,
+                per_channel=self.per_channel,
+                seven_bits=needs_seven_bits(self.targets),
+                nodes_to_exclude=self.float32,
+            )
         return quantize_dynamically(
             model, per_channel=self.per_channel, seven_bits=self.seven_bits, nodes_to_exclude=self.float32
         )

@@ -94,7 +94,7 @@ class Judge:
 
     def float_session(self) -> Session:
         """The bundle's float32 model."""
-        return Session(self.bundle, precision="float32")
+        return Session(self.bundle, precision="float32", attention="sparse")
 
     def judge(self, session: Session, *, before: Session | None = None) -> Change:
         """What changes when `session` runs in place of the float32 model.

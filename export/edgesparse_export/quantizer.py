@@ -115,7 +115,7 @@ def quantize_bundle(
     forecast = bundle.manifest.get("forecast")
     if data is not None and forecast is not None:
         data = cut_horizon(data, str(forecast["channel"]), int(forecast["horizon"]))
-    model = onnx.load(bundle.model_path("float32"))
+    model = onnx.load_from_string(bundle.read(bundle.model_file("float32")))
     if not set(recipe.nodes(model)) - set(recipe.float32):
         raise InputError(f"{bundle.path} must hold linear layers to quantize; none is left.")
     if bundle.manifest["input"].get("tensors"):
@@ -175,7 +175,7 @@ def _add(bundle: Bundle, model: onnx.ModelProto, found: Found) -> tuple[Bundle, 
         found.ranking,
         found.tried,
         found.complete,
-        bundle.model_path("float32").stat().st_size,
+        int(bundle.manifest["files"][bundle.model_file("float32")]["bytes"]),
         len(content),
     )
     golden = bundle.golden()
@@ -184,4 +184,9 @@ def _add(bundle: Bundle, model: onnx.ModelProto, found: Found) -> tuple[Bundle, 
     golden["scores_int8"] = Session(MODEL, content=content).predict(inputs)
     models = bundle.manifest["models"] | {"int8": {"file": MODEL, "report": report.to_dict()}}
     files = {MODEL: content, GOLDEN: pack_golden(**golden)}
-    return rewrite_bundle(bundle, files, {"models": models}), report
+    # What was made of, and measured with, an older int8 model goes with it.
+    dense = {precision: twin for precision, twin in bundle.manifest["dense"].items() if precision != "int8"}
+    measured = [entry for entry in bundle.manifest["break_even"] if entry.get("precision") != "int8"]
+    stale = {t["file"] for t in bundle.manifest["dense"].values()} - {t["file"] for t in dense.values()}
+    fields = {"models": models, "dense": dense, "break_even": measured}
+    return rewrite_bundle(bundle, files, fields, without=stale), report

@@ -43,7 +43,8 @@ from edgesparse_export.parity import ABSOLUTE, RELATIVE
 from edgesparse_export.step_program import StepProgram, history_steps
 from edgesparse_runtime.errors import GateError
 from edgesparse_runtime.session import Session
-from edgesparse_runtime.stream.step_model import StepFacts, StepModel, TokenStream
+from edgesparse_runtime.stream.replay import run_tokens, without_padding
+from edgesparse_runtime.stream.step_model import StepFacts, StepModel
 
 STEP_OUTPUTS = ("scores", "normal", "token", "query", "key", "value")
 STEP, BLOCK = "model.step.onnx", "model.block.onnx"
@@ -75,10 +76,9 @@ def step_part(
     opened = StepModel(facts, step, block, channels=model.channels)
     largest = 0.0
     for window in windows[:COMPARED]:
-        # A tail of missing steps is padding to the whole model, and nothing to a stream.
-        steps = int(np.flatnonzero(~np.isnan(window).all(0)).max(initial=0)) + 1
-        expected = session.token_scores(window[:, :steps])[0]
-        actual = run_tokens(opened, window[:, :steps])
+        window = without_padding(window)
+        expected = session.token_scores(window)[0]
+        actual = run_tokens(opened, window)
         difference = np.abs(actual - expected)
         largest = max(largest, float(difference.max()))
         if (difference > ABSOLUTE + RELATIVE * np.abs(expected)).any():
@@ -87,19 +87,6 @@ def step_part(
                 f"{largest:.2e}. Nothing was written."
             )
     return {STEP: step, BLOCK: block}, {**asdict(facts), "largest_difference": largest}
-
-
-def run_tokens(model: StepModel, window_CT: FloatArray) -> FloatArray:
-    """Scores at every token of a window fed sample by sample, [tokens, n]."""
-    steps = window_CT.shape[1]
-    stream = TokenStream(model, steps)
-    rows = []
-    for i in range(steps):
-        is_end = (i + 1) % model.facts.steps_a_token == 0 or i + 1 == steps
-        scores = stream.push(window_CT[:, i], wants_scores=is_end)
-        if scores is not None:
-            rows.append(scores)
-    return np.stack(rows)
 
 
 def step_files(model: SequenceTransformer, to_scores: Postprocess) -> tuple[bytes, bytes]:

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -247,12 +247,18 @@ def write_bundle(
     return store_files(path, {**files, FILE_NAME: text.encode()}, archive=archive)
 
 
-def rewrite_bundle(bundle: Bundle, files: Mapping[str, bytes], fields: Manifest) -> Bundle:
+def rewrite_bundle(
+    bundle: Bundle, files: Mapping[str, bytes], fields: Manifest, *, without: Collection[str] = ()
+) -> Bundle:
     """Write the bundle anew with some files added or replaced and some manifest fields changed.
 
     A signature is dropped: what it signed is no more.
+
+    Args:
+        without: names of files to leave out.
     """
-    kept = {name: bundle.read(name) for name in bundle.manifest["files"] if name not in files}
+    names = [name for name in bundle.manifest["files"] if name not in files and name not in without]
+    kept = {name: bundle.read(name) for name in names}
     before = {key: value for key, value in bundle.manifest.items() if key not in _OUTSIDE}
     return write_bundle(bundle.path, {**kept, **files}, {**before, **fields}, archive=bundle.is_archive)
 

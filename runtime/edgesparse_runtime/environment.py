@@ -14,10 +14,9 @@ import onnxruntime
 from edgesparse_runtime.bundle import tool_version
 from edgesparse_runtime.cgroup import cgroup_quota, throttling
 from edgesparse_runtime.library import get_library_path, register
+from edgesparse_runtime.processor import cpu_name, instruction_sets
 from edgesparse_runtime.session import default_threads
 
-# Instruction sets that matter to the kernels, as Linux names them.
-_FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp")
 EXTRAS = {
     "cli": ("typer", "rich"),
     "data": ("pyarrow", "sktime"),
@@ -51,23 +50,6 @@ def describe_environment() -> dict[str, Any]:
         },
         "telemetry": "off" if os.environ.get("ORT_DISABLE_TELEMETRY") == "1" else "on",
     }
-
-
-def cpu_name() -> str:
-    """The processor's name."""
-    for line in _read("/proc/cpuinfo").splitlines() if _read("/proc/cpuinfo") else []:
-        if line.lower().startswith(("model name", "hardware")):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def instruction_sets() -> list[str]:
-    """Those of the instruction sets that matter here which this processor has."""
-    for line in (_read("/proc/cpuinfo") or "").splitlines():
-        if line.lower().startswith(("flags", "features")):
-            present = set(line.split(":", 1)[1].split())
-            return [flag for flag in _FLAGS if flag in present]
-    return []
 
 
 def missing_extras() -> dict[str, list[str]]:

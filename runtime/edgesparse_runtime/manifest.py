@@ -101,6 +101,8 @@ def _check_entries(where: str, manifest: Manifest) -> None:
     for channel in manifest["channels"]:
         if not isinstance(channel, dict) or not isinstance(channel.get("name"), str):
             raise BundleError(f"{where}: field `channels` must list names. Export the bundle again.")
+    if not all(isinstance(entry, dict) for entry in manifest["break_even"]):
+        raise BundleError(f"{where}: field `break_even` must list objects. Export the bundle again.")
     if not all(isinstance(name, str) for name in manifest["classes"]):
         raise BundleError(f"{where}: field `classes` must list names. Export the bundle again.")
 

@@ -6,21 +6,12 @@ not those of whatever was imported before. Inputs are new each call. Preprocessi
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.measure.job import Request, run_job
 from edgesparse_runtime.measure.memory import peak_memory as peak_memory
-from edgesparse_runtime.session import Session
-from edgesparse_runtime.tensor_batch import TensorBatch, golden_inputs
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -30,7 +21,8 @@ class Profile:
     Attributes:
         model: path.
         precision: that ran.
-        engine: what ran the sparse operator.
+        engine: what ran attention.
+        why: the dense twin runs or does not (docs/break-even.md).
         threads: of one prediction.
         batch: windows a call.
         length: steps a window.
@@ -46,6 +38,7 @@ class Profile:
     model: str
     precision: str
     engine: str
+    why: str
     threads: int
     batch: int
     length: int
@@ -96,44 +89,3 @@ def profile(
         data=None if data is None else str(data),
     )
     return Profile(**run_job(request)["profile"])
-
-
-def make_windows(session: Session, count: int, batch: int, length: int | None) -> list[FloatArray]:
-    """Different inputs for `count` calls: random walks, each [batch, channels, length].
-
-    A model that takes tensors gets the golden ones of its bundle, in turns.
-    """
-    if session.takes_tensors:
-        return _golden_batches(session, count, batch, length)
-    if length is None:
-        length = int(session.bundle.manifest["input"]["longest"]) if session.bundle else 1024
-    channels = session.channel_count if isinstance(session.channel_count, int) else 1
-    rng = np.random.default_rng(0)
-    walks = rng.standard_normal((count, batch, channels, length)).cumsum(axis=-1)
-    return list(walks.astype(np.float32))
-
-
-def _golden_batches(session: Session, count: int, batch: int, length: int | None) -> list[FloatArray]:
-    golden = golden_inputs(session.bundle.golden()) if session.bundle else None
-    if not isinstance(golden, TensorBatch):
-        raise InputError(f"{session.path.name} takes named tensors: profile its bundle, which holds some.")
-    if length is not None:
-        raise InputError(
-            "`length` must be left out; inputs of a model that takes tensors are its golden ones."
-        )
-    rows = [[(i + k) % len(golden) for k in range(batch)] for i in range(count)]
-    batches = [TensorBatch({name: x[row] for name, x in golden.arrays.items()}) for row in rows]
-    # A `TensorBatch` is to `Session.predict` what a batch of windows is.
-    return batches  # type: ignore[return-value]
-
-
-def time_calls(session: Session, windows: list[FloatArray], seconds: float, least: int = 20) -> list[float]:
-    """Latency of single calls in milliseconds; inputs take turns."""
-    times: list[float] = []
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < least:
-        window = windows[len(times) % len(windows)]
-        start = time.perf_counter()
-        session.predict(window, batch_size=len(window))
-        times.append(1e3 * (time.perf_counter() - start))
-    return times

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from edgesparse_runtime.break_even import Switch, find_switch, known_density, twin_file
 from edgesparse_runtime.bundle import SUFFIX, Bundle, open_bundle
 from edgesparse_runtime.cgroup import cgroup_quota
 from edgesparse_runtime.errors import BundleError, InputError
@@ -45,6 +46,8 @@ class Session:
         content: an ONNX model in memory, in place of the file; `model` then only names it.
         engine: what runs sparse attention: "native", "body" (the ONNX function), or "auto" = the first that
             this machine has, unless `EDGESPARSE_ENGINE` says which.
+        attention: "auto" = the bundle's dense twin on windows so short that it was measured to be faster on a
+            machine like this one (docs/break-even.md); "sparse" = never; "dense" = always the twin.
         trace: a folder to write onnxruntime's own profile and the graph that it made of the model to;
             `end_trace` closes it. Slows each call down.
 
@@ -63,8 +66,11 @@ class Session:
         max_blocks: int | None = None,
         content: bytes | None = None,
         engine: str = "auto",
+        attention: str = "auto",
         trace: Path | None = None,
     ) -> None:
+        if attention not in ("auto", "sparse", "dense"):
+            raise InputError(f"`attention` must be auto, sparse or dense; got {attention}.")
         if precision not in ("auto", "float32", "int8"):
             raise InputError(f"`precision` must be auto, float32 or int8; got {precision}.")
         if threads is not None and threads < 1:
@@ -74,6 +80,8 @@ class Session:
             if precision == "auto":
                 precision = "int8" if "int8" in self.bundle.precisions else "float32"
             name = self.bundle.model_file(precision)
+            if attention == "dense":
+                name = _twin(self.bundle, precision)
             self.path = self.bundle.path / name
             # The bytes whose hash was checked are the bytes that run.
             content = self.bundle.read(name)
@@ -121,11 +129,32 @@ class Session:
         self.channel_count = None if self.takes_tensors else self._inputs[0].shape[1]
         self.selection_names = [name for name in outputs if name.startswith("selection.")]
         self.is_causal = "token_scores" in outputs
+        self.switch = self._look_up(attention)
+        self._dense: Session | None = None
+        if self.switch.limits:
+            self._dense = Session(
+                self.bundle or model, precision=precision, threads=threads, engine=engine, attention="dense"
+            )
 
     @property
     def knobs(self) -> dict[str, Any]:
         """`top_p` and `max_blocks` as they are fed over the exported ones; empty when they are not."""
         return dict(self._feed)
+
+    def takes_dense(self, steps: int) -> bool:
+        """True when windows of `steps` run through the dense twin."""
+        if self._dense is None or self.bundle is None:
+            return False
+        if not self._feed:
+            return self.switch.takes(steps)
+        density = known_density(self.bundle.manifest, self._feed, steps)
+        return density is not None and self.switch.takes(steps, density)
+
+    def engine_at(self, steps: int) -> str:
+        """What runs attention on windows of `steps`."""
+        if self._dense is not None and self.takes_dense(steps):
+            return f"{self._dense.engine}, dense twin"
+        return self.engine
 
     @property
     def channels(self) -> tuple[str, ...] | None:
@@ -137,6 +166,7 @@ class Session:
         data: SeriesSet | TensorBatch | npt.ArrayLike | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike],
         *,
         batch_size: int = 16,
+        may_switch: bool = True,
     ) -> FloatArray:
         """Scores [n, classes], or [n, targets] in the targets' own units; states of an exported encoder.
 
@@ -144,12 +174,15 @@ class Session:
             data: a `SeriesSet`, or raw windows [n, channels, time] (one window may omit n); NaN = missing,
                 a tail of NaN in all channels = padding. Arrays by name where the model takes tensors.
             batch_size: series are run so many at a time.
+            may_switch: False = the sparse model itself, also where its dense twin is faster.
 
         Raises:
             InputError: wrong channel count, no or too few steps, infinite values.
         """
         batch = self.prepare(data)
-        rows = [self._run(["scores"], batch[i : i + batch_size])[0] for i in range(0, len(batch), batch_size)]
+        model = self if not may_switch else self._choose(batch.shape[2])
+        parts = (batch[i : i + batch_size] for i in range(0, len(batch), batch_size))
+        rows = [model._run(["scores"], part)[0] for part in parts]
         return np.concatenate(rows) if rows else np.zeros((0, 0), dtype=np.float32)
 
     def token_scores(self, data: SeriesSet | npt.ArrayLike) -> FloatArray:
@@ -177,7 +210,7 @@ class Session:
         Raises:
             InputError: the model does not run on it, or was ended.
         """
-        scores: FloatArray = self._run(["scores"], batch, options)[0]
+        scores: FloatArray = self._choose(batch.shape[2])._run(["scores"], batch, options)[0]
         return scores
 
     def read_model(self) -> bytes:
@@ -224,6 +257,18 @@ class Session:
             raise InputError("Input `window` must be finite; got infinity. Use NaN for a missing value.")
         return batch
 
+    def _look_up(self, attention: str) -> Switch:
+        if not self.is_sparse:
+            return Switch((), "the model is dense" if attention == "auto" else f"{attention}: asked for")
+        if attention != "auto":
+            return Switch((), f"{attention}: asked for")
+        if self.bundle is None or self.takes_tensors:
+            return Switch((), "a dense twin is for bundles of windows")
+        return find_switch(self.bundle.manifest, self.precision, self.threads, self.engine)
+
+    def _choose(self, steps: int) -> Session:
+        return self._dense if self._dense is not None and self.takes_dense(steps) else self
+
     def _run(
         self,
         outputs: list[str],
@@ -237,6 +282,16 @@ class Session:
             raise InputError(
                 f"{self.path.name} does not run on input {list(batch.shape)}; {_first_line(error)}."
             ) from None
+
+
+def _twin(bundle: Bundle, precision: str) -> str:
+    file = twin_file(bundle.manifest, precision)
+    if file is None:
+        raise InputError(
+            f"`attention` must not be dense; {bundle.path} has no dense {precision} twin. "
+            "`edgesparse breakeven` makes one."
+        )
+    return file
 
 
 def _find(model: str | Path | Bundle) -> tuple[Bundle | None, Path]:

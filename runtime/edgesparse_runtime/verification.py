@@ -1,8 +1,9 @@
 """Does a bundle still say on this machine what it said where it was made, and if not, where does it break?
 
 The boundaries, in the order in which a result crosses them: the files' hashes (and signature, when it is
-asked for), loading each model, its scores and block choices on the golden vectors, and, in float32, the two
-engines that can run sparse attention, native kernel and function body, against each other.
+asked for), loading each model, its scores and block choices on the golden vectors, in float32 the two
+engines that can run sparse attention, native kernel and function body, against each other, and for causal
+models the step model, fed the golden windows sample by sample.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgesparse_runtime.break_even import twin_file
 from edgesparse_runtime.bundle import Bundle, open_bundle
 from edgesparse_runtime.errors import BundleError, EdgeSparseError
 from edgesparse_runtime.session import Session
+from edgesparse_runtime.stream.replay import run_tokens, without_padding
+from edgesparse_runtime.stream.step_model import StepModel, has_step_model
 from edgesparse_runtime.tensor_batch import TensorBatch, golden_inputs
 
 # docs/numerics.md: float32 as between engines; int8 rounds to steps, so it is bounded in the score's unit.
@@ -33,7 +37,8 @@ class Check:
     """One boundary.
 
     Attributes:
-        boundary: "hashes", "signature", or a precision and one of load, scores, selection, engine.
+        boundary: "hashes", "signature", or a precision (or "step") and one of load, scores,
+            selection, engine, dense twin.
         holds: it does.
         detail: the figures, or what is wrong.
         largest_difference: from the golden scores, where scores are compared.
@@ -85,6 +90,8 @@ def verify(bundle: Bundle, *, threads: int | None = None) -> list[Check]:
     checks: list[Check] = []
     for precision in bundle.precisions:
         checks += _verify_model(bundle, precision, golden, threads)
+    if has_step_model(bundle):
+        checks += _verify_step(bundle, golden)
     return checks
 
 
@@ -97,7 +104,8 @@ def check_scores(session: Session) -> Check:
     inputs = golden_inputs(golden)
     if inputs is None or expected is None:
         return Check(boundary, False, "golden.npz holds none; quantize or export again")
-    actual = session.predict(inputs)
+    # The golden scores are the sparse model's, also where its dense twin is faster here.
+    actual = session.predict(inputs, may_switch=False)
     return _compare_scores(boundary, bundle, session.precision, actual, expected, session.engine)
 
 
@@ -105,7 +113,7 @@ def _verify_model(
     bundle: Bundle, precision: str, golden: dict[str, npt.NDArray[Any]], threads: int | None
 ) -> list[Check]:
     try:
-        session = Session(bundle, precision=precision, threads=threads)
+        session = Session(bundle, precision=precision, threads=threads, attention="sparse")
     except EdgeSparseError as error:
         return [Check(f"{precision} load", False, str(error))]
     checks = [Check(f"{precision} load", True, engine=session.engine)]
@@ -130,7 +138,47 @@ def _verify_model(
     # int8 kernels and the function body's float32 arithmetic differ by design; float32 tells of the kernel.
     if session.engine.startswith("native") and precision == "float32":
         checks.append(_compare_engines(bundle, precision, inputs, actual, threads, session.engine))
+    if twin_file(bundle.manifest, precision) is not None:
+        checks.append(_check_twin(bundle, precision, inputs, threads))
     return checks
+
+
+def _check_twin(
+    bundle: Bundle, precision: str, inputs: FloatArray | TensorBatch, threads: int | None
+) -> Check:
+    """The dense twin against the sparse model with every block kept: the same sums in another order."""
+    boundary = f"{precision} dense twin"
+    try:
+        twin = Session(bundle, precision=precision, threads=threads, attention="dense").predict(inputs)
+        full = Session(
+            bundle, precision=precision, threads=threads, attention="sparse", top_p=1.0, max_blocks=1 << 30
+        )
+        expected = full.predict(inputs)
+    except EdgeSparseError as error:
+        return Check(boundary, False, str(error))
+    return _compare_scores(boundary, bundle, precision, twin, expected, "against every block kept")
+
+
+def _verify_step(bundle: Bundle, golden: dict[str, npt.NDArray[Any]]) -> list[Check]:
+    """The step model after each golden window's last sample, against what the whole model said of the window.
+
+    Its state goes through every sample and block before, so an error anywhere in the window shows here.
+    """
+    try:
+        model = StepModel.open(bundle)
+    except EdgeSparseError as error:
+        return [Check("step load", False, str(error))]
+    checks = [Check("step load", True)]
+    expected, windows = golden.get("scores_float32"), golden.get("windows")
+    if expected is None or windows is None or windows.ndim != 3 or 0 in windows.shape:
+        return [*checks, Check("step scores", False, "golden.npz holds no windows with scores; export again")]
+    try:
+        last = [run_tokens(model, without_padding(window))[-1] for window in windows]
+    except EdgeSparseError as error:
+        return [*checks, Check("step scores", False, str(error))]
+    engine = "sample by sample"
+    actual = np.stack(last)
+    return [*checks, _compare_scores("step scores", bundle, "float32", actual, expected, engine)]
 
 
 def _compare_scores(
@@ -185,7 +233,9 @@ def _compare_engines(
     """The function body on the same windows: the file's own definition of its operator."""
     boundary = f"{precision} engine"
     try:
-        body = Session(bundle, precision=precision, threads=threads, engine="body").predict(windows)
+        body = Session(
+            bundle, precision=precision, threads=threads, engine="body", attention="sparse"
+        ).predict(windows)
     except EdgeSparseError as error:
         return Check(boundary, False, f"function body: {error}", engine=engine)
     return _compare_scores(boundary, bundle, precision, native, body, f"{engine} against the function body")

@@ -10,8 +10,10 @@ import onnx
 import pytest
 import yaml
 
+from edgesparse.train import train
 from edgesparse_export.calibration import BINS, TensorRange, calibrate
-from edgesparse_export.int8 import linear_nodes, quantize_dynamically
+from edgesparse_export.exporter import export_run
+from edgesparse_export.int8 import linear_nodes, quantize_dynamically, quantize_natively
 from edgesparse_export.int8_recipe import Int8Recipe, read_recipe, write_recipe
 from edgesparse_export.int8_report import Judge, missed_alarms
 from edgesparse_export.int8_search import NodeEffect
@@ -26,6 +28,7 @@ from edgesparse_runtime.bundle import Bundle, open_bundle
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.series_set import SeriesSet
 from edgesparse_runtime.session import Session
+from tests.conftest import make_series, tiny_config
 
 
 @pytest.fixture
@@ -262,3 +265,23 @@ def test_missed_alarms_are_counted_at_equal_false_alarms() -> None:
     assert (score[~is_alarm] > threshold).mean() <= 0.05
     assert found.missed_float32.value == pytest.approx((score[is_alarm] <= threshold).mean())
     assert missed_alarms(old, old, is_alarm, 1, "fault", 0.001) is None
+
+
+def test_int8_files_hold_no_weights_that_nothing_reads(bundle: Bundle) -> None:
+    model = onnx.load_from_string(bundle.read("model.int8.onnx"))
+    read = {name for node in model.graph.node for name in node.input}
+    read |= {i.name for i in model.graph.input}
+    assert [weight.name for weight in model.graph.initializer if weight.name not in read] == []
+
+
+def test_the_head_of_a_long_forecast_saturates_on_no_target(tmp_path: Path) -> None:
+    """300 columns are no multiple of 16 and worth the conversion: left to onnxruntime's operators."""
+    series = make_series(8, steps=900)
+    config = tiny_config(epochs=1, task="forecasting", horizon=300, target="current")
+    bundle, _ = export_run(train(series, config, tmp_path / "run", quiet=True), tmp_path / "m.edgesparse")
+    bundle, report = quantize_bundle(bundle, data=series, max_drop=0.5)
+    made = onnx.load_from_string(bundle.read("model.int8.onnx"))
+    assert any(node.op_type == "MatMulInteger" for node in made.graph.node)
+    assert not saturating_nodes(made, report.recipe.targets)
+    model = onnx.load_from_string(bundle.read("model.onnx"))
+    assert saturating_nodes(quantize_natively(model), report.recipe.targets)

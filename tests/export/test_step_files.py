@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
 import pytest
 import torch
 
@@ -16,13 +19,15 @@ from edgesparse.config import ModelConfig, RunConfig
 from edgesparse.model import Layer, SequenceTransformer
 from edgesparse.train import train
 from edgesparse_export.exporter import export_run
-from edgesparse_export.step_files import can_step, run_tokens, step_fields, step_files
-from edgesparse_runtime.bundle import Bundle, open_bundle
+from edgesparse_export.step_files import can_step, step_fields, step_files
+from edgesparse_runtime.bundle import Bundle, open_bundle, rewrite_bundle
 from edgesparse_runtime.errors import BundleError
 from edgesparse_runtime.series_set import SeriesSet
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import Sample, Stream, StreamOptions
+from edgesparse_runtime.stream.replay import run_tokens
 from edgesparse_runtime.stream.step_model import StepFacts, StepModel, TokenStream, has_step_model
+from edgesparse_runtime.verification import verify
 from tests.conftest import TINY_MODEL, make_series, tiny_config
 from tests.tolerances import ENGINES
 
@@ -189,3 +194,45 @@ def test_a_manifest_that_lies_is_refused(causal_bundle: Bundle, tmp_path: Path) 
         with pytest.raises(BundleError, match=f"`stream.{name}` in the manifest must be a file or a size"):
             StepModel.open(replace(causal_bundle, manifest=manifest))
     assert open_bundle(causal_bundle.path).manifest["stream"]
+
+
+def test_sizes_that_would_take_all_memory_are_refused(causal_bundle: Bundle) -> None:
+    manifest = json.loads(json.dumps(causal_bundle.manifest))
+    manifest["stream"] |= {"layers": 1 << 15, "head_size": 1 << 15, "num_heads": 1 << 15}
+    model = StepModel.open(replace(causal_bundle, manifest=manifest))
+    with pytest.raises(BundleError, match="must need at most 1024 MB of state"):
+        TokenStream(model, 600)
+
+
+def verdict(bundle: Bundle) -> dict[str, bool]:
+    return {check.boundary: check.holds for check in verify(bundle)}
+
+
+def test_verify_runs_the_step_model(causal_bundle: Bundle) -> None:
+    checks = verdict(causal_bundle)
+    assert all(checks.values())
+    assert {"step load", "step scores"} <= set(checks)
+
+
+@pytest.mark.parametrize("name", ["model.step.onnx", "model.block.onnx"])
+def test_verify_finds_a_step_model_that_says_something_else(
+    causal_bundle: Bundle, tmp_path: Path, name: str
+) -> None:
+    """One weight matrix of the file is another: hashes hold, as for a bundle that was made wrong."""
+    copied = open_bundle(shutil.copytree(causal_bundle.path, tmp_path / "copy.edgesparse"))
+    model = onnx.load_from_string(copied.read(name))
+    weight = max(model.graph.initializer, key=lambda t: int(np.prod(t.dims)))
+    values = onnx.numpy_helper.to_array(weight)
+    weight.CopyFrom(onnx.numpy_helper.from_array(values[..., ::-1].copy(), weight.name))
+    changed = verdict(rewrite_bundle(copied, {name: model.SerializeToString()}, {}))
+    assert [boundary for boundary, holds in changed.items() if not holds] == ["step scores"]
+
+
+def test_verify_finds_a_step_model_that_does_not_load_or_run(causal_bundle: Bundle, tmp_path: Path) -> None:
+    copied = open_bundle(shutil.copytree(causal_bundle.path, tmp_path / "copy.edgesparse"))
+    lying = rewrite_bundle(copied, {}, {"stream": copied.manifest["stream"] | {"history": 3}})
+    (broken,) = (check for check in verify(lying) if not check.holds)
+    assert broken.boundary == "step scores"
+    assert "model.step.onnx must run on the state that the manifest describes" in broken.detail
+    changed = verdict(rewrite_bundle(lying, {"model.step.onnx": b"no model"}, {}))
+    assert [boundary for boundary, holds in changed.items() if not holds] == ["step load"]

@@ -68,6 +68,7 @@ def test_manifest_fits_the_published_schema(shared_bundle: Bundle) -> None:
         {"files": {"model.onnx": {"bytes": 1, "sha256": "x"}}},
         {"models": {}},
         {"models": {"float32": {"file": 3}}},
+        {"break_even": [1]},
         {"schema_version": 3},
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 
 from edgesparse.train import train
 from edgesparse_export.exporter import export_run
-from edgesparse_runtime.bundle import Bundle
+from edgesparse_runtime.bundle import Bundle, write_bundle
 from edgesparse_runtime.series_set import SeriesSet
 from edgesparse_runtime.session import Session
 from tests.conftest import tiny_config
@@ -18,18 +18,20 @@ from tests.serving.running import Running, running
 
 
 @pytest.fixture(scope="session")
-def float_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_run: object, series: SeriesSet) -> Bundle:
-    """The run without an int8 model."""
-    folder: Path = tmp_path_factory.mktemp("float")
-    return export_run(tiny_run, folder / "pump.edgesparse", data=series)[0]  # type: ignore[arg-type]
+def float_bundle(tmp_path_factory: pytest.TempPathFactory, shared_bundle: Bundle) -> Bundle:
+    """The shared bundle without its int8 model: what `export` wrote before `quantize`."""
+    manifest = {key: value for key, value in shared_bundle.manifest.items() if key != "files"}
+    manifest["models"] = {"float32": manifest["models"]["float32"]}
+    files = {name: shared_bundle.read(name) for name in ("model.onnx", "golden.npz", "card.md")}
+    return write_bundle(tmp_path_factory.mktemp("float") / "pump.edgesparse", files, manifest)
 
 
 @pytest.fixture(scope="session")
 def dense_bundle(tmp_path_factory: pytest.TempPathFactory, series: SeriesSet) -> Bundle:
-    """A dense model of the same data."""
+    """A dense model of the same data, of one layer and a few steps: it need not be good."""
     folder: Path = tmp_path_factory.mktemp("dense")
-    config = tiny_config(epochs=1)
-    config = replace(config, model=replace(config.model, attention="dense"))
+    config = tiny_config(epochs=1, steps_at_least=1)
+    config = replace(config, model=replace(config.model, attention="dense", layers=1))
     few = series.take(range(8))
     run = train(few, config, folder / "run", quiet=True)
     return export_run(run, folder / "dense.edgesparse", data=few)[0]

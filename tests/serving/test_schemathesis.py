@@ -20,7 +20,7 @@ def test_schemathesis_finds_nothing(server: Running, tmp_path: Path) -> None:
         [
             *(sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"),
             *("--config-file", str(CONFIG), "run", f"{server.url}/openapi.json"),
-            *("--max-examples", "8", "--seed", "1", "--phases", "examples,coverage,fuzzing", "--no-color"),
+            *("--max-examples", "4", "--seed", "1", "--phases", "examples,coverage,fuzzing", "--no-color"),
         ],
         capture_output=True,
         text=True,

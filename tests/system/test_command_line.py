@@ -129,6 +129,8 @@ def test_the_path_of_the_readme(tmp_path: Path, table: Path) -> None:
     compare = edgesparse("compare", bundle, bundle, "--precision-a", "float32", "--seconds", 0.2, "--json")
     comparison = json.loads(compare.stdout)["comparison"]
     assert comparison["low"] <= comparison["ratio"] <= comparison["high"]
+    assert comparison["compared"] == 200
+    assert 0.9 < comparison["equal"] <= 1.0
 
     inspect = edgesparse("inspect", bundle)
     assert "current, voltage" in inspect.stdout
@@ -147,6 +149,11 @@ def test_gates_exit_3(shared_bundle: Bundle, tmp_path: Path, series: SeriesSet) 
     assert "gate failed: accuracy" in result.stderr
     result = edgesparse("profile", shared_bundle.path, "--seconds", 0.1, "--fail-if", "p99>0.0001ms")
     assert result.returncode == 3
+    both = ("compare", shared_bundle.path, shared_bundle.path, "--seconds", 0.05)
+    for condition, code in (("ratio<99", 3), ("equal<100%", 0), ("ratio<0.001", 0), ("ratoi<1", 2)):
+        result = edgesparse(*both, "--fail-if", condition)
+        assert result.returncode == code, result.stderr
+        assert "of decisions equal" in result.stdout
     result = edgesparse("evaluate", shared_bundle.path, tmp_path / "x.csv", "--fail-if", "acuracy<1")
     assert result.returncode == 2
     assert "Did you mean accuracy?" in result.stderr

@@ -18,6 +18,7 @@ import pytest
 from edgesparse_runtime.bundle import Bundle
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.remote import Target, runner_files
+from edgesparse_runtime.session import Session
 from tests.system.test_command_line import ROOT, SOURCES
 
 SSHD = shutil.which("sshd") or ("/usr/sbin/sshd" if Path("/usr/sbin/sshd").exists() else None)
@@ -120,6 +121,24 @@ def test_verify_there(server: tuple[str, Path], shared_bundle: Bundle) -> None:
     here = json.loads(edgesparse(folder, "verify", shared_bundle.path, "--json").stdout)
     # The library was carried along: the same engine runs there.
     assert [c["engine"] for c in found["checks"]] == [c["engine"] for c in here["checks"]]
+    assert list((folder / "far").iterdir()) == []
+
+
+def test_break_even_there_is_stored_here(
+    server: tuple[str, Path], shared_bundle: Bundle, tmp_path: Path
+) -> None:
+    address, folder = server
+    path = shutil.copytree(shared_bundle.path, tmp_path / "m.edgesparse")
+    result = edgesparse(
+        folder,
+        *("breakeven", path, "--on", address, "--remote-python", sys.executable, "--precision", "int8"),
+        *("--seconds", 0.02, "--threads", 1, "--length", 200, "--density", "0.5", "--json"),
+    )
+    assert result.returncode == 0, result.stderr
+    (entry,) = json.loads(result.stdout)["entries"]
+    assert [(row["length"], row["density"]) for row in entry["table"]] == [(200, None), (200, 0.5)]
+    # This machine is that machine: the runner goes by what was measured.
+    assert "measured on this kind of machine" in Session(path, precision="int8", threads=1).switch.reason
     assert list((folder / "far").iterdir()) == []
 
 

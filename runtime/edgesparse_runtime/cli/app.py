@@ -12,6 +12,7 @@ from collections.abc import Callable
 import typer
 
 from edgesparse_runtime.bundle import tool_version
+from edgesparse_runtime.cli import breakeven as breakeven_verb
 from edgesparse_runtime.cli import compare as compare_verb
 from edgesparse_runtime.cli import deploy as deploy_verb
 from edgesparse_runtime.cli import doctor as doctor_verb
@@ -42,6 +43,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "deploy": deploy_verb.deploy,
     "profile": profile_verb.profile,
     "compare": compare_verb.compare,
+    "breakeven": breakeven_verb.breakeven,
     "inspect": inspect_verb.inspect,
     "pack": pack_verb.pack,
     "unpack": pack_verb.unpack,

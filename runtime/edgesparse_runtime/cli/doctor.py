@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
+from edgesparse_runtime.bundle import open_bundle
 from edgesparse_runtime.cli.output import print_fields, print_json
 from edgesparse_runtime.environment import describe_environment, missing_extras
+from edgesparse_runtime.session import Session
 
 
 def doctor(
+    bundle: Annotated[
+        Path | None, typer.Argument(help="Say also which attention this bundle runs here, and why.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Say what this machine can do: CPU, instruction sets, engine, versions, extras.
 
-    Example: edgesparse doctor
+    Example: edgesparse doctor pump.edgesparse
     """
     found = describe_environment()
     missing = missing_extras()
@@ -41,8 +47,10 @@ def doctor(
         advice.append(
             f"{', '.join(packages)} not installed: pip install 'edgesparse[{extra}]' if you need it."
         )
+    attention = {} if bundle is None else _attention(bundle)
     if as_json:
-        print_json("doctor", {"environment": found, "missing": missing, "advice": advice})
+        content = {"environment": found, "missing": missing, "advice": advice}
+        print_json("doctor", content if bundle is None else content | {"attention": attention})
         return
     print_fields(
         {
@@ -54,6 +62,23 @@ def doctor(
             "engine": found["engine"],
             "versions": ", ".join(f"{name} {v}" for name, v in found["versions"].items()),
             "telemetry": found["telemetry"],
+            **{
+                f"attention, {precision}": f"{a['runs']}, {a['threads']} thread(s); {a['why']}"
+                for precision, a in attention.items()
+            },
             "advice": "\n        ".join(advice) or "nothing to do",
         }
     )
+
+
+def _attention(bundle: Path) -> dict[str, dict[str, Any]]:
+    """What each model of a bundle runs its attention with on this machine."""
+    opened = open_bundle(bundle)
+    found = {}
+    for precision in opened.precisions:
+        session = Session(opened, precision=precision)
+        steps = session.switch.steps
+        runs = f"dense twin up to {steps} steps, else {session.engine}" if steps else session.engine
+        why = session.switch.reason
+        found[precision] = {"runs": runs, "dense_up_to": steps, "threads": session.threads, "why": why}
+    return found

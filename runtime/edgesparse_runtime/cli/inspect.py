@@ -92,10 +92,7 @@ def _fields(opened: Bundle) -> dict[str, object]:
             f"{report.get('metric')} dropped by {report.get('drop')}"
         )
     fields["dense twin"] = ", ".join(manifest["dense"]) or "none"
-    for entry in manifest["break_even"]:
-        fields.setdefault("break-even", f"measured on {entry.get('cpu')} ({entry.get('precision')})")
-    if not manifest["break_even"]:
-        fields["break-even"] = "not measured"
+    fields["break-even"] = "; ".join(_break_even(e) for e in manifest["break_even"]) or "not measured"
     return fields
 
 
@@ -106,6 +103,18 @@ def _attention(attention: dict[str, Any]) -> str:
         f"{attention['mode']}, {len(attention['layers'])} layers, {attention['num_heads']} heads, "
         f"blocks of {attention['block_size']} tokens"
     )
+
+
+def _break_even(entry: dict[str, Any]) -> str:
+    """One measurement; what is in it may come from anybody."""
+    rows = entry.get("dense_up_to")
+    steps = (
+        [r.get("steps") for r in rows if isinstance(r, dict) and r.get("density") is None]
+        if isinstance(rows, list)
+        else []
+    )
+    limit = f"dense up to {steps[0]} steps" if steps and steps[0] else "sparse always"
+    return f"{entry.get('precision')}, {entry.get('threads')} thread(s) of {entry.get('cpu')}: {limit}"
 
 
 def _stored_version(opened: Bundle) -> object:

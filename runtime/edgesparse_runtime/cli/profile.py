@@ -119,6 +119,7 @@ def _print(result: dict[str, Any]) -> None:
     where = f"{result['on']}: " if "on" in result else ""
     fields: dict[str, object] = {
         "model": f"{p['model']} ({p['precision']}, {p['engine']})",
+        "attention": f"{'dense twin' if 'dense twin' in p['engine'] else 'as the model is'}; {p['why']}",
         "machine": where + f"{environment['cpu']}, {p['threads']} of {environment['cores']} cores",
         "input": f"{p['batch']} window(s) of {p['length']} steps, {p['calls']} calls, {p['inputs']}",
         "latency": f"p50 {p['p50']:.2f} ms, p90 {p['p90']:.2f}, p95 {p['p95']:.2f}, "

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from edgesparse_runtime.bundle import open_bundle
 from edgesparse_runtime.environment import describe_environment
 from edgesparse_runtime.errors import EdgeSparseError, InputError
 from edgesparse_runtime.measure.conditions import read_counters, since
@@ -26,6 +27,7 @@ from edgesparse_runtime.measure.memory import peak_memory
 from edgesparse_runtime.measure.modules import profile_modules
 from edgesparse_runtime.measure.pace import pace
 from edgesparse_runtime.measure.soak import soak
+from edgesparse_runtime.progress import progress
 from edgesparse_runtime.session import Session
 
 LEAST_CALLS = 20
@@ -147,8 +149,16 @@ def measure(request: Request) -> dict[str, Any]:
     """Measure in this process."""
     before, counters = peak_memory(), read_counters()
 
+    attention = "auto"
+
     def open_session(trace: Path | None = None) -> Session:
-        return Session(request.model, precision=request.precision, threads=request.threads, trace=trace)
+        return Session(
+            request.model,
+            precision=request.precision,
+            threads=request.threads,
+            attention=attention,
+            trace=trace,
+        )
 
     start = time.perf_counter()
     session = open_session()
@@ -164,7 +174,8 @@ def measure(request: Request) -> dict[str, Any]:
         "profile": {
             "model": request.model,
             "precision": session.precision,
-            "engine": session.engine,
+            "engine": session.engine_at(inputs.length),
+            "why": session.switch.reason,
             "threads": session.threads,
             "batch": inputs.batch,
             "length": inputs.length,
@@ -185,7 +196,12 @@ def measure(request: Request) -> dict[str, Any]:
     }
     if request.modules:
         float32 = session.bundle.read(session.bundle.model_file("float32")) if session.bundle else None
-        traced = profile_modules(open_session, session.read_model(), inputs, float32=float32)
+        # The table is of the model that these windows ran through.
+        traced_model = session
+        if session.takes_dense(inputs.length):
+            attention = "dense"
+            traced_model = open_session()
+        traced = profile_modules(open_session, traced_model.read_model(), inputs, float32=float32)
         result["modules"] = [m.to_dict() for m in traced.modules]
         result["trace"] = {"calls": traced.calls, "traced_ms": traced.traced_ms, "events": traced.events}
     for rate in request.rates:
@@ -220,12 +236,19 @@ def _say(text: str) -> None:
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """What a request asks for: a measurement, or with `"verb": "verify"` the checks of a bundle."""
+    """What a request asks for: a measurement, or with `verb` the checks of a bundle or its break-even."""
     if request.get("verb") == "verify":
         from edgesparse_runtime.verification import verify_path
 
         checks = verify_path(Path(request["model"]), threads=request["threads"])
         return {"checks": [check.to_dict() for check in checks]}
+    if request.get("verb") == "breakeven":
+        from edgesparse_runtime.measure.break_even import BreakEvenRequest, cells, measure_break_even
+
+        wanted = BreakEvenRequest(**request["request"])
+        total = len(cells(open_bundle(wanted.model), wanted))
+        with progress(f"break-even, {wanted.precision}", total) as shown:
+            return {"entry": measure_break_even(wanted, shown)}
     return measure(Request(**request))
 
 

@@ -13,11 +13,13 @@ import onnxruntime
 
 from edgesparse_runtime.bundle import Bundle
 from edgesparse_runtime.errors import BundleError
+from edgesparse_runtime.model_check import check_model
 from edgesparse_runtime.stream.sample import FloatArray
 
 FIELD = "stream"
 # Larger than any model of ours; a manifest must not make us take all memory.
 _LARGEST = 1 << 16
+_LARGEST_STATE = 1 << 30
 _ONLY_FATAL = 4
 
 
@@ -105,11 +107,11 @@ class StepModel:
 
     def run_step(self, feeds: dict[str, Any]) -> list[Any]:
         """scores, normal, token, query, key and value of one token."""
-        return list(self._step.run(None, feeds))
+        return _run(self.facts.step, self._step, feeds)
 
     def run_block(self, feeds: dict[str, Any]) -> list[Any]:
         """past_key, past_value, past_bias, mean_key, mean_value and route_key after a full block."""
-        return list(self._block.run(None, {**feeds, **self._knobs}))
+        return _run(self.facts.block, self._block, {**feeds, **self._knobs})
 
 
 class TokenStream:
@@ -118,6 +120,9 @@ class TokenStream:
     Args:
         model: the step model.
         steps: most samples that will come.
+
+    Raises:
+        BundleError: the sizes that the manifest states would take more memory than any model of ours.
     """
 
     def __init__(self, model: StepModel, steps: int) -> None:
@@ -126,6 +131,7 @@ class TokenStream:
         tokens = -(-steps // f.steps_a_token)
         blocks = tokens // f.block_size
         groups, heads, size = f.kv_num_heads, f.num_heads, f.head_size
+        _check_state(f, model.channels, blocks)
         self._steps = steps
         self._samples = np.zeros((model.channels, f.steps_a_token), dtype=np.float32)
         self._filled = 0
@@ -226,7 +232,20 @@ def has_step_model(bundle: Bundle | None) -> bool:
     return bundle is not None and bundle.manifest.get(FIELD) is not None
 
 
+def _check_state(f: StepFacts, channels: int, blocks: int) -> None:
+    a_block = f.layers * f.block_size * f.head_size * (f.num_heads + 2 * f.kv_num_heads)
+    tail = f.layers * f.value_kernel * f.kv_num_heads * f.head_size
+    state = 4 * ((blocks + 1) * a_block + tail + channels * f.history)
+    if state > _LARGEST_STATE:
+        raise BundleError(
+            f"`{FIELD}` in the manifest must need at most {_LARGEST_STATE >> 20} MB of state; its sizes "
+            f"need {state >> 20} MB. Export the bundle again."
+        )
+
+
 def _open(name: str, content: bytes, threads: int) -> onnxruntime.InferenceSession:
+    # Somebody else's file reaches onnxruntime's parser only when it keeps the rules.
+    check_model(content, name)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -235,8 +254,22 @@ def _open(name: str, content: bytes, threads: int) -> onnxruntime.InferenceSessi
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a class of its own for each status
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BundleError(f"{name} must be an ONNX model; {first[:200]}.") from None
+        raise BundleError(f"{name} must be an ONNX model; {_first_line(error)}.") from None
+
+
+def _run(name: str, session: onnxruntime.InferenceSession, feeds: dict[str, Any]) -> list[Any]:
+    try:
+        return list(session.run(None, feeds))
+    except Exception as error:  # onnxruntime raises a class of its own for each status
+        raise BundleError(
+            f"{name} must run on the state that the manifest describes; {_first_line(error)}. "
+            "Export the bundle again."
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].split(" : ")[-1].strip().rstrip(".")[:200]
 
 
 def _zeros(*shape: int) -> FloatArray:

@@ -1,0 +1,207 @@
+"""Sparse against dense over length and density, on this machine: what `edgesparse breakeven` measures.
+
+A cell times the sparse model and its dense twin in turns on the same windows. A density is set with `top_p`
+1 and `max_blocks`; the row "as exported" keeps what the router keeps. Where dense is faster, and only there,
+the decisions are compared: only there the runner would switch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgesparse_runtime.break_even import (
+    LEAST_GAIN,
+    MOST_FLIPPED,
+    MOST_MOVED,
+    block_count,
+    describe_machine,
+    find_limits,
+    hash_of,
+    twin_file,
+)
+from edgesparse_runtime.bundle import Bundle, open_bundle
+from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.measure.agreement import find_agreement
+from edgesparse_runtime.measure.inputs import Inputs
+from edgesparse_runtime.measure.turns import find_ratio, time_in_turns
+from edgesparse_runtime.progress import Progress
+from edgesparse_runtime.session import Session
+
+# Windows that decisions are compared on: 1 % of them are two.
+COMPARED = 200
+DENSITIES = (0.125, 0.25, 0.5)
+
+
+@dataclass(frozen=True)
+class BreakEvenRequest:
+    """What to measure.
+
+    Attributes:
+        model: the bundle.
+        precision: "float32" or "int8".
+        threads: of one prediction; None = what affinity and quota allow.
+        batch: windows a call.
+        lengths: steps a window; empty = the longest training window, its half, quarter and eighth.
+        densities: shares of key blocks to keep, beside the model as exported.
+        seconds: computing time a cell.
+        data: file to take windows from; None = the golden windows.
+    """
+
+    model: str
+    precision: str
+    threads: int | None = None
+    batch: int = 1
+    lengths: list[int] = field(default_factory=list)
+    densities: list[float] = field(default_factory=lambda: list(DENSITIES))
+    seconds: float = 2.0
+    data: str | None = None
+
+    def __post_init__(self) -> None:
+        counts = [self.batch, *self.lengths, *([] if self.threads is None else [self.threads])]
+        if any(n < 1 for n in counts) or not 0 < self.seconds < float("inf"):
+            raise InputError("`batch`, `length` and `threads` must be at least 1, and seconds above 0.")
+        if any(not 0 < d <= 1 for d in self.densities):
+            raise InputError(f"`--density` must lie above 0 and at most at 1; got {self.densities}.")
+
+
+Cell = tuple[int, float | None]
+Done = dict[Cell, dict[str, Any]]
+
+
+def measure_break_even(
+    request: BreakEvenRequest,
+    progress: Progress,
+    *,
+    done: Mapping[Cell, dict[str, Any]] | None = None,
+    on_row: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> dict[str, Any]:
+    """An entry of the manifest's `break_even` for this machine.
+
+    Args:
+        progress: advances by a cell of `cells`.
+        done: rows by cell that an earlier run on this machine has measured.
+        on_row: is handed each new row as soon as it is measured.
+
+    Raises:
+        InputError: the bundle has no twin, or windows that the model does not take.
+    """
+    bundle = open_bundle(request.model)
+    if twin_file(bundle.manifest, request.precision) is None:
+        raise InputError(f"{bundle.path} must have a dense twin. Run `edgesparse breakeven --prepare` first.")
+    dense = Session(bundle, precision=request.precision, threads=request.threads, attention="dense")
+    table = []
+    engine = ""
+    for cell in cells(bundle, request):
+        knobs = _knobs(bundle, cell)
+        sparse = Session(
+            bundle, precision=request.precision, threads=request.threads, attention="sparse", **knobs
+        )
+        engine = sparse.engine
+        row = None if done is None else done.get(cell)
+        if row is None:
+            row = _measure_cell(request, bundle, cell, sparse, dense)
+            on_row(row)
+        table.append(row)
+        progress.advance(note=f"{cell[0]} steps, {row['winner']}")
+    return {
+        **describe_machine(dense.threads, engine),
+        "precision": request.precision,
+        "model": hash_of(bundle.manifest, request.precision),
+        "batch": request.batch,
+        "measured": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "dense_up_to": find_limits(table),
+        "table": table,
+    }
+
+
+def cells(bundle: Bundle, request: BreakEvenRequest) -> list[Cell]:
+    """What is measured, the short windows first; a density that short windows cannot tell is left out."""
+    lengths = sorted(set(request.lengths)) or default_lengths(bundle)
+    found: list[Cell] = []
+    for length in lengths:
+        found.append((length, None))
+        blocks, seen = block_count(bundle.manifest, length), set()
+        for density in sorted(set(request.densities)):
+            kept = _kept_blocks(density, blocks)
+            if kept not in seen and abs(kept / blocks - density) <= 0.25 * density:
+                found.append((length, density))
+                seen.add(kept)
+    return found
+
+
+def default_lengths(bundle: Bundle) -> list[int]:
+    """The longest training window, its half, quarter and eighth, as far as the model takes them."""
+    windows = bundle.manifest["input"]
+    longest, least = int(windows["longest"]), int(windows.get("least_steps", 1))
+    return sorted({longest // part for part in (1, 2, 4, 8) if longest // part >= least})
+
+
+def _kept_blocks(density: float, blocks: int) -> int:
+    return max(1, round(density * blocks))
+
+
+def _knobs(bundle: Bundle, cell: Cell) -> dict[str, Any]:
+    length, density = cell
+    if density is None:
+        return {}
+    return {"top_p": 1.0, "max_blocks": _kept_blocks(density, block_count(bundle.manifest, length))}
+
+
+def _measure_cell(
+    request: BreakEvenRequest, bundle: Bundle, cell: Cell, sparse: Session, dense: Session
+) -> dict[str, Any]:
+    length, density = cell
+    data = None if request.data is None else Path(request.data)
+    inputs = Inputs(sparse, batch=request.batch, length=length, data=data)
+    chosen = sparse.selections(inputs.next())
+    times = time_in_turns(sparse, dense, inputs.next, request.seconds)
+    ratio = find_ratio(times)
+    winner = "dense" if ratio.low >= LEAST_GAIN else "sparse" if ratio.high < 1.0 else "even"
+    sparse_ms, dense_ms = (float(t) for t in np.median(times, axis=-1))
+    row: dict[str, Any] = {
+        "length": length,
+        "density": density,
+        "kept": _share_kept(chosen, is_causal=sparse.is_causal),
+        "sparse_ms": sparse_ms,
+        "dense_ms": dense_ms,
+        "ratio": ratio.value,
+        "low": ratio.low,
+        "high": ratio.high,
+        "rounds": times.shape[1],
+        "winner": winner,
+        "agrees": True,
+        "agreement": None,
+    }
+    if winner == "dense":
+        row |= _compare_answers(bundle, sparse, dense, length, data)
+    return row
+
+
+def _compare_answers(
+    bundle: Bundle, sparse: Session, dense: Session, length: int, data: Path | None
+) -> dict[str, Any]:
+    inputs = Inputs(sparse, batch=COMPARED, length=length, data=data)
+    windows = inputs.next()
+    found = find_agreement(sparse.predict(windows), dense.predict(windows), has_classes=bool(bundle.classes))
+    if found.equal is None:
+        agrees = found.largest_difference <= MOST_MOVED * found.spread
+    else:
+        agrees = 1.0 - found.equal <= MOST_FLIPPED
+    return {"agrees": agrees, "agreement": asdict(found)}
+
+
+def _share_kept(selections: list[Any], *, is_causal: bool) -> float:
+    """Blocks attended to, of those that may be."""
+    kept = reachable = 0.0
+    for selection in selections:
+        blocks = selection.shape[-1]
+        pairs = blocks * (blocks + 1) / 2 if is_causal else blocks * selection.shape[-2]
+        kept += float(selection.sum())
+        reachable += pairs * selection.shape[0] * selection.shape[1]
+    return kept / max(reachable, 1.0)

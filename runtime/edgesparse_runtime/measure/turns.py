@@ -1,0 +1,66 @@
+"""Two sessions on the same windows, call by call in turns: a ratio that survives a busy machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesparse_runtime.session import Session
+
+FloatArray = npt.NDArray[np.float32]
+LEAST_ROUNDS = 20
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Median latency of the first over that of the second, with its 95 % bootstrap interval over rounds.
+
+    Above 1 the second is faster.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def time_in_turns(
+    a: Session, b: Session, next_window: Callable[[], FloatArray], seconds: float
+) -> npt.NDArray[np.float64]:
+    """Milliseconds a call [2, rounds]; both get the same windows. Three rounds before are not counted.
+
+    Args:
+        next_window: a batch [batch, channels, steps] for the next round.
+        seconds: computing time to measure for, at least 20 rounds.
+    """
+    sessions = (a, b)
+    for _ in range(3):
+        window = next_window()
+        for session in sessions:
+            session.predict(window, batch_size=len(window))
+    rounds: list[tuple[float, float]] = []
+    spent = 0.0
+    while spent < 1e3 * seconds or len(rounds) < LEAST_ROUNDS:
+        window = next_window()
+        pair = [0.0, 0.0]
+        # The order alternates, so that neither always finds the other's caches.
+        for i in (0, 1) if len(rounds) % 2 else (1, 0):
+            start = time.perf_counter()
+            sessions[i].predict(window, batch_size=len(window))
+            pair[i] = 1e3 * (time.perf_counter() - start)
+        rounds.append((pair[0], pair[1]))
+        spent += sum(pair)
+    return np.array(rounds).T
+
+
+def find_ratio(times: npt.NDArray[np.float64]) -> Ratio:
+    """The ratio of `time_in_turns`; the two times of a round stay together."""
+    picks = np.random.default_rng(0).integers(0, times.shape[1], (RESAMPLES, times.shape[1]))
+    medians = np.median(times[:, picks], axis=-1)
+    low, high = np.quantile(medians[0] / medians[1], [0.025, 0.975])
+    first, second = np.median(times, axis=-1)
+    return Ratio(float(first / second), float(low), float(high))
