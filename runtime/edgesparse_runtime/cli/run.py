@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgesparse_runtime.bundle import Bundle, open_bundle
 from edgesparse_runtime.cli.follow import (
     Deadline,
     Follow,
@@ -33,6 +34,7 @@ from edgesparse_runtime.cli.read_options import (
     Window,
     read_options,
 )
+from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.readers import read_dataset
 from edgesparse_runtime.session import Session
@@ -66,6 +68,10 @@ def run(
     time_column: TimeColumn = None,
     time_unit: TimeUnit = "s",
     whole_windows: WholeWindows = False,
+    require_signature: Annotated[
+        list[Path] | None,
+        typer.Option(help="Public key (PEM) that must have signed the bundle; may be repeated."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Predict every series of one or more files, or score a live stream.
@@ -75,6 +81,7 @@ def run(
     Example: sensor | edgesparse run pump.edgesparse - --follow --lateness 0.5 --deadline 20
     """
     form = "json" if as_json else form
+    model = _signed(bundle, require_signature) if require_signature else bundle
     if is_followed:
         ending = output.suffix[1:] if output is not None else ""
         options = FollowOptions(
@@ -89,14 +96,28 @@ def run(
             time_unit,
             whole_windows,
         )
-        session = Session(bundle, precision=precision, threads=threads)
+        session = Session(model, precision=precision, threads=threads)
         follow(session, files, output, form or ("csv" if ending == "csv" else "json"), options)
         return
+    unused = {
+        "--period": period is not None,
+        "--lateness": lateness != 0.0,
+        "--max-gap": max_gap is not None,
+        "--deadline": deadline is not None,
+        "--backlog": backlog != BACKLOG,
+        "--time-column": time_column is not None,
+        "--time-unit": time_unit != "s",
+        "--whole-windows": whole_windows,
+    }
+    if given := [name for name, is_given in unused.items() if is_given]:
+        raise InputError(f"`{given[0]}` is for streams. Add --follow.")
+    if any(file == "-" or file.startswith(("mqtt:", "mqtts:")) for file in files):
+        raise InputError("Standard input and brokers are streams. Add --follow.")
     if form is None:
         form = output.suffix[1:] if output is not None and output.suffix in (".csv", ".json") else "table"
     if form not in ("table", "csv", "json"):
         raise InputError(f"`--format` must be table, csv or json; got {form}.")
-    session = Session(bundle, precision=precision, threads=threads)
+    session = Session(model, precision=precision, threads=threads)
     task = session.bundle.task if session.bundle else "classification"
     readers = read_options(task, label_column, series_column, group_column, channels, window, stride)
     classes = session.bundle.classes if session.bundle else ()
@@ -129,6 +150,15 @@ def run(
     finally:
         staging.unlink(missing_ok=True)
     note(f"{len(rows)} predictions in {output}")
+
+
+def _signed(path: Path, keys: list[Path]) -> Bundle:
+    require("run --require-signature", "sign", "cryptography")
+    if path.suffix == ".onnx":
+        raise InputError(
+            f"`--require-signature` must come with a bundle; {path} has no place for a signature."
+        )
+    return open_bundle(path, trusted_keys=keys)
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
