@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgesparse_runtime.atomic import replace_text
 from edgesparse_runtime.cli.follow import (
     Deadline,
     Follow,
@@ -24,6 +25,7 @@ from edgesparse_runtime.cli.follow import (
     follow,
 )
 from edgesparse_runtime.cli.output import note, print_table
+from edgesparse_runtime.cli.places import check_output, note_lengths, note_threads
 from edgesparse_runtime.cli.read_options import (
     Channels,
     GroupColumn,
@@ -96,6 +98,9 @@ def run(
         form = output.suffix[1:] if output is not None and output.suffix in (".csv", ".json") else "table"
     if form not in ("table", "csv", "json"):
         raise InputError(f"`--format` must be table, csv or json; got {form}.")
+    if output is not None:
+        check_output(output)
+    note_threads(threads)
     session = Session(bundle, precision=precision, threads=threads)
     task = session.bundle.task if session.bundle else "classification"
     readers = read_options(task, label_column, series_column, group_column, channels, window, stride)
@@ -104,6 +109,7 @@ def run(
     # Every file is read before the first result is written: a bad last file must not leave half an output.
     for file in files:
         data = read_dataset(file, readers)
+        note_lengths(session, data)
         for i, scores in enumerate(session.predict(data)):
             row: dict[str, Any] = {"file": file, "series": i + 1}
             if classes:
@@ -122,12 +128,7 @@ def run(
     if output is None:
         print(text, end="")
         return
-    staging = output.with_name(f".{output.name}.new")
-    try:
-        staging.write_text(text, encoding="utf-8")
-        staging.replace(output)
-    finally:
-        staging.unlink(missing_ok=True)
+    replace_text(output, text)
     note(f"{len(rows)} predictions in {output}")
 
 
