@@ -1,7 +1,8 @@
 """What a machine or a sensor may do to a window after training, each at three strengths.
 
-Strengths are shares of a channel's spread over the window, of its length or of its channels; the same seed
-disturbs the same way, so dense and sparse models see the same windows.
+Strengths are shares of a channel's spread over the window, of its length or of its steps; the same seed
+disturbs the same way, so all models see the same windows. The default recipe trains on windows disturbed much
+like the first five (edgesparse/augment.py), and on nothing like the last three.
 """
 
 from __future__ import annotations
@@ -79,12 +80,22 @@ def _at(x: FloatArray, places: npt.NDArray[np.float64]) -> FloatArray:
     return np.stack([np.interp(places, steps, channel) for channel in x]).astype(np.float32)
 
 
+def spikes(x: FloatArray, strength: float, rng: np.random.Generator) -> FloatArray:
+    """A share of the steps are off by three times the channel's spread, up or down."""
+    hit = rng.random(x.shape) < strength
+    # One step at least: a spike that nobody sees would be no disturbance.
+    hit[:, rng.integers(x.shape[1])] = True
+    sign = rng.choice([-1, 1], x.shape).astype(np.float32)
+    return x + 3 * _spread(x) * sign * hit
+
+
 DISTURBANCES: dict[str, tuple[Disturbance, tuple[float, float, float]]] = {
     "noise": (noise, (0.05, 0.1, 0.2)),
-    "gain": (gain, (0.1, 0.2, 0.4)),
-    "offset": (offset, (0.1, 0.3, 1.0)),
     "drift": (drift, (0.2, 0.5, 1.0)),
     "dropped channel": (dropped_channel, (0.1, 0.25, 0.5)),
     "time warp": (time_warp, (0.05, 0.1, 0.2)),
     "sampling rate": (sampling_rate, (0.1, 0.25, 0.5)),
+    "gain": (gain, (0.1, 0.2, 0.4)),
+    "offset": (offset, (0.1, 0.3, 1.0)),
+    "spikes": (spikes, (0.002, 0.01, 0.05)),
 }

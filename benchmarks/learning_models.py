@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,14 @@ VARIANTS: dict[str, Variant] = {
     "no summaries": Variant(("model.summaries=false",)),
     "no value convolution": Variant(("model.value_kernel=0",)),
     "stem of one kernel": Variant(("model.kernels=1", "model.dilations=[1]")),
+    "never disturbed": Variant(("training.disturb=0.0",)),
     "no annealing": Variant(("training.dense_share=0.0", "training.anneal_share=0.0")),
     "window of one": Variant(("model.window=1",)),
 }
-RIVALS: dict[str, Callable[[SeriesSet, SeriesSet, int], dict[str, Any]]] = {}
+# Says of each series whether its class was found.
+Judge = Callable[[SeriesSet], Right]
+# Trains on series with a seed.
+RIVALS: dict[str, Callable[[SeriesSet, int], tuple[dict[str, Any], Judge]]] = {}
 
 
 def fit_and_judge(
@@ -68,34 +73,36 @@ def fit_and_judge(
     """Train a model and test it.
 
     Args:
-        is_disturbed: test ours on disturbed series too.
+        is_disturbed: test on disturbed series too.
 
     Returns:
         `right` (a string of 0 and 1, one a test series), `seconds` of the processor that training took,
-        `parameters`, and for ours `attention_share`, `model_share` and, if asked for, `clean` and `disturbed`
-        (right of some series as they are and disturbed).
+        `parameters`, if asked for `clean` and `disturbed` (right of some series as they are and disturbed),
+        and for ours `attention_share` and `model_share`.
     """
     if model in RIVALS:
-        return RIVALS[model](training, test, seed)
-    found, run = _ours(VARIANTS[model], training, test, seed, overrides)
-    return found | (_disturbed(run, test) if is_disturbed else {})
+        found, decide = RIVALS[model](training, seed)
+    else:
+        found, decide = _ours(VARIANTS[model], training, seed, overrides)
+    found |= {"right": as_text(decide(test))}
+    return found | (_disturbed(decide, test) if is_disturbed else {})
 
 
-def _disturbed(run: Run, test: SeriesSet) -> dict[str, Any]:
+def _disturbed(decide: Judge, test: SeriesSet) -> dict[str, Any]:
     rows = np.unique(np.linspace(0, len(test) - 1, min(DISTURBED_SERIES, len(test))).astype(int))
     sample = test.take(rows)
     return {
-        "clean": as_text(judge(run, sample)),
+        "clean": as_text(decide(sample)),
         "disturbed": {
-            name: [as_text(judge(run, disturb(sample, name, strength))) for strength in strengths]
+            name: [as_text(decide(disturb(sample, name, strength))) for strength in strengths]
             for name, (_, strengths) in DISTURBANCES.items()
         },
     }
 
 
 def _ours(
-    variant: Variant, training: SeriesSet, test: SeriesSet, seed: int, overrides: tuple[str, ...]
-) -> tuple[dict[str, Any], Run]:
+    variant: Variant, training: SeriesSet, seed: int, overrides: tuple[str, ...]
+) -> tuple[dict[str, Any], Judge]:
     settings = [f"training.seed={seed}", "training.threads=1", f"training.budget={BUDGET}"]
     config = resolve_config(RunConfig(), None, [*settings, *overrides, *variant.overrides])
     if variant.is_band:
@@ -106,12 +113,11 @@ def _ours(
     seconds = time.process_time() - start
     compute = run.report["compute"]
     return {
-        "right": as_text(judge(run, test)),
         "seconds": seconds,
         "parameters": run.report["parameters"],
         "attention_share": compute["density"] if variant.is_band else compute["attention_share"],
         "model_share": compute["model_share"],
-    }, run
+    }, partial(judge, run)
 
 
 def _band(config: RunConfig, training: SeriesSet) -> RunConfig:
@@ -140,7 +146,7 @@ def judge(run: Run, data: SeriesSet) -> Right:
     return right
 
 
-def _stem_with_ridge(training: SeriesSet, test: SeriesSet, seed: int) -> dict[str, Any]:
+def _stem_with_ridge(training: SeriesSet, seed: int) -> tuple[dict[str, Any], Judge]:
     """Our stem's features, averaged over tokens, and a ridge classifier: what attention adds to."""
     start = time.process_time()
     config = replace(RunConfig(), model=choose_sizes(ModelConfig(), [x.shape[1] for x in training.series]))
@@ -156,10 +162,10 @@ def _stem_with_ridge(training: SeriesSet, test: SeriesSet, seed: int) -> dict[st
             found.append(torch.cat([model.bank(normal, None).mean(-1), level], dim=1))
         return torch.cat(found).double().numpy()
 
-    return _ridge(features(training), training, lambda: features(test), test, start)
+    return _ridge(features, training, start)
 
 
-def _minirocket(training: SeriesSet, test: SeriesSet, seed: int) -> dict[str, Any]:
+def _minirocket(training: SeriesSet, seed: int) -> tuple[dict[str, Any], Judge]:
     """MiniRocket of aeon with a ridge classifier; unequal series are stretched to the longest."""
     try:
         from aeon.transformations.collection.convolution_based import MiniRocket
@@ -168,31 +174,29 @@ def _minirocket(training: SeriesSet, test: SeriesSet, seed: int) -> dict[str, An
     start = time.process_time()
     longest = max(x.shape[1] for x in training.series)
     transform = MiniRocket(random_state=seed, n_jobs=1)
-    features = transform.fit_transform(_stretched(training, longest))
+    transform.fit(_stretched(training, longest))
 
-    def of_test() -> npt.NDArray[np.float64]:
-        return np.asarray(transform.transform(_stretched(test, longest)))
+    def features(data: SeriesSet) -> npt.NDArray[np.float64]:
+        return np.asarray(transform.transform(_stretched(data, longest)))
 
-    return _ridge(np.asarray(features), training, of_test, test, start)
+    return _ridge(features, training, start)
 
 
 def _stretched(data: SeriesSet, length: int) -> npt.NDArray[np.float32]:
-    """[n, channels, length], missing values at 0."""
+    """[n, channels, length]; missing values lie on the line between their neighbours."""
 
     def stretch(channel: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        steps = np.arange(len(channel))
-        return np.interp(np.linspace(0, len(channel) - 1, length), steps, np.nan_to_num(channel))
+        steps = np.flatnonzero(~np.isnan(channel))
+        if not len(steps):
+            return np.zeros(length)
+        return np.interp(np.linspace(0, len(channel) - 1, length), steps, channel[steps])
 
     return np.array([[stretch(c) for c in x] for x in data.series], dtype=np.float32)
 
 
 def _ridge(
-    features: npt.NDArray[np.float64],
-    training: SeriesSet,
-    of_test: Callable[[], npt.NDArray[np.float64]],
-    test: SeriesSet,
-    start: float,
-) -> dict[str, Any]:
+    features: Callable[[SeriesSet], npt.NDArray[np.float64]], training: SeriesSet, start: float
+) -> tuple[dict[str, Any], Judge]:
     """A ridge classifier on standardised features, its penalty chosen by leave-one-out."""
     try:
         from sklearn.linear_model import RidgeClassifierCV
@@ -201,10 +205,14 @@ def _ridge(
         raise MissingPackage("needs the package scikit-learn") from None
     scaler = StandardScaler()
     classifier = RidgeClassifierCV(alphas=np.logspace(-3, 3, 10))
-    classifier.fit(scaler.fit_transform(features), training.labels)
+    classifier.fit(scaler.fit_transform(features(training)), training.labels)
     seconds = time.process_time() - start
-    right = classifier.predict(scaler.transform(of_test())) == test.labels
-    return {"right": as_text(right), "seconds": seconds, "parameters": int(classifier.coef_.size)}
+
+    def decide(data: SeriesSet) -> Right:
+        right: Right = classifier.predict(scaler.transform(features(data))) == data.labels
+        return right
+
+    return {"seconds": seconds, "parameters": int(classifier.coef_.size)}, decide
 
 
 RIVALS |= {"MiniRocket": _minirocket, "stem with ridge": _stem_with_ridge}

@@ -32,6 +32,8 @@ from benchmarks.machine import describe_machine
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "bench-results" / "learning"
 COMMITTED = ROOT / "benchmarks" / "results" / "learning"
+# Models of the robustness table.
+DISTURBED_MODELS = ("dense", "sparse", "never disturbed", "MiniRocket")
 # The benchmark's own parts that a result depends on, and those of made tasks.
 BENCHMARK = ("learning_data", "learning_disturbances", "learning_models")
 MADE = ("learning_long_range", "long_range")
@@ -99,9 +101,7 @@ class Job:
             overrides = (f"training.steps_at_most={most}", *overrides)
         torch.set_num_threads(1)
         # The robustness table's runs.
-        is_disturbed = (
-            self.set in DISTURBED_SETS and self.model in ("sparse", "dense") and self.labels == "100%"
-        )
+        is_disturbed = self.set in DISTURBED_SETS and self.model in DISTURBED_MODELS and self.labels == "100%"
         found = fit_and_judge(
             self.model, training, test, self.seed, overrides, is_disturbed=is_disturbed and not self.overrides
         )

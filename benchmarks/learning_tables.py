@@ -11,7 +11,7 @@ from benchmarks.learning_data import LONG_RANGE
 from benchmarks.learning_disturbances import DISTURBANCES, DISTURBED_SETS
 from benchmarks.learning_published import CLASSIFIERS, published
 from benchmarks.learning_statistics import Estimate, Rights, paired_difference
-from benchmarks.learning_store import Job, Record
+from benchmarks.learning_store import DISTURBED_MODELS, Job, Record
 
 Found = Mapping[Job, Record]
 
@@ -35,6 +35,7 @@ ABLATION = (
     "router not taught",
     "no summaries",
     "no value convolution",
+    "never disturbed",
     "no annealing",
     "stem of one kernel",
     "stem with ridge",
@@ -251,7 +252,7 @@ def _robustness_jobs(seeds: int) -> list[Job]:
         Job(name, model, "100%", seed)
         for seed in range(seeds)
         for name in DISTURBED_SETS
-        for model in ("sparse", "dense")
+        for model in DISTURBED_MODELS
     ]
 
 
@@ -259,19 +260,20 @@ def _render_robustness(found: Found) -> str:
     """Points lost to each disturbance, mean over the runs shown."""
     records = {
         model: [record for job, record in found.items() if job.model == model and "disturbed" in record]
-        for model in ("dense", "sparse")
+        for model in DISTURBED_MODELS
     }
-    lines = ["| disturbance | strength | points lost, dense | points lost, sparse |", "|---|---|---|---|"]
+    lines = [f"| disturbance | strength | {' | '.join(f'points lost, {model}' for model in records)} |"]
+    lines.append("|---|---" + "|---" * len(records) + "|")
     for name, (_, strengths) in DISTURBANCES.items():
         for i, strength in enumerate(strengths):
             cells = []
-            for model in ("dense", "sparse"):
+            for model in records:
                 lost = [
                     (r["clean"].count("1") - r["disturbed"][name][i].count("1")) / len(r["clean"])
                     for r in records[model]
                 ]
                 cells.append(f"{100 * float(np.mean(lost)):.1f}" if lost else "-")
-            lines.append(f"| {name} | {strength:g} | {cells[0]} | {cells[1]} |")
+            lines.append(f"| {name} | {strength:g} | {' | '.join(cells)} |")
     counts = ", ".join(f"{model} {len(found_records)}" for model, found_records in records.items())
     return "\n".join([*lines, "", f"Runs: {counts}."])
 

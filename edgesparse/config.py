@@ -90,6 +90,8 @@ class TrainingConfig:
         weight_decay: of AdamW.
         label_smoothing: share of the target spread over all classes.
         shift: largest circular shift of a training window, as a share of its length.
+        disturb: share of a classifier's training windows that are disturbed, once attention is at its budget
+            (noise, drift, gaps, uneven speed, coarse sampling; docs/training.md).
         average_decay: of the running average of the weights that is kept in the end.
         router_weight: of the router's loss.
         auxiliary_weight: of the long-range task, which reconstructs masked spans; 0 = off. Each step then
@@ -120,6 +122,7 @@ class TrainingConfig:
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
     shift: float = 0.125
+    disturb: float = 0.5
     average_decay: float = 0.99
     router_weight: float = 0.1
     auxiliary_weight: float = 0.0
@@ -163,6 +166,7 @@ class TrainingConfig:
         for name in ("label_smoothing", "average_decay"):
             _share(name, getattr(self, name), below=1.0)
         _share("shift", self.shift, below=0.500001)
+        _share("disturb", self.disturb, below=1.0)
         if self.validation_share is not None:
             _share("validation_share", self.validation_share, below=0.9)
         if not 0 <= self.dense_share <= self.anneal_share <= 1:

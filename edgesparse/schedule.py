@@ -1,4 +1,4 @@
-"""What changes over a run, as functions of the step: learning rate and the share of attention computed."""
+"""What changes over a run, as functions of the step: learning rate, attention computed, windows disturbed."""
 
 from __future__ import annotations
 
@@ -28,6 +28,14 @@ def attention_share(step: int, steps: int, config: TrainingConfig) -> float:
     return _cosine(
         1.0, config.budget, (done - config.dense_share) / (config.anneal_share - config.dense_share)
     )
+
+
+def disturbed_share(step: int, steps: int, config: TrainingConfig) -> float:
+    """Share of the training windows that are disturbed: none until attention is at its budget.
+
+    What takes two distant places together to tell is learned late, and later still among disturbed windows.
+    """
+    return config.disturb if step >= config.anneal_share * steps else 0.0
 
 
 def _cosine(begin: float, end: float, share: float) -> float:

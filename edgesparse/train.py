@@ -1,9 +1,9 @@
 """The training loop: reads top to bottom.
 
 Dense attention first, while the router learns from it; then attention narrows to the budget over the first
-third of the steps and stays there, so that training ends at the rule that serving uses. The weights that
-are kept are a running average. Few labels make early stopping a gamble: the default is a fixed schedule,
-and no label is held out below 500 series.
+third of the steps and stays there, so that training ends at the rule that serving uses. From then on a part
+of a classifier's windows are disturbed. The weights that are kept are a running average. Few labels make
+early stopping a gamble: the default is a fixed schedule, and no label is held out below 500 series.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
 from edgesparse.agreement import agreement_loss
-from edgesparse.augment import shift_in_time
+from edgesparse.augment import disturb, shift_in_time
 from edgesparse.budget import BudgetController, calibrate, sparse_layers
 from edgesparse.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from edgesparse.config import RunConfig, TrainingConfig
@@ -31,7 +31,7 @@ from edgesparse.judge import evaluate as evaluate
 from edgesparse.masked_spans import Reconstruction, hide_spans, reach_of_window
 from edgesparse.model import SequenceTransformer, choose_sizes, count_parameters
 from edgesparse.run_folder import LOG, DataFacts, Run, build_model, save_run, write_text
-from edgesparse.schedule import attention_share, learning_rate
+from edgesparse.schedule import attention_share, disturbed_share, learning_rate
 from edgesparse.split import hold_out
 from edgesparse.training_data import class_weights, spread, to_targets
 from edgesparse.training_data import data_facts as data_facts
@@ -150,7 +150,10 @@ def train(
                 rows = order[i * settings.batch_size : (i + 1) * settings.batch_size]
                 batch = windows[rows, :, : int(lengths[rows].max())]
                 shift = 0.0 if settings.task == "forecasting" else settings.shift
-                batch = engine.take(shift_in_time(batch, lengths[rows], shift))
+                batch = shift_in_time(batch, lengths[rows], shift)
+                if settings.task == "classification":
+                    batch = disturb(batch, lengths[rows], disturbed_share(step, steps, settings))
+                batch = engine.take(batch)
                 mine = engine.take(rows)
                 terms = []
                 if auxiliary is not None:

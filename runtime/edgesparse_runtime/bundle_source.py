@@ -80,8 +80,8 @@ class FolderSource:
             for entry in entries:
                 if entry.is_symlink():
                     raise BundleError(
-                        f"{self.path}: {entry.name} is a link, and links are refused in a bundle. Put the file "
-                        "itself in its place, or copy the bundle again."
+                        f"{self.path}: {entry.name} is a link, and links are refused in a bundle. Put the "
+                        "file itself in its place, or copy the bundle again."
                     )
                 if not is_plain_name(entry.name) or not entry.is_file(follow_symlinks=False):
                     raise BundleError(

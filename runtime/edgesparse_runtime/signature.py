@@ -34,7 +34,9 @@ def check_signature(
     """
     keys = [_read_public_key(key) for key in trusted_keys]
     if signature is None:
-        raise BundleError(f"{path} must be signed; it has no signature. Ask whoever made it for a signed one.")
+        raise BundleError(
+            f"{path} must be signed; it has no signature. Ask whoever made it for a signed one."
+        )
     from cryptography.exceptions import InvalidSignature
 
     for key in keys:

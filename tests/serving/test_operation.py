@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 from edgesparse_runtime.bundle import Bundle, open_bundle, rewrite_bundle
-from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.errors import BundleError, InputError
 from edgesparse_runtime.serving.places import Place, parse_places
+from edgesparse_runtime.serving.served_model import load
 from edgesparse_runtime.serving.settings import Settings
+from edgesparse_runtime.serving.shelf import Shelf, check_same_interface
 from tests.serving.running import Answer, Running, running
 
 WINDOW = np.random.default_rng(2).standard_normal((1, 2, 300)).astype(np.float32)
@@ -27,6 +29,13 @@ def wait_for(holds: Callable[[], object], seconds: float = 20.0) -> None:
     while not holds():
         assert time.monotonic() < end, "it did not come about"
         time.sleep(0.05)
+
+
+def whole(server: Running, head: bytes) -> bytes:
+    """The answer to a request without a body that is sent in one write."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
+        raw.sendall(head + b"\r\nHost: localhost\r\n\r\n")
+        return raw.recv(4096)
 
 
 def bundle_of(server: Running) -> str:
@@ -81,6 +90,62 @@ def test_a_model_that_answers_otherwise_is_not_let_in(tmp_path: Path, float_bund
         assert bundle_of(server) == first
 
 
+@pytest.mark.parametrize("field", ["classes", "channels", "task"])
+def test_a_model_of_something_else_is_not_let_in(tmp_path: Path, float_bundle: Bundle, field: str) -> None:
+    """Sound in itself, but clients of the old one would misread it: `slow` is no `fast`."""
+    path = tmp_path / "pump.edgesparse"
+    shutil.copytree(float_bundle.path, path)
+    manifest = float_bundle.manifest
+    other = {"task": "regression", "classes": []} if field == "task" else {field: manifest[field][::-1]}
+    settings = Settings(rehearse=False)
+    outcomes: list[str] = []
+    shelf = Shelf(
+        [Place("pump", "1", path)], settings, lambda place, outcome, model: outcomes.append(outcome)
+    )
+    before = shelf.models()
+    rewrite_bundle(open_bundle(path), {"card.md": b"the same"}, other)
+    assert not shelf.reload_changed()
+    assert (shelf.models(), outcomes) == (before, ["refused"])
+    with pytest.raises(BundleError, match=f"must have the {field} of the model in place"):
+        check_same_interface(before[0], load(Place("pump", "1", path), settings))
+    rewrite_bundle(open_bundle(path), {"card.md": b"again"}, {k: manifest[k] for k in other})
+    assert shelf.reload_changed()
+    assert outcomes == ["refused", "loaded"]
+
+
+def test_a_reload_of_another_model_is_logged_and_counted(tmp_path: Path, float_bundle: Bundle) -> None:
+    path = tmp_path / "pump.edgesparse"
+    shutil.copytree(float_bundle.path, path)
+    with running(path, "--reload-every", 0.1) as server:
+        first = bundle_of(server)
+        rewrite_bundle(open_bundle(path), {}, {"classes": ["slow", "fast"]})
+        wait_for(lambda: server.event("reload refused"))
+        refused = server.event("reload refused")
+        assert refused is not None
+        assert "the classes of the model in place (fast, slow); got slow, fast" in refused["reason"]
+        assert (bundle_of(server), server.event("reloaded")) == (first, None)
+        text = server.ask("GET", "/metrics").body.decode()
+        assert 'edgesparse_reloads_total{model="pump",outcome="refused",version="1"} 1.0' in text
+
+
+def test_too_many_connections_are_told_so(float_bundle: Bundle) -> None:
+    with running(float_bundle.path, "--connections", 2) as server:
+        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(2)]
+        wait_for(lambda: server.ask("GET", "/v2").status == 503)
+        answer = server.infer("pump", WINDOW)
+        assert (answer.status, answer.headers["retry-after"], answer.headers["connection"]) == (
+            503,
+            "1",
+            "close",
+        )
+        assert "More connections are open" in answer.json["error"]
+        assert server.ask("GET", "/v2/health/live").status == 200
+        assert server.ask("GET", "/v2/health/ready").status == 200
+        for connection in idle:
+            connection.close()
+        wait_for(lambda: server.infer("pump", WINDOW).status == 200)
+
+
 def test_shutdown_finishes_what_it_took(float_bundle: Bundle) -> None:
     # A long wait for companions keeps the requests in the house while the signal comes.
     with running(float_bundle.path, "--batch-wait", 1500, "--max-batch", 64) as server:
@@ -128,6 +193,12 @@ def test_slow_clients_and_slow_answers_are_cut_off(float_bundle: Bundle) -> None
         with socket.create_connection(("127.0.0.1", server.port)) as endless:
             endless.sendall(b"GET / HTTP/1.1\r\nX: " + b"y" * 20_000)
             assert b"must be at most 16384 bytes" in endless.recv(4096)
+        # A whole head in one write is no shorter for it, in one header, in many, or in the path.
+        for head in (b"GET /v2 HTTP/1.1\r\nX: " + b"y" * 20_000, b"GET /" + b"y" * 20_000 + b" HTTP/1.1"):
+            assert b" 431 " in whole(server, head)
+        many = b"GET /v2 HTTP/1.1\r\n" + b"\r\n".join(b"X%d: yyyyyyyy" % i for i in range(1500))
+        assert b"must be at most 16384 bytes" in whole(server, many)
+        assert b" 200 OK" in whole(server, b"GET /v2 HTTP/1.1\r\nX: " + b"y" * 16_000)
         assert b"requests_in_house 0.0" in server.ask("GET", "/metrics").body
 
 
@@ -211,5 +282,13 @@ def test_places() -> None:
         Place("pump", "2", Path("b/x.edgesparse")),
         Place("x", "1", Path("/c=d")),
     ]
+    for argument in (
+        "a b=tiny.edgesparse",
+        "tiny:0=tiny.edgesparse",
+        "tiny:x=tiny.edgesparse",
+        ".t=t.edgesparse",
+    ):
+        with pytest.raises(InputError, match=r"NAME must be 1 to 64 letters.* VERSION a whole number from 1"):
+            parse_places([argument])
     with pytest.raises(InputError, match="is given twice"):
         parse_places(["pump.edgesparse", "old/pump.edgesparse"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
+import socket
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 
 from edgesparse_runtime.bundle import Bundle
 from edgesparse_runtime.session import Session
-from tests.serving.running import Running
+from tests.serving.running import ROOT, Running
 from tests.tolerances import ENGINES
 
 NEAR = {"rtol": ENGINES.relative, "atol": ENGINES.absolute}
@@ -87,6 +89,70 @@ def test_explain_gives_the_selection(server: Running, session: Session) -> None:
         assert (outputs[name] == expected).all()
         assert answer.json["parameters"][f"density.{name}"] == pytest.approx(expected.mean())
     assert answer.json["parameters"]["block_size"] == 8
+    page = (ROOT / "docs" / "serving.md").read_text()
+    for name in answer.json["parameters"].keys() | outputs.keys():
+        assert re.sub(r"\.\d+$", ".<layer>", name) + "`" in page, f"docs/serving.md does not explain {name}"
+
+
+def test_a_wrong_method_is_told_the_right_one(server: Running) -> None:
+    for method, path, right in (("GET", "/v2/models/pump/infer", "POST"), ("DELETE", "/v2", "GET and HEAD")):
+        answer = server.ask(method, path)
+        assert answer.status == 405
+        assert answer.json["error"] == f"This path takes {right}, not {method}."
+
+
+def test_what_is_no_http_is_refused_as_json(server: Running) -> None:
+    for text, status, sentence in (
+        (b"FOO /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n", 501, "must be GET or POST"),
+        (b"hello\r\n\r\n", 501, "must be GET or POST"),
+        (b"GET /v2 HTTP/1.1\r\nA B: 1\r\n\r\n", 400, "must be well-formed HTTP/1.1"),
+    ):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
+            raw.sendall(text)
+            head, body = raw.recv(4096).split(b"\r\n\r\n")
+        assert int(head.split()[1]) == status
+        assert b"content-type: application/json" in head
+        assert sentence in json.loads(body)["error"]
+
+
+def test_parameters_that_nobody_knows_change_nothing(server: Running) -> None:
+    """As docs/serving.md says."""
+    plain = server.infer("pump", WINDOW).json
+    tensor = {"name": "window", "datatype": "FP32", "shape": [2, 2, 300], "data": WINDOW.ravel().tolist()}
+    body = {"inputs": [tensor | {"parameters": {"a": 1}}], "parameters": {"top_p": 7, "timeout": "x"}}
+    answer = server.ask("POST", "/v2/models/pump/infer", json.dumps(body))
+    assert answer.status == 200
+    assert answer.json == plain
+    unknown = server.ask("POST", "/v2/models/pump/infer", json.dumps({"inputs": [tensor], "top_p": 7}))
+    assert unknown.status == 400
+    assert "got top_p" in unknown.json["error"]
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ("64", '"64", text'),
+        (True, "true, a truth value"),
+        (64.0, "64.0, not a whole"),
+        ([64], "[64], a list"),
+    ],
+)
+def test_a_size_that_is_no_number_is_named(server: Running, size: object, said: str) -> None:
+    tensor = {
+        "name": "window",
+        "datatype": "FP32",
+        "shape": [1, 2, 8],
+        "parameters": {"binary_data_size": size},
+    }
+    head = json.dumps({"inputs": [tensor]}).encode()
+    answer = server.ask(
+        "POST",
+        "/v2/models/pump/infer",
+        head + b"\0" * 64,
+        {"Inference-Header-Content-Length": str(len(head))},
+    )
+    assert answer.status == 400
+    assert f"must be a whole number of bytes; got {said}" in answer.json["error"]
 
 
 def test_a_dense_model_has_nothing_to_explain(server: Running) -> None:

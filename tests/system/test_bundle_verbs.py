@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from edgesparse_runtime.bundle import Bundle
+from edgesparse_runtime.readers import write_csv
+from edgesparse_runtime.series_set import SeriesSet
 from tests.system.test_command_line import check_one_line, edgesparse
 
 
@@ -53,6 +55,24 @@ def test_a_missing_signature_exits_3_and_is_named(copied: Path, tmp_path: Path) 
     damaged = edgesparse("verify", copied, "--json")
     assert damaged.returncode == 2
     assert json.loads(damaged.stdout)["broken"] == ["hashes"]
+
+
+def test_run_asks_for_a_signature_too(copied: Path, tmp_path: Path, series: SeriesSet) -> None:
+    table = tmp_path / "pump.csv"
+    write_csv(table, series.take(range(2)))
+    live = tmp_path / "live.csv"
+    live.write_text("current,voltage\n" + "0.1,0.2\n" * 40)
+    edgesparse("sign", copied, "--key", tmp_path / "b.pem", "--make-key")
+    edgesparse("sign", copied, "--key", tmp_path / "a.pem", "--make-key")
+    for arguments in ((table,), (live, "--follow", "--window", 32)):
+        good = edgesparse("run", copied, *arguments, "--require-signature", tmp_path / "a.pub.pem", "--json")
+        assert good.returncode == 0, good.stderr
+        assert "scores" in good.stdout
+        bad = edgesparse("run", copied, *arguments, "--require-signature", tmp_path / "b.pub.pem")
+        check_one_line(bad, 2, "its signature is another's")
+    model = copied / "model.onnx"
+    bare = edgesparse("run", model, table, "--require-signature", tmp_path / "a.pub.pem")
+    check_one_line(bare, 2, "must come with a bundle")
 
 
 def test_inspect_says_what_is_inside(copied: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,15 @@ def test_links_and_make_words_lead_somewhere(page: Path) -> None:
     rules = "".join(p.read_text() for p in [ROOT / "Makefile", *ROOT.glob("runtime/kernels/*.mk")])
     for word in re.findall(r"`make ([a-z0-9-]+)", text):
         assert re.search(rf"^{word}:", rules, flags=re.MULTILINE), word
+
+
+def test_extras_of_the_readme_are_those_there_are() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    page = (ROOT / "README.md").read_text()
+    named = set(re.findall(r"`edgesparse\[(\w+)\]`", page))
+    assert named <= set(extras)
+    assert named >= {"serve", "sign", "ray"}
+    assert ("ray" in extras["all"][0]) == ("everything\nbut Ray" not in page)
 
 
 def test_python_of_the_readme_runs(

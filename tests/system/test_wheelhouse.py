@@ -75,7 +75,9 @@ def test_pip_is_asked_for_the_box_s_wheels(tmp_path: Path, monkeypatch: pytest.M
     assert command[-2:] == ["numpy>=1.26", "onnxruntime>=1.22"]
     # Only what this call gathered is told, and nothing else is touched.
     assert len(found.wheels) == 2
-    assert sorted(p.name for p in (tmp_path / "w").iterdir()) == sorted(["older-1.0-py3-none-any.whl", *found.wheels])
+    assert sorted(p.name for p in (tmp_path / "w").iterdir()) == sorted(
+        ["older-1.0-py3-none-any.whl", *found.wheels]
+    )
     assert found.native is False
     assert any(name.endswith("py3-none-any.whl") for name in found.wheels)
 
@@ -103,8 +105,9 @@ def test_the_runner_s_wheel_asks_for_what_the_project_asks_for(tmp_path: Path) -
     with zipfile.ZipFile(write_runner_wheel(tmp_path, "any")) as archive:
         name = next(n for n in archive.namelist() if n.endswith("/METADATA"))
         metadata = archive.read(name).decode().splitlines()
-    assert [f"Requires-Dist: {r}" for r in wheelhouse.BASE] == [m for m in metadata if m in {
-        f"Requires-Dist: {r}" for r in wheelhouse.BASE}]
+    assert [f"Requires-Dist: {r}" for r in wheelhouse.BASE] == [
+        m for m in metadata if m in {f"Requires-Dist: {r}" for r in wheelhouse.BASE}
+    ]
     assert 'Requires-Dist: typer>=0.16; extra == "cli"' in metadata
 
 

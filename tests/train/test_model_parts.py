@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from edgesparse.augment import shift_in_time
+from edgesparse.augment import DISTURBANCES, between, disturb, gap, shift_in_time
 from edgesparse.config import ModelConfig, TrainingConfig
 from edgesparse.dropout import Dropout
 from edgesparse.kernel_bank import KernelBank
 from edgesparse.model import choose_sizes, typical_steps
 from edgesparse.normalise import Normalise, real_steps
-from edgesparse.schedule import attention_share, learning_rate
+from edgesparse.schedule import attention_share, disturbed_share, learning_rate
 from edgesparse.split import hold_out
 from edgesparse_runtime.series_set import SeriesSet
 from tests.tolerances import ENGINES
@@ -117,6 +119,9 @@ def test_schedules() -> None:
     assert shares[0] == 1.0
     assert shares[-1] == shares[34] == 0.3
     assert all(a >= b for a, b in itertools.pairwise(shares))
+    disturbed = [disturbed_share(step, 100, settings) for step in range(100)]
+    assert disturbed[33] == 0.0
+    assert disturbed[34] == disturbed[-1] == settings.disturb > 0
     rates = [learning_rate(step, 100, 1.0) for step in range(100)]
     assert max(rates) == pytest.approx(1.0)
     assert rates[0] < 0.1
@@ -149,6 +154,40 @@ def test_shift_rotates_the_series_and_leaves_the_padding() -> None:
     for row, length in zip(shifted, lengths.tolist(), strict=True):
         assert sorted(row[0, :length].tolist()) == list(range(length))
         assert row[0, length:].tolist() == list(range(length, 10))
+
+
+@pytest.mark.parametrize("change", DISTURBANCES, ids=lambda change: change.__name__)
+def test_disturbances_stay_within_a_window(change: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Padding is left alone, nothing but a gap takes values away, and a window of one step is no error."""
+    torch.manual_seed(0)
+    lengths = torch.tensor([200, 1, 2, 120, 200, 77] * 4)
+    real = (torch.arange(200) < lengths[:, None])[:, None].expand(-1, 2, -1)
+    window = torch.sin(0.1 * torch.arange(200.0)).expand(24, 2, 200).masked_fill(~real, torch.nan)
+    changed = change(window, lengths)
+    assert torch.isnan(changed[~real]).all()
+    missing = torch.isnan(changed) & real
+    assert missing.any() if change is gap else not missing.any()
+    seen = real & ~missing
+    distance = (changed - window)[seen].abs()
+    assert (missing.any() or distance.mean() > 1e-3) and distance.max() < 2.5
+
+
+def test_a_hole_does_not_grow_where_time_stands() -> None:
+    """Steps that fall on steps keep their value, whatever their neighbour is."""
+    window = torch.arange(10.0).repeat(1, 1, 1)
+    window[..., 4] = torch.nan
+    found = between(window, torch.arange(10.0)[None])
+    torch.testing.assert_close(found, window, equal_nan=True)
+
+
+def test_about_the_asked_share_is_disturbed() -> None:
+    torch.manual_seed(0)
+    window = torch.randn(2000, 1, 40)
+    lengths = torch.full((2000,), 40)
+    for share in (0.2, 0.5):
+        changed = ~torch.isclose(disturb(window, lengths, share), window).all(-1)
+        assert float(changed.float().mean()) == pytest.approx(share, abs=0.04)
+    assert disturb(window, lengths, 0.0) is window
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,9 @@ def inspect(
     """
     if schema:
         if bundle is not None:
-            raise InputError(f"`--schema` must stand alone; it is the same for every bundle. Leave out {bundle}.")
+            raise InputError(
+                f"`--schema` must stand alone; it is the same for every bundle. Leave out {bundle}."
+            )
         print(json.dumps(manifest_schema(), indent=2))
         return
     if bundle is None:

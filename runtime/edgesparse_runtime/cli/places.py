@@ -23,7 +23,9 @@ def check_output(path: Path, option: str = "--output") -> None:
     if path.is_dir():
         raise InputError(f"`{option}` must be a file; {path} is a folder.")
     if not path.parent.is_dir():
-        raise InputError(f"`{option}` must lie in a folder that exists; {path.parent} does not. Make it first.")
+        raise InputError(
+            f"`{option}` must lie in a folder that exists; {path.parent} does not. Make it first."
+        )
     check_writable(path.parent, f"`{option}` {path}")
 
 
@@ -57,8 +59,8 @@ def note_lengths(session: Session, data: SeriesSet) -> None:
     far = [n for n in lengths if n * FAR < shortest or n > FAR * longest]
     if far:
         note(
-            f"{data.source}: {len(far)} of {len(lengths)} series are far from the {shortest} to {longest} steps "
-            f"of the training series (the first has {far[0]}): trust their scores less, or cut with --window."
+            f"{data.source}: {len(far)} of {len(lengths)} series are far from the {shortest} to {longest} "
+            f"steps of the training series (the first has {far[0]}): trust their scores less, or cut with --window."
         )
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from edgesparse_runtime.atomic import replace_text
+from edgesparse_runtime.bundle import Bundle, open_bundle
 from edgesparse_runtime.cli.follow import (
     Deadline,
     Follow,
@@ -35,6 +36,7 @@ from edgesparse_runtime.cli.read_options import (
     Window,
     read_options,
 )
+from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.readers import read_dataset
 from edgesparse_runtime.session import Session
@@ -68,6 +70,10 @@ def run(
     time_column: TimeColumn = None,
     time_unit: TimeUnit = "s",
     whole_windows: WholeWindows = False,
+    require_signature: Annotated[
+        list[Path] | None,
+        typer.Option(help="Public key (PEM) that must have signed the bundle; may be repeated."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Predict every series of one or more files, or score a live stream.
@@ -77,6 +83,7 @@ def run(
     Example: sensor | edgesparse run pump.edgesparse - --follow --lateness 0.5 --deadline 20
     """
     form = "json" if as_json else form
+    model = _signed(bundle, require_signature) if require_signature else bundle
     if is_followed:
         ending = output.suffix[1:] if output is not None else ""
         options = FollowOptions(
@@ -91,7 +98,7 @@ def run(
             time_unit,
             whole_windows,
         )
-        session = Session(bundle, precision=precision, threads=threads)
+        session = Session(model, precision=precision, threads=threads)
         follow(session, files, output, form or ("csv" if ending == "csv" else "json"), options)
         return
     if form is None:
@@ -101,7 +108,7 @@ def run(
     if output is not None:
         check_output(output)
     note_threads(threads)
-    session = Session(bundle, precision=precision, threads=threads)
+    session = Session(model, precision=precision, threads=threads)
     task = session.bundle.task if session.bundle else "classification"
     readers = read_options(task, label_column, series_column, group_column, channels, window, stride)
     classes = session.bundle.classes if session.bundle else ()
@@ -130,6 +137,15 @@ def run(
         return
     replace_text(output, text)
     note(f"{len(rows)} predictions in {output}")
+
+
+def _signed(path: Path, keys: list[Path]) -> Bundle:
+    require("run --require-signature", "sign", "cryptography")
+    if path.suffix == ".onnx":
+        raise InputError(
+            f"`--require-signature` must come with a bundle; {path} has no place for a signature."
+        )
+    return open_bundle(path, trusted_keys=keys)
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

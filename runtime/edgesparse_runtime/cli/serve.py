@@ -59,6 +59,10 @@ def serve(
     """Serve bundles over HTTP (Open Inference Protocol v2) until Ctrl-C or SIGTERM.
 
     Example: edgesparse serve pump.edgesparse valve:2=valve_new.edgesparse --port 8000
+
+    Example: edgesparse serve pump.edgesparse --host 0.0.0.0 --token-file t --tls-cert c.pem --tls-key k.pem
+
+    Example: edgesparse serve pump.edgesparse --require-signature factory.pub.pem
     """
     require("serve", "serve", "starlette", "uvicorn", "httptools", "prometheus_client")
     if require_signature:

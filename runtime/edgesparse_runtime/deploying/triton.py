@@ -4,19 +4,54 @@ Triton's onnxruntime backend runs `model.onnx` itself. With the operator library
 the native kernels run; without it (`--no-library`) Triton runs the function body that the file carries.
 Triton opens the model with its own onnxruntime, so what `Session` checks is checked here, when the repository
 is written.
+
+All versions of a model share one configuration: a further one must take and give what the others do, and what
+was asked for before (where Triton sees the repository, batch, threads) stays unless it is asked for anew.
 """
 
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 from edgesparse_runtime.atomic import put_in_place, staging_folder
 from edgesparse_runtime.bundle import Bundle
+from edgesparse_runtime.deploying.destination import check_folder
 from edgesparse_runtime.deploying.names import plain_name
+from edgesparse_runtime.deploying.triton_config import (
+    FILE_NAME,
+    LABELS_NAME,
+    ModelConfig,
+    describe,
+    read_config,
+    write_config,
+)
 from edgesparse_runtime.errors import InputError, LibraryError
 from edgesparse_runtime.library import LIBRARY_NAME, get_library_path
 from edgesparse_runtime.session import Session
+
+_MAX_BATCH = 8
+MODEL_NAME = "model.onnx"
+
+
+@dataclass(frozen=True)
+class TritonModel:
+    """A model of a repository, as it was written.
+
+    Attributes:
+        folder: the model's.
+        versions: that stand in it now, lowest first; all are served.
+        replaced: what this version was before: "same" model, "other" model, or None = it is new.
+        seen_at: the repository's path where Triton runs.
+        config: shared by all versions.
+    """
+
+    folder: Path
+    versions: tuple[int, ...]
+    replaced: str | None
+    seen_at: str
+    config: ModelConfig
 
 
 def write_triton_repository(
@@ -27,96 +62,146 @@ def write_triton_repository(
     precision: str = "auto",
     library: bool = True,
     seen_at: str | None = None,
-    max_batch: int = 8,
+    max_batch: int | None = None,
     batch_wait_ms: float = 1.0,
     instances: int = 1,
-    threads: int = 1,
-) -> Path:
+    threads: int | None = None,
+) -> TritonModel:
     """Add the bundle to a model repository; an existing version of the model is replaced whole.
 
     Args:
         version: folder of this model version.
         precision: "float32", "int8" or "auto".
         library: bring the operator library of this platform along.
-        seen_at: the repository's path where Triton runs; None = the same as here. Triton hands the library's
-            path to the loader as it stands, so it must be absolute.
-        max_batch, batch_wait_ms: of Triton's dynamic batcher; 1 where answers depend on what shares a run.
-        instances, threads: model instances, and onnxruntime threads of each.
-
-    Returns:
-        The model's folder.
+        seen_at: the repository's path where Triton runs; None = as before, at first the same as here. Triton
+            hands the library's path to the loader as it stands, so it must be absolute.
+        max_batch: of Triton's dynamic batcher; None = as before, at first 8. Always 1 where a version's
+            answers depend on what shares a run.
+        batch_wait_ms: how long the batcher waits.
+        instances: of the model.
+        threads: onnxruntime threads of each instance; None = as before, at first 1.
 
     Raises:
-        InputError: a bound is not positive.
+        InputError: a bound is not positive, the repository is no folder outside bundles, `seen_at` is not
+            absolute, or another version takes or gives something else.
         LibraryError: no library is installed for this platform.
     """
-    for name, value in (("version", version), ("max_batch", max_batch), ("instances", instances)):
-        if value < 1:
+    for name, value in (
+        ("version", version),
+        ("max_batch", max_batch),
+        ("instances", instances),
+        ("threads", threads),
+    ):
+        if value is not None and value < 1:
             raise InputError(f"`{name}` must be at least 1; got {value}.")
+    model = repository / plain_name(bundle)
+    check_folder(repository)
+    check_folder(model)
+    _check_seen_at(seen_at)
     session = Session(bundle, precision=precision, threads=1)
-    kernels = get_library_path() if library and session.is_sparse else None
-    if library and session.is_sparse and kernels is None:
+    brings = library and session.is_sparse
+    kernels = get_library_path() if brings else None
+    if brings and kernels is None:
         raise LibraryError(
             f"{LIBRARY_NAME} must be installed to go along; it is not. "
             "Use --no-library for the function body."
         )
-    model = repository / plain_name(bundle)
+    others = [v for v in _versions(model) if v != version]
+    before = read_config(model) if others else None
+    old = model / str(version) / MODEL_NAME
+    content = bundle.read(bundle.model_file(session.precision))
+    replaced = None
+    if (model / str(version)).exists():
+        replaced = "same" if old.is_file() and old.read_bytes() == content else "other"
+    if seen_at is None:
+        seen_at = _seen_before(model) or str(repository.resolve())
+    # The root alone becomes "", which the library's path is put after.
+    seen_at = seen_at.rstrip("/")
+    # Dynamic int8 sets its scale over a whole batch: answers must not depend on who else asks.
+    rows = 1 if session.precision == "int8" else max_batch or (before.max_batch if before else _MAX_BATCH)
+    config = describe(
+        bundle,
+        session,
+        max_batch=rows,
+        threads=threads or (before.threads if before else 1),
+        library=f"{seen_at}/{model.name}/{LIBRARY_NAME}" if kernels else None,
+    )
+    if others:
+        config = _beside(config, before, others, model, seen_at, wants_library=library)
     with staging_folder(model) as staging:
         new = staging / model.name
         if model.exists():
             shutil.copytree(model, new, ignore=shutil.ignore_patterns(str(version)))
         (new / str(version)).mkdir(parents=True)
-        content = bundle.read(bundle.model_file(session.precision))
-        (new / str(version) / "model.onnx").write_bytes(content)
-        seen = f"{(seen_at or str(repository.resolve())).rstrip('/')}/{model.name}/{LIBRARY_NAME}"
+        (new / str(version) / MODEL_NAME).write_bytes(content)
         if kernels is not None:
             shutil.copyfile(kernels, new / LIBRARY_NAME)
-        # Dynamic int8 sets its scale over a whole batch: answers must not depend on who else asks.
-        rows = 1 if session.precision == "int8" else max_batch
-        config = make_config(
-            bundle, session, seen if kernels else None, rows, batch_wait_ms, instances, threads
-        )
-        (new / "config.pbtxt").write_text(config, encoding="utf-8")
-        if bundle.classes:
-            (new / "labels.txt").write_text("\n".join(bundle.classes) + "\n", encoding="utf-8")
+        text = write_config(model.name, config, batch_wait_ms, instances)
+        (new / FILE_NAME).write_text(text, encoding="utf-8")
+        (new / LABELS_NAME).unlink(missing_ok=True)
+        if config.labels:
+            (new / LABELS_NAME).write_text("\n".join(config.labels) + "\n", encoding="utf-8")
         put_in_place(new, model)
-    return model
+    return TritonModel(model, tuple(sorted([*others, version])), replaced, seen_at or "/", config)
 
 
-def make_config(
-    bundle: Bundle,
-    session: Session,
-    library: str | None,
-    max_batch: int,
-    batch_wait_ms: float,
-    instances: int,
-    threads: int,
-) -> str:
-    """`config.pbtxt`, in protobuf's text form.
+def _beside(
+    config: ModelConfig,
+    before: ModelConfig | None,
+    others: list[int],
+    model: Path,
+    seen_at: str,
+    *,
+    wants_library: bool,
+) -> ModelConfig:
+    """The configuration that serves the new version and the others.
 
-    The model's batch dimension is Triton's: with `max_batch_size` above 0 it is left out of `dims`. The time
-    dimension is -1; Triton batches requests of equal shape only, as no ragged batching is asked for.
+    Raises:
+        InputError: there is none.
     """
-    name = plain_name(bundle)
-    channels = session.channel_count if isinstance(session.channel_count, int) else -1
-    outputs = len(bundle.classes) or -1
-    label = ' label_filename: "labels.txt"' if bundle.classes else ""
-    lines = [
-        f'name: "{name}"',
-        'platform: "onnxruntime_onnx"',
-        f"max_batch_size: {max_batch}",
-        f'input [ {{ name: "window" data_type: TYPE_FP32 dims: [ {channels}, -1 ] }} ]',
-        f'output [ {{ name: "scores" data_type: TYPE_FP32 dims: [ {outputs} ]{label} }} ]',
-        f"instance_group [ {{ kind: KIND_CPU count: {instances} }} ]",
-    ]
-    if max_batch > 1:
-        lines.append(f"dynamic_batching {{ max_queue_delay_microseconds: {round(1000 * batch_wait_ms)} }}")
-    for key, value in (
-        ("intra_op_thread_count", threads),
-        ("inter_op_thread_count", 1),
-        ("session.intra_op.allow_spinning", 0),
+    versions = f"version {', '.join(map(str, others))} of {model.name}"
+    if before is None:
+        raise InputError(f"{model} must hold {FILE_NAME} beside {versions}. Use another repository.")
+    for what, was, now in (
+        ("input", before.input, config.input),
+        ("output", before.output, config.output),
+        ("classes", ", ".join(before.labels), ", ".join(config.labels)),
     ):
-        lines.append(f'parameters {{ key: "{key}" value: {{ string_value: "{value}" }} }}')
-    if library:
-        lines.append(f'model_operations {{ op_library_filename: [ "{library}" ] }}')
-    return "\n".join(lines) + "\n"
+        if was != now:
+            raise InputError(
+                f"The {what} must be as in {versions} ({was[:160]}); got {now[:160]}. "
+                "Give the bundle another file name, or use another repository."
+            )
+    if before.library and not wants_library:
+        raise InputError(f"`--no-library` must be left out: {versions} runs with the library; it is shared.")
+    if before.max_batch == 1:
+        # One of the others may be a dynamic int8 model.
+        config = replace(config, max_batch=1)
+    if before.library and not config.library:
+        config = replace(config, library=f"{seen_at}/{model.name}/{LIBRARY_NAME}")
+    return config
+
+
+def _versions(model: Path) -> list[int]:
+    if not model.is_dir():
+        return []
+    return sorted(int(p.name) for p in model.iterdir() if p.is_dir() and p.name.isdecimal() and int(p.name))
+
+
+def _seen_before(model: Path) -> str | None:
+    """Where Triton sees the repository, by the library's path in an earlier configuration."""
+    try:
+        config = read_config(model)
+    except InputError:
+        return None
+    end = f"/{model.name}/{LIBRARY_NAME}"
+    if config is None or config.library is None or not config.library.endswith(end):
+        return None
+    return config.library.removesuffix(end)
+
+
+def _check_seen_at(seen_at: str | None) -> None:
+    if seen_at is not None and not (PurePosixPath(seen_at).is_absolute() and seen_at.isprintable()):
+        raise InputError(
+            f"`--seen-at` must be an absolute path, as Triton sees the repository; got {seen_at!r}."
+        )

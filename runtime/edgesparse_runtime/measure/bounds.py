@@ -12,7 +12,7 @@ from edgesparse_runtime.errors import InputError
 _INFO = Path("/proc/meminfo")
 
 
-def check_counts(counts: Mapping[str, int | None | Iterable[int]]) -> None:
+def check_counts(counts: Mapping[str, int | Iterable[int] | None]) -> None:
     """Refuse what is below 1.
 
     Args:
@@ -27,7 +27,7 @@ def check_counts(counts: Mapping[str, int | None | Iterable[int]]) -> None:
                 raise InputError(f"`{option}` must be at least 1; got {value}.")
 
 
-def check_spans(spans: Mapping[str, float | None | Iterable[float]]) -> None:
+def check_spans(spans: Mapping[str, float | Iterable[float] | None]) -> None:
     """Refuse what is not above 0, or has no end.
 
     Raises:

@@ -143,7 +143,13 @@ def run_jobs(request: Request, run: Callable[[Request], dict[str, Any]] = run_jo
         run: measures one request, here or elsewhere.
     """
     result = run(request)
-    quick = asdict(request) | {"modules": False, "rates": [], "deadline": None, "soak_runs": None, "soak_minutes": None}
+    quick = asdict(request) | {
+        "modules": False,
+        "rates": [],
+        "deadline": None,
+        "soak_runs": None,
+        "soak_minutes": None,
+    }
     quick |= {"sweep_threads": [], "sweep_batch": [], "sweep_length": [], "seconds": request.seconds / 2}
     sweep: dict[str, list[dict[str, Any]]] = {}
     for name, values in (

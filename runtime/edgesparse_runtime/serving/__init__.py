@@ -9,7 +9,7 @@
 | `tensors`, `protocol` | request bytes to arrays and back, bounded |
 | `admission`, `batching` | the bounded queue and the batches cut from it |
 | `routes`, `guard`, `openapi` | HTTP: answers, who may ask, the page that describes it |
-| `connection`, `server` | sockets, signals, shutdown |
+| `connection`, `server` | sockets, signals, shutdown; `tls` = are certificate and key usable |
 | `figures`, `events` | metrics and structured logs |
 
 Only `routes`, `connection`, `server` and `figures` need the extra `serve`.

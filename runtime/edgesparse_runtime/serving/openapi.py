@@ -25,6 +25,7 @@ _SENTENCES = {
     415: "The body is encoded.",
     422: "Sizes inside the request contradict each other.",
     429: "The queue is full.",
+    503: "Too many connections are open.",
     504: "The answer was not ready in time.",
 }
 _MODEL_HEADERS: Schema = {
@@ -243,7 +244,8 @@ def _post(summary: str, model: ServedModel, operation: str) -> Schema:
         },
     }
     responses = {"200": good} | {str(code): _error(text) for code, text in _SENTENCES.items()}
-    responses["429"]["headers"] = {"Retry-After": {"required": True, "schema": _STRING}}
+    for code in ("429", "503"):
+        responses[code]["headers"] = {"Retry-After": {"required": True, "schema": _STRING}}
     content = {"application/json": {"schema": body, "example": example}}
     return {
         "post": {

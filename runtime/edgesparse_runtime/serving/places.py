@@ -12,6 +12,10 @@ from edgesparse_runtime.errors import InputError
 _FORM = re.compile(
     r"(?:(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,63})(?::(?P<version>[1-9][0-9]{0,8}))?=)?(?P<path>.+)"
 )
+_RULE = (
+    "NAME must be 1 to 64 letters, digits, '.', '_' or '-' that start with a letter or digit, and VERSION a "
+    "whole number from 1 to 999999999"
+)
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -42,6 +46,9 @@ def parse_places(arguments: Sequence[str]) -> list[Place]:
         if found is None:
             raise InputError(f"A bundle must be given as [NAME[:VERSION]=]PATH; got {argument!r}.")
         path = Path(found["path"])
+        if found["name"] is None and "=" in argument and not path.exists():
+            given = argument.partition("=")[0]
+            raise InputError(f"In [NAME[:VERSION]=]PATH, {_RULE}; got {given!r}.")
         stem = path.resolve().name.split(".")[0]
         name = found["name"] or _NOT_IN_A_NAME.sub("-", stem).lstrip(".-_")[:64]
         if not name:

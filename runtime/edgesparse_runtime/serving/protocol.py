@@ -26,6 +26,8 @@ from edgesparse_runtime.serving.tensors import (
 )
 
 _DATATYPES = {"f": "FP32", "b": "BOOL"}
+# What JSON calls them, for a value that should have been a whole number.
+_KINDS = {bool: "a truth value", str: "text", float: "not a whole number", list: "a list", dict: "an object"}
 _LONGEST_ID = 256
 _REQUEST_KEYS = ("id", "inputs", "outputs", "parameters")
 _INPUT_KEYS = ("data", "datatype", "name", "parameters", "shape")
@@ -178,8 +180,13 @@ def _read_input(inputs: object, tail: memoryview, bounds: WindowBounds) -> Float
         return read_numbers(tensor.get("data"), shape)
     if "data" in tensor:
         raise Refusal(400, "An input must have `data` or `binary_data_size`, not both.")
+    if type(size) is not int:
+        kind = _KINDS[type(size)]
+        raise Refusal(
+            400, f"`binary_data_size` must be a whole number of bytes; got {_cut(json.dumps(size))}, {kind}."
+        )
     wanted = 4 * math.prod(shape)
-    if type(size) is not int or size != wanted or len(tail) != wanted:
+    if size != wanted or len(tail) != wanted:
         raise Refusal(
             422,
             f"`binary_data_size` must be {wanted} for shape {list(shape)} of FP32, and so many bytes must "

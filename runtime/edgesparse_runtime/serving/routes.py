@@ -19,9 +19,10 @@ from edgesparse_runtime.bundle import tool_version
 from edgesparse_runtime.errors import EdgeSparseError
 from edgesparse_runtime.serving.admission import Admission
 from edgesparse_runtime.serving.batching import Batcher
+from edgesparse_runtime.serving.connection import is_crowded
 from edgesparse_runtime.serving.events import log
 from edgesparse_runtime.serving.figures import CONTENT_TYPE, Figures
-from edgesparse_runtime.serving.guard import Guard
+from edgesparse_runtime.serving.guard import OPEN_PATHS, Guard
 from edgesparse_runtime.serving.openapi import describe, to_html
 from edgesparse_runtime.serving.protocol import InferRequest, read_request, write_answer
 from edgesparse_runtime.serving.refusal import Refusal
@@ -31,6 +32,7 @@ from edgesparse_runtime.serving.shelf import Shelf
 
 # A JSON body of more bytes is parsed off the event loop, which must go on meanwhile.
 _LONG_JSON = 64 << 10
+_CROWDED = "More connections are open than this server takes; try again when some have been closed."
 _Answer = tuple[bytes, int | None]
 
 
@@ -195,11 +197,12 @@ class Routes:
         return self.refuse(refusal)
 
     async def _http_error(self, request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers) if error.headers else {}
+        allowed = " and ".join(sorted(headers.get("Allow", "").replace(" ", "").split(",")))
         sentence = {
             404: "There is nothing at this path; GET /docs lists what there is.",
-            405: "Not this method.",
+            405: f"This path takes {allowed}, not {request.method[:20]}.",
         }
-        headers = dict(error.headers) if error.headers else {}
         return self.refuse(Refusal(error.status_code, sentence.get(error.status_code, error.detail), headers))
 
     def refuse(self, refusal: Refusal) -> Response:
@@ -217,6 +220,9 @@ class _Guarded:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             try:
+                if is_crowded(scope) and scope["path"] not in OPEN_PATHS:
+                    # Whoever restarts or routes must still learn that the server lives.
+                    raise Refusal(503, _CROWDED, {"Retry-After": "1", "Connection": "close"})
                 self._guard.check(scope["path"], Request(scope).headers)
             except Refusal as refusal:
                 await self._routes.refuse(refusal)(scope, receive, send)

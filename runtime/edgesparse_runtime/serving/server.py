@@ -24,6 +24,7 @@ from edgesparse_runtime.serving.places import Place
 from edgesparse_runtime.serving.routes import Routes
 from edgesparse_runtime.serving.settings import Settings
 from edgesparse_runtime.serving.shelf import Shelf
+from edgesparse_runtime.serving.tls import check_tls
 
 _BACKLOG = 2048
 
@@ -52,6 +53,7 @@ def serve(
     """
     bound_arenas()
     token = settings.token()
+    check_tls(settings.tls_cert, settings.tls_key)
     admission = Admission(settings.queue, settings.max_body, settings.max_bodies)
     figures = Figures(admission)
     shelf = Shelf(places, settings, lambda place, outcome, model: figures.reloaded(outcome, model))
@@ -89,14 +91,13 @@ async def _serve(
     logger.setLevel(logging.WARNING)
     config = uvicorn.Config(
         routes.application(guard),
-        http=bounded_connection(settings.max_head, settings.timeout),
+        http=bounded_connection(settings.max_head, settings.timeout, settings.connections),
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         backlog=_BACKLOG,
-        limit_concurrency=settings.connections,
         timeout_graceful_shutdown=round(settings.grace),
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,

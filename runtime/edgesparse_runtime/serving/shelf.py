@@ -2,7 +2,8 @@
 
 A bundle on disk is looked at every so often. When it changed, the new one is rehearsed, loaded and then put
 in place by one assignment: requests that came before are answered by the old model, later ones by the new.
-One that does not load leaves the old one answering, and is reported once.
+One that does not load, or is a model of something else (task, channels or classes differ), leaves the old one
+answering, and is reported once.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-from edgesparse_runtime.errors import EdgeSparseError
+from edgesparse_runtime.errors import BundleError, EdgeSparseError
 from edgesparse_runtime.serving.events import log
 from edgesparse_runtime.serving.places import Place
 from edgesparse_runtime.serving.refusal import Refusal
@@ -99,6 +100,7 @@ class Shelf:
     def _reload(self, place: Place, old: ServedModel) -> None:
         try:
             model = self._load(place)
+            check_same_interface(old, model)
         except EdgeSparseError as error:
             if stamp(place) != self._tried[place]:
                 return  # It was replaced while it was read; the next look finds the newer one.
@@ -131,6 +133,29 @@ class Shelf:
 
     def _put(self, model: ServedModel) -> None:
         self._models.setdefault(model.place.name, {})[model.place.version] = model
+
+
+def check_same_interface(old: ServedModel, new: ServedModel) -> None:
+    """Clients of `old` go on with `new` unchanged: windows fit it, and its scores mean what they meant.
+
+    Raises:
+        BundleError: task, channels or classes differ; the order counts.
+    """
+    for what, was, now in (
+        ("task", [old.bundle.task], [new.bundle.task]),
+        ("channels", list(old.bundle.channels), list(new.bundle.channels)),
+        ("classes", list(old.bundle.classes), list(new.bundle.classes)),
+    ):
+        if was != now:
+            raise BundleError(
+                f"{new.place.path} must have the {what} of the model in place ({_short(was)}); "
+                f"got {_short(now)}. Serve another model under a name or version of its own."
+            )
+
+
+def _short(names: list[str]) -> str:
+    text = ", ".join(names) or "none"
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def stamp(place: Place) -> Stamp:
