@@ -73,7 +73,8 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
             raise BundleError(f"{where}: field `{key}` is missing or of the wrong kind. Export it again.")
     _check_entries(where, manifest)
     schema = _read_schema()
-    mismatch = find_mismatch(manifest, schema, schema)
+    # Measurements of other machines are looked through one by one, and left out where they do not fit.
+    mismatch = find_mismatch(manifest | {"break_even": []}, schema, schema)
     if mismatch is not None:
         raise BundleError(f"{where}: field {mismatch}. Export the bundle again.")
     return manifest

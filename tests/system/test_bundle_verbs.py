@@ -45,7 +45,10 @@ def test_one_file_signed_and_verified(copied: Path, tmp_path: Path) -> None:
 
 def test_a_missing_signature_exits_3_and_is_named(copied: Path, tmp_path: Path) -> None:
     edgesparse("sign", copied, "--key", tmp_path / "a.pem", "--make-key")
-    edgesparse("sign", copied, "--key", tmp_path / "b.pem", "--make-key")
+    over = ("sign", copied, "--key", tmp_path / "b.pem", "--make-key")
+    check_one_line(edgesparse(*over), 2, "is signed with another key. Add --overwrite")
+    assert not (tmp_path / "b.pem").exists()
+    assert edgesparse(*over, "--overwrite").returncode == 0
     result = edgesparse("verify", copied, "--require-signature", tmp_path / "a.pub.pem")
     assert result.returncode == 3
     assert "signature  BROKEN" in result.stdout
@@ -63,7 +66,7 @@ def test_run_asks_for_a_signature_too(copied: Path, tmp_path: Path, series: Seri
     live = tmp_path / "live.csv"
     live.write_text("current,voltage\n" + "0.1,0.2\n" * 40)
     edgesparse("sign", copied, "--key", tmp_path / "b.pem", "--make-key")
-    edgesparse("sign", copied, "--key", tmp_path / "a.pem", "--make-key")
+    edgesparse("sign", copied, "--key", tmp_path / "a.pem", "--make-key", "--overwrite")
     for arguments in ((table,), (live, "--follow", "--window", 32)):
         good = edgesparse("run", copied, *arguments, "--require-signature", tmp_path / "a.pub.pem", "--json")
         assert good.returncode == 0, good.stderr

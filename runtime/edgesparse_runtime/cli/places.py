@@ -60,7 +60,7 @@ def note_lengths(session: Session, data: SeriesSet) -> None:
     if far:
         note(
             f"{data.source}: {len(far)} of {len(lengths)} series are far from the {shortest} to {longest} "
-            f"steps of the training series (the first has {far[0]}): trust their scores less, or cut with --window."
+            f"steps of the training series (the first has {far[0]}): trust their scores less."
         )
 
 

@@ -116,7 +116,6 @@ def run(
     # Every file is read before the first result is written: a bad last file must not leave half an output.
     for file in files:
         data = read_dataset(file, readers)
-        note_lengths(session, data)
         for i, scores in enumerate(session.predict(data)):
             row: dict[str, Any] = {"file": file, "series": i + 1}
             if classes:
@@ -126,6 +125,7 @@ def run(
             else:
                 row["scores"] = {f"output_{k}": float(s) for k, s in enumerate(scores)}
             rows.append(row)
+        note_lengths(session, data)
     if form == "table" and output is None:
         _print(rows)
         return
