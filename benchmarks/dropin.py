@@ -111,7 +111,8 @@ def measure_whisper() -> Figures:
     )
     pooled, pooled_density = outputs_of(encoder, inputs, "sparse")
     note(f"untrained: {untrained}")
-    found = calibrate(encoder, windows, density=WHISPER["density"], say=note)
+    # Means are left: they gain 0.0002 of cosine here, and the export with them failed its parity gate.
+    found = calibrate(encoder, windows, density=WHISPER["density"], correct=False, say=note)
     sparse, density = outputs_of(encoder, inputs, "sparse")
     width = equal_band(density, 1500)
     band, band_density = outputs_of(encoder, inputs, "band", band_width=width)

@@ -179,12 +179,15 @@ def judge_mutations(stores: Stores, pair: Pair) -> list[Line]:
             for i in range(runs // piece)
         ]
         failed = [p for p in pieces if p["rc"] != 0]
+        blind = sum(p["new_inputs"] == 0 for p in pieces)
         done, took = sum(p["runs"] for p in pieces), sum(p["seconds"] for p in pieces)
+        new = sum(p["new_inputs"] for p in pieces)
         slowest, peak = (max(p[key] for p in pieces) for key in ("slowest_s", "peak_mb"))
         total, seconds = total + done, seconds + took
-        holds = not failed and done >= runs and slowest <= SECONDS and 0 < peak < MEGABYTES
+        holds = not failed and not blind and done >= runs and slowest <= SECONDS and 0 < peak < MEGABYTES
         figure = (
-            f"{done} in {took:.0f} s, {len(failed)} findings, slowest {max(0, slowest)} s, peak {peak} MB"
+            f"{done} in {took:.0f} s, {len(failed)} findings, slowest {max(0, slowest)} s, peak {peak} MB, "
+            + (f"{blind} pieces saw no coverage" if blind else f"{new} inputs reached new code")
         )
         target = f"{runs}, 0 findings, <= {SECONDS} s, < {MEGABYTES} MB"
         lines.append(line(f"mutated input (atheris), {kind}", holds, figure, target))

@@ -35,6 +35,8 @@ def mutate(kind: str, runs: int, seed: int) -> dict[str, Any]:
         "runs": int(stats.get("number_of_executed_units", 0)),
         "slowest_s": int(stats.get("slowest_unit_time_sec", -1)),
         "peak_mb": int(stats.get("peak_rss_mb", -1)),
+        # Inputs that reached code which none before had: without any, the parser was not watched.
+        "new_inputs": int(stats.get("new_units_added", 0)),
         "seconds": seconds,
         "output": result.stderr[-1500:] if result.returncode else "",
     }

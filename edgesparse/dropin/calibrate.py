@@ -23,6 +23,8 @@ from edgesparse_runtime.errors import InputError
 
 # Bisections of the density for a wanted fidelity: to about one part in a hundred.
 SEARCH_STEPS = 7
+# Share of the distance to dense that a correction must take away to be kept.
+WORTH = 0.1
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def calibrate(
         cap: see `choose_top_p`.
         router_steps: of teaching a router; 0 keeps pooled query-key similarity.
         correct: give each layer back the mean that it gets wrong (`correct_means`), if held-out batches come
-            nearer to dense by it.
+            nearer to dense by a tenth.
         distill_steps: steps in which the model's own weights learn to make up for what is dropped; 0 = none.
         say: told of progress.
 
@@ -158,9 +160,10 @@ def _correct(
     correct_means(model, taught)
     _, after = measure_fidelity(model, measured)
     say(f"means corrected: cosine {before:.4f} -> {after:.4f}")
-    if after <= before:
+    is_worth_it = after - before >= WORTH * (1 - before)
+    if not is_worth_it:
         clear_corrections(model)
-    return after > before
+    return is_worth_it
 
 
 def measure_fidelity(model: nn.Module, pairs: Sequence[tuple[Batch, Tensor]]) -> tuple[float, float]:

@@ -27,6 +27,7 @@ def sparse_vit() -> tuple[DropinAttention, torch.nn.Module, dict[str, torch.Tens
     model, batch = tiny("vit")
     sharpen(model)
     sparsify(model, [batch], density=0.3, block_size=8)
+    correct_means(model, [batch])
     return dropin_layers(model)[-1], model, batch
 
 
@@ -52,6 +53,11 @@ def test_the_mean_of_a_layer_is_that_of_dense_attention() -> None:
 
 def test_calibration_keeps_a_correction_only_if_it_helps(monkeypatch: pytest.MonkeyPatch) -> None:
     _, model, batch = sparse_vit()
+    # The package exports a function of the module's name.
+    module = sys.modules["edgesparse.dropin.calibrate"]
+    monkeypatch.setattr(module, "WORTH", 1.0)
+    assert not calibrate(model, [batch], density=0.3, router_steps=0).corrected
+    monkeypatch.setattr(module, "WORTH", 0.0)
     found = calibrate(model, [batch], density=0.3, router_steps=0)
     plain = calibrate(model, [batch], density=0.3, router_steps=0, correct=False)
     assert found.corrected and not plain.corrected
@@ -62,8 +68,7 @@ def test_calibration_keeps_a_correction_only_if_it_helps(monkeypatch: pytest.Mon
         for layer in dropin_layers(model):
             layer.correction = torch.full((32,), 100.0)
 
-    # The package exports a function of the module's name.
-    monkeypatch.setattr(sys.modules["edgesparse.dropin.calibrate"], "correct_means", spoil)
+    monkeypatch.setattr(module, "correct_means", spoil)
     again = calibrate(model, [batch], density=0.3, router_steps=0)
     assert not again.corrected
     assert again.cosine == plain.cosine

@@ -12,7 +12,7 @@ from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.series_set import SeriesSet
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import Record, Sample, SampleParser, Stream, StreamOptions, stream_scores
-from edgesparse_runtime.stream.counts import Latencies
+from edgesparse_runtime.stream.counts import Counts, Latencies
 from edgesparse_runtime.stream.windows import RingBuffer
 from tests.conftest import make_series
 from tests.runtime.streams import disturb, offline_segments
@@ -207,10 +207,12 @@ def test_times_stay_of_one_kind(session: Session) -> None:
         list(stream_scores(session, [(0.0, [1.0, 2.0]), ("2026-01-01", [1.0, 2.0])]))
 
 
-def test_machines_are_bounded(session: Session) -> None:
-    records = [{"machine": str(k), "current": 1.0, "voltage": 1.0} for k in range(1001)]
-    with pytest.raises(InputError, match="at most 1,000 machines; got one more, '1000'"):
-        list(stream_scores(session, records))
+def test_machines_are_bounded_and_the_others_go_on(session: Session) -> None:
+    stream, parser = Stream(session), SampleParser(session, Counts())
+    for k in [*range(1001), 0]:
+        list(stream.push(parser.to_sample({"machine": str(k), "current": 1.0, "voltage": 1.0})))
+    assert stream.counts.too_many_machines == 1
+    assert stream.counts.samples == 1002 and len(stream.periods) == 1000
 
 
 def test_a_series_set_of_another_machine_does_not_matter(session: Session, series: SeriesSet) -> None:

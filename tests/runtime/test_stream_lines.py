@@ -68,7 +68,9 @@ def test_lines_without_a_time_and_with_a_machine(session: Session) -> None:
         "7,x,2",
         ",1,2",
         "inf,1,2",
-        "time,current,voltage",
+        "current is off",
+        "1e308,1,2",
+        "1767225600000,1,2",
         '7,"1,2',
         "x" * 2_000_000,
     ],
@@ -92,6 +94,10 @@ def test_a_bad_line_is_counted_and_the_stream_goes_on(session: Session, bad: str
         "{" * 100_000,
         '{"time": {}, "current": 1}',
         '{"time": 1e999, "current": 1}',
+        '{"time": 1%s, "current": 1}' % ("0" * 400),
+        '{"time": 1, "current": 1%s}' % ("0" * 400),
+        '{"time": 1, "current": 1%s}' % ("0" * 5000),
+        '{"time": 1, "current": 1, "machine": {"a": 1}}',
     ],
 )
 def test_a_bad_json_line_is_counted_and_the_stream_goes_on(session: Session, bad: str) -> None:
@@ -106,6 +112,50 @@ def test_a_header_that_lacks_a_channel_is_refused(session: Session) -> None:
         parse(session, "time,current,speed")
     with pytest.raises(InputError, match=r"must have 2 column\(s\) \(current, voltage\), or one more"):
         parse(session, "1,2,3,4")
+
+
+def test_a_header_may_come_again_and_in_another_order(session: Session) -> None:
+    """A log that was rotated by a program that writes its columns otherwise."""
+    again = (
+        "time,current,voltage",
+        "5,1,2",
+        "time,current,voltage",
+        "6,3,4",
+        "time,voltage,current",
+        "7,6,5",
+    )
+    samples, counts, warnings = parse(session, *again)
+    assert [sample.values.tolist() for sample in samples] == [[1, 2], [3, 4], [5, 6]]
+    assert counts.malformed == 0 and not warnings
+    with pytest.raises(InputError, match="voltage is missing from time, current, speed"):
+        parse(session, "time,current,voltage", "5,1,2", "time,current,speed")
+    with pytest.raises(InputError, match="current stands in its header twice"):
+        parse(session, "time,current,voltage,current")
+
+
+@pytest.mark.parametrize(
+    "first", ["offline", "online,2", "\ufffd\ufffd\0", "a\rb", "1,2,3,4,5", "time,current,speed"]
+)
+def test_one_source_of_many_cannot_end_the_others(session: Session, first: str) -> None:
+    """A device's last will, or rubbish, on one of the topics of a broker."""
+    counts, warnings = Counts(), []
+    parser = LineParser(SampleParser(session, counts), counts, warnings.append, is_one_of_many=True)
+    lines = [first, "time,current,voltage", "5,1,2", "time,current,speed", "7,8,9,9,9", "8,1,2"]
+    samples = [sample for line in lines if (sample := parser.to_sample(line, 0.0)) is not None]
+    assert [sample.time for sample in samples] == [5, 8]
+    assert counts.malformed == 3 and len(warnings) == 1
+
+
+def test_rubbish_before_the_first_line_is_counted(session: Session) -> None:
+    samples, counts, _ = parse(session, "a\rb", "5,1,2")
+    assert [sample.time for sample in samples] == [5]
+    assert counts.malformed == 1
+
+
+def test_a_number_too_large_for_float32_is_missing(session: Session) -> None:
+    samples, counts, _ = parse(session, '{"time": 1, "current": 1%s, "voltage": 2}' % ("0" * 60))
+    assert np.isnan(samples[0].values[0])
+    assert counts.not_finite == 1
 
 
 def test_lines_are_whole_whatever_the_chunks() -> None:

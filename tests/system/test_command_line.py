@@ -16,6 +16,7 @@ import pytest
 
 from edgesparse_runtime.bundle import Bundle
 from edgesparse_runtime.cli.app import VERBS
+from edgesparse_runtime.cli.quickstart import BEGUN
 from edgesparse_runtime.readers import write_csv
 from edgesparse_runtime.series_set import SeriesSet
 from tests.conftest import make_series
@@ -27,6 +28,7 @@ SOURCES = os.pathsep.join(str(ROOT / part) for part in ("", "export", "runtime")
 def edgesparse(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "edgesparse_runtime.cli", *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         cwd=cwd,
@@ -49,6 +51,31 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "pump_TRAIN.csv"
     write_csv(path, make_series(24, steps=1200))
     return path
+
+
+def test_an_interrupted_quickstart_can_be_begun_again(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgesparse_runtime.cli", "quickstart", "-o", str(out)],
+        env=os.environ | {"PYTHONPATH": SOURCES},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        until = time.monotonic() + 60
+        while not (out.is_dir() and any(out.iterdir())) and time.monotonic() < until:
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
+    assert any(out.iterdir())
+    # The same refusal as for a whole one: what --overwrite takes away is known as ours.
+    check_one_line(edgesparse("quickstart", "-o", out), 2, "Add --overwrite")
+    (out / "note.txt").touch()
+    (out / BEGUN).unlink()
+    (out / "runs").mkdir(exist_ok=True)
+    (out / "runs").rmdir()
+    check_one_line(edgesparse("quickstart", "-o", out, "--overwrite"), 2, "not a folder of the quickstart")
 
 
 @pytest.mark.parametrize("verb", VERBS)

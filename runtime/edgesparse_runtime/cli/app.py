@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import sys
 import traceback
@@ -54,6 +55,11 @@ VERBS: dict[str, Callable[..., None]] = {
 INTERRUPTED = 130
 # typer's own class for a missing argument and the like; it names only this child of it.
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+# What a path given by the caller may be at fault for.
+WRONG_PLACE = {
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+}
 
 app = typer.Typer(
     help="Small transformers with adaptively sparse attention: train, export, quantize, profile, run.",
@@ -94,6 +100,14 @@ def run(arguments: list[str]) -> int:
         hint = f" Did you mean `edgesparse {near[0]}`?" if near else f" Verbs are {', '.join(VERBS)}."
         print(f"edgesparse: error: there is no verb {verb!r}.{hint}", file=sys.stderr)
         return 2
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is None:
+        print(
+            "edgesparse: error: standard output must be open. Send it to a file or to /dev/null.",
+            file=sys.stderr,
+        )
+        return 2
     try:
         # Not standalone: typer would print four lines for a missing argument, and nothing for Ctrl-C.
         code = app(args=arguments, prog_name="edgesparse", standalone_mode=False)
@@ -120,8 +134,8 @@ def run(arguments: list[str]) -> int:
         return end.code if isinstance(end.code, int) else 0
     except OSError as error:
         _show(error)
-        print(f"edgesparse: error: {_one_line(error)}", file=sys.stderr)
-        return 1
+        print(f"edgesparse: error: {_describe(error)}", file=sys.stderr)
+        return 2 if error.errno in WRONG_PLACE and error.filename is not None else 1
     except Exception as error:
         _show(error)
         print(
@@ -144,6 +158,15 @@ def _show_usage(error: Any) -> int:
         file=sys.stderr,
     )
     return 2
+
+
+def _describe(error: OSError) -> str:
+    """What the system said, and of which file."""
+    if error.strerror is None:
+        return _one_line(error)
+    if error.filename is None:
+        return f"reading or writing failed: {error.strerror}."
+    return f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}."
 
 
 def _one_line(error: BaseException) -> str:

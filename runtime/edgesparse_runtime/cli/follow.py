@@ -89,6 +89,8 @@ def follow(
         raise InputError(f"`--follow` must have one source; got {len(files)}. Start one process a stream.")
     if form not in ("json", "csv"):
         raise InputError(f"`--format` of a stream must be json or csv; got {form}.")
+    if options.deadline is not None and not options.deadline > 0:
+        raise InputError(f"`--deadline` must be above 0 milliseconds; got {options.deadline:g}.")
     chosen: Form = "json" if form == "json" else "csv"
     stream = Stream(
         session,
@@ -109,7 +111,7 @@ def follow(
     classes = session.bundle.classes if session.bundle else ()
     note(_begin_line(files[0], stream))
     began = time.perf_counter()
-    with _opened(output) as (out, is_begun):
+    with _opened(output, form) as (out, is_begun):
         writer = ScoreWriter(out, chosen, parser, classes, has_header=is_begun)
         try:
             run_live(reader, stream, parser, writer.write, note=note)
@@ -120,19 +122,51 @@ def follow(
             summary = _summary(stream, time.perf_counter() - began)
             _note_summary(summary)
             writer.write_summary(summary)
+    counts = stream.counts
+    if counts.malformed and not counts.samples:
+        raise InputError(
+            f"The stream must have lines that can be read; none of {counts.malformed:,} could be."
+        )
+    if not counts.scores:
+        note(_why_no_score(stream))
+
+
+def _why_no_score(stream: Stream) -> str:
+    counts, window = stream.counts, stream.options.window
+    rest = counts.late + counts.duplicates + counts.strays
+    return (
+        f"no score: a window is {window:,} steps in a row, and the stream gave {counts.steps:,} in all"
+        + (f", with {counts.restarts:,} longer gap(s)" if counts.restarts else "")
+        + (f"; {rest:,} samples had a time stamp of no use (see --time-unit, --lateness)" if rest else "")
+    )
 
 
 @contextlib.contextmanager
-def _opened(output: Path | None) -> Iterator[tuple[TextIO, bool]]:
+def _opened(output: Path | None, form: str) -> Iterator[tuple[TextIO, bool]]:
     """Where scores go, and whether something stands there already.
 
     A file is appended to, line by line: it is a log, and a service that starts again goes on with it.
+
+    Raises:
+        InputError: it cannot be written, or holds something of another form.
     """
     if output is None:
         yield sys.stdout, False
         return
-    with output.open("a", encoding="utf-8") as stream:
-        yield stream, output.stat().st_size > 0
+    try:
+        stream = output.open("a", encoding="utf-8")
+        first = _first_byte(output) if output.is_file() else b""
+    except OSError as error:
+        raise InputError(f"{output} must be a file that can be written; {error.strerror}.") from None
+    with stream:
+        if first and (first == b"{") != (form == "json"):
+            raise InputError(f"{output} must hold {form} lines, to be appended to; it holds something else.")
+        yield stream, bool(first)
+
+
+def _first_byte(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(1)
 
 
 def _begin_line(source: str, stream: Stream) -> str:

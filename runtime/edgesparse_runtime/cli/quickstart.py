@@ -12,6 +12,8 @@ from edgesparse_runtime.cli.output import print_json, print_table
 from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.errors import InputError
 
+# Stands in the folder from the start.
+BEGUN = ".edgesparse-quickstart"
 NEXT = """\
 On your own data (one row a time step, like {out}/appliance_TRAIN.csv):
   edgesparse train pump_TRAIN.csv -o runs/pump
@@ -43,9 +45,13 @@ def quickstart(
     if out.is_dir() and any(out.iterdir()):
         if not overwrite:
             raise InputError(f"{out} is not empty. Add --overwrite or choose another folder.")
-        if not mark.exists() and not (out / "runs").is_dir():
-            raise InputError(f"{out} is not a folder of the quickstart. Choose another one.")
+        begun = out / BEGUN
+        if not (begun.exists() or mark.exists() or (out / "runs").is_dir()):
+            raise InputError(f"{out} is not a folder of the quickstart. Remove it, or choose another one.")
         shutil.rmtree(out)
+    # Before anything else: what an interrupted run leaves is known as ours.
+    out.mkdir(parents=True, exist_ok=True)
+    (out / BEGUN).touch()
     result = run_quickstart(out, epochs=epochs, seconds=seconds, seed=seed)
     if as_json:
         print_json("quickstart", result)

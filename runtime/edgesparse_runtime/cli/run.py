@@ -101,6 +101,20 @@ def run(
         session = Session(model, precision=precision, threads=threads)
         follow(session, files, output, form or ("csv" if ending == "csv" else "json"), options)
         return
+    unused = {
+        "--period": period is not None,
+        "--lateness": lateness != 0.0,
+        "--max-gap": max_gap is not None,
+        "--deadline": deadline is not None,
+        "--backlog": backlog != BACKLOG,
+        "--time-column": time_column is not None,
+        "--time-unit": time_unit != "s",
+        "--whole-windows": whole_windows,
+    }
+    if given := [name for name, is_given in unused.items() if is_given]:
+        raise InputError(f"`{given[0]}` is for streams. Add --follow.")
+    if any(file == "-" or file.startswith(("mqtt:", "mqtts:")) for file in files):
+        raise InputError("Standard input and brokers are streams. Add --follow.")
     if form is None:
         form = output.suffix[1:] if output is not None and output.suffix in (".csv", ".json") else "table"
     if form not in ("table", "csv", "json"):

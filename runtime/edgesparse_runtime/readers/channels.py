@@ -33,9 +33,10 @@ def check_channels(data: SeriesSet, expected: tuple[str, ...]) -> SeriesSet:
     unnamed = all(map(_GENERIC.fullmatch, data.channels)) or all(map(_GENERIC.fullmatch, expected))
     if unnamed and len(data.channels) == len(expected):
         return SeriesSet(data.series, expected, data.labels, data.groups, data.source)
+    hint = f" Add --channels {','.join(expected)}." if set(expected) <= set(data.channels) else ""
     raise InputError(
         f"{data.source or 'The data'} must have the {len(expected)} channel(s) {_listed(expected)}; "
-        f"got {len(data.channels)}: {_listed(data.channels)}."
+        f"got {len(data.channels)}: {_listed(data.channels)}.{hint}"
     )
 
 

@@ -50,6 +50,7 @@ class Counts:
         duplicates: second samples of a step; what the first lacked was filled in, the rest not used.
         not_finite: infinite values, taken as missing.
         malformed: lines or messages that could not be read.
+        too_many_machines: samples of machines beyond the first thousand; not used.
         dropped: samples that a source that cannot wait (MQTT) lost because the backlog was full.
         reopened: times that a followed file was replaced or cut.
         reconnects: times that a broker's connection came back.
@@ -67,6 +68,7 @@ class Counts:
     duplicates: int = 0
     not_finite: int = 0
     malformed: int = 0
+    too_many_machines: int = 0
     dropped: int = 0
     reopened: int = 0
     reconnects: int = 0

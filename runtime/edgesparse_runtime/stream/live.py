@@ -18,7 +18,7 @@ from edgesparse_runtime.stream.lines import LineParser
 from edgesparse_runtime.stream.parse import SampleParser
 from edgesparse_runtime.stream.sample import Sample, Score
 from edgesparse_runtime.stream.sources import Line, check_file, follow_file, read_pipe
-from edgesparse_runtime.stream.stream import Stream
+from edgesparse_runtime.stream.stream import MOST_MACHINES, Stream
 
 # Lines that may wait to be scored.
 BACKLOG = 65_536
@@ -96,7 +96,12 @@ def run_live(
         for line in lines:
             form = forms.get(line.topic)
             if form is None:
-                form = forms[line.topic] = LineParser(parser, stream.counts, note)
+                if len(forms) >= MOST_MACHINES:
+                    stream.counts.too_many_machines += 1
+                    continue
+                is_topic = bool(line.topic)
+                form = LineParser(parser, stream.counts, note, is_one_of_many=is_topic)
+                forms[line.topic] = form
             sample = form.to_sample(line.text, line.arrived)
             if sample is not None:
                 yield sample if sample.machine or not line.topic else sample._replace(machine=line.topic)

@@ -21,6 +21,8 @@ from edgesparse_runtime.stream.sample import Sample
 
 Record = Mapping[str, Any] | tuple[Any, npt.ArrayLike] | npt.ArrayLike
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+# Seconds; year 5138. What lies beyond is in another unit.
+LONGEST_TIME = 1e11
 
 
 class SampleParser:
@@ -84,6 +86,9 @@ class SampleParser:
             InputError: a channel is missing.
         """
         lower = [name.lower() for name in names]
+        twice = next((name for name in self.channels if list(names).count(name) > 1), None)
+        if twice is not None:
+            raise InputError(f"The stream must have each channel once; {twice} stands in its header twice.")
         stamp = next((lower.index(n.lower()) for n in self._time_names if n.lower() in lower), None)
         if stamp is None and self._time_names not in (USUAL_NAMES["time"],):
             raise InputError(f"The stream must have a column {self._time_names[0]}; got {', '.join(names)}.")
@@ -100,9 +105,16 @@ class SampleParser:
             f"{', '.join(missing)} is missing from {', '.join(names)}."
         )
 
+    def has_name_among(self, names: Sequence[str]) -> bool:
+        """Whether one of them is a channel's or the time stamp's: a header and no rubbish."""
+        return any(name in self.channels or name.lower() in self._time_names for name in names)
+
     def _from_mapping(self, record: Mapping[str, Any], machine: str) -> tuple[object, str, list[Any]]:
         stamp = next((record[n] for n in self._time_names if n in record), None)
-        machine = next((str(record[n]) for n in USUAL_NAMES["group"] if n in record), machine)
+        named = next((record[n] for n in USUAL_NAMES["group"] if n in record), machine)
+        if isinstance(named, (dict, list)):
+            raise InputError(f"A machine must be a name or a number; got {str(named)[:40]}.")
+        machine = str(named)
         if not any(name in record for name in self.channels):
             raise InputError(
                 f"A sample must name at least one of the channels {', '.join(self.channels)}; "
@@ -112,11 +124,13 @@ class SampleParser:
 
     def _values(self, cells: Any) -> npt.NDArray[np.float32]:
         try:
-            values = np.array(cells, dtype=np.float32)
+            with np.errstate(over="ignore"):
+                values = np.array(cells, dtype=np.float32)
         except (TypeError, ValueError, OverflowError):
             try:
-                values = np.array([to_number(cell) for cell in cells], dtype=np.float32)
-            except (TypeError, ValueError):
+                with np.errstate(over="ignore"):
+                    values = np.array([to_number(cell) for cell in cells], dtype=np.float32)
+            except (TypeError, ValueError, OverflowError):
                 raise InputError(f"A sample's values must be numbers; got {str(cells)[:80]}.") from None
         if values.shape != (len(self.channels),):
             raise InputError(
@@ -164,7 +178,10 @@ def to_seconds(stamp: object, unit: float) -> tuple[float, bool]:
         InputError: something else, or not finite.
     """
     if isinstance(stamp, (int, float, np.number)) and not isinstance(stamp, bool):
-        seconds = float(stamp) * unit
+        try:
+            seconds = float(stamp) * unit
+        except OverflowError:
+            seconds = math.inf
     elif isinstance(stamp, str):
         try:
             seconds = float(stamp) * unit
@@ -183,5 +200,10 @@ def to_seconds(stamp: object, unit: float) -> tuple[float, bool]:
     if not isinstance(stamp, (int, float, np.number, str)) or isinstance(stamp, bool):
         raise InputError(f"A time stamp must be a number or ISO 8601; got {str(stamp)[:40]!r}.")
     if not math.isfinite(seconds):
-        raise InputError(f"A time stamp must be finite; got {stamp}.")
+        raise InputError(f"A time stamp must be finite; got {str(stamp)[:40]}.")
+    if abs(seconds) > LONGEST_TIME:
+        raise InputError(
+            f"A time stamp must lie within {LONGEST_TIME:g} seconds; got {str(stamp)[:40]}. "
+            "`--time-unit` says what it counts: s, ms, us or ns."
+        )
     return seconds, False

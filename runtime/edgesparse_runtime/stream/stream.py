@@ -128,11 +128,14 @@ class Stream:
     def push(self, sample: Sample) -> Iterator[Score]:
         """The scores that `sample` makes known: none, one, or several where it ends a gap.
 
-        Raises:
-            InputError: more than a thousand machines.
+        A sample of one machine more than a thousand is counted and not used.
         """
         self.counts.samples += 1
-        timeline, scorer = self._track(sample.machine)
+        track = self._track(sample.machine)
+        if track is None:
+            self.counts.too_many_machines += 1
+            return
+        timeline, scorer = track
         yield from self._score(sample.machine, timeline.push(sample), scorer)
 
     def finish(self) -> Iterator[Score]:
@@ -169,13 +172,11 @@ class Stream:
                 self.counts.scores += 1
                 yield replace(score, machine=machine)
 
-    def _track(self, machine: str) -> tuple[Timeline, Scorer]:
+    def _track(self, machine: str) -> tuple[Timeline, Scorer] | None:
         track = self._tracks.get(machine)
         if track is None:
             if len(self._tracks) >= MOST_MACHINES:
-                raise InputError(
-                    f"A stream must hold at most {MOST_MACHINES:,} machines; got one more, {machine!r}."
-                )
+                return None
             track = self._tracks[machine] = (self._make_timeline(), self._make_scorer())
         return track
 
