@@ -287,7 +287,7 @@ class Session:
 
 def _check_classes(bundle: Bundle, session: onnxruntime.InferenceSession) -> None:
     """A decision needs a name for every score."""
-    shape = next((o.shape for o in session.get_outputs() if o.name == "scores"), ())
+    shape: Sequence[Any] = next((o.shape for o in session.get_outputs() if o.name == "scores"), ())
     if bundle.classes and len(shape) == 2 and isinstance(shape[1], int) and shape[1] != len(bundle.classes):
         raise BundleError(
             f"{bundle.path}: field `classes` must name {shape[1]} classes, one a score; got "
