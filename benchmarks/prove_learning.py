@@ -39,7 +39,7 @@ from benchmarks.learning_tables import (
 )
 from benchmarks.machine import describe_machine
 from edgesparse.config import RunConfig, resolve_config
-from edgesparse.train import train
+from edgesparse.train import plan, train
 
 QUICK = os.environ.get("QUICK") == "1"
 SEEDS = 1 if QUICK else 5
@@ -51,6 +51,7 @@ QUICK_LONG = {"product-1024": "100%"}
 LONG_CLAIM = [name for name in LONG_RANGE if name.endswith("-1024")]
 # Minutes a run where the others take one.
 DEAR = ("PLAID", "FordA")
+QUICK_PASSES = 8
 # Enough to run everything, not to learn.
 QUICK_OVERRIDES = ("training.epochs=20",)
 QUICK_LONG_OVERRIDES = ("training.epochs=1",)
@@ -158,18 +159,23 @@ def judge_compute(found: Found) -> Line:
 
 
 def time_default_run() -> float:
-    """Seconds of one default run on ACSF1, two threads."""
+    """Seconds of one default run on ACSF1, two threads; QUICK runs a part of its passes and scales."""
     training, _ = load("ACSF1")
+    epochs, _ = plan(len(training), RunConfig().training)
+    part = QUICK_PASSES if QUICK else epochs
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        config = resolve_config(RunConfig(), None, ["training.threads=2"])
+        config = resolve_config(RunConfig(), None, ["training.threads=2", f"training.epochs={part}"])
         train(training, config, Path(folder) / "run", quiet=True)
-    return time.monotonic() - start
+    return (time.monotonic() - start) * epochs / part
 
 
 def judge_time(store: dict[str, Any], *, may_run: bool) -> Line:
     """The line about one run's time; the measurement is stored."""
-    name, target = "one default run on ACSF1, two cores", f"under {ACSF1_SECONDS:.0f} s"
+    name = "one default run on ACSF1, two cores"
+    if QUICK:
+        name += f", estimated from {QUICK_PASSES} passes"
+    target = f"under {ACSF1_SECONDS:.0f} s"
     if "acsf1_seconds" not in store and may_run:
         try:
             store["acsf1_seconds"] = time_default_run()
