@@ -115,7 +115,7 @@ class TrainingConfig:
     target: str = ""
     budget: float = 0.3
     epochs: int | None = None
-    steps_at_least: int = 240
+    steps_at_least: int = 480
     steps_at_most: int = 4000
     batch_size: int = 16
     learning_rate: float = 2e-3

@@ -11,6 +11,7 @@ whose query is shorter than its cache.
 from __future__ import annotations
 
 import contextlib
+import copy
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -45,6 +46,8 @@ def attach_huggingface(model: PreTrainedModel, rule: DropinRule) -> None:
     """
     require_float32(model)
     undo = remember_huggingface(model)
+    shared = model.config
+    _give_own_configuration(model)
     # What it raises is said below.
     with contextlib.suppress(ValueError):
         model.set_attn_implementation(NAME)
@@ -56,6 +59,8 @@ def attach_huggingface(model: PreTrainedModel, rule: DropinRule) -> None:
             "Use a newer transformers, or `edgesparse.dropin.attach_pytorch`."
         )
     model.config.attn_implementation = NAME
+    # A model around this one is saved with the other configuration, and must not be dense unsaid either.
+    shared.attn_implementation, shared.edgesparse = NAME, rule.to_dict()
     for name, module in model.named_modules():
         if hasattr(module, "config"):
             # What `attention` finds at the module's first call.
@@ -65,6 +70,18 @@ def attach_huggingface(model: PreTrainedModel, rule: DropinRule) -> None:
             delattr(module, NAME)
         if _CROSS.search(name.rsplit(".", 1)[-1]):
             module.edgesparse_is_cross = True
+
+
+def _give_own_configuration(model: PreTrainedModel) -> None:
+    """A copy of its configuration, parts included: an encoder often shares its object with a decoder.
+
+    The decoder of a model whose encoder alone is made sparse goes on as it was.
+    """
+    copies: dict[int, Any] = {}
+    model.config = copy.deepcopy(model.config, copies)
+    for module in model.modules():
+        if hasattr(module, "config") and id(module.config) in copies:
+            module.config = copies[id(module.config)]
 
 
 def restore_huggingface(
@@ -115,7 +132,7 @@ def remember_huggingface(model: PreTrainedModel) -> Callable[[], None]:
     ]
     flags = ("edgesparse_makes_layers", "edgesparse_is_cross")
     modules = [
-        (m, m._modules.get(NAME), {n: m.__dict__[n] for n in flags if n in m.__dict__})
+        (m, m._modules.get(NAME), {n: m.__dict__[n] for n in (*flags, "config") if n in m.__dict__})
         for m in model.modules()
     ]
 

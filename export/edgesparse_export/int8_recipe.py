@@ -128,6 +128,9 @@ def read_recipe(path: Path) -> Int8Recipe:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} must be a quantization config; there is nothing of that name.") from None
+    except yaml.MarkedYAMLError as error:
+        mark, problem = error.problem_mark, error.problem or error.context
+        raise InputError(f"{path}, line {mark.line + 1 if mark else '?'} must be YAML; {problem}.") from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise InputError(f"{path} must be YAML; {str(error).splitlines()[0]}.") from None
     if not isinstance(content, Mapping):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -111,6 +112,8 @@ def quantize_bundle(
         InputError: the recipe does not fit the model or the data, or leaves nothing to quantize.
         GateError: the metric drops more whatever stays in float32; the bundle stays as it was.
     """
+    if math.isnan(max_drop):
+        raise InputError("`max_drop` must be a number; got nan, which no model exceeds.")
     recipe = recipe or Int8Recipe()
     forecast = bundle.manifest.get("forecast")
     if data is not None and forecast is not None:

@@ -26,14 +26,38 @@ def staging_folder(target: Path) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(target)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    with naming(target):
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     lock = os.open(staging, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield staging
+        with naming(target):
+            yield staging
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         os.close(lock)
+
+
+@contextmanager
+def naming(target: Path) -> Iterator[None]:
+    """An error of the system names what was to be written, and not what stands for it meanwhile."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(target)) from error
+
+
+def replace_text(target: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    staging = target.with_name(f".{target.name}.new")
+    with naming(target):
+        try:
+            staging.write_text(text, encoding="utf-8")
+            staging.replace(target)
+        finally:
+            staging.unlink(missing_ok=True)
 
 
 def write_durably(path: Path, content: bytes) -> None:

@@ -78,6 +78,11 @@ class FolderSource:
         found: dict[str, int] = {}
         with os.scandir(self.path) as entries:
             for entry in entries:
+                if entry.is_symlink():
+                    raise BundleError(
+                        f"{self.path}: {entry.name} is a link, and links are refused in a bundle. Put the "
+                        "file itself in its place, or copy the bundle again."
+                    )
                 if not is_plain_name(entry.name) or not entry.is_file(follow_symlinks=False):
                     raise BundleError(
                         f"{self.path}: {entry.name} does not belong into a bundle. Remove it, or copy the "

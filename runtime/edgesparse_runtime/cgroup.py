@@ -34,6 +34,19 @@ def throttling(root: Path = ROOT, membership: Path = MEMBERSHIP) -> dict[str, in
     return None
 
 
+def memory_limit(root: Path = ROOT, membership: Path = MEMBERSHIP) -> int | None:
+    """Bytes that the strictest group still grants (version 2: `memory.max`, less what is in use), or None."""
+    left = []
+    for folder in _folders(root, membership):
+        try:
+            limit = (folder / "memory.max").read_text().strip()
+            if limit != "max":
+                left.append(int(limit) - int((folder / "memory.current").read_text()))
+        except (OSError, ValueError):
+            continue
+    return min(left, default=None)
+
+
 def _folders(root: Path, membership: Path) -> Iterator[Path]:
     """The groups' folders from the own one upwards; in a container the own one is often the root."""
     try:

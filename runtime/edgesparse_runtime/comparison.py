@@ -10,6 +10,7 @@ import numpy as np
 
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.measure.agreement import Agreement, find_agreement
+from edgesparse_runtime.measure.bounds import check_counts, check_spans
 from edgesparse_runtime.measure.inputs import Inputs
 from edgesparse_runtime.measure.turns import find_ratio, time_in_turns
 from edgesparse_runtime.session import Session
@@ -79,8 +80,8 @@ def compare(
     Raises:
         InputError: they take different inputs or run on different threads, or a number is not above 0.
     """
-    if batch < 1 or (length is not None and length < 1) or not 0 < seconds < float("inf"):
-        raise InputError("`batch` and `length` must be at least 1, and `seconds` above 0.")
+    check_counts({"--batch": batch, "--length": length})
+    check_spans({"--seconds": seconds})
     if a.takes_tensors != b.takes_tensors or a.channel_count != b.channel_count:
         raise InputError(
             f"A and B must take the same channels; A takes {_inputs_of(a)}, B takes {_inputs_of(b)}."

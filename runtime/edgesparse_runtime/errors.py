@@ -6,7 +6,8 @@ EdgeSparseError
 ├── BundleError         a model file or bundle is damaged or unknown exit 2
 ├── MissingExtraError   an optional package is not installed         exit 4
 ├── LibraryError        the native operator library does not load    exit 4
-└── GateError           an accuracy, parity or latency gate failed   exit 3
+├── GateError           an accuracy, parity or latency gate failed   exit 3
+└── Interrupted         Ctrl-C, where there is more to say           exit 130
 ```
 
 Each message is one sentence: what must hold, what was found, what to do next.
@@ -19,6 +20,12 @@ class EdgeSparseError(Exception):
     """Something the user can understand and act on; the command line prints it as one line."""
 
     exit_code = 1
+
+
+class Interrupted(EdgeSparseError):
+    """The user stopped it; says what that leaves behind."""
+
+    exit_code = 130
 
 
 class InputError(EdgeSparseError):

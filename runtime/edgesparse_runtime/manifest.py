@@ -1,19 +1,22 @@
 """The manifest of a bundle: what is in it, where it came from, and what was measured.
 
-Its form is published as JSON Schema, `manifest.schema.json` beside this file and in docs/; the checks here
-are those that the runner needs, without a package for schemas, and a test holds the two together.
+Its form is published as JSON Schema, `manifest.schema.json` beside this file and in docs/. A manifest is held
+to it whenever a bundle is opened, without a package for schemas: no verb meets a field of another kind.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Callable
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from edgesparse_runtime.errors import BundleError
+from edgesparse_runtime.schema_check import find_mismatch
 
 SCHEMA_VERSION = 2
 FILE_NAME = "manifest.json"
@@ -48,7 +51,7 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
         path: the bundle, for messages.
 
     Raises:
-        BundleError: not JSON, of an unknown version, or lacking a field.
+        BundleError: not JSON, of an unknown version, lacking a field, or with one of the wrong kind.
     """
     where = f"{path}: {FILE_NAME}"
     try:
@@ -69,11 +72,21 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
         if not isinstance(manifest.get(key), kind):
             raise BundleError(f"{where}: field `{key}` is missing or of the wrong kind. Export it again.")
     _check_entries(where, manifest)
+    schema = _read_schema()
+    # Measurements of other machines are looked through one by one, and left out where they do not fit.
+    mismatch = find_mismatch(manifest | {"break_even": []}, schema, schema)
+    if mismatch is not None:
+        raise BundleError(f"{where}: field {mismatch}. Export the bundle again.")
     return manifest
 
 
 def manifest_schema() -> dict[str, Any]:
     """The manifest's form as JSON Schema (draft 2020-12)."""
+    return copy.deepcopy(_read_schema())
+
+
+@cache
+def _read_schema() -> dict[str, Any]:
     text = resources.files("edgesparse_runtime").joinpath("manifest.schema.json").read_text("utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema

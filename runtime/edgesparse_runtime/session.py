@@ -113,6 +113,7 @@ class Session:
         if self.bundle is not None:
             # The hashes were those of the files that were there when it was opened.
             self.bundle.check_unchanged()
+            _check_classes(self.bundle, self._session)
         self.is_sparse = "top_p" in knobs
         # A dense model's attention is onnxruntime's own.
         self.engine = attached if self.is_sparse else "onnxruntime"
@@ -282,6 +283,16 @@ class Session:
             raise InputError(
                 f"{self.path.name} does not run on input {list(batch.shape)}; {_first_line(error)}."
             ) from None
+
+
+def _check_classes(bundle: Bundle, session: onnxruntime.InferenceSession) -> None:
+    """A decision needs a name for every score."""
+    shape: Sequence[Any] = next((o.shape for o in session.get_outputs() if o.name == "scores"), ())
+    if bundle.classes and len(shape) == 2 and isinstance(shape[1], int) and shape[1] != len(bundle.classes):
+        raise BundleError(
+            f"{bundle.path}: field `classes` must name {shape[1]} classes, one a score; got "
+            f"{len(bundle.classes)}. Export the bundle again."
+        )
 
 
 def _twin(bundle: Bundle, precision: str) -> str:

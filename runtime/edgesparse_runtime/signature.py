@@ -34,7 +34,9 @@ def check_signature(
     """
     keys = [_read_public_key(key) for key in trusted_keys]
     if signature is None:
-        raise BundleError(f"{path} must be signed; it has no signature. Sign it with `edgesparse sign`.")
+        raise BundleError(
+            f"{path} must be signed; it has no signature. Ask whoever made it for a signed one."
+        )
     from cryptography.exceptions import InvalidSignature
 
     for key in keys:
@@ -123,6 +125,8 @@ def _read_private_key(path: Path) -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
+        if not path.exists():
+            raise InputError(f"{path} must be a key file; there is none. Add `--make-key` to make it.")
         key = load_pem_private_key(_read_key(path), _password())
     except TypeError:
         raise InputError(f"{path}: the key and `{PASSWORD_VARIABLE}` must go together.") from None

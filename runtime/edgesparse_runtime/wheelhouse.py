@@ -10,8 +10,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import platform
+import re
 import subprocess
 import sys
+import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +23,12 @@ from edgesparse_runtime.errors import EdgeSparseError, InputError
 from edgesparse_runtime.library import LIBRARY_NAME
 from edgesparse_runtime.remote import runner_files
 
-BASE = ("numpy", "onnxruntime")
-COMMAND_LINE = ("typer", "rich")
+# As in pyproject.toml; a test holds the two together.
+BASE = ("numpy>=1.26", "onnxruntime>=1.22")
+COMMAND_LINE = ("typer>=0.16", "rich>=13")
+OLDEST_PYTHON = (3, 11)
+# Of glibc 2.N: before there were no wheels, and what comes after the last is not known here.
+GLIBC = range(17, 100)
 # glibc versions that wheels are built against, newest first; a box takes those up to its own.
 _MANYLINUX = (39, 38, 37, 36, 35, 34, 31, 28, 27, 26, 24, 17)
 _ARCHITECTURES = ("x86_64", "aarch64")
@@ -34,7 +40,7 @@ class Wheelhouse:
 
     Attributes:
         folder: where it is.
-        wheels: file names.
+        wheels: names of the files that this call gathered.
         native: the runner's wheel holds a native library for that platform.
         install: what to type on the box.
     """
@@ -64,7 +70,7 @@ def gather(
         runner: a wheel of ours that was built for the box, in place of the one made here.
 
     Raises:
-        InputError: an unknown platform, or `runner` is no wheel of ours.
+        InputError: an unknown platform, Python or glibc, `out` is a file, or `runner` is no wheel of ours.
         EdgeSparseError: pip does not find a wheel for the box.
     """
     system, _, architecture = target.partition("_")
@@ -73,7 +79,33 @@ def gather(
         raise InputError(f"`--platform` must be {known}; got {target}.")
     if runner is not None and not (runner.is_file() and runner.name.startswith("edgesparse-")):
         raise InputError(f"`--runner` must be a wheel edgesparse-*.whl; got {runner}.")
+    if glibc not in GLIBC:
+        raise InputError(f"`--glibc` must be the N of glibc 2.N, {GLIBC[0]} or more; got {glibc}. Use 28.")
+    version = re.fullmatch(r"(\d+)\.(\d+)", python)
+    if version is None or (int(version[1]), int(version[2])) < OLDEST_PYTHON:
+        oldest = ".".join(map(str, OLDEST_PYTHON))
+        raise InputError(f"`--python` must be a version from {oldest} on; got {python}. Use {oldest}.")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"`--out` must be a folder; {out} is a file.")
     out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".gathering-", dir=out) as name:
+        native = _fill(Path(name), architecture, python, glibc, command_line, runner)
+        wheels = sorted(path.name for path in Path(name).glob("*.whl"))
+        for wheel in wheels:
+            (Path(name) / wheel).replace(out / wheel)
+    extra = "[cli]" if command_line else ""
+    return Wheelhouse(
+        folder=out,
+        wheels=wheels,
+        native=native,
+        install=f"pip install --no-index --find-links {out.name} 'edgesparse{extra}'",
+    )
+
+
+def _fill(
+    out: Path, architecture: str, python: str, glibc: int, command_line: bool, runner: Path | None
+) -> bool:
+    """Put the wheels into an empty folder; True where the runner's holds a native library."""
     packages = [*BASE, *(COMMAND_LINE if command_line else ())]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     command += ["--only-binary", ":all:", "--dest", str(out), "--implementation", "cp"]
@@ -84,22 +116,15 @@ def gather(
     if done.returncode != 0:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         raise EdgeSparseError(
-            f"pip must find wheels for {target}, Python {python}, glibc 2.{glibc}; "
+            f"pip must find wheels for linux_{architecture}, Python {python}, glibc 2.{glibc}; "
             f"{(errors or ['it failed'])[-1].removeprefix('ERROR: ')}"
         )
     if runner is not None:
         (out / runner.name).write_bytes(runner.read_bytes())
-        native = architecture in runner.name
-    else:
-        native = _is_here(architecture)
-        write_runner_wheel(out, f"linux_{architecture}" if native else "any")
-    extra = "[cli]" if command_line else ""
-    return Wheelhouse(
-        folder=out,
-        wheels=sorted(path.name for path in out.glob("*.whl")),
-        native=native,
-        install=f"pip install --no-index --find-links {out.name} 'edgesparse{extra}'",
-    )
+        return architecture in runner.name
+    native = _is_here(architecture)
+    write_runner_wheel(out, f"linux_{architecture}" if native else "any")
+    return native
 
 
 def platform_tags(architecture: str, glibc: int) -> list[str]:

@@ -11,6 +11,7 @@ import torch
 
 from edgesparse.attention_reference import reference_attention, split_heads
 from edgesparse.dropin import attention_mode, calibrate, counted_density, dropin_layers
+from edgesparse.dropin.attention import DropinAttention
 from edgesparse.dropin.outputs import cosine, padding_of, run_model
 from edgesparse.dropin.sparsify import sparsify
 from edgesparse.selection import reachable_blocks, select_blocks, valid_blocks
@@ -222,3 +223,27 @@ def test_masks_that_the_rule_cannot_follow_are_refused() -> None:
     sparsify(model, block_size=8)
     with pytest.raises(InputError, match=r"sliding window"), torch.no_grad():
         model(torch.arange(3, 33)[None])
+
+
+def test_a_decoder_beside_a_sparse_encoder_stays_as_it_was() -> None:
+    """The two share one configuration object."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.WhisperConfig(
+        vocab_size=50, num_mel_bins=8, d_model=32, encoder_layers=1, decoder_layers=1,
+        encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32,
+        max_source_positions=70, max_target_positions=20, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        decoder_start_token_id=1,
+    )  # fmt: skip
+    model = transformers.WhisperModel(config).eval()
+    inputs = {"input_features": torch.randn(1, 8, 140), "decoder_input_ids": torch.tensor([[1, 3, 4, 5]])}
+    dense = run_model(model, inputs)
+    sparsify(model.encoder, block_size=16)
+    assert model.decoder.config._attn_implementation != "edgesparse"
+    sparse = run_model(model, inputs)
+    assert sparse.shape == dense.shape
+    names = [name for name, module in model.named_modules() if isinstance(module, DropinAttention)]
+    assert names and all(name.startswith("encoder.") for name in names)
+    # Saved as a whole, the model still says that it was sparse.
+    assert model.config.attn_implementation == "edgesparse"

@@ -15,11 +15,11 @@ import pytest
 
 from edgesparse_runtime.bundle import Bundle
 from edgesparse_runtime.errors import BundleError, EdgeSparseError, InputError
-from edgesparse_runtime.measure import plot
+from edgesparse_runtime.measure import bounds, plot
 from edgesparse_runtime.measure import soak as soak_module
 from edgesparse_runtime.measure.inputs import Inputs, fit_length
 from edgesparse_runtime.measure.job import Request, run_job
-from edgesparse_runtime.measure.modules import match_events, name_modules
+from edgesparse_runtime.measure.modules import doubt, match_events, name_modules
 from edgesparse_runtime.measure.nodes import Node, module_of, read_nodes
 from edgesparse_runtime.measure.output import write_result
 from edgesparse_runtime.measure.pace import pace
@@ -199,9 +199,46 @@ def test_errors_of_the_measuring_process_come_back(tmp_path: Path) -> None:
     with pytest.raises(EdgeSparseError, match="nothing of that name") as caught:
         run_job(Request(model=str(tmp_path / "none.onnx")))
     assert caught.value.exit_code == 2
-    for bad in ({"batch": 0}, {"seconds": 0.0}, {"rates": [0.0]}, {"sweep_length": [0]}, {"soak_runs": 0}):
-        with pytest.raises(InputError, match="must be at least 1"):
+    for bad, words in (
+        ({"batch": 0}, "`--batch` must be at least 1; got 0"),
+        ({"threads": -3}, "`--threads` must be at least 1; got -3"),
+        ({"sweep_length": [8, 0]}, "`--sweep-length` must be at least 1; got 0"),
+        ({"soak_runs": 0}, "`--soak-runs` must be at least 1; got 0"),
+        ({"seconds": 0.0}, "`--seconds` must be above 0 and finite; got 0"),
+        ({"rates": [5.0, float("nan")]}, "`--rate` must be above 0 and finite; got nan"),
+        ({"soak_minutes": float("inf")}, "`--soak` must be above 0 and finite; got inf"),
+        ({"deadline": 5.0}, "`--deadline` is for paced calls"),
+    ):
+        with pytest.raises(InputError, match=words):
             Request(model="x", **bad)  # type: ignore[arg-type]
+
+
+def test_inputs_beyond_memory_are_refused_before_they_are_made(
+    shared_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(shared_bundle, precision="float32")
+    for wanted in ({"batch": 10**8}, {"length": 10**8}):
+        with pytest.raises(InputError, match="must fit into memory; that takes at least"):
+            Inputs(session, **wanted)
+    monkeypatch.setattr(bounds, "free_memory", lambda: None)
+    bounds.check_memory(batch=10**8, channels=1, length=10**8, kept=1, scores=0)
+
+
+def test_memory_that_is_free_is_the_machine_s_or_the_container_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:       4 kB\n")
+    monkeypatch.setattr(bounds, "memory_limit", lambda: None)
+    assert bounds.free_memory(tmp_path / "meminfo") == 4096
+    monkeypatch.setattr(bounds, "memory_limit", lambda: 1000)
+    assert bounds.free_memory(tmp_path / "meminfo") == 1000
+    assert bounds.free_memory(tmp_path / "none") is None
+
+
+def test_a_table_that_contradicts_the_latency_says_so() -> None:
+    rows = [{"milliseconds": 2.1}, {"milliseconds": 0.4}]
+    assert "add up to 2.50 ms and a call took 0.97 ms" in doubt(rows, 0.97)
+    assert doubt(rows, 2.3) == ""
 
 
 def test_page_is_whole_and_needs_nothing_else(tmp_path: Path, result: dict[str, object]) -> None:

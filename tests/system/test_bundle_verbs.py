@@ -45,7 +45,10 @@ def test_one_file_signed_and_verified(copied: Path, tmp_path: Path) -> None:
 
 def test_a_missing_signature_exits_3_and_is_named(copied: Path, tmp_path: Path) -> None:
     edgesparse("sign", copied, "--key", tmp_path / "a.pem", "--make-key")
-    edgesparse("sign", copied, "--key", tmp_path / "b.pem", "--make-key")
+    over = ("sign", copied, "--key", tmp_path / "b.pem", "--make-key")
+    check_one_line(edgesparse(*over), 2, "is signed with another key. Add --overwrite")
+    assert not (tmp_path / "b.pem").exists()
+    assert edgesparse(*over, "--overwrite").returncode == 0
     result = edgesparse("verify", copied, "--require-signature", tmp_path / "a.pub.pem")
     assert result.returncode == 3
     assert "signature  BROKEN" in result.stdout
@@ -61,7 +64,7 @@ def test_run_asks_for_a_signature_too(copied: Path, tmp_path: Path, series: Seri
     table = tmp_path / "pump.csv"
     write_csv(table, series.take(range(2)))
     edgesparse("sign", copied, "--key", tmp_path / "b.pem", "--make-key")
-    edgesparse("sign", copied, "--key", tmp_path / "a.pem", "--make-key")
+    edgesparse("sign", copied, "--key", tmp_path / "a.pem", "--make-key", "--overwrite")
     # Standard input is at its end: a stream without a sample.
     for arguments in ((table,), ("-", "--follow", "--window", 32)):
         good = edgesparse("run", copied, *arguments, "--require-signature", tmp_path / "a.pub.pem", "--json")

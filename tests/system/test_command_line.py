@@ -151,7 +151,7 @@ def test_gates_exit_3(shared_bundle: Bundle, tmp_path: Path, series: SeriesSet) 
     result = edgesparse("profile", shared_bundle.path, "--seconds", 0.1, "--fail-if", "p99>0.0001ms")
     assert result.returncode == 3
     both = ("compare", shared_bundle.path, shared_bundle.path, "--seconds", 0.05)
-    for condition, code in (("ratio<99", 3), ("equal<100%", 0), ("ratio<0.001", 0), ("ratoi<1", 2)):
+    for condition, code in (("ratio<99", 3), ("equal<100%", 0), ("ratio<0.001", 0)):
         result = edgesparse(*both, "--fail-if", condition)
         assert result.returncode == code, result.stderr
         assert "of decisions equal" in result.stdout
@@ -233,7 +233,7 @@ def test_damaged_bundle(shared_bundle: Bundle, tmp_path: Path) -> None:
 
 def test_unknown_words() -> None:
     check_one_line(edgesparse("exprot"), 2, "Did you mean `edgesparse export`?")
-    assert edgesparse("profile", "--bogus", "x").returncode == 2
+    check_one_line(edgesparse("profile", "--bogus", "x"), 2, "No such option: --bogus")
     assert edgesparse().returncode in (0, 2)
     assert edgesparse("--version").stdout.startswith("edgesparse ")
 

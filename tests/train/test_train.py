@@ -156,7 +156,7 @@ def test_damaged_weights_are_refused(tmp_path: Path, series: SeriesSet) -> None:
 
 @pytest.mark.parametrize(
     ("series", "epochs", "steps_an_epoch"),
-    [(28, 240, 1), (100, 40, 6), (500, 40, 31), (3600, 17, 225)],
+    [(28, 480, 1), (100, 80, 6), (500, 40, 31), (3600, 17, 225)],
 )
 def test_small_sets_get_more_passes_and_large_ones_fewer(
     series: int, epochs: int, steps_an_epoch: int

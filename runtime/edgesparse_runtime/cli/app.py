@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 import typer
 
@@ -29,7 +30,7 @@ from edgesparse_runtime.cli import sign as sign_verb
 from edgesparse_runtime.cli import train as train_verb
 from edgesparse_runtime.cli import verify as verify_verb
 from edgesparse_runtime.cli import wheelhouse as wheelhouse_verb
-from edgesparse_runtime.errors import EdgeSparseError
+from edgesparse_runtime.errors import EdgeSparseError, Interrupted
 
 VERBS: dict[str, Callable[..., None]] = {
     "quickstart": quickstart_verb.quickstart,
@@ -52,6 +53,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "doctor": doctor_verb.doctor,
 }
 INTERRUPTED = 130
+# typer's own class for a missing argument and the like; it names only this child of it.
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 # What a path given by the caller may be at fault for.
 WRONG_PLACE = {
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),
@@ -106,7 +109,16 @@ def run(arguments: list[str]) -> int:
         )
         return 2
     try:
-        app(args=arguments, prog_name="edgesparse")
+        # Not standalone: typer would print four lines for a missing argument, and nothing for Ctrl-C.
+        code = app(args=arguments, prog_name="edgesparse", standalone_mode=False)
+        if code == INTERRUPTED:
+            print("edgesparse: interrupted", file=sys.stderr)
+        return code if isinstance(code, int) else 0
+    except USAGE_ERROR as error:
+        return _show_usage(error)
+    except Interrupted as error:
+        print(f"edgesparse: interrupted; {error}", file=sys.stderr)
+        return error.exit_code
     except EdgeSparseError as error:
         _show(error)
         print(f"edgesparse: error: {_one_line(error)}", file=sys.stderr)
@@ -132,7 +144,20 @@ def run(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 1
-    return 0
+
+
+def _show_usage(error: Any) -> int:
+    """One line for a missing argument or an unknown option; the help where nothing was given."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return 2
+    context = error.ctx
+    verb = "edgesparse" if context is None else context.command_path
+    print(
+        f"edgesparse: error: {_one_line(error.format_message()).rstrip('.')}. See `{verb} --help`.",
+        file=sys.stderr,
+    )
+    return 2
 
 
 def _describe(error: OSError) -> str:

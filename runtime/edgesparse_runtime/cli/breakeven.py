@@ -12,6 +12,7 @@ import typer
 from edgesparse_runtime.break_even import MACHINE, describe_machine, hash_of, twin_file
 from edgesparse_runtime.bundle import Bundle, open_bundle, rewrite_bundle
 from edgesparse_runtime.cli.output import note, print_json, print_table
+from edgesparse_runtime.cli.places import check_remote, note_threads
 from edgesparse_runtime.errors import InputError, MissingExtraError
 from edgesparse_runtime.measure.break_even import BreakEvenRequest, cells, measure_break_even
 from edgesparse_runtime.measure.kept_rows import KeptRows
@@ -56,6 +57,9 @@ def breakeven(
 
     Example: edgesparse breakeven pump.edgesparse --threads 1
     """
+    check_remote(on, wheelhouse, remote_python)
+    if on is None:
+        note_threads(threads)
     opened = open_bundle(bundle)
     precisions = _precisions(opened, precision)
     request = BreakEvenRequest(

@@ -7,12 +7,19 @@ from typing import Annotated
 
 import typer
 
-from edgesparse_runtime.cli.gate import check_gate
+from edgesparse_runtime.cli.gate import check_gates, parse_gates
 from edgesparse_runtime.cli.output import print_fields, print_json
+from edgesparse_runtime.cli.places import note_threads
 from edgesparse_runtime.comparison import Comparison
 from edgesparse_runtime.comparison import compare as compare_sessions
 from edgesparse_runtime.environment import describe_environment
+from edgesparse_runtime.measure.bounds import check_counts, check_spans
 from edgesparse_runtime.session import Session
+
+FIGURES = (
+    *("ratio", "low", "high", "rounds", "a_p50", "a_p99", "b_p50", "b_p99"),
+    *("equal", "compared", "largest_difference"),
+)
 
 
 def compare(
@@ -35,7 +42,10 @@ def compare(
     ] = None,
     fail_if: Annotated[
         list[str] | None,
-        typer.Option(help="Exit 3 when it holds: 'ratio<1.5', 'equal<99%'; may be repeated."),
+        typer.Option(
+            help="Exit 3 when it holds: 'ratio<1.5', 'equal<99%'; may be repeated. "
+            f"Figures: {', '.join(FIGURES)}."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -43,6 +53,10 @@ def compare(
 
     Example: edgesparse compare pump_dense.edgesparse pump.edgesparse --threads 1
     """
+    gates = parse_gates(fail_if, FIGURES)
+    check_counts({"--batch": batch, "--length": length, "--threads": threads})
+    check_spans({"--seconds": seconds})
+    note_threads(threads)
     first = Session(a, precision=precision_a, threads=threads, engine=engine_a, attention=attention_a)
     second = Session(b, precision=precision_b, threads=threads, engine=engine_b, attention=attention_b)
     result = compare_sessions(first, second, length=length, batch=batch, seconds=seconds, data=data)
@@ -72,8 +86,8 @@ def compare(
                 f"steps, {result.inputs}, {result.threads} thread(s), {environment['cpu']}",
             }
         )
-    for condition in fail_if or []:
-        check_gate(condition, {k: v for k, v in result.to_dict().items() if isinstance(v, (int, float))})
+    measured = result.to_dict()
+    check_gates(gates, {name: measured[name] for name in FIGURES if measured[name] is not None})
 
 
 def _answers(result: Comparison) -> str:

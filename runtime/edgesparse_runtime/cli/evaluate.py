@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgesparse_runtime.bundle import open_bundle
-from edgesparse_runtime.cli.gate import check_gate
+from edgesparse_runtime.cli.gate import check_gates, parse_gates
 from edgesparse_runtime.cli.output import print_fields, print_json, print_table
 from edgesparse_runtime.cli.read_options import (
     Channels,
@@ -32,7 +32,13 @@ def evaluate(
     robustness: Annotated[
         bool, typer.Option("--robustness", help="Also under noise, gain, offset, lost data.")
     ] = False,
-    fail_if: Annotated[str | None, typer.Option(help="Exit 3 when it holds: 'accuracy<0.85'.")] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Exit 3 when it holds: 'accuracy<0.85'; may be repeated. Figures: accuracy, "
+            "balanced_accuracy; of numbers mae, rmse."
+        ),
+    ] = None,
     label_column: LabelColumn = None,
     series_column: SeriesColumn = None,
     group_column: GroupColumn = None,
@@ -46,6 +52,7 @@ def evaluate(
     Example: edgesparse evaluate pump.edgesparse pump_TEST.csv --fail-if 'accuracy<0.85'
     """
     opened = open_bundle(bundle)
+    gates = parse_gates(fail_if, ("accuracy", "balanced_accuracy") if opened.classes else ("mae", "rmse"))
     options = read_options(
         opened.task,
         label_column,
@@ -90,5 +97,4 @@ def evaluate(
                 ["disturbed by", *(f"{s:g}" for s in STRENGTHS)],
                 [[name, *(f"{m.value:.3f}" for _, m in rows)] for name, rows in result.robustness.items()],
             )
-    if fail_if:
-        check_gate(fail_if, {m.name: m.value for m in result.metrics})
+    check_gates(gates, {m.name: m.value for m in result.metrics})

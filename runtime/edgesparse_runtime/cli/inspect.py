@@ -26,6 +26,10 @@ def inspect(
     Example: edgesparse inspect pump.edgesparse
     """
     if schema:
+        if bundle is not None:
+            raise InputError(
+                f"`--schema` must stand alone; it is the same for every bundle. Leave out {bundle}."
+            )
         print(json.dumps(manifest_schema(), indent=2))
         return
     if bundle is None:
@@ -85,12 +89,8 @@ def _fields(opened: Bundle) -> dict[str, object]:
         fields[f"{metric['name']}, {name}"] = (
             f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}] (n={metric['n']})"
         )
-    report = manifest["models"].get("int8", {}).get("report")
-    if isinstance(report, dict) and report.get("decisions_flipped") is not None:
-        fields["int8"] = (
-            f"{report['decisions_flipped']} of {report.get('series')} decisions flipped, "
-            f"{report.get('metric')} dropped by {report.get('drop')}"
-        )
+    if "int8" in manifest["models"]:
+        fields["int8"] = _cost(manifest["models"]["int8"].get("report", {}))
     fields["dense twin"] = ", ".join(manifest["dense"]) or "none"
     fields["break-even"] = "; ".join(_break_even(e) for e in manifest["break_even"]) or "not measured"
     return fields
@@ -103,6 +103,21 @@ def _attention(attention: dict[str, Any]) -> str:
         f"{attention['mode']}, {len(attention['layers'])} layers, {attention['num_heads']} heads, "
         f"blocks of {attention['block_size']} tokens"
     )
+
+
+def _cost(report: dict[str, Any]) -> str:
+    """What int8 changed on the series that `edgesparse quantize` was given."""
+    before, after, flipped = report.get("metric"), report.get("int8"), report.get("flipped")
+    found = []
+    if before is not None and after is not None:
+        drop = "" if report.get("drop") is None else f", drop {report['drop']:.4f}"
+        found.append(f"{before['name']} {before['value']:.4f} -> {after['value']:.4f}{drop} (n={after['n']})")
+    if flipped is not None:
+        found.append(
+            f"{round(flipped['value'] * flipped['n'])} of {flipped['n']} decisions flipped "
+            f"[{flipped['low']:.1%}, {flipped['high']:.1%}]"
+        )
+    return "; ".join(found) or "not judged: quantized without --data"
 
 
 def _break_even(entry: dict[str, Any]) -> str:

@@ -7,14 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
-from edgesparse_runtime.cli.gate import check_gate
+from edgesparse_runtime.cli.gate import check_gates, parse_gates
 from edgesparse_runtime.cli.output import note, print_fields, print_json, print_table
-from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.cli.places import check_output, check_remote, note_threads
+from edgesparse_runtime.errors import InputError, Interrupted
 from edgesparse_runtime.measure.job import Request, run_jobs
+from edgesparse_runtime.measure.modules import doubt
 from edgesparse_runtime.measure.output import FORMS, write_result
 from edgesparse_runtime.remote import Target, connect
 
 MOST_ROWS = 12
+FIGURES = (
+    *("p50", "p90", "p95", "p99", "max", "mean", "first", "load", "memory_before", "memory_peak"),
+    *("calls", "threads", "batch", "length"),
+)
 
 
 def profile(
@@ -51,7 +57,11 @@ def profile(
         ),
     ] = None,
     fail_if: Annotated[
-        list[str] | None, typer.Option(help="Exit 3 when it holds: 'p99>5ms'; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help="Exit 3 when it holds: 'p99>5ms'; may be repeated. Figures: "
+            f"{', '.join(FIGURES)}; missed with --rate, slope_mb with --soak."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -62,6 +72,13 @@ def profile(
     for path in output or []:
         if not path.name.endswith(FORMS):
             raise InputError(f"`--output` must end in .html, .json or .trace.json; got {path.name}.")
+        if path.name.endswith(".trace.json") and not modules:
+            raise InputError("A Chrome trace must come from `--modules`. Leave out `--no-modules`.")
+        check_output(path)
+    has_soak = soak is not None or soak_runs is not None
+    known = (*FIGURES, *(["missed"] if rate else []), *(["slope_mb"] if has_soak else []))
+    gates = parse_gates(fail_if, known)
+    check_remote(on, wheelhouse, remote_python)
     request = Request(
         model=str(model),
         precision=precision,
@@ -79,21 +96,25 @@ def profile(
         sweep_batch=_numbers("batch", sweep_batch),
         sweep_length=_numbers("length", sweep_length),
     )
-    if on is None:
-        result = run_jobs(request)
-    else:
-        target = Target.parse(on, remote_python)
-        with connect(target, model, data=data, wheelhouse=wheelhouse) as connection:
-            result = run_jobs(request, connection.profile) | {"on": target.host}
-    for path in output or []:
-        write_result(path, result)
-        note(f"written: {path}")
+    try:
+        if on is None:
+            note_threads(threads)
+            result = run_jobs(request)
+        else:
+            target = Target.parse(on, remote_python)
+            with connect(target, model, data=data, wheelhouse=wheelhouse) as connection:
+                result = run_jobs(request, connection.profile) | {"on": target.host}
+    except KeyboardInterrupt:
+        raise Interrupted("nothing was kept") from None
     if as_json:
         print_json("profile", {key: value for key, value in result.items() if key != "trace"})
     else:
         _print(result)
-    for condition in fail_if or []:
-        check_gate(condition, figures(result))
+    # A figure that took minutes is on the screen before a full disk can lose it.
+    for path in output or []:
+        write_result(path, result)
+        note(f"written: {path}")
+    check_gates(gates, figures(result))
 
 
 def figures(result: dict[str, Any]) -> dict[str, float]:
@@ -165,6 +186,8 @@ def _print(result: dict[str, Any]) -> None:
             spent, share = sum(m["milliseconds"] for m in rest), sum(m["share"] for m in rest)
             rows.append([f"{len(rest)} more", f"{spent:.3f}", f"{share:.1%}", ""])
         print_table(["module", "ms", "share", "density"], rows)
+        if doubtful := doubt(modules, p["p50"]):
+            print(f"note: {doubtful}")
 
 
 def disturbances(conditions: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgesparse_runtime.bundle import open_bundle
-from edgesparse_runtime.cli.output import print_fields, print_json
+from edgesparse_runtime.cli.output import note, print_fields, print_json
+from edgesparse_runtime.cli.places import check_output, check_writable
 from edgesparse_runtime.cli.require import require
-from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.errors import InputError, Interrupted
 from edgesparse_runtime.readers import ReadOptions, read_dataset
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def quantize(
     from edgesparse_export.targets import parse_targets
 
     metric, most = _parse_drop(max_drop)
-    if time_budget is not None and time_budget < 0:
+    if time_budget is not None and not 0 <= time_budget < math.inf:
         raise InputError(f"`--time-budget` must be at least 0 seconds; got {time_budget:g}.")
     if not 0 < false_alarms < 1:
         raise InputError(f"`--false-alarms` must lie between 0 and 1; got {false_alarms:g}.")
@@ -80,7 +81,13 @@ def quantize(
     given["targets"] = None if targets is None else parse_targets(targets)
     given["float32"] = (*recipe.float32, *exclude) if exclude else None
     recipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})
+    if method is not None and recipe.mode != "static":
+        raise InputError(f"`--method` {method} is for static ranges. Add --mode static, or leave it out.")
     opened = open_bundle(bundle)
+    # Before minutes of work: the bundle is written beside itself and then put in place.
+    check_writable(bundle.absolute().parent, str(bundle))
+    if write_config is not None:
+        check_output(write_config, "--write-config")
     series = None
     if data is not None:
         series = read_dataset(data, ReadOptions(task=opened.task))  # type: ignore[arg-type]
@@ -90,20 +97,23 @@ def quantize(
         path = write_config or bundle.parent / f"{bundle.stem}.quantize.yaml"
         write_recipe(path, found, [effect.to_dict() for effect in ranking])
         written.append(path)
-        print(f"ranking and config: {path}", file=sys.stderr)
+        note(f"ranking and config: {path}")
 
-    _, report = quantize_bundle(
-        opened,
-        recipe,
-        data=series,
-        max_drop=most,
-        metric=metric,
-        time_budget=time_budget,
-        alarm=alarm,
-        false_alarm_rate=false_alarms,
-        on_ranking=keep,
-        say=lambda text: print(text, file=sys.stderr),
-    )
+    try:
+        _, report = quantize_bundle(
+            opened,
+            recipe,
+            data=series,
+            max_drop=most,
+            metric=metric,
+            time_budget=time_budget,
+            alarm=alarm,
+            false_alarm_rate=false_alarms,
+            on_ranking=keep,
+            say=note,
+        )
+    except KeyboardInterrupt:
+        raise Interrupted("the bundle is unchanged") from None
     if write_config is not None and not written:
         keep(report.recipe, [])
     if as_json:
@@ -119,9 +129,12 @@ def _parse_drop(text: str) -> tuple[str | None, float]:
     """`0.01` or `METRIC=0.01`."""
     name, found, value = text.rpartition("=")
     try:
-        return (name or None) if found else None, float(value)
+        most = float(value)
     except ValueError:
         raise InputError(f"`--max-drop` must be a number or METRIC=NUMBER; got {text}. Use 0.01.") from None
+    if not 0 <= most < math.inf:
+        raise InputError(f"`--max-drop` must be at least 0 and finite; got {value}. Use 0.01.")
+    return (name or None) if found else None, most
 
 
 def _fields(report: QuantizeReport) -> dict[str, object]:

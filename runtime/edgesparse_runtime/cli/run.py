@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgesparse_runtime.atomic import replace_text
 from edgesparse_runtime.bundle import Bundle, open_bundle
 from edgesparse_runtime.cli.follow import (
     Deadline,
@@ -25,6 +26,7 @@ from edgesparse_runtime.cli.follow import (
     follow,
 )
 from edgesparse_runtime.cli.output import note, print_table
+from edgesparse_runtime.cli.places import check_output, note_lengths, note_threads
 from edgesparse_runtime.cli.read_options import (
     Channels,
     GroupColumn,
@@ -117,6 +119,9 @@ def run(
         form = output.suffix[1:] if output is not None and output.suffix in (".csv", ".json") else "table"
     if form not in ("table", "csv", "json"):
         raise InputError(f"`--format` must be table, csv or json; got {form}.")
+    if output is not None:
+        check_output(output)
+    note_threads(threads)
     session = Session(model, precision=precision, threads=threads)
     task = session.bundle.task if session.bundle else "classification"
     readers = read_options(task, label_column, series_column, group_column, channels, window, stride)
@@ -134,6 +139,7 @@ def run(
             else:
                 row["scores"] = {f"output_{k}": float(s) for k, s in enumerate(scores)}
             rows.append(row)
+        note_lengths(session, data)
     if form == "table" and output is None:
         _print(rows)
         return
@@ -143,12 +149,7 @@ def run(
     if output is None:
         print(text, end="")
         return
-    staging = output.with_name(f".{output.name}.new")
-    try:
-        staging.write_text(text, encoding="utf-8")
-        staging.replace(output)
-    finally:
-        staging.unlink(missing_ok=True)
+    replace_text(output, text)
     note(f"{len(rows)} predictions in {output}")
 
 

@@ -9,6 +9,7 @@ import typer
 
 from edgesparse_runtime.bundle import open_bundle
 from edgesparse_runtime.cli.output import print_fields, print_json
+from edgesparse_runtime.cli.places import check_remote, note_threads
 from edgesparse_runtime.errors import BundleError, GateError
 from edgesparse_runtime.remote import Target, connect
 from edgesparse_runtime.verification import Check, verify_path
@@ -34,6 +35,9 @@ def verify(
 
     Example: edgesparse verify pump.edgesparse --require-signature factory.pub.pem
     """
+    check_remote(on, wheelhouse, remote_python)
+    if on is None:
+        note_threads(threads)
     checks = _checks(bundle, threads, require_signature or [], on, remote_python, wheelhouse)
     broken = [check for check in checks if not check.holds]
     if as_json:

@@ -28,6 +28,7 @@ from edgesparse_runtime.break_even import (
 from edgesparse_runtime.bundle import Bundle, open_bundle
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.measure.agreement import find_agreement
+from edgesparse_runtime.measure.bounds import check_counts, check_spans
 from edgesparse_runtime.measure.inputs import Inputs
 from edgesparse_runtime.measure.turns import find_ratio, time_in_turns
 from edgesparse_runtime.progress import Progress
@@ -63,9 +64,8 @@ class BreakEvenRequest:
     data: str | None = None
 
     def __post_init__(self) -> None:
-        counts = [self.batch, *self.lengths, *([] if self.threads is None else [self.threads])]
-        if any(n < 1 for n in counts) or not 0 < self.seconds < float("inf"):
-            raise InputError("`batch`, `length` and `threads` must be at least 1, and seconds above 0.")
+        check_counts({"--batch": self.batch, "--length": self.lengths, "--threads": self.threads})
+        check_spans({"--seconds": self.seconds})
         if any(not 0 < d <= 1 for d in self.densities):
             raise InputError(f"`--density` must lie above 0 and at most at 1; got {self.densities}.")
 

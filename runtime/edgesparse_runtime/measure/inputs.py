@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edgesparse_runtime.break_even import block_count
 from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.measure.bounds import check_counts, check_memory
 from edgesparse_runtime.readers import ReadOptions, read_dataset
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.tensor_batch import TensorBatch, golden_inputs
@@ -30,6 +32,7 @@ class Inputs:
     def __init__(
         self, session: Session, *, batch: int = 1, length: int | None = None, data: Path | None = None
     ) -> None:
+        check_counts({"--batch": batch, "--length": length})
         self.batch = batch
         self._random = np.random.default_rng(0)
         self._tensors: TensorBatch | None = None
@@ -41,6 +44,7 @@ class Inputs:
         if length is None:
             length = base.shape[2]
         self.length = length
+        _check_memory(session, batch, base, length)
         self._base = fit_length(base, length)
 
     def next(self) -> FloatArray:
@@ -77,6 +81,14 @@ def fit_length(windows: FloatArray, length: int) -> FloatArray:
     return np.ascontiguousarray(np.tile(there_and_back, (1, 1, repeats))[:, :, :length])
 
 
+def _check_memory(session: Session, batch: int, base: FloatArray, length: int) -> None:
+    scores = 0
+    if session.bundle is not None and session.is_sparse:
+        heads = int(session.bundle.manifest.get("attention", {}).get("num_heads", 1))
+        scores = heads * block_count(session.bundle.manifest, length) ** 2
+    check_memory(batch=batch, channels=base.shape[1], length=length, kept=len(base), scores=scores)
+
+
 def _base(session: Session, data: Path | None, length: int | None) -> tuple[FloatArray, str]:
     if data is not None:
         task = session.bundle.task if session.bundle else "classification"
@@ -90,5 +102,6 @@ def _base(session: Session, data: Path | None, length: int | None) -> tuple[Floa
         if golden is not None and len(golden):
             return session.prepare(golden), "the bundle's golden windows"
     channels = session.channel_count if isinstance(session.channel_count, int) else 1
+    check_memory(batch=1, channels=channels, length=length or 1024, kept=2 * 16, scores=0)
     walks = np.random.default_rng(0).standard_normal((16, channels, length or 1024)).cumsum(axis=-1)
     return walks.astype(np.float32), "random walks"

@@ -21,6 +21,7 @@ import numpy as np
 from edgesparse_runtime.bundle import open_bundle
 from edgesparse_runtime.environment import describe_environment
 from edgesparse_runtime.errors import EdgeSparseError, InputError
+from edgesparse_runtime.measure.bounds import check_counts, check_spans
 from edgesparse_runtime.measure.conditions import read_counters, since
 from edgesparse_runtime.measure.inputs import Inputs
 from edgesparse_runtime.measure.memory import peak_memory
@@ -71,15 +72,27 @@ class Request:
     sweep_length: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        counts = [self.batch, *self.sweep_threads, *self.sweep_batch, *self.sweep_length]
-        counts += [n for n in (self.length, self.threads, self.soak_runs) if n is not None]
-        spans = [self.seconds, *self.rates]
-        spans += [s for s in (self.deadline, self.soak_minutes) if s is not None]
-        if any(n < 1 for n in counts) or any(not 0 < s < float("inf") for s in spans):
-            raise InputError(
-                "`batch`, `length`, `threads` and runs must be at least 1, and seconds, minutes, rates and "
-                "deadlines above 0."
-            )
+        check_counts(
+            {
+                "--batch": self.batch,
+                "--length": self.length,
+                "--threads": self.threads,
+                "--soak-runs": self.soak_runs,
+                "--sweep-threads": self.sweep_threads,
+                "--sweep-batch": self.sweep_batch,
+                "--sweep-length": self.sweep_length,
+            }
+        )
+        check_spans(
+            {
+                "--seconds": self.seconds,
+                "--rate": self.rates,
+                "--deadline": self.deadline,
+                "--soak": self.soak_minutes,
+            }
+        )
+        if self.deadline is not None and not self.rates:
+            raise InputError("`--deadline` is for paced calls. Add --rate.")
 
 
 def run_job(request: Request) -> dict[str, Any]:
@@ -130,7 +143,13 @@ def run_jobs(request: Request, run: Callable[[Request], dict[str, Any]] = run_jo
         run: measures one request, here or elsewhere.
     """
     result = run(request)
-    quick = asdict(request) | {"modules": False, "rates": [], "soak_runs": None, "soak_minutes": None}
+    quick = asdict(request) | {
+        "modules": False,
+        "rates": [],
+        "deadline": None,
+        "soak_runs": None,
+        "soak_minutes": None,
+    }
     quick |= {"sweep_threads": [], "sweep_batch": [], "sweep_length": [], "seconds": request.seconds / 2}
     sweep: dict[str, list[dict[str, Any]]] = {}
     for name, values in (
@@ -259,5 +278,8 @@ if __name__ == "__main__":
         # On stdout: stderr is progress, and on another machine anything may be printed there.
         print(json.dumps({"error": str(error)}))
         sys.exit(error.exit_code)
+    except MemoryError:
+        print(json.dumps({"error": "The measurement must fit into memory; it ran out. Use smaller windows."}))
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

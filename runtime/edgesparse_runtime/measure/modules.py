@@ -23,6 +23,8 @@ from edgesparse_runtime.session import Session
 ATTENTION = {"SparseAttention", "MultiHeadAttention"}
 # Calls before the first that counts, and most that are kept for the Chrome trace.
 WARMUP, TRACED = 3, 3
+# Share of a call's median that the sum of the table may differ from it by.
+MOST_APART = 0.3
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,21 @@ def match_events(events: list[dict[str, Any]], made: list[Node], modules: list[s
 
 def _name(event: dict[str, Any]) -> str:
     return str(event["name"]).removesuffix("_kernel_time")
+
+
+def doubt(modules: Sequence[dict[str, Any]], p50: float) -> str:
+    """Why the table's milliseconds are not to be trusted, in words; empty when they fit the latency.
+
+    The table is measured after the latency, and under the profiler: on a busy machine the two are of
+    different moments, and on a small model writing events down costs as much as the nodes themselves.
+    """
+    whole = sum(m["milliseconds"] for m in modules)
+    if abs(whole - p50) <= MOST_APART * p50:
+        return ""
+    return (
+        f"the rows add up to {whole:.2f} ms and a call took {p50:.2f} ms: they were measured one after the "
+        "other, the rows under the profiler. Trust their shares, and measure again when the machine is idle."
+    )
 
 
 def block_densities(session: Session, inputs: Inputs) -> dict[str, float]:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from edgesparse_runtime.atomic import replace_text
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.measure.page import profile_page
 from edgesparse_runtime.measure.trace import chrome_trace
@@ -33,10 +34,4 @@ def write_result(path: Path, result: dict[str, Any]) -> None:
         text = json.dumps({"schema": SCHEMA, **content}, indent=2) + "\n"
     else:
         raise InputError(f"`--output` must end in {', '.join(FORMS)}; got {path.name}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".{path.name}.new")
-    try:
-        staging.write_text(text, encoding="utf-8")
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)
+    replace_text(path, text)

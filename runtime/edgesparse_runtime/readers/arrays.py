@@ -37,8 +37,11 @@ def read_npz(path: Path, options: ReadOptions) -> SeriesSet:
     for name in ("y", "group"):
         if name in arrays and arrays[name].shape != (len(x),):
             raise InputError(f"{path}: {name} must have shape [{len(x)}]; got {list(arrays[name].shape)}.")
+    # A float64 beyond float32 becomes infinite, which the session refuses by name.
+    with np.errstate(over="ignore"):
+        series = [strip_tail(row.astype(np.float32)) for row in x]
     return SeriesSet(
-        series=[strip_tail(row.astype(np.float32)) for row in x],
+        series=series,
         channels=channels,
         labels=to_labels(list(arrays["y"]), options.task, path) if "y" in arrays else None,
         groups=arrays["group"].astype(np.str_) if "group" in arrays else None,

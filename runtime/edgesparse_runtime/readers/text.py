@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from edgesparse_runtime.errors import InputError
 
+# Models take float32.
+LARGEST = float(np.finfo(np.float32).max)
 MISSING = frozenset({"", "na", "nan", "null", "none", "?"})
 
 
@@ -44,6 +46,10 @@ def to_floats(cells: Sequence[str], path: Path, place: Callable[[int], str]) -> 
     infinite = np.isinf(values)
     if infinite.any():
         raise InputError(f"{path}, {place(int(infinite.argmax()))} must be finite; got infinity.")
+    huge = np.abs(values) > LARGEST
+    if huge.any():
+        i = int(huge.argmax())
+        raise InputError(f"{path}, {place(i)} must lie within +-{LARGEST:.3g}; got {values[i]:g}.")
     return values
 
 
