@@ -128,4 +128,4 @@ def test_bad_input_is_one_line(copied: Path, tmp_path: Path) -> None:
     check_one_line(edgesparse("breakeven", copied, "--precision", "int4"), 2, "must be float32, int8 or all")
     check_one_line(edgesparse("breakeven", copied, "--length", "long"), 2, "numbers with commas")
     check_one_line(edgesparse("breakeven", copied, "--density", "1.5"), 2, "at most at 1")
-    check_one_line(edgesparse("breakeven", copied, "--seconds", "0"), 2, "seconds above 0")
+    check_one_line(edgesparse("breakeven", copied, "--seconds", "0"), 2, "`--seconds` must be above 0")
