@@ -107,8 +107,8 @@ async def _serve(
     )
     server = _Uvicorn(config)
     loop = asyncio.get_running_loop()
-    # A runner that comes back from the model waits for the interpreter's lock while HTTP is read: by default up
-    # to 5 ms, as long as a small model runs.
+    # A runner that comes back from the model waits for the interpreter's lock while HTTP is read: up to
+    # 5 ms by default, as long as a small model runs.
     sys.setswitchinterval(SWITCH_SECONDS)
 
     def leave(name: str) -> None:
