@@ -100,7 +100,7 @@ def check_parity(model: nn.Module, session: Session, batch: Batch) -> Parity:
         largest = max(largest, float(difference[same].max(initial=0.0)))
         rows += len(actual)
     agreement = equal / total
-    # Parity itself lets an agreement below the limit pass where no score moved at all.
+    # Scores of rows whose blocks differ are left out above, so how many differ is judged here.
     return Parity(
         windows=rows,
         largest_difference=largest,
