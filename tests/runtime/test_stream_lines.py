@@ -124,8 +124,9 @@ def test_a_header_may_come_again_and_in_another_order(session: Session) -> None:
         "time,voltage,current",
         "7,6,5",
     )
+    again = (*again, "time,noise,current,voltage", "8,0,7,8")
     samples, counts, warnings = parse(session, *again)
-    assert [sample.values.tolist() for sample in samples] == [[1, 2], [3, 4], [5, 6]]
+    assert [sample.values.tolist() for sample in samples] == [[1, 2], [3, 4], [5, 6], [7, 8]]
     assert counts.malformed == 0 and not warnings
     with pytest.raises(InputError, match="voltage is missing from time, current, speed"):
         parse(session, "time,current,voltage", "5,1,2", "time,current,speed")
