@@ -52,6 +52,7 @@ VARIANTS: dict[str, Variant] = {
     "no value convolution": Variant(("model.value_kernel=0",)),
     "stem of one kernel": Variant(("model.kernels=1", "model.dilations=[1]")),
     "never disturbed": Variant(("training.disturb=0.0",)),
+    "half disturbed": Variant(("training.disturb=0.5",)),
     "no annealing": Variant(("training.dense_share=0.0", "training.anneal_share=0.0")),
     "window of one": Variant(("model.window=1",)),
 }

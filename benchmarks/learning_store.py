@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "bench-results" / "learning"
 COMMITTED = ROOT / "benchmarks" / "results" / "learning"
 # Models of the robustness table.
-DISTURBED_MODELS = ("dense", "sparse", "never disturbed", "MiniRocket")
+DISTURBED_MODELS = ("dense", "sparse", "never disturbed", "half disturbed", "MiniRocket")
 # The benchmark's own parts that a result depends on, and those of made tasks.
 BENCHMARK = ("learning_data", "learning_disturbances", "learning_models")
 MADE = ("learning_long_range", "long_range")

@@ -36,6 +36,7 @@ ABLATION = (
     "no summaries",
     "no value convolution",
     "never disturbed",
+    "half disturbed",
     "no annealing",
     "stem of one kernel",
     "stem with ridge",

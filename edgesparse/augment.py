@@ -3,7 +3,7 @@
 A circular shift of every window, and on a part of them what sensors and machines do after training: noise,
 drift, a gap, uneven speed, coarser sampling. The kernel bank's thresholds read structure so fine that noise
 of a twentieth of a window's spread wipes it out, and a model that never saw a disturbed window goes by it
-alone. But where fine structure tells classes apart it is worth several points: half of the windows stay as
+alone. But where fine structure tells classes apart it is worth several points: most of the windows stay as
 they are.
 
 Everything random is drawn for the whole batch (edgesparse/engine.py).

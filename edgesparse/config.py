@@ -122,7 +122,7 @@ class TrainingConfig:
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
     shift: float = 0.125
-    disturb: float = 0.5
+    disturb: float = 0.1
     average_decay: float = 0.99
     router_weight: float = 0.1
     auxiliary_weight: float = 0.0
