@@ -1,7 +1,11 @@
-"""Peak memory that one run adds to a process with the model loaded: int8 sparse against dense float32."""
+"""Peak memory that one run adds to a process with the model loaded: int8 sparse against dense float32.
+
+`python -m benchmarks.target_memory` prints this line of `make prove-target` alone, as JSON.
+"""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -46,3 +50,8 @@ def measure_memory() -> dict[str, float]:
                 raise SystemExit(f"The {name} model did not run; {done.stderr.strip().splitlines()[-1]}.")
             found[name] = float(done.stdout)
     return found
+
+
+if __name__ == "__main__":
+    measured = measure_memory()
+    print(json.dumps({"tokens": TOKENS, "mb": measured, "share": measured["sparse"] / measured["dense"]}))

@@ -18,7 +18,7 @@ struct Problem {
   const float* block_scores;  // [B, H, NQ, NK]
   const float* top_p;         // [H], or [1] with top_p_per_head false
   const uint8_t* key_mask;    // [B, M]
-  float* output;              // [B, N, H*V]
+  float* output;              // [B, N, H*V]; may begin where `query` begins, whose memory is then overwritten
   uint8_t* selection;         // [B, H, NQ, NK], or null
 
   int64_t batch, query_tokens, key_tokens, heads, kv_heads, head_size, value_size, block_size;

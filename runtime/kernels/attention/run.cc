@@ -251,10 +251,7 @@ void attend_task(void* data, size_t) {
   for (; index < work.attend_items; index = work.next_item.fetch_add(1)) attend_item(work, index, scratch);
 }
 
-}  // namespace
-
-const char* run(const Table& table, const Problem& problem, const Host& host, Timing* timing) {
-  if (problem.batch == 0 || problem.query_tokens == 0) return nullptr;
+const char* run_packed(const Table& table, const Problem& problem, const Host& host, Timing* timing) {
   Packed packed;
   const int64_t bytes = packed.plan(problem);
   if (bytes < 0) return "The inputs are too large for this machine's address space; shorten them.";
@@ -282,6 +279,34 @@ const char* run(const Table& table, const Problem& problem, const Host& host, Ti
   }
   if (!error && work.out_of_memory)
     error = "There is not enough memory for a block's scratch; use a smaller head.";
+  host.release(host.self, memory);
+  return error;
+}
+
+// Whether two arrays share memory; compared as integers, for they need not be parts of one object.
+bool overlap(const float* a, int64_t a_count, const float* b, int64_t b_count) {
+  const auto from_a = reinterpret_cast<uintptr_t>(a), from_b = reinterpret_cast<uintptr_t>(b);
+  return from_a < from_b + static_cast<uintptr_t>(b_count) * sizeof(float) &&
+         from_b < from_a + static_cast<uintptr_t>(a_count) * sizeof(float);
+}
+
+}  // namespace
+
+const char* run(const Table& table, const Problem& problem, const Host& host, Timing* timing) {
+  if (problem.batch == 0 || problem.query_tokens == 0) return nullptr;
+  const int64_t rows = problem.batch * problem.query_tokens * problem.heads;
+  const int64_t queries = rows * problem.head_size;
+  // Where a head's row takes the place of the query that it alone has read, nothing is lost. Under another
+  // layout, as of a model that declares wrong shapes, it would overwrite queries that are still to be read.
+  const bool in_place = problem.output == problem.query && problem.value_size == problem.head_size;
+  if (in_place || !overlap(problem.query, queries, problem.output, rows * problem.value_size))
+    return run_packed(table, problem, host, timing);
+  void* const memory = host.allocate(host.self, static_cast<size_t>(queries) * sizeof(float));
+  if (!memory) return "There is not enough memory for a copy of the queries; shorten the input.";
+  std::memcpy(memory, problem.query, static_cast<size_t>(queries) * sizeof(float));
+  Problem copied = problem;
+  copied.query = static_cast<const float*>(memory);
+  const char* const error = run_packed(table, copied, host, timing);
   host.release(host.self, memory);
   return error;
 }

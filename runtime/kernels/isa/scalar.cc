@@ -27,9 +27,11 @@ void add_rows(Rows16 rows, int64_t size, float* sum) {
     for (int64_t d = 0; rows[lane] && d < size; ++d) sum[d] += rows[lane][d];
 }
 
-// One query row against all panels: a running maximum, as the other instruction sets keep one a unit.
+// One query row against all panels: a running maximum, as the other instruction sets keep one a unit. The row
+// is copied first: the output may lie where it stood.
 void attend_row(const Job& job, int64_t r) {
-  const float* q = job.query + r * job.query_stride;
+  float* const q = job.scratch;
+  for (int64_t d = 0; d < job.head_size; ++d) q[d] = job.query[r * job.query_stride + d] * job.scale;
   float* out = job.output + r * job.output_stride;
   const int64_t stride = padded_values(job.value_size);
   float maximum = -3.402823466e38f, sum = 0.0f;
@@ -42,7 +44,7 @@ void attend_row(const Job& job, int64_t r) {
     float most = maximum;
     for (int lane = 0; lane < kPanelKeys; ++lane) {
       float dot = 0.0f;
-      for (int64_t d = 0; d < job.head_size; ++d) dot += q[d] * job.scale * keys[d * kPanelKeys + lane];
+      for (int64_t d = 0; d < job.head_size; ++d) dot += q[d] * keys[d * kPanelKeys + lane];
       const bool future = panel.last_for_row_0 != kNotDiagonal && lane > panel.last_for_row_0 + r;
       score[lane] = future ? -HUGE_VALF : dot + panel.bias[lane];
       if (score[lane] > most) most = score[lane];

@@ -262,6 +262,15 @@ const ort::CustomOp* sparse_attention_op() {
       return i == 0 ? ort::kRequired : ort::kOptional;
     };
     made.GetInputMemoryType = [](const ort::CustomOp*, size_t) { return ort::kDefaultMemory; };
+    // The output may take the place of the queries, where nothing else reads them later: a head's row is read to
+    // its end before it is written, by the same thread.
+    made.GetMayInplace = [](int** input, int** output) -> size_t {
+      static int from = kQuery, to = 0;
+      *input = &from;
+      *output = &to;
+      return 1;
+    };
+    made.ReleaseMayInplace = [](int*, int*) {};
     made.GetStartVersion = [](const ort::CustomOp*) { return 1; };
     made.GetEndVersion = [](const ort::CustomOp*) { return 1; };
     made.CreateKernelV2 = create;
