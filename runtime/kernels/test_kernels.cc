@@ -66,8 +66,8 @@ bool same(float a, float b, bool to_the_bit) {
   return std::fabs(a - b) <= 1e-5f + 1e-4f * std::fabs(b);
 }
 
-// Runs the chosen table with its output `shift` floats after the beginning of its own queries: to the bit what it
-// gives apart. Two threads, where any order of heads and blocks may come.
+// Runs the chosen table with its output `shift` floats after the beginning of its own queries: to the bit what
+// it gives apart.
 bool in_place(Problem p, int64_t shift, const Host& host, Buffer& expected, int64_t offset) {
   const int64_t queries = p.batch * p.query_tokens * p.heads * p.head_size;
   const int64_t outputs = static_cast<int64_t>(expected.size());

@@ -36,8 +36,8 @@ struct Panel {
   const float* scales;     // int8 only: one a column of the values, shared by the panels packed together
 };
 
-// The output may be the query, with V = D and one stride for both: every table reads a row to its end before it
-// writes any of it, and writes no row of another head or block.
+// The output may be the query, with V = D and one stride for both: every table reads a row to its end before
+// it writes any of it, and writes no row of another head or block.
 struct Job {
   const float* query;  // rows of D, query_stride apart
   int64_t query_stride;
