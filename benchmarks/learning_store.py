@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from benchmarks.import_closure import hash_code, import_closure
-from benchmarks.learning_behaviour import behaviour
+from benchmarks.learning_behaviour import LARGE, behaviour
 from benchmarks.learning_data import LONG_RANGE, SETS, load, take_labels
 from benchmarks.learning_disturbances import DISTURBED_SETS
 from benchmarks.learning_models import RIVALS, fit_and_judge
@@ -107,7 +107,7 @@ class Job:
         )
         record = {
             "job": asdict(self),
-            **versions(self),
+            **versions(self, len(training)),
             "machine": describe_machine(1),
             "series": len(training),
             "n": len(test),
@@ -144,11 +144,15 @@ def commit(name: str, machine: Record, records: Iterable[Record]) -> Path:
     return path
 
 
-def versions(job: Job) -> dict[str, str]:
-    """What a record says about the code that made it."""
+def versions(job: Job, series: int) -> dict[str, str]:
+    """What a record says about the code that made it; `series` is how many it was trained on."""
     if job.model in RIVALS:
         return {"code": code_version(job)}
-    return {"code": code_version(job), "benchmark": benchmark_version(job), "behaviour": behaviour()}
+    return {
+        "code": code_version(job),
+        "benchmark": benchmark_version(job),
+        "behaviour": behaviour(is_large=series >= LARGE),
+    }
 
 
 def is_valid(record: Record, job: Job) -> bool:
@@ -157,7 +161,7 @@ def is_valid(record: Record, job: Job) -> bool:
         return True
     if job.model in RIVALS or record.get("benchmark") != benchmark_version(job):
         return False
-    return bool(record["behaviour"] == behaviour())
+    return bool(record["behaviour"] == behaviour(is_large=record["series"] >= LARGE))
 
 
 def benchmark_version(job: Job) -> str:

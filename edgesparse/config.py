@@ -101,7 +101,7 @@ class TrainingConfig:
         agreement_every: steps between two of its dense passes.
         dense_share: share of the steps before attention turns sparse.
         anneal_share: share of the steps by which the budget is reached.
-        validation_share: series held out to watch training; None = 0.2 from 500 series on, else 0.
+        validation_share: series held out to watch training; None = 0.1 from 1,000 series on, else 0.
         patience: epochs without a better validation metric before training stops; 0 = never.
         calibrate: what the scores' temperature is fitted on: "held-out" series, where there are any;
             "cross-fitted" ones (trains four more times); or "none".

@@ -3,7 +3,7 @@
 Dense attention first, while the router learns from it; then attention narrows to the budget over the first
 third of the steps and stays there, so that training ends at the rule that serving uses. From then on a part
 of a classifier's windows are disturbed. The weights that are kept are a running average. Few labels make
-early stopping a gamble: the default is a fixed schedule, and no label is held out below 500 series.
+early stopping a gamble: the default is a fixed schedule, and no label is held out below 1,000 series.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from edgesparse_runtime.progress import progress
 from edgesparse_runtime.series_set import SeriesSet
 
 # From this many series on, a share is held out by default to watch training.
-ENOUGH_TO_HOLD_OUT = 500
+ENOUGH_TO_HOLD_OUT, HELD_OUT = 1000, 0.1
 # Windows that normalisation and thresholds are learned on, and that the budget is measured on.
 CALIBRATION_SERIES = 256
 BUDGET_SERIES = 64
@@ -88,7 +88,7 @@ def train(
     if validation is None:
         share = settings.validation_share
         if share is None:
-            share = 0.2 if len(data) >= ENOUGH_TO_HOLD_OUT else 0.0
+            share = HELD_OUT if len(data) >= ENOUGH_TO_HOLD_OUT else 0.0
         kept, held = hold_out(data, share, seed=settings.seed, in_order=settings.task == "forecasting")
         data, validation = data.take(kept), data.take(held)
     torch.manual_seed(settings.seed)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgesparse_runtime.cli.openmp import wait_briefly
 from edgesparse_runtime.cli.output import print_json, print_table
 from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.errors import InputError
@@ -37,6 +38,7 @@ def quickstart(
     Example: edgesparse quickstart -o quickstart
     """
     require("quickstart", "all", "torch", "onnx", "onnxscript", "safetensors", "yaml", "sktime")
+    wait_briefly()
     from edgesparse_export.quickstart import run_quickstart
 
     mark = out / "quickstart.json"

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgesparse_runtime.cli.openmp import wait_briefly
 from edgesparse_runtime.cli.output import note, print_fields, print_json, print_table
 from edgesparse_runtime.cli.read_options import (
     Channels,
@@ -71,6 +72,7 @@ def train(
     Several processes share the work when `accelerate launch` or `torchrun` starts the command.
     """
     require("train", "train", "torch", "safetensors", "yaml")
+    wait_briefly()
     from edgesparse.config import RunConfig, resolve_config
     from edgesparse.distributed import is_launched
     from edgesparse.presets import PRESETS
