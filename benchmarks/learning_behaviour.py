@@ -1,11 +1,12 @@
 """What training does, as a hash: weights that short default runs end with, to the bit.
 
 Hours of stored results stay valid when the trainer's text changes and its behaviour does not: a new option
-that is off, a function moved. Four runs cover what a run of the benchmark may meet: sparse and dense, several
-channels of unequal length with unequal classes, and enough series to hold some out. On another processor the
+that is off, a function moved. Five runs cover what a run of the benchmark may meet: sparse and dense, unequal
+length, several channels, unequal classes, and enough series to hold some out. On another processor the
 bits differ, and results are then valid for the same code only.
 
-The fourth case concerns large sets only: a change of what is held out leaves the other sets' results valid.
+A case concerns sets of its kind only: a change of what is held out leaves the results of small sets valid, a
+change of how channels come together those of one channel.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from edgesparse_runtime.series_set import SeriesSet
 CASES: tuple[tuple[int, int, int, int, tuple[str, ...]], ...] = (
     (40, 1, 400, 400, ()),
     (40, 1, 400, 400, ("model.attention=dense",)),
+    (40, 1, 150, 700, ()),
     (40, 3, 150, 700, ("model.summaries=false", "model.window=1")),
     (1040, 1, 24, 24, ()),
 )
@@ -37,13 +39,13 @@ LONG_TERM = ("epochs", "steps_at_least", "steps_at_most", "average_decay", "pati
 
 
 @cache
-def behaviour(*, is_large: bool) -> str:
-    """The hash, for training sets of `LARGE` series and more or for smaller ones; ten seconds or so."""
+def behaviour(*, is_large: bool, is_multichannel: bool) -> str:
+    """The hash, for training sets of `LARGE` series and more or of several channels, or not; ten seconds."""
     defaults = RunConfig().training
     digest = hashlib.sha256(repr([(name, getattr(defaults, name)) for name in LONG_TERM]).encode())
     threads = torch.get_num_threads()
     for count, channels, shortest, longest, overrides in CASES:
-        if count >= LARGE and not is_large:
+        if (count >= LARGE and not is_large) or (channels > 1 and not is_multichannel):
             continue
         data = _made(count, channels, shortest, longest)
         settings = ["training.threads=1", "training.budget=0.25", f"training.steps_at_least={STEPS}"]

@@ -107,9 +107,10 @@ class Job:
         )
         record = {
             "job": asdict(self),
-            **versions(self, len(training)),
+            **versions(self, len(training), len(training.channels)),
             "machine": describe_machine(1),
             "series": len(training),
+            "channels": len(training.channels),
             "n": len(test),
             **found,
         }
@@ -144,14 +145,14 @@ def commit(name: str, machine: Record, records: Iterable[Record]) -> Path:
     return path
 
 
-def versions(job: Job, series: int) -> dict[str, str]:
-    """What a record says about the code that made it; `series` is how many it was trained on."""
+def versions(job: Job, series: int, channels: int) -> dict[str, str]:
+    """What a record says about the code that made it, trained on so many series of so many channels."""
     if job.model in RIVALS:
         return {"code": code_version(job)}
     return {
         "code": code_version(job),
         "benchmark": benchmark_version(job),
-        "behaviour": behaviour(is_large=series >= LARGE),
+        "behaviour": _behaviour(series, channels),
     }
 
 
@@ -159,9 +160,13 @@ def is_valid(record: Record, job: Job) -> bool:
     """Whether this code would give the record again: the same code, or another trainer that does the same."""
     if record["code"] == code_version(job):
         return True
-    if job.model in RIVALS or record.get("benchmark") != benchmark_version(job):
+    if job.model in RIVALS or record.get("benchmark") != benchmark_version(job) or "channels" not in record:
         return False
-    return bool(record["behaviour"] == behaviour(is_large=record["series"] >= LARGE))
+    return bool(record["behaviour"] == _behaviour(record["series"], record["channels"]))
+
+
+def _behaviour(series: int, channels: int) -> str:
+    return behaviour(is_large=series >= LARGE, is_multichannel=channels > 1)
 
 
 def benchmark_version(job: Job) -> str:

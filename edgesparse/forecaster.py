@@ -44,7 +44,14 @@ class Forecaster(SequenceTransformer):
         scale: float,
         variable_length: bool,
     ) -> None:
-        super().__init__(config, channels=channels, outputs=horizon, variable_length=variable_length)
+        # The channel foretold is brought back by its own level and spread, so it is normalised by them too.
+        super().__init__(
+            config,
+            channels=channels,
+            outputs=horizon,
+            variable_length=variable_length,
+            joint_scale=False,
+        )
         self.target, self.recent, self.center, self.scale = target, recent, center, scale
         self.head = nn.Linear(2 * config.width, horizon)
         self.project_recent = nn.Linear(recent, horizon, bias=False)

@@ -66,6 +66,7 @@ class SequenceTransformer(nn.Module):
         variable_length: windows may end in padding (NaN in every channel). Without it no mask is computed,
             which lets dense attention use onnxruntime's fused kernel; a window with a tail of NaN is then
             one with missing values.
+        joint_scale: channels keep their sizes to each other (`edgesparse.normalise`).
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class SequenceTransformer(nn.Module):
         channels: int,
         outputs: int,
         variable_length: bool = False,
+        joint_scale: bool = True,
     ) -> None:
         super().__init__()
         self.config = config
@@ -85,7 +87,9 @@ class SequenceTransformer(nn.Module):
         self.patch = config.patch
         self.block_size = config.block_size
         self.variable_length = variable_length
-        self.normalise = FixedNormalise(channels) if config.causal else Normalise(channels)
+        self.normalise = (
+            FixedNormalise(channels) if config.causal else Normalise(channels, is_joint=joint_scale)
+        )
         self.bank = KernelBank(
             channels,
             kernels=config.kernels,

@@ -5,6 +5,8 @@ Shapes: `B` batch, `C` channels, `T` steps.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,8 @@ SMALLEST_SPREAD = 1e-6
 SMALLEST_SHARE = 1e-7
 # Level and scale of a window, in standard deviations over the training windows: further out says nothing.
 LARGEST_FEATURE = 4.0
+# Of a channel's spread to its usual one: a broken sensor must not make its window's other channels vanish.
+LARGEST_RATIO = 8.0
 
 
 def is_missing(window_BCT: Tensor) -> Tensor:
@@ -29,17 +33,29 @@ def real_steps(window_BCT: Tensor) -> Tensor:
 
 
 class Normalise(nn.Module):
-    """Each window to mean 0 and spread 1 a channel; what that removes is given back as features.
+    """Each window to mean 0 and spread 1; what that removes is given back as features.
+
+    Several channels have one scale a window: which of them moves more than it usually does is a part of the
+    signal, and a sensor that lies still is not blown up to the others' size. A channel's spread is therefore
+    divided by its usual one, and by the root mean square of these ratios over the window's channels.
 
     Some classes live in the level or the scale of a signal. So mean and log spread of each channel are
     returned too, standardised over the training windows; a feature that is the same for all of them is 0.
+
+    Args:
+        is_joint: one scale a window; otherwise each channel has spread 1 by itself.
     """
 
     center: Tensor
     sharpness: Tensor
+    usual: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, is_joint: bool = True) -> None:
         super().__init__()
+        self.is_joint = is_joint and channels > 1
+        if self.is_joint:
+            # Geometric mean of each channel's spread over the training windows.
+            self.register_buffer("usual", torch.ones(channels))
         self.register_buffer("center", torch.zeros(2 * channels))
         # One over the spread over the training windows; 0 switches a feature off.
         self.register_buffer("sharpness", torch.zeros(2 * channels))
@@ -57,6 +73,14 @@ class Normalise(nn.Module):
     @torch.no_grad()
     def fit(self, windows_BCT: Tensor) -> None:
         """Learn what level and scale are usual."""
+        if self.is_joint:
+            missing = is_missing(windows_BCT)
+            centred, _, count = self._centre(windows_BCT, missing)
+            log_spread = ((centred * centred).sum(-1, keepdim=True) / count).sqrt()
+            log_spread = log_spread.clamp(min=SMALLEST_SPREAD).log()[..., 0]
+            moves = ~missing.all(-1) & (log_spread > math.log(SMALLEST_SPREAD))
+            total = log_spread.masked_fill(~moves, 0.0).sum(0)
+            self.usual.copy_((total / moves.sum(0).clamp(min=1)).exp())
         features = self._split(windows_BCT)[1]
         self.center.copy_(features.mean(0))
         spread = features.std(0, correction=0)
@@ -64,9 +88,25 @@ class Normalise(nn.Module):
         noise = 1e-3 * features.abs().mean(0) + 1e-4
         self.sharpness.copy_(torch.where(spread > noise, 1.0 / spread.clamp(min=1e-12), 0.0))
 
-    @staticmethod
-    def _split(window_BCT: Tensor) -> tuple[Tensor, Tensor]:
+    def _split(self, window_BCT: Tensor) -> tuple[Tensor, Tensor]:
         missing = is_missing(window_BCT)
+        centred, mean, count = self._centre(window_BCT, missing)
+        spread = ((centred * centred).sum(-1, keepdim=True) / count).sqrt()
+        scale = self._joint_scale(spread, missing) if self.is_joint else spread
+        normal = centred / torch.maximum(scale, SMALLEST_SHARE * mean.abs()).clamp(min=SMALLEST_SPREAD)
+        features = torch.cat([mean, spread.clamp(min=SMALLEST_SPREAD).log()], dim=1)[..., 0]
+        return normal, features
+
+    def _joint_scale(self, spread_BC1: Tensor, missing_BCT: Tensor) -> Tensor:
+        """Each channel's usual spread, times how much more than usual the window's channels move."""
+        seen = ((~missing_BCT).sum(-1, keepdim=True) > 0).float()
+        ratio = (spread_BC1 / self.usual[:, None]).clamp(max=LARGEST_RATIO)
+        mean_square = (ratio * ratio * seen).sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1.0)
+        return self.usual[:, None] * mean_square.sqrt()
+
+    @staticmethod
+    def _centre(window_BCT: Tensor, missing: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The window without its channels' means, missing values at 0; the means and counts [B, C, 1]."""
         filled = window_BCT.masked_fill(missing, 0.0)
         count = (~missing).sum(-1, keepdim=True).clamp(min=1)
         mean = filled.sum(-1, keepdim=True) / count
@@ -74,10 +114,7 @@ class Normalise(nn.Module):
         # Each engine rounds the mean in its own way, which would make noise of a flat window. What is left of
         # the mean in the centred values is taken off too.
         centred = (centred - centred.sum(-1, keepdim=True) / count).masked_fill(missing, 0.0)
-        spread = ((centred * centred).sum(-1, keepdim=True) / count).sqrt()
-        normal = centred / torch.maximum(spread, SMALLEST_SHARE * mean.abs()).clamp(min=SMALLEST_SPREAD)
-        features = torch.cat([mean, spread.clamp(min=SMALLEST_SPREAD).log()], dim=1)[..., 0]
-        return normal, features
+        return centred, mean, count
 
 
 class FixedNormalise(nn.Module):

@@ -105,7 +105,11 @@ def pretrain(
     windows, lengths = to_tensor(data.take(np.flatnonzero(~judged)))
     watched = to_tensor(data.take(np.flatnonzero(judged)[:JUDGED]))
     model = SequenceTransformer(
-        config.model, channels=len(data.channels), outputs=1, variable_length=not data.is_equal_length()
+        config.model,
+        channels=len(data.channels),
+        outputs=1,
+        variable_length=not data.is_equal_length(),
+        joint_scale=settings.task != "forecasting",
     )
     model.fit_stem(windows[spread(len(windows), CALIBRATION_SERIES)])
     engine.prepare(model)
