@@ -15,7 +15,7 @@ from edgesparse.config import ModelConfig, TrainingConfig
 from edgesparse.dropout import Dropout
 from edgesparse.kernel_bank import KernelBank
 from edgesparse.model import choose_sizes, typical_steps
-from edgesparse.normalise import Normalise, real_steps
+from edgesparse.normalise import LARGEST_RATIO, Normalise, real_steps
 from edgesparse.schedule import attention_share, disturbed_share, learning_rate
 from edgesparse.split import hold_out
 from edgesparse_runtime.series_set import SeriesSet
@@ -53,6 +53,43 @@ def test_small_movement_on_a_high_level_is_kept() -> None:
     window = 101_325 + torch.sin(torch.arange(500) * 0.1)[None, None]
     normal, _ = Normalise(1)(window)
     assert float(normal.std(correction=0)) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_channels_keep_their_sizes_to_each_other() -> None:
+    """A channel that lies still in a window is not blown up to the size of one that moves."""
+    training = torch.randn(40, 3, 200) * torch.tensor([1.0, 50.0, 0.01])[:, None] + 7.0
+    module = Normalise(3)
+    module.fit(training)
+    usual = module(training)[0].std(-1)
+    torch.testing.assert_close(usual, torch.ones_like(usual), atol=0.3, rtol=0)
+    window = training[:1].clone()
+    window[:, 0] = 7.0 + 0.05 * (window[:, 0] - 7.0)
+    still, large, small = module(window)[0].std(-1)[0].tolist()
+    assert still == pytest.approx(0.05 * large, rel=0.3)
+    assert large == pytest.approx(small, rel=0.3)
+    # The window as a whole has one scale: all channels five times as large is the same window.
+    torch.testing.assert_close(module(5 * window)[0], module(window)[0], atol=1e-4, rtol=0)
+
+
+def test_a_broken_channel_leaves_the_others_their_size() -> None:
+    training = torch.randn(40, 4, 200)
+    module = Normalise(4)
+    module.fit(training)
+    window = training[:1].clone()
+    window[:, 0] *= 1e6
+    assert module(window)[0][0, 1:].std(-1).min() > 1 / LARGEST_RATIO
+    window[:, 0] = torch.nan
+    others = module(window)[0][0]
+    assert others[0].abs().max() == 0
+    assert others[1:].square().mean() == pytest.approx(1.0, abs=0.01)
+
+
+def test_one_channel_or_channels_apart_have_spread_one_each() -> None:
+    for module, channels in ((Normalise(1), 1), (Normalise(3, is_joint=False), 3)):
+        windows = torch.randn(8, channels, 100) * torch.rand(8, channels, 1)
+        module.fit(windows)
+        spread = module(windows)[0].std(-1, correction=0)
+        torch.testing.assert_close(spread, torch.ones_like(spread), atol=1e-4, rtol=0)
 
 
 def test_level_is_given_back_only_where_it_varies() -> None:
