@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 from edgesparse_runtime.errors import InputError
 
 TASKS = ("classification", "regression", "forecasting")
+MOST_THREADS, LARGEST_BLOCK = 1024, 1024
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class ModelConfig:
         for name in ("patch", "block_size"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
+        if self.block_size is not None and self.block_size > LARGEST_BLOCK:
+            raise InputError(f"`block_size` must be at most {LARGEST_BLOCK}; got {self.block_size}. Use 64.")
         _at_least("window", self.window, 0)
         if self.value_kernel < 0 or (self.value_kernel and self.value_kernel % 2 == 0):
             raise InputError(f"`value_kernel` must be odd or 0; got {self.value_kernel}. Use 5.")
@@ -147,7 +151,20 @@ class TrainingConfig:
             )
         if self.calibrate not in ("held-out", "cross-fitted", "none"):
             raise InputError(f"`calibrate` must be held-out, cross-fitted or none; got {self.calibrate}.")
-        for name in ("auxiliary_weight", "agreement_weight"):
+        for name in (
+            "learning_rate",
+            "weight_decay",
+            "router_weight",
+            "auxiliary_weight",
+            "agreement_weight",
+        ):
+            if not math.isfinite(getattr(self, name)):
+                raise InputError(f"`{name}` must be finite; got {getattr(self, name)}.")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"`seed` must be at least 0 and below 4294967296; got {self.seed}.")
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise InputError(f"`threads` must be at most {MOST_THREADS}; got {self.threads}.")
+        for name in ("weight_decay", "router_weight", "auxiliary_weight", "agreement_weight"):
             if getattr(self, name) < 0:
                 raise InputError(f"`{name}` must be at least 0; got {getattr(self, name)}.")
         if not 0 < self.auxiliary_share < 1:
@@ -211,7 +228,8 @@ def resolve_config(base: RunConfig, file: Path | None = None, overrides: Iterabl
 def config_from_dict(sections: Mapping[str, Mapping[str, Any]]) -> RunConfig:
     """The configuration that `RunConfig.to_dict` wrote."""
     model = dict(sections["model"])
-    model["dilations"] = tuple(model["dilations"])
+    if isinstance(model["dilations"], (list, tuple)):
+        model["dilations"] = tuple(model["dilations"])
     return RunConfig(
         model=_build(ModelConfig, model), training=_build(TrainingConfig, dict(sections["training"]))
     )

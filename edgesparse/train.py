@@ -9,6 +9,7 @@ early stopping a gamble: the default is a fixed schedule, and no label is held o
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from edgesparse.model import SequenceTransformer, choose_sizes, count_parameters
 from edgesparse.run_folder import LOG, DataFacts, Run, build_model, save_run, write_text
 from edgesparse.schedule import attention_share, disturbed_share, learning_rate
 from edgesparse.split import hold_out
-from edgesparse.training_data import class_weights, spread, to_targets
+from edgesparse.training_data import class_weights, fingerprint, spread, to_targets
 from edgesparse.training_data import data_facts as data_facts
 from edgesparse.training_data import to_tensor as to_tensor
 from edgesparse_runtime.errors import InputError
@@ -120,12 +121,15 @@ def train(
         best_average = {name: value.clone() for name, value in average.items()}
         kept_averages = average | {f"best.{name}": value for name, value in best_average.items()}
     state: dict[str, Any] = {"epoch": 0, "best": None, "best_epoch": 0, "settings": config.to_dict()}
+    state["data"] = fingerprint(data)
     out.mkdir(parents=True, exist_ok=True)
     examined = torch.split(windows[spread(len(windows), HEALTH_SERIES)], 1)
     if resume:
         state = load_checkpoint(out, learner, kept_averages, optimizer)
         if state["settings"] != config.to_dict():
             raise InputError(f"{out} was started with another configuration. Resume with the same one.")
+        if state.get("data", fingerprint(data)) != fingerprint(data):
+            raise InputError(f"{out} was started with other data. Resume with the same series and labels.")
         controller.load_state(state["controller"])
         if engine.is_main:
             # A run killed between its log and its checkpoint has logged an epoch that it will repeat.
@@ -190,6 +194,11 @@ def train(
                 shares.append(controller.update(engine.sum))
                 update_average(average, model, step, settings.average_decay)
                 losses.append(float(engine.sum(loss.detach())) / engine.processes)
+                if not math.isfinite(losses[-1]):
+                    raise InputError(
+                        f"The loss must stay finite; got {losses[-1]} at step {step + 1}. "
+                        f"Try a lower training.learning_rate than {settings.learning_rate:g}."
+                    )
                 bar.advance(1, note=f"loss {losses[-1]:.3f}, attention {shares[-1]:.0%}")
             line: dict[str, Any] = {
                 "epoch": epoch + 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,13 @@ def class_weights(targets: Tensor, classes: int) -> Tensor | None:
 def spread(n: int, most: int) -> Tensor:
     """At most `most` of n indices, evenly spread."""
     return torch.arange(n) if n <= most else torch.linspace(0, n - 1, most).long()
+
+
+def fingerprint(data: SeriesSet) -> str:
+    """Hash of values, labels, groups and channel names: a run goes on with the data that it began with."""
+    digest = hashlib.sha256(repr(data.channels).encode())
+    for series in data.series:
+        digest.update(repr(series.shape).encode() + np.ascontiguousarray(series).tobytes())
+    for names in (data.labels, data.groups):
+        digest.update(repr(None if names is None else [str(x) for x in names]).encode())
+    return digest.hexdigest()[:16]

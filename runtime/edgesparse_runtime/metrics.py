@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
+# Draws of a bootstrap.
+RESAMPLES = 2000
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -54,10 +57,15 @@ def wilson_interval(successes: int, n: int, z: float = 1.959964) -> tuple[float,
 
 
 def balanced_accuracy(truth: npt.NDArray[np.str_], decided: npt.NDArray[np.str_]) -> Metric:
-    """Mean recall over the classes that occur, with a bootstrap interval."""
-    right = truth == decided
-    weight = np.array([1.0 / (np.unique(truth).size * (truth == t).sum()) for t in truth])
-    return _bootstrap("balanced_accuracy", right * weight * len(truth))
+    """Mean recall over the classes that occur, with a bootstrap interval (series drawn within each class)."""
+    rng = np.random.default_rng(0)
+    found, draws = [], np.zeros(RESAMPLES)
+    for label in np.unique(truth):
+        right = (decided == label)[truth == label]
+        found.append(right.mean())
+        draws += rng.binomial(len(right), right.mean(), RESAMPLES) / len(right)
+    low, high = np.quantile(draws / max(1, len(found)), [0.025, 0.975])
+    return Metric("balanced_accuracy", float(np.mean(found)), float(low), float(high), len(truth))
 
 
 def recalls(truth: npt.NDArray[np.str_], decided: npt.NDArray[np.str_]) -> dict[str, Metric]:
@@ -81,7 +89,7 @@ def _by_series(errors: FloatArray) -> FloatArray:
     return errors if errors.ndim == 1 else errors.reshape(len(errors), -1).mean(axis=1)
 
 
-def _bootstrap(name: str, values: FloatArray, *, resamples: int = 2000) -> Metric:
+def _bootstrap(name: str, values: FloatArray, *, resamples: int = RESAMPLES) -> Metric:
     """Mean of `values` with a percentile interval; the seed is fixed so that the same data say the same."""
     n = len(values)
     if n == 0:

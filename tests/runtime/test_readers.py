@@ -164,3 +164,15 @@ def test_a_missing_file_names_its_neighbour(tmp_path: Path) -> None:
         read_dataset(tmp_path / "pump_TRIAN.csv")
     with pytest.raises(InputError, match="it is a folder"):
         read_dataset(tmp_path)
+
+
+def test_series_are_cut_into_windows_too(tmp_path: Path) -> None:
+    """None reaches from one series into the next."""
+    rows = [f"{name},{t},{100 * number + t}" for number, name in enumerate("ab") for t in range(10)]
+    (tmp_path / "x.csv").write_text("series,time,v\n" + "\n".join(rows) + "\n")
+    data = read_dataset(tmp_path / "x.csv", ReadOptions(window=4, stride=3))
+    assert [x[0].astype(int).tolist() for x in data.series] == [
+        [first + i for i in range(4)] for first in (0, 3, 6, 100, 103, 106)
+    ]
+    with pytest.raises(InputError, match="`window` must be at most 10"):
+        read_dataset(tmp_path / "x.csv", ReadOptions(window=11))

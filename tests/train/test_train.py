@@ -163,3 +163,32 @@ def test_small_sets_get_more_passes_and_large_ones_fewer(
 ) -> None:
     assert plan(series, TrainingConfig()) == (epochs, steps_an_epoch)
     assert plan(series, TrainingConfig(epochs=3)) == (3, steps_an_epoch)
+
+
+def test_a_run_does_not_go_on_with_other_data(
+    tmp_path: Path, series: SeriesSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other labels or channels of the same shape would make a mixture of two models."""
+
+    def stop(*arguments: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "finish", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(series, tiny_config(epochs=1), tmp_path, quiet=True)
+    kept = (tmp_path / FILE_NAME).read_bytes()
+    assert series.labels is not None
+    others = [
+        replace(series, labels=series.labels[::-1].copy()),
+        replace(series, series=[x + 1 for x in series.series]),
+        replace(series, channels=tuple(f"{name}x" for name in series.channels)),
+    ]
+    for other in others:
+        with pytest.raises(InputError, match="other data"):
+            train(other, tiny_config(epochs=1), tmp_path, resume=True, quiet=True)
+    assert (tmp_path / FILE_NAME).read_bytes() == kept
+
+
+def test_training_that_diverges_stops(tmp_path: Path, series: SeriesSet) -> None:
+    with pytest.raises(InputError, match="loss must stay finite"):
+        train(series, tiny_config(learning_rate=1e30), tmp_path, quiet=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -78,7 +79,7 @@ def export(
             "parity": f"holds on {verdict.windows} windows: largest score difference "
             f"{verdict.largest_difference:.1e}, {verdict.decisions_flipped} decisions flipped"
             + ("" if agreement is None else f", block choices equal {agreement:.2%}"),
-            "next": f"edgesparse quantize {bundle.path} --data TRAINING_DATA",
+            "next": f"edgesparse quantize {quote(str(bundle.path))} --data TRAINING_DATA",
         }
     )
 
@@ -127,6 +128,6 @@ def _export_hf(
             "fidelity": f"cosine {found.cosine:.4f} to the dense model, the same",
             "parity": f"holds on {verdict.windows} rows: largest difference "
             f"{verdict.largest_difference:.1e}, block choices equal {verdict.selection_agreement or 1:.2%}",
-            "next": f"edgesparse quantize {made.bundle.path}",
+            "next": f"edgesparse quantize {quote(str(made.bundle.path))}",
         }
     )

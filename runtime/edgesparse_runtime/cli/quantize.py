@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -120,7 +121,7 @@ def quantize(
         paths = {"config": str(written[0]) if written else None}
         print_json("quantize", {"bundle": str(bundle), **paths, **report.to_dict()})
         return
-    print_fields(_fields(report) | {"next": f"edgesparse verify {bundle}"})
+    print_fields(_fields(report) | {"next": f"edgesparse verify {quote(str(bundle))}"})
     if report.ranking:
         _print_ranking(report)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -183,7 +184,7 @@ def _print_report(out: Path, report: dict[str, Any]) -> None:
         for layer in sorted({head["layer"] for head in report["heads"]}):
             values = [head[name] for head in report["heads"] if head["layer"] == layer]
             fields[f"{name}, layer {layer}"] = "  ".join(f"{v:.0%}" for v in values) + "  (a head)"
-    fields["next"] = f"edgesparse export {out} -o {out.name}.edgesparse"
+    fields["next"] = f"edgesparse export {quote(str(out))} -o {quote(out.name + '.edgesparse')}"
     print_fields(fields)
     _print_classes(report)
 

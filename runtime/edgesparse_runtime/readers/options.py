@@ -19,7 +19,7 @@ class ReadOptions:
         group_column: the machine, run or person; None = one named group, machine, run, device or person.
         time_column: None = one named time, timestamp, t or step.
         channels: columns to use, in this order; None = all that are left.
-        window: steps a window when a table has no series column; None = a group is one series.
+        window: steps a window that series, or groups without a series column, are cut into; None = whole.
         stride: steps between windows; None = `window`.
     """
 

@@ -142,15 +142,15 @@ def _numbers(table: _Table, name: str) -> npt.NDArray[np.float64]:
 def _row_groups(
     table: _Table, roles: dict[str, str | None], options: ReadOptions
 ) -> list[npt.NDArray[np.int64]]:
-    """Row indices of each series, in the order in which series first appear."""
+    """Row indices of each series or window, in the order in which they first appear."""
+    recordings = [np.arange(table.rows)]
     if roles["series"]:
         keys = [table.columns[roles["series"]]]
         if roles["group"]:
             # Series numbers may start anew with every machine.
             keys.append(table.columns[roles["group"]])
-        return _by_key(list(zip(*keys, strict=True)))
-    recordings = [np.arange(table.rows)]
-    if roles["group"]:
+        recordings = _by_key(list(zip(*keys, strict=True)))
+    elif roles["group"]:
         recordings = _by_key(list(table.columns[roles["group"]]))
     if options.window is None:
         return recordings

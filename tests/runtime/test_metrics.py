@@ -1,0 +1,27 @@
+"""Metrics and their intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgesparse_runtime.metrics import balanced_accuracy
+
+
+def test_balanced_accuracy_is_the_mean_recall() -> None:
+    truth = np.array(["ok"] * 90 + ["worn"] * 10)
+    decided = np.array(["ok"] * 100)
+    found = balanced_accuracy(truth, decided)
+    assert found.value == pytest.approx(0.5)
+    assert (found.low, found.high, found.n) == (0.5, 0.5, 100)
+
+
+def test_its_interval_stays_between_nothing_and_all() -> None:
+    truth = np.array(["1"] * 17 + ["2"] * 2 + ["10"])
+    perfect = balanced_accuracy(truth, truth)
+    assert (perfect.low, perfect.value, perfect.high) == (1.0, 1.0, 1.0)
+    decided = truth.copy()
+    decided[[0, 1, 17]] = "10"
+    found = balanced_accuracy(truth, decided)
+    assert 0.0 <= found.low < found.value < found.high <= 1.0
+    assert found.value == pytest.approx((15 / 17 + 0.5 + 1.0) / 3)
