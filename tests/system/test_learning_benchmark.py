@@ -185,12 +185,26 @@ def test_results_outlive_a_trainer_that_does_the_same(monkeypatch: pytest.Monkey
     ours, rival = Job("ACSF1", "sparse"), Job("ACSF1", "MiniRocket")
     monkeypatch.setattr(learning_store, "code_version", lambda job: "new")
     monkeypatch.setattr(learning_store, "benchmark_version", lambda job: "bench")
-    monkeypatch.setattr(learning_store, "behaviour", lambda: "same")
+    monkeypatch.setattr(
+        learning_store,
+        "behaviour",
+        lambda *, is_large, is_multichannel: f"large {is_large}, channels {is_multichannel}",
+    )
+    old = {"code": "old", "benchmark": "bench", "series": 100, "channels": 1}
+    old["behaviour"] = "large False, channels False"
     assert learning_store.is_valid({"code": "new"}, ours)
-    assert learning_store.is_valid({"code": "old", "benchmark": "bench", "behaviour": "same"}, ours)
-    assert not learning_store.is_valid({"code": "old", "benchmark": "bench", "behaviour": "other"}, ours)
-    assert not learning_store.is_valid({"code": "old", "benchmark": "older", "behaviour": "same"}, ours)
+    assert learning_store.is_valid(old, ours)
+    assert not learning_store.is_valid(old | {"behaviour": "other"}, ours)
+    assert not learning_store.is_valid(old | {"benchmark": "older"}, ours)
+    # A result is held against what such data do: another size or several channels are other data.
+    assert not learning_store.is_valid(old | {"series": 500}, ours)
+    assert not learning_store.is_valid(old | {"channels": 2}, ours)
+    assert learning_store.is_valid(
+        old | {"series": 500, "channels": 2, "behaviour": "large True, channels True"}, ours
+    )
     assert not learning_store.is_valid({"code": "old"}, rival)
+    # Results from before channels were counted.
+    assert not learning_store.is_valid({k: v for k, v in old.items() if k != "channels"}, ours)
 
 
 def test_made_tasks_have_a_version_of_their_own() -> None:
@@ -202,5 +216,15 @@ def test_behaviour_repeats_and_follows_the_recipe(monkeypatch: pytest.MonkeyPatc
     hashes = []
     for overrides in ((), (), ("training.weight_decay=0.04",)):
         monkeypatch.setattr(learning_behaviour, "CASES", ((20, 1, 100, 120, overrides),))
-        hashes.append(learning_behaviour.behaviour.__wrapped__())
+        hashes.append(learning_behaviour.behaviour.__wrapped__(is_large=False, is_multichannel=False))
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_behaviour_of_one_channel_leaves_out_what_concerns_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ("training.steps_at_most=2",)
+    monkeypatch.setattr(learning_behaviour, "CASES", ((20, 1, 60, 60, settings), (20, 2, 60, 60, settings)))
+    one = learning_behaviour.behaviour.__wrapped__(is_large=False, is_multichannel=False)
+    several = learning_behaviour.behaviour.__wrapped__(is_large=False, is_multichannel=True)
+    assert one != several
+    monkeypatch.setattr(learning_behaviour, "CASES", ((20, 1, 60, 60, settings),))
+    assert learning_behaviour.behaviour.__wrapped__(is_large=False, is_multichannel=True) == one
