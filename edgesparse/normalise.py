@@ -73,15 +73,13 @@ class Normalise(nn.Module):
     @torch.no_grad()
     def fit(self, windows_BCT: Tensor) -> None:
         """Learn what level and scale are usual."""
+        features = self._split(windows_BCT)[1]
         if self.is_joint:
-            missing = is_missing(windows_BCT)
-            centred, _, count = self._centre(windows_BCT, missing)
-            log_spread = ((centred * centred).sum(-1, keepdim=True) / count).sqrt()
-            log_spread = log_spread.clamp(min=SMALLEST_SPREAD).log()[..., 0]
-            moves = ~missing.all(-1) & (log_spread > math.log(SMALLEST_SPREAD))
+            log_spread = features.chunk(2, dim=1)[1]
+            # A channel that lies still, or is missing, says nothing of its usual movement.
+            moves = log_spread > math.log(2 * SMALLEST_SPREAD)
             total = log_spread.masked_fill(~moves, 0.0).sum(0)
             self.usual.copy_((total / moves.sum(0).clamp(min=1)).exp())
-        features = self._split(windows_BCT)[1]
         self.center.copy_(features.mean(0))
         spread = features.std(0, correction=0)
         # On data normalised beforehand the features are rounding noise, and would be blown up.

@@ -121,14 +121,14 @@ def train(
         best_average = {name: value.clone() for name, value in average.items()}
         kept_averages = average | {f"best.{name}": value for name, value in best_average.items()}
     state: dict[str, Any] = {"epoch": 0, "best": None, "best_epoch": 0, "settings": config.to_dict()}
-    state["data"] = fingerprint(data)
+    state["data"] = began_with = fingerprint(data)
     out.mkdir(parents=True, exist_ok=True)
     examined = torch.split(windows[spread(len(windows), HEALTH_SERIES)], 1)
     if resume:
         state = load_checkpoint(out, learner, kept_averages, optimizer)
         if state["settings"] != config.to_dict():
             raise InputError(f"{out} was started with another configuration. Resume with the same one.")
-        if state.get("data", fingerprint(data)) != fingerprint(data):
+        if state.get("data", began_with) != began_with:
             raise InputError(f"{out} was started with other data. Resume with the same series and labels.")
         controller.load_state(state["controller"])
         if engine.is_main:

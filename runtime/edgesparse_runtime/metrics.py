@@ -58,13 +58,15 @@ def wilson_interval(successes: int, n: int, z: float = 1.959964) -> tuple[float,
 
 def balanced_accuracy(truth: npt.NDArray[np.str_], decided: npt.NDArray[np.str_]) -> Metric:
     """Mean recall over the classes that occur, with a bootstrap interval (series drawn within each class)."""
+    if not len(truth):
+        return Metric("balanced_accuracy", math.nan, math.nan, math.nan, 0)
     rng = np.random.default_rng(0)
     found, draws = [], np.zeros(RESAMPLES)
     for label in np.unique(truth):
         right = (decided == label)[truth == label]
         found.append(right.mean())
         draws += rng.binomial(len(right), right.mean(), RESAMPLES) / len(right)
-    low, high = np.quantile(draws / max(1, len(found)), [0.025, 0.975])
+    low, high = np.quantile(draws / len(found), [0.025, 0.975])
     return Metric("balanced_accuracy", float(np.mean(found)), float(low), float(high), len(truth))
 
 

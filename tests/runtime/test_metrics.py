@@ -25,3 +25,10 @@ def test_its_interval_stays_between_nothing_and_all() -> None:
     found = balanced_accuracy(truth, decided)
     assert 0.0 <= found.low < found.value < found.high <= 1.0
     assert found.value == pytest.approx((15 / 17 + 0.5 + 1.0) / 3)
+
+
+def test_of_nothing_there_is_no_accuracy() -> None:
+    nothing = np.array([], dtype=np.str_)
+    found = balanced_accuracy(nothing, nothing)
+    assert np.isnan(found.value)
+    assert found.n == 0

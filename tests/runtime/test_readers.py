@@ -176,3 +176,7 @@ def test_series_are_cut_into_windows_too(tmp_path: Path) -> None:
     ]
     with pytest.raises(InputError, match="`window` must be at most 10"):
         read_dataset(tmp_path / "x.csv", ReadOptions(window=11))
+    # Rows in any order are the same windows.
+    (tmp_path / "y.csv").write_text("series,time,v\n" + "\n".join(rows[:10][::-1] + rows[10:][::-1]) + "\n")
+    again = read_dataset(tmp_path / "y.csv", ReadOptions(window=4, stride=3))
+    assert [x.tolist() for x in again.series] == [x.tolist() for x in data.series]

@@ -84,6 +84,17 @@ def test_a_broken_channel_leaves_the_others_their_size() -> None:
     assert others[1:].square().mean() == pytest.approx(1.0, abs=0.01)
 
 
+def test_windows_in_which_a_channel_lies_still_do_not_set_what_is_usual() -> None:
+    windows = torch.randn(40, 2, 200)
+    module = Normalise(2)
+    module.fit(windows)
+    usual = module.usual.clone()
+    windows[::2, 1] = 0.7
+    windows[1, 1] = torch.nan
+    module.fit(windows)
+    torch.testing.assert_close(module.usual, usual, atol=0.05, rtol=0)
+
+
 def test_one_channel_or_channels_apart_have_spread_one_each() -> None:
     for module, channels in ((Normalise(1), 1), (Normalise(3, is_joint=False), 3)):
         windows = torch.randn(8, channels, 100) * torch.rand(8, channels, 1)

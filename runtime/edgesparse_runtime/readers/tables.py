@@ -95,8 +95,6 @@ def _to_series(table: _Table, options: ReadOptions) -> SeriesSet:
     channels = _channels(table, roles, options)
     values = np.stack([_numbers(table, name) for name in channels])
     rows = _row_groups(table, roles, options)
-    times = table.columns[roles["time"]] if roles["time"] else None
-    rows = [_in_time_order(index, times) for index in rows]
     return SeriesSet(
         series=[values[:, index].astype(np.float32) for index in rows],
         channels=channels,
@@ -152,6 +150,9 @@ def _row_groups(
         recordings = _by_key(list(zip(*keys, strict=True)))
     elif roles["group"]:
         recordings = _by_key(list(table.columns[roles["group"]]))
+    # Before windows are cut: rows of a table may come in any order.
+    times = table.columns[roles["time"]] if roles["time"] else None
+    recordings = [_in_time_order(index, times) for index in recordings]
     if options.window is None:
         return recordings
     stride = options.stride or options.window
