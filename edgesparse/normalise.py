@@ -99,7 +99,8 @@ class Normalise(nn.Module):
         """Each channel's usual spread, times how much more than usual the window's channels move."""
         seen = ((~missing_BCT).sum(-1, keepdim=True) > 0).float()
         ratio = (spread_BC1 / self.usual[:, None]).clamp(max=LARGEST_RATIO)
-        mean_square = (ratio * ratio * seen).sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1.0)
+        # A channel that is missing has spread 0.
+        mean_square = (ratio * ratio).sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1.0)
         return self.usual[:, None] * mean_square.sqrt()
 
     @staticmethod

@@ -171,10 +171,10 @@ def test_a_run_does_not_go_on_with_other_data(
     """Other labels or channels of the same shape would make a mixture of two models."""
 
     def stop(*arguments: object, **named: object) -> None:
-        raise KeyboardInterrupt
+        raise RuntimeError("stopped")
 
     monkeypatch.setattr(loop, "finish", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(RuntimeError, match="stopped"):
         train(series, tiny_config(epochs=1), tmp_path, quiet=True)
     kept = (tmp_path / FILE_NAME).read_bytes()
     assert series.labels is not None
