@@ -6,6 +6,7 @@ Exits 1 when one fails. Long parts resume from stored results of the same code v
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -164,6 +165,9 @@ def judge_decoder() -> list[Line]:
 
 def main() -> int:
     """Measures, judges, writes prove_dropin.json."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     torch.set_num_threads(int(os.environ.get("THREADS", "1")))
     cases, lines = dropin.store(), judge_decoder()
     for part in (judge_whisper, judge_minilm):

@@ -7,6 +7,7 @@ counts as 0.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -144,6 +145,9 @@ def judge(store: StoredCases, build: Path) -> list[Line]:
 
 def main() -> int:
     """Measures, judges, writes bench-results/prove_kernels.json."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     build = build_kernels()
     # A figure that was measured beside other work says so.
     machine = {**describe_machine(), "load_average": os.getloadavg()}

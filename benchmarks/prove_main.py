@@ -7,6 +7,7 @@ for a quarter of the passes, without judging their accuracy.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -249,6 +250,9 @@ def judge_tests(found: dict[str, Any]) -> list[Line]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     version = code_version() + ("+quick" if QUICK else "")
     earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     store: dict[str, Any] = earlier if earlier.get("version") == version else {"version": version}

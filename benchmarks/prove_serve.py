@@ -12,6 +12,7 @@ nothing else.
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import os
@@ -230,10 +231,6 @@ def main(only: Sequence[str] = ()) -> int:
     Args:
         only: parts to run now; their results are stored, and the JSON is left to a run of all.
     """
-    unknown = set(only) - set(PARTS)
-    if unknown:
-        print(f"parts are {', '.join(PARTS)}; got {', '.join(sorted(unknown))}", file=sys.stderr)
-        return 2
     WORK.mkdir(parents=True, exist_ok=True)
     machine = {**describe_machine(), "load_average": os.getloadavg()}
     facts = {key: machine[key] for key in ("cpu", "cores", "system", "python", "versions")}
@@ -253,4 +250,11 @@ def main(only: Sequence[str] = ()) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help="default: all")
+    chosen = parser.parse_args().parts
+    if unknown := sorted(set(chosen) - set(PARTS)):
+        parser.error(f"parts are {', '.join(PARTS)}; got {', '.join(unknown)}")
+    sys.exit(main(chosen))

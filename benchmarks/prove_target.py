@@ -9,6 +9,7 @@ trains one set for a few passes. A speed-up of outputs that are not right counts
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -153,6 +154,9 @@ def code_version() -> str:
 
 def main() -> int:
     """Measures, judges, writes prove_target.json: to benchmarks/results, or to bench-results if shortened."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     machine = {**describe_machine(), "load_average": os.getloadavg()}
     facts = {x: machine[x] for x in ("cpu", "cores", "system", "python", "versions")}
     store = StoredCases(STORE, code_version(), facts, QUICK)

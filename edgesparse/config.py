@@ -145,10 +145,10 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise InputError(f"`task` must be classification, regression or forecasting; got {self.task}.")
-        if (self.task == "forecasting") != (self.horizon is not None):
-            raise InputError(
-                f"`horizon` must be given for forecasting, and only then; got {self.horizon} for {self.task}."
-            )
+        if self.task == "forecasting" and self.horizon is None:
+            raise InputError("`horizon` must be given for forecasting: how many steps are to be foretold.")
+        if self.task != "forecasting" and self.horizon is not None:
+            raise InputError(f"`horizon` is for forecasting only; got {self.horizon} for {self.task}.")
         if self.calibrate not in ("held-out", "cross-fitted", "none"):
             raise InputError(f"`calibrate` must be held-out, cross-fitted or none; got {self.calibrate}.")
         for name in (
@@ -257,6 +257,9 @@ def _update(sections: dict[str, dict[str, Any]], changes: Mapping[str, Any], sou
             raise InputError(f"{source}: section `{section}` must hold keys; got {values!r}.")
         for key, value in values.items():
             if key not in sections[section]:
+                home = next((name for name, known in sections.items() if key in known), None)
+                if home is not None:
+                    raise InputError(f"{source}: `{key}` is a key of `{home}`, not of `{section}`.")
                 raise InputError(_unknown(f"{section} key", str(key), sections[section], source))
             sections[section][key] = value
 

@@ -14,7 +14,8 @@ def hold_out(data: SeriesSet, share: float, *, seed: int, in_order: bool = False
     """Indices to train on and to hold out.
 
     Series of one group (machine, run, person) never stand on both sides: they resemble each other more than
-    the next machine's will. Without groups every class gives its share, and keeps at least one to train on.
+    the next machine's will. A group that alone has a class is not held out. Without groups, or where none can
+    be spared, every class gives its share and keeps at least one to train on.
     With `in_order` the last series are held out: where they follow each other in time, a model is asked about
     what came after.
     """
@@ -22,31 +23,48 @@ def hold_out(data: SeriesSet, share: float, *, seed: int, in_order: bool = False
     everything = np.arange(len(data))
     if share <= 0 or len(data) < 2:
         return everything, everything[:0]
-    if data.groups is not None and len(np.unique(data.groups)) > 1:
-        held = _hold_out_groups(data.groups, share, rng)
-    elif in_order:
-        held = everything[len(data) - min(round(share * len(data)), len(data) - 1) :]
-    elif data.labels is not None and data.labels.dtype.kind == "U":
-        held = np.concatenate(
-            [_take(np.flatnonzero(data.labels == label), share, rng) for label in np.unique(data.labels)]
-        )
-    else:
-        held = _take(everything, share, rng)
-    held = np.sort(held)
-    return np.setdiff1d(everything, held), held
+    held = _hold_out_groups(data, share, rng)
+    if not len(held):
+        held = _last(everything, share) if in_order else _hold_out_series(data, share, rng)
+    return np.setdiff1d(everything, held), np.sort(held)
+
+
+def _hold_out_series(data: SeriesSet, share: float, rng: np.random.Generator) -> Indices:
+    classes = _classes(data)
+    if classes is None:
+        return _take(np.arange(len(data)), share, rng)
+    return np.concatenate([_take(np.flatnonzero(classes == c), share, rng) for c in np.unique(classes)])
 
 
 def _take(index: Indices, share: float, rng: np.random.Generator) -> Indices:
     return rng.permutation(index)[: min(round(share * len(index)), len(index) - 1)]
 
 
-def _hold_out_groups(groups: npt.NDArray[np.str_], share: float, rng: np.random.Generator) -> Indices:
+def _last(index: Indices, share: float) -> Indices:
+    return index[len(index) - min(round(share * len(index)), len(index) - 1) :]
+
+
+def _classes(data: SeriesSet) -> npt.NDArray[np.str_] | None:
+    """Class names; None for targets and without labels."""
+    return data.labels if data.labels is not None and data.labels.dtype.kind == "U" else None  # type: ignore[return-value]
+
+
+def _hold_out_groups(data: SeriesSet, share: float, rng: np.random.Generator) -> Indices:
+    """Empty without groups, and where none can be spared."""
+    groups, classes = data.groups, _classes(data)
+    if groups is None:
+        return np.arange(0)
     names = rng.permutation(np.unique(groups))
     held: list[str] = []
     for name in names[:-1]:
-        if held and np.isin(groups, [*held, name]).mean() > share:
+        is_held = np.isin(groups, [*held, name])
+        if (held and is_held.mean() > share) or _loses_a_class(classes, is_held):
             continue
         held.append(name)
-        if np.isin(groups, held).mean() >= share:
+        if is_held.mean() >= share:
             break
     return np.flatnonzero(np.isin(groups, held))
+
+
+def _loses_a_class(classes: npt.NDArray[np.str_] | None, is_held: npt.NDArray[np.bool_]) -> bool:
+    return classes is not None and len(np.unique(classes[~is_held])) < len(np.unique(classes))

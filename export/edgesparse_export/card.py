@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgesparse_runtime.metrics import with_interval
+
 
 def write_card(fields: dict[str, Any]) -> str:
     """Markdown from the manifest's fields."""
@@ -20,10 +22,7 @@ def write_card(fields: dict[str, Any]) -> str:
         f"{compute['model_share']:.1%} of the dense model (measured on {compute['measured_on']} windows)",
     ]
     for name, metric in metrics.items():
-        lines.append(
-            f"- {metric['name']} on the {name} series: {metric['value']:.3f} "
-            f"[{metric['low']:.3f}, {metric['high']:.3f}], n = {metric['n']}"
-        )
+        lines.append(f"- {metric['name']} on the {name} series: {with_interval(metric)}")
     if fields["classes"]:
         lines += ["", "Classes: " + ", ".join(fields["classes"]) + "."]
     lines += [

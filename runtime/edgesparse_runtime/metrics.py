@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,8 @@ FloatArray = npt.NDArray[np.float64]
 
 # Draws of a bootstrap.
 RESAMPLES = 2000
+# Metrics in the target's own units, which may be of any size.
+ERRORS = ("mae", "rmse")
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,18 @@ class Metric:
         return asdict(self)
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (n={self.n})"
+        return with_interval(self.to_dict())
+
+
+def figure(name: str, value: float) -> str:
+    """A metric's value to read: three decimals of a share, four digits of an error."""
+    return f"{value:.4g}" if name in ERRORS else f"{value:.3f}"
+
+
+def with_interval(metric: Mapping[str, Any]) -> str:
+    """What `Metric.to_dict` gave as value [low, high] (n)."""
+    value, low, high = (figure(metric["name"], metric[key]) for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}] (n={metric['n']})"
 
 
 def accuracy(is_right: npt.NDArray[np.bool_]) -> Metric:

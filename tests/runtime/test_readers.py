@@ -80,6 +80,17 @@ def test_recordings_are_cut_into_windows(tmp_path: Path) -> None:
     assert data.groups.tolist() == ["m0"] * 3 + ["m1"] * 3
 
 
+def test_windows_of_one_recording_are_a_group(tmp_path: Path) -> None:
+    rows = ["series,x,label"] + [f"{'ba'[i // 10]},{i},{'on' if i % 10 >= 4 else 'off'}" for i in range(20)]
+    (tmp_path / "x.csv").write_text("\n".join(rows))
+    data = read_dataset(tmp_path / "x.csv", ReadOptions(window=4))
+    assert data.groups is not None
+    assert data.groups.tolist() == ["0", "0", "1", "1"]
+    (tmp_path / "one.csv").write_text("\n".join(rows[:11]))
+    assert read_dataset(tmp_path / "one.csv", ReadOptions(window=4)).groups is None
+    assert read_dataset(tmp_path / "one.csv", ReadOptions(window=10)).groups is None
+
+
 def test_rows_are_put_in_time_order(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("series;time;x\na;2;20\nb;1;5\na;10;30\na;1;10\n")
     data = read_dataset(tmp_path / "x.csv")
@@ -112,14 +123,18 @@ def test_regression_targets_are_numbers(tmp_path: Path) -> None:
         ("x.csv", b"series,x\n1,2\n1\n", "row 3 must have 2 cells; got 1."),
         ("x.csv", b"series,x\n1,2\n1,oops\n", "row 3, column x must be a number; got 'oops'."),
         ("x.csv", b"series,x\n1,inf\n", "row 2, column x must be finite; got infinity."),
-        ("x.csv", b"series,x\n1,\n1,NA\n", "series 1 must hold at least one value; all are missing."),
+        (
+            "x.csv",
+            b"series,x\n1,\n1,NA\n",
+            "the series from row 2 on must hold at least one value; all are missing.",
+        ),
         ("x.csv", b"series,label\n1,a\n", "must have a channel column besides series, label."),
         (
             "x.csv",
             b"series,x,label\n1,2,a\n1,3,b\n",
             "row 3: a series must have one label; got 'b' after 'a'.",
         ),
-        ("x.csv", b"series,x,label\n1,2,\n", "label of series 1 must not be empty."),
+        ("x.csv", b"series,x,label\n1,2,\n", "label of the series from row 2 on must not be empty."),
         ("x.csv", b"a,b\n\xff\xfe,1\n", "must be UTF-8 text; byte 4 is not."),
         ("x.csv", b"a,b\n\x00,1\n", "it holds NUL bytes."),
         ("x.tsv", b"1\n", "row 1: a label and values must be separated by tabs."),

@@ -214,7 +214,9 @@ def test_a_text_file_called_onnx(tmp_path: Path, table: Path) -> None:
 def test_wrong_places_to_write(shared_bundle: Bundle, tmp_path: Path, tiny_run: object) -> None:
     run = tiny_run.path  # type: ignore[attr-defined]
     check_one_line(edgesparse("export", run, "-o", tmp_path / "x"), 2, "must end in .edgesparse")
-    check_one_line(edgesparse("train", tmp_path / "x.csv", "-o", run), 2, "holds a finished run")
+    check_one_line(edgesparse("train", tmp_path / "x.csv", "-o", run), 2, "holds a finished run. Add")
+    again = edgesparse("train", tmp_path / "x.csv", "-o", run, "--resume")
+    check_one_line(again, 2, "holds a finished run: there is nothing to resume")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("")
     check_one_line(edgesparse("quickstart", "-o", tmp_path / "mine", "--overwrite"), 2, "not a folder")

@@ -58,3 +58,16 @@ def test_a_broken_file_is_refused(tmp_path: Path) -> None:
     file.write_text("training: [")
     with pytest.raises(InputError, match="must be YAML"):
         resolve_config(RunConfig(), file)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.dropout=0.1", "`dropout` is a key of `model`, not of `training`"),
+        ("training.task=forecasting", "how many steps are to be foretold"),
+        ("training.horizon=4", "`horizon` is for forecasting only; got 4 for classification"),
+    ],
+)
+def test_a_key_in_the_wrong_place_says_where_it_belongs(override: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        resolve_config(RunConfig(), None, [override])

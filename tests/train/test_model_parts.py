@@ -185,6 +185,21 @@ def test_groups_are_never_torn() -> None:
     assert len(held) == 20
 
 
+def test_a_group_that_alone_has_a_class_is_not_held_out() -> None:
+    series = [np.zeros((1, 3), dtype=np.float32)] * 30
+    groups = np.repeat(["g0", "g1", "g2"], 10)
+    labels = np.array(["a", "b"] * 10 + ["a", "c"] * 5)
+    for seed in range(5):
+        _, held = hold_out(SeriesSet(series, ("x",), labels, groups), 0.3, seed=seed)
+        assert set(groups[held]) < {"g0", "g1"}
+        # Each group has a class to itself: every class gives its share.
+        kept, held = hold_out(
+            SeriesSet(series, ("x",), np.repeat(["a", "b", "c"], 10), groups), 0.3, seed=seed
+        )
+        assert len(held) == 9
+        assert set(groups[kept]) == set(groups)
+
+
 def test_every_class_keeps_a_series_to_train_on() -> None:
     labels = np.array(["a"] * 10 + ["b"] * 2 + ["c"])
     data = SeriesSet([np.zeros((1, 3), dtype=np.float32)] * 13, ("x",), labels)

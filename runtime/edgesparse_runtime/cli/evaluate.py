@@ -21,6 +21,7 @@ from edgesparse_runtime.cli.read_options import (
 )
 from edgesparse_runtime.evaluation import STRENGTHS, Evaluation
 from edgesparse_runtime.evaluation import evaluate as evaluate_session
+from edgesparse_runtime.metrics import figure
 from edgesparse_runtime.readers import read_dataset
 from edgesparse_runtime.session import Session
 
@@ -115,7 +116,10 @@ def evaluate(
             print()
             print_table(
                 ["disturbed by", *(f"{s:g}" for s in STRENGTHS)],
-                [[name, *(f"{m.value:.3f}" for _, m in rows)] for name, rows in result.robustness.items()],
+                [
+                    [name, *(figure(m.name, m.value) for _, m in rows)]
+                    for name, rows in result.robustness.items()
+                ],
             )
             if opened.classes and (hint := hardening_hint(result)):
                 note(hint)

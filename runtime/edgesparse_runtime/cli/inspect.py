@@ -12,6 +12,7 @@ from edgesparse_runtime.bundle import Bundle, open_bundle
 from edgesparse_runtime.cli.output import print_fields, print_json, print_table
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.manifest import manifest_schema
+from edgesparse_runtime.metrics import with_interval
 
 
 def inspect(
@@ -86,9 +87,7 @@ def _fields(opened: Bundle) -> dict[str, object]:
     if isinstance(manifest.get("budget"), (int, float)):
         fields["budget"] = f"{manifest['budget']:.0%} of dense attention's compute"
     for name, metric in manifest.get("metrics", {}).items():
-        fields[f"{metric['name']}, {name}"] = (
-            f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}] (n={metric['n']})"
-        )
+        fields[f"{metric['name']}, {name}"] = with_interval(metric)
     if "int8" in manifest["models"]:
         fields["int8"] = _cost(manifest["models"]["int8"].get("report", {}))
     fields["dense twin"] = ", ".join(manifest["dense"]) or "none"

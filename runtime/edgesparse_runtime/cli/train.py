@@ -22,8 +22,11 @@ from edgesparse_runtime.cli.read_options import (
 )
 from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.metrics import with_interval
 from edgesparse_runtime.readers import read_dataset
 
+# A choice in smaller blocks costs more than it saves.
+SMALLEST_BLOCK = 4
 # Of the run, and of its pre-training.
 CHECKPOINTS = ("checkpoint.safetensors", "pretraining/checkpoint.safetensors")
 
@@ -141,9 +144,13 @@ def train(
         return
     compute = run.report["compute"]
     if run.report["budget"] is not None and compute["attention_share"] > run.report["budget"]:
+        can_shrink = (run.config.model.block_size or 0) > SMALLEST_BLOCK
+        advice = (
+            "Use a smaller model.block_size." if can_shrink else "Windows this short want --attention dense."
+        )
         note(
             f"The budget of {run.report['budget']:.0%} is out of reach: the own blocks, summaries and router "
-            f"cost {compute['attention_share']:.1%} already. Use a smaller model.block_size."
+            f"cost {compute['attention_share']:.1%} already. {advice}"
         )
     for warning in run.report["warnings"]:
         note(f"Attention: {warning}")
@@ -156,9 +163,11 @@ def train(
 def _check_out(out: Path, resume: bool, overwrite: bool) -> None:
     if out.is_file():
         raise InputError(f"{out} must be a folder; it is a file.")
-    if (out / "run.json").exists() and not overwrite and not resume:
-        raise InputError(f"{out} holds a finished run. Add --overwrite or choose another folder.")
-    if any((out / path).exists() for path in CHECKPOINTS) and not resume and not overwrite:
+    is_unfinished = any((out / path).exists() for path in CHECKPOINTS)
+    if (out / "run.json").exists() and not overwrite and not (resume and is_unfinished):
+        nothing = ": there is nothing to resume" if resume else ""
+        raise InputError(f"{out} holds a finished run{nothing}. Add --overwrite or choose another folder.")
+    if is_unfinished and not resume and not overwrite:
         raise InputError(f"{out} holds an unfinished run. Add --resume to go on, or --overwrite.")
 
 
@@ -166,8 +175,7 @@ def _print_report(out: Path, report: dict[str, Any]) -> None:
     compute = report["compute"]
     fields: dict[str, object] = {"run": out, "weights": f"{report['parameters']:,}"}
     for name, metric in report["metrics"].items():
-        interval = f"[{metric['low']:.3f}, {metric['high']:.3f}] (n={metric['n']})"
-        fields[f"{metric['name']}, {name}"] = f"{metric['value']:.3f} {interval}"
+        fields[f"{metric['name']}, {name}"] = with_interval(metric)
     if done := report.get("pretraining"):
         fields["pre-training"] = (
             f"{done['series']} windows of {done['source']}, {done['steps']} steps; error of masked spans "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +14,16 @@ from edgesparse_runtime.errors import InputError
 Labels = npt.NDArray[np.str_] | npt.NDArray[np.float64]
 
 
-def to_labels(values: Sequence[object], task: Literal["classification", "regression"], where: Path) -> Labels:
+def to_labels(
+    values: Sequence[object],
+    task: Literal["classification", "regression"],
+    where: Path,
+    place: Callable[[int], str] = lambda i: f"series {i + 1}",
+) -> Labels:
     """Class names (1.0 becomes "1"), or finite float targets.
+
+    Args:
+        place: says which series entry i belongs to, for the message.
 
     Raises:
         InputError: an empty label, or a target that is no number.
@@ -28,12 +36,12 @@ def to_labels(values: Sequence[object], task: Literal["classification", "regress
             except ValueError:
                 targets[i] = np.nan
             if not np.isfinite(targets[i]):
-                raise InputError(f"{where}: target of series {i + 1} must be a number; got {value!r}.")
+                raise InputError(f"{where}: target of {place(i)} must be a number; got {value!r}.")
         return targets
     names = [class_name(value) for value in values]
     for i, name in enumerate(names):
         if not name or name == "nan":
-            raise InputError(f"{where}: label of series {i + 1} must not be empty.")
+            raise InputError(f"{where}: label of {place(i)} must not be empty.")
     return np.array(names, dtype=np.str_)
 
 

@@ -94,12 +94,13 @@ def _to_series(table: _Table, options: ReadOptions) -> SeriesSet:
     roles = {role: _find(table, role, getattr(options, f"{role}_column")) for role in USUAL_NAMES}
     channels = _channels(table, roles, options)
     values = np.stack([_numbers(table, name) for name in channels])
-    rows = _row_groups(table, roles, options)
+    rows, recordings = _row_groups(table, roles, options)
+    _check_rows(table, values, rows)
     return SeriesSet(
         series=[values[:, index].astype(np.float32) for index in rows],
         channels=channels,
         labels=_labels(table, roles["label"], rows, options),
-        groups=_groups(table, roles["group"], rows),
+        groups=_groups(table, roles["group"], rows, recordings),
         source=str(table.path),
     )
 
@@ -139,8 +140,11 @@ def _numbers(table: _Table, name: str) -> npt.NDArray[np.float64]:
 
 def _row_groups(
     table: _Table, roles: dict[str, str | None], options: ReadOptions
-) -> list[npt.NDArray[np.int64]]:
-    """Row indices of each series or window, in the order in which they first appear."""
+) -> tuple[list[npt.NDArray[np.int64]], list[int] | None]:
+    """Row indices of each series or window, in the order in which they first appear.
+
+    For windows also the number of the recording that each is cut from, where there are several.
+    """
     recordings = [np.arange(table.rows)]
     if roles["series"]:
         keys = [table.columns[roles["series"]]]
@@ -154,20 +158,33 @@ def _row_groups(
     times = table.columns[roles["time"]] if roles["time"] else None
     recordings = [_in_time_order(index, times) for index in recordings]
     if options.window is None:
-        return recordings
+        return recordings, None
     stride = options.stride or options.window
-    windows = [
-        recording[start : start + options.window]
-        for recording in recordings
+    cut = [
+        (recording[start : start + options.window], number)
+        for number, recording in enumerate(recordings)
         for start in range(0, len(recording) - options.window + 1, stride)
     ]
+    windows = [rows for rows, _ in cut]
     if not windows:
         longest = max(map(len, recordings))
         raise InputError(
             f"`window` must be at most {longest}, the longest recording of {table.path}; "
             f"got {options.window}."
         )
-    return windows
+    return windows, [number for _, number in cut] if len(recordings) > 1 else None
+
+
+def _place(table: _Table, index: npt.NDArray[np.int64]) -> str:
+    return f"the series from row {table.first_line + int(index[0])} on"
+
+
+def _check_rows(table: _Table, values: npt.NDArray[np.float64], rows: list[npt.NDArray[np.int64]]) -> None:
+    for index in rows:
+        if bool(np.isnan(values[:, index]).all()):
+            raise InputError(
+                f"{table.path}: {_place(table, index)} must hold at least one value; all are missing."
+            )
 
 
 def _by_key(keys: Sequence[object]) -> list[npt.NDArray[np.int64]]:
@@ -195,8 +212,13 @@ def _labels(
     if column is None:
         return None
     cells = table.columns[column]
+
+    def place(number: int) -> str:
+        return _place(table, rows[number])
+
     if options.window is not None:
-        return to_labels([_majority([cells[i] for i in index]) for index in rows], options.task, table.path)
+        most = [_majority([cells[i] for i in index]) for index in rows]
+        return to_labels(most, options.task, table.path, place)
     for index in rows:
         for i in index:
             if cells[i] != cells[index[0]] and class_name(cells[i]) != class_name(cells[index[0]]):
@@ -205,7 +227,7 @@ def _labels(
                     f"got {cells[i]!r} after {cells[index[0]]!r}. "
                     "Give `--window` to cut a recording into windows."
                 )
-    return to_labels([cells[index[0]] for index in rows], options.task, table.path)
+    return to_labels([cells[index[0]] for index in rows], options.task, table.path, place)
 
 
 def _majority(cells: list[str]) -> str:
@@ -214,8 +236,9 @@ def _majority(cells: list[str]) -> str:
 
 
 def _groups(
-    table: _Table, column: str | None, rows: list[npt.NDArray[np.int64]]
+    table: _Table, column: str | None, rows: list[npt.NDArray[np.int64]], recordings: list[int] | None
 ) -> npt.NDArray[np.str_] | None:
     if column is None:
-        return None
+        # Windows of one recording resemble each other, and may share steps.
+        return None if recordings is None else np.array(recordings).astype(np.str_)
     return np.array([table.columns[column][index[0]] for index in rows], dtype=np.str_)
