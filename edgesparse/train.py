@@ -34,7 +34,7 @@ from edgesparse.model import SequenceTransformer, choose_sizes, count_parameters
 from edgesparse.run_folder import LOG, DataFacts, Run, build_model, save_run, write_text
 from edgesparse.schedule import attention_share, disturbed_share, learning_rate
 from edgesparse.split import hold_out
-from edgesparse.training_data import class_weights, fingerprint, spread, to_targets
+from edgesparse.training_data import class_weights, doubts, fingerprint, spread, to_targets
 from edgesparse.training_data import data_facts as data_facts
 from edgesparse.training_data import to_tensor as to_tensor
 from edgesparse_runtime.errors import InputError
@@ -263,6 +263,7 @@ def finish(
         "compute": compute.to_dict() | {"measured_on": on},
         "heads": [head.to_dict() for head in heads],
         "warnings": [head.warning for head in heads if head.warning],
+        "doubts": doubts(data, settings),
         "metrics": {},
     }
     for name, series in (("training", data), ("validation", validation)):

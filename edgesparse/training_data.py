@@ -56,6 +56,30 @@ def data_facts(data: SeriesSet, settings: TrainingConfig) -> DataFacts:
     )
 
 
+def doubts(data: SeriesSet, settings: TrainingConfig) -> list[str]:
+    """What is odd about data that can be trained on: probably not what was meant, in a line each."""
+    found = []
+    for i, name in enumerate(data.channels):
+        known = [x[i][~np.isnan(x[i])] for x in data.series]
+        if not any(len(values) for values in known):
+            found.append(f"channel {name} has no value in any series.")
+        elif all(len(values) == 0 or values.min() == values.max() for values in known):
+            found.append(f"channel {name} never moves within a series.")
+    if data.labels is None or settings.task == "forecasting":
+        return found
+    values, counts = np.unique(data.labels, return_counts=True)
+    if settings.task == "regression":
+        if len(values) == 1:
+            found.append(f"every target is {values[0]:g}: there is nothing to learn.")
+    elif len(values) == len(data) > 2:
+        found.append(f"{len(data)} series have {len(values)} classes: is this the label column?")
+    elif (counts == 1).any():
+        alone = [str(c) for c in values[counts == 1]]
+        more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
+        found.append(f"classes with one series only: {', '.join(alone[:3])}{more}.")
+    return found
+
+
 def to_tensor(data: SeriesSet) -> tuple[Tensor, Tensor]:
     """Windows [n, C, T] with NaN tails, and lengths [n]."""
     lengths = torch.tensor([x.shape[1] for x in data.series])

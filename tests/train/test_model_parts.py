@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from edgesparse.model import choose_sizes, typical_steps
 from edgesparse.normalise import LARGEST_RATIO, Normalise, real_steps
 from edgesparse.schedule import attention_share, disturbed_share, learning_rate
 from edgesparse.split import hold_out
+from edgesparse.training_data import doubts
 from edgesparse_runtime.series_set import SeriesSet
 from tests.tolerances import ENGINES
 
@@ -198,6 +200,25 @@ def test_a_group_that_alone_has_a_class_is_not_held_out() -> None:
         )
         assert len(held) == 9
         assert set(groups[kept]) == set(groups)
+
+
+def test_doubts_about_the_data() -> None:
+    still = np.stack([np.arange(4.0), np.ones(4), np.full(4, np.nan)]).astype(np.float32)
+    channels = ("moves", "still", "lost")
+
+    def lines(labels: list[str] | list[float], task: Literal["classification", "regression"]) -> list[str]:
+        data = SeriesSet([still] * len(labels), channels, np.array(labels))
+        return doubts(data, TrainingConfig(task=task))[2:]
+
+    data = SeriesSet([still] * 4, channels, np.array(["a", "a", "b", "b"]))
+    assert doubts(data, TrainingConfig()) == [
+        "channel still never moves within a series.",
+        "channel lost has no value in any series.",
+    ]
+    assert lines(["a", "b", "c"], "classification") == ["3 series have 3 classes: is this the label column?"]
+    assert lines(["a", "b", "b"], "classification") == ["classes with one series only: a."]
+    assert lines([2.0, 2.0, 2.0], "regression") == ["every target is 2: there is nothing to learn."]
+    assert lines([1.0, 2.0, 2.0], "regression") == []
 
 
 def test_every_class_keeps_a_series_to_train_on() -> None:

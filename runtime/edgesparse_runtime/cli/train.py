@@ -81,6 +81,7 @@ def train(
     from edgesparse.distributed import is_launched
     from edgesparse.presets import PRESETS
     from edgesparse.train import train as train_model
+    from edgesparse.training_data import doubts
 
     engine = None
     if is_launched():
@@ -117,6 +118,8 @@ def train(
     watched = None if validation is None else read_dataset(validation, options)
     if not as_json and is_main:
         note(f"{data}: {len(series)} series, {len(series.channels)} channel(s)")
+        for doubt in doubts(series, resolved.training):
+            note(f"{data}: {doubt}")
     try:
         if pretrain is None:
             run = train_model(series, resolved, out, validation=watched, resume=resume, engine=engine)
