@@ -1,7 +1,8 @@
 """Holds a model's attention at a share of dense attention's compute, in training and afterwards.
 
 All heads share one `top_p`: the same share of the router's mass, so a head whose attention is
-concentrated uses few blocks and a diffuse one more. The budget fixes only their sum.
+concentrated uses few blocks and a diffuse one more. The budget fixes only their sum. The rule `top_k` keeps
+the same number of blocks for every query block of every head: relative selection is measured against it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edgesparse.attention import NO_CAP, SparseAttention, window_blocks
 
+Rule = Literal["top_p", "top_k"]
 # `top_p` of sigmoid(-12) is nothing and of sigmoid(12) everything, in float32.
 LOGIT_LIMIT = 12.0
 
@@ -58,10 +61,17 @@ def set_selection(model: nn.Module, top_p: float, max_blocks: int = NO_CAP) -> N
 
 
 class BudgetController:
-    """Moves `top_p` a little after each training step, so that measured compute follows a target."""
+    """Moves `top_p` a little after each training step, so that measured compute follows a target.
 
-    def __init__(self, model: nn.Module) -> None:
+    Args:
+        rule: "top_k" moves the number of blocks instead.
+    """
+
+    def __init__(self, model: nn.Module, rule: Rule = "top_p") -> None:
         self.model = model
+        self.rule = rule
+        # Key blocks a query block by `top_k`, rounded when it is used; None until a selection was seen.
+        self.blocks: float | None = None
         self.logit = LOGIT_LIMIT
         self.target = 1.0
         self.share = 1.0
@@ -78,7 +88,7 @@ class BudgetController:
             layer.warmup = share >= 1.0
             layer.is_recording = share < 1.0
         if layers:
-            set_selection(self.model, _sigmoid(self.logit), self._cap(share))
+            self._select()
 
     def update(self, total: Callable[[Tensor], Tensor] = lambda flops: flops) -> float:
         """Read what the last forward pass computed, correct `top_p`, and return the measured share.
@@ -90,10 +100,22 @@ class BudgetController:
         if self.target >= 1.0 or not layers:
             return 1.0
         self.share = _measured_share(layers, total)
-        step = 0.5 * (_logit(self.target) - _logit(self.share))
-        self.logit = min(max(self.logit + step, -LOGIT_LIMIT), LOGIT_LIMIT)
-        set_selection(self.model, _sigmoid(self.logit), self._cap(self.target))
+        if self.rule == "top_k":
+            assert layers[0].selection is not None
+            most = layers[0].selection.shape[-1]
+            before = self.target * most if self.blocks is None else self.blocks
+            self.blocks = min(max(before + 0.5 * most * (self.target - self.share), 1.0), float(most))
+        else:
+            step = 0.5 * (_logit(self.target) - _logit(self.share))
+            self.logit = min(max(self.logit + step, -LOGIT_LIMIT), LOGIT_LIMIT)
+        self._select()
         return self.share
+
+    def _select(self) -> None:
+        if self.blocks is None:
+            set_selection(self.model, _sigmoid(self.logit), self._cap(self.target))
+        else:
+            set_selection(self.model, 1.0, round(self.blocks))
 
     def _cap(self, share: float) -> int:
         layers = sparse_layers(self.model)
@@ -103,10 +125,11 @@ class BudgetController:
 
     def state(self) -> dict[str, float]:
         """What a checkpoint keeps."""
-        return {"logit": self.logit, "target": self.target}
+        state = {"logit": self.logit, "target": self.target}
+        return state if self.blocks is None else state | {"blocks": self.blocks}
 
     def load_state(self, state: dict[str, float]) -> None:
-        self.logit, self.target = state["logit"], state["target"]
+        self.logit, self.target, self.blocks = state["logit"], state["target"], state.get("blocks")
         self.set_target(self.target)
 
 
@@ -119,13 +142,19 @@ def blocks_cap(layer: SparseAttention, key_blocks: int, share: float) -> int:
 
 
 def calibrate(
-    model: nn.Module, batches: Iterable[Tensor], budget: float, *, tolerance: float = 0.005
+    model: nn.Module,
+    batches: Iterable[Tensor],
+    budget: float,
+    *,
+    rule: Rule = "top_p",
+    tolerance: float = 0.005,
 ) -> ComputeReport:
     """Set `top_p` to the largest value whose measured attention share is at most `budget`.
 
     Args:
         batches: raw windows [B, channels, time]; labels are not needed.
         budget: share of dense attention's compute, router and summaries included.
+        rule: "top_k" sets the number of blocks instead.
         tolerance: stop when the share is this close below the budget.
 
     Returns:
@@ -139,7 +168,18 @@ def calibrate(
         return measure(model, data)
     share = _share_at(model, data, -LOGIT_LIMIT, NO_CAP)
     assert layers[0].selection is not None
-    cap = blocks_cap(layers[0], layers[0].selection.shape[-1], budget)
+    key_blocks = layers[0].selection.shape[-1]
+    if rule == "top_k":
+        fewest, most = 1, key_blocks
+        while fewest < most:
+            blocks = (fewest + most + 1) // 2
+            if _share_at(model, data, math.inf, blocks) <= budget:
+                fewest = blocks
+            else:
+                most = blocks - 1
+        set_selection(model, 1.0, fewest)
+        return measure(model, data)
+    cap = blocks_cap(layers[0], key_blocks, budget)
     low, high = -LOGIT_LIMIT, LOGIT_LIMIT
     for _ in range(20):
         if 0 <= budget - share <= tolerance:

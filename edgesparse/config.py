@@ -96,6 +96,8 @@ class TrainingConfig:
         shift: largest circular shift of a training window, as a share of its length.
         disturb: share of a classifier's training windows that are disturbed, once attention is at its budget
             (noise, drift, gaps, uneven speed, coarse sampling; docs/training.md).
+        rule: what a budget is kept with: "top_p", the same share of the router's mass for every query block,
+            or "top_k", the same number of blocks (docs/benchmarks.md compares them).
         average_decay: of the running average of the weights that is kept in the end.
         router_weight: of the router's loss.
         auxiliary_weight: of the long-range task, which reconstructs masked spans; 0 = off. Each step then
@@ -139,6 +141,7 @@ class TrainingConfig:
     patience: int = 0
     calibrate: Literal["held-out", "cross-fitted", "none"] = "held-out"
     balance_classes: bool = True
+    rule: Literal["top_p", "top_k"] = "top_p"
     seed: int = 0
     threads: int | None = None
 
@@ -149,6 +152,8 @@ class TrainingConfig:
             raise InputError("`horizon` must be given for forecasting: how many steps are to be foretold.")
         if self.task != "forecasting" and self.horizon is not None:
             raise InputError(f"`horizon` is for forecasting only; got {self.horizon} for {self.task}.")
+        if self.rule not in ("top_p", "top_k"):
+            raise InputError(f"`rule` must be top_p or top_k; got {self.rule}.")
         if self.calibrate not in ("held-out", "cross-fitted", "none"):
             raise InputError(f"`calibrate` must be held-out, cross-fitted or none; got {self.calibrate}.")
         for name in (

@@ -113,7 +113,7 @@ def train(
     optimizer = torch.optim.AdamW(
         learner.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    controller = BudgetController(model)
+    controller = BudgetController(model, settings.rule)
     average = {name: p.detach().clone() for name, p in model.named_parameters()}
     # What is kept in the end: the latest average, or the one that the validation series liked best.
     best_average = kept_averages = average
@@ -255,7 +255,7 @@ def finish(
     chosen = watched.take(spread(len(watched), BUDGET_SERIES).numpy())
     batches = list(torch.split(to_tensor(chosen)[0], 16))
     budget = settings.budget if config.model.attention == "sparse" else 1.0
-    compute = calibrate(model, batches, budget)
+    compute = calibrate(model, batches, budget, rule=settings.rule)
     heads = examine_heads(model, torch.split(to_tensor(chosen)[0][:HEALTH_SERIES], 1))
     report: dict[str, Any] = {
         "parameters": count_parameters(model),

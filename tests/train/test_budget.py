@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from edgesparse.attention import NO_CAP, AttentionConfig, SparseAttention
 from edgesparse.budget import BudgetController, calibrate, measure, set_selection
+from edgesparse.config import RunConfig, resolve_config
+from edgesparse.train import train
+from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.series_set import SeriesSet
 
 
 class TwoLayers(nn.Module):
@@ -90,3 +97,35 @@ def test_longest_row_is_capped(model: TwoLayers, windows: Tensor) -> None:
     report = calibrate(model, [windows], 0.25)
     assert report.max_blocks == 16
     assert calibrate(model, [windows], 0.6).max_blocks == NO_CAP
+
+
+def test_top_k_keeps_as_many_blocks_for_every_query_block(model: TwoLayers, windows: Tensor) -> None:
+    report = calibrate(model, [windows], 0.4, rule="top_k")
+    assert report.top_p == 1.0
+    assert 0.3 < report.attention_share <= 0.4
+    for layer in model.layers:
+        assert (layer.selection.sum(-1) == report.max_blocks).all()
+    controller = BudgetController(model, "top_k")
+    model.train()
+    shares = []
+    for step in range(40):
+        controller.set_target(1.0 if step < 2 else 0.4)
+        model(windows)
+        shares.append(controller.update())
+    # One block more or fewer is about 3 % of dense attention here.
+    assert abs(shares[-1] - 0.4) < 0.03
+    again = BudgetController(model, "top_k")
+    again.load_state(controller.state())
+    assert again.blocks == controller.blocks
+
+
+def test_top_k_in_a_run(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    series = [rng.standard_normal((1, 300)).astype(np.float32) for _ in range(16)]
+    data = SeriesSet(series, ("x",), np.array(["a", "b"] * 8))
+    config = resolve_config(RunConfig(), None, ["training.rule=top_k", "training.epochs=6"])
+    report = train(data, config, tmp_path / "run", quiet=True).report["compute"]
+    assert report["top_p"] == 1.0
+    assert report["attention_share"] <= 0.3
+    with pytest.raises(InputError, match="must be top_p or top_k; got best"):
+        resolve_config(RunConfig(), None, ["training.rule=best"])
