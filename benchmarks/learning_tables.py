@@ -31,7 +31,7 @@ CORE = {
 LABEL_SETS = ("ACSF1", "Computers", "FreezerRegularTrain", "OSULeaf", "PLAID", "watch")
 SHARES = ("100%", "50%", "25%", "10%")
 # Rows that are the default model under other settings.
-SETTINGS = {"top-k": ("training.rule=top_k",)}
+SETTINGS: dict[str, tuple[str, ...]] = {"top-k": ("training.rule=top_k",)}
 ABLATION = (
     "sparse",
     "top-k",
