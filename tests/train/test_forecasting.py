@@ -77,9 +77,10 @@ def test_what_cannot_be_cut_is_refused(channel: str, horizon: int, message: str)
 
 
 def test_horizon_belongs_to_forecasting() -> None:
-    for settings in ({"task": "forecasting"}, {"horizon": 3}):
-        with pytest.raises(InputError, match="`horizon` must be given for forecasting"):
-            TrainingConfig(**settings)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="`horizon` must be given for forecasting"):
+        TrainingConfig(task="forecasting")
+    with pytest.raises(InputError, match="`horizon` is for forecasting only; got 3 for classification"):
+        TrainingConfig(horizon=3)
 
 
 def test_beats_its_rivals_on_new_series_and_says_so(
