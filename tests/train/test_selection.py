@@ -67,7 +67,7 @@ def test_matches_the_naive_rule(
                     max_blocks=max_blocks,
                 )
                 found = actual[b, h, i].tolist()
-                # The running sum may fall on either side of `top_p`: whoever stopped there holds just that mass.
+                # The running sum may fall on either side of `top_p`; who stopped there holds just that mass.
                 masses = [float(shares[b, h, i][torch.tensor(kept)].sum()) for kept in (expected, found)]
                 if top_p < 1 and min(abs(mass - top_p) for mass in masses) < 1e-5:
                     continue
