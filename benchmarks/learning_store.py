@@ -128,7 +128,7 @@ def committed(folder: Path) -> dict[str, Record]:
     for file in sorted(folder.glob("*.json")):
         table = json.loads(file.read_text(encoding="utf-8"))
         for record in table["records"]:
-            job = Job(**record["job"] | {"overrides": tuple(record["job"]["overrides"])})
+            job = _job(record)
             known = found.get(job.path.stem)
             if known is None or not is_valid(known, job):
                 found[job.path.stem] = {"machine": table["machine"], **record}
@@ -136,13 +136,24 @@ def committed(folder: Path) -> dict[str, Record]:
 
 
 def commit(name: str, machine: Record, records: Iterable[Record]) -> Path:
-    """Write a table's results where `committed` finds them, a line each, without their machine."""
+    """Write a table's results where `committed` finds them, a line each, without their machine.
+
+    Each says that this code made it: that it would has been seen to the bit here, and cannot be on another
+    processor, where they would be lost.
+    """
     COMMITTED.mkdir(parents=True, exist_ok=True)
     path = COMMITTED / f"{name}.json"
-    lines = [json.dumps({k: v for k, v in r.items() if k != "machine"}) for r in records]
+    lines = [
+        json.dumps({k: v for k, v in record.items() if k != "machine"} | {"code": code_version(_job(record))})
+        for record in records
+    ]
     text = ",\n".join(lines)
     path.write_text(f'{{"machine": {json.dumps(machine)},\n"records": [\n{text}\n]}}\n', encoding="utf-8")
     return path
+
+
+def _job(record: Record) -> Job:
+    return Job(**record["job"] | {"overrides": tuple(record["job"]["overrides"])})
 
 
 def versions(job: Job, series: int, channels: int) -> dict[str, str]:
