@@ -138,15 +138,16 @@ def committed(folder: Path) -> dict[str, Record]:
 def commit(name: str, machine: Record, records: Iterable[Record]) -> Path:
     """Write a table's results where `committed` finds them, a line each, without their machine.
 
-    Each says that this code made it: that it would has been seen to the bit here, and cannot be on another
-    processor, where they would be lost.
+    A result that is valid here names this code: that the trainer does the same to the bit cannot be seen on
+    another processor, where the result would be lost.
     """
     COMMITTED.mkdir(parents=True, exist_ok=True)
     path = COMMITTED / f"{name}.json"
-    lines = [
-        json.dumps({k: v for k, v in record.items() if k != "machine"} | {"code": code_version(_job(record))})
-        for record in records
-    ]
+    lines = []
+    for record in records:
+        job = _job(record)
+        stamp = {"code": code_version(job)} if is_valid(record, job) else {}
+        lines.append(json.dumps({k: v for k, v in record.items() if k != "machine"} | stamp))
     text = ",\n".join(lines)
     path.write_text(f'{{"machine": {json.dumps(machine)},\n"records": [\n{text}\n]}}\n', encoding="utf-8")
     return path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgesparse_runtime.metrics import balanced_accuracy
+from edgesparse_runtime.metrics import Metric, balanced_accuracy
 
 
 def test_balanced_accuracy_is_the_mean_recall() -> None:
@@ -32,3 +32,9 @@ def test_of_nothing_there_is_no_accuracy() -> None:
     found = balanced_accuracy(nothing, nothing)
     assert np.isnan(found.value)
     assert found.n == 0
+
+
+def test_errors_are_shown_whatever_their_size() -> None:
+    for size, shown in ((1e-6, "1.235e-06"), (1.0, "1.235"), (1e30, "1.235e+30")):
+        assert str(Metric("mae", 1.23456 * size, size, 2 * size, 9)).startswith(f"{shown} [")
+    assert str(Metric("accuracy", 0.9, 0.81239, 1.0, 50)) == "0.900 [0.812, 1.000] (n=50)"

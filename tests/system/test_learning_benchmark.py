@@ -19,6 +19,7 @@ from benchmarks.learning_long_range import LIST_OPERATORS, TASKS, list_operation
 from benchmarks.learning_models import VARIANTS
 from benchmarks.learning_statistics import paired_difference
 from benchmarks.learning_store import ROOT, Job
+from benchmarks.learning_tables import TABLES
 from edgesparse_runtime.series_set import SeriesSet
 from tests.conftest import make_series
 
@@ -169,6 +170,26 @@ def test_committed_results_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(learning_store, "code_version", lambda job: "other")
     assert job.stored() is None
     learning_store.committed.cache_clear()
+
+
+def test_only_valid_results_are_committed_as_this_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning_store, "COMMITTED", tmp_path)
+    monkeypatch.setattr(learning_store, "behaviour", lambda **kinds: "same")
+    job = Job("ACSF1", "sparse")
+    record = {"job": asdict(job), "code": "old", "benchmark": learning_store.benchmark_version(job)}
+    record |= {"behaviour": "same", "series": 100, "channels": 1}
+    path = learning_store.commit("table", {}, [record, record | {"behaviour": "other"}])
+    codes = [entry["code"] for entry in json.loads(path.read_text())["records"]]
+    assert codes == [learning_store.code_version(job), "old"]
+
+
+def test_top_k_is_a_row_of_the_ablation() -> None:
+    found = {job: {"right": "1" if job.overrides else "0"} for job in TABLES["ablation"].jobs(1)}
+    header, _, first = TABLES["ablation"].render(found).splitlines()[:3]
+    cells = dict(zip(header.split(" | "), first.split(" | "), strict=True))
+    assert (cells["top-k"], cells["sparse"]) == ("1.000 (1)", "0.000 (1)")
 
 
 def test_two_processes_share_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
