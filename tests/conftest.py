@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from edgesparse.config import ModelConfig, RunConfig, TrainingConfig
-from edgesparse.run_folder import Run
-from edgesparse.train import train
-from edgesparse_export.exporter import export_run
-from edgesparse_export.quantizer import quantize_bundle
-from edgesparse_runtime.bundle import Bundle
-from edgesparse_runtime.series_set import SeriesSet
+from edgesparse.training.loop import train
+from edgesparse.training.run_folder import Run
+from edgesparse_export.quantize.bundle import quantize_bundle
+from edgesparse_export.run_bundle import export_run
+from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.data.series_set import SeriesSet
 
 torch.set_num_threads(1)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from edgesparse.dropin.attention import DropinAttention as DropinAttention
 from edgesparse.dropin.calibrate import Calibration as Calibration
 from edgesparse.dropin.calibrate import calibrate as calibrate
+from edgesparse.dropin.config import DropinRule as DropinRule
 from edgesparse.dropin.layers import attention_mode as attention_mode
 from edgesparse.dropin.layers import counted_density as counted_density
 from edgesparse.dropin.layers import dropin_layers as dropin_layers
 from edgesparse.dropin.pytorch import attach_pytorch as attach_pytorch
-from edgesparse.dropin.rule import DropinRule as DropinRule
-from edgesparse.dropin.stored_layers import from_pretrained as from_pretrained
-from edgesparse.dropin.stored_layers import load_layers as load_layers
-from edgesparse.dropin.stored_layers import save_layers as save_layers
+from edgesparse.dropin.store import from_pretrained as from_pretrained
+from edgesparse.dropin.store import load_layers as load_layers
+from edgesparse.dropin.store import save_layers as save_layers
 
 __all__ = [
     "Calibration",

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from edgesparse.attention import NO_CAP, OPERATOR, OPERATOR_VERSION
-from edgesparse.attention_gather import gather_attention
-from edgesparse.attention_reference import merge_heads, split_heads
-from edgesparse.dropin.lesson import Lesson, make_lesson
+from edgesparse.attention.gather import gather_attention
+from edgesparse.attention.layer import NO_CAP, OPERATOR, OPERATOR_VERSION
+from edgesparse.attention.reference import merge_heads, split_heads
+from edgesparse.attention.selection import ordered_selection, reachable_blocks, valid_blocks, valid_counts
+from edgesparse.dropin.config import DropinRule
+from edgesparse.dropin.observations import Lesson, make_lesson
 from edgesparse.dropin.router import DropinRouter
-from edgesparse.dropin.rule import DropinRule
-from edgesparse.selection import ordered_selection, reachable_blocks, valid_blocks, valid_counts
 from edgesparse_runtime.errors import InputError
 
 Mode = Literal["sparse", "dense", "collect", "band"]

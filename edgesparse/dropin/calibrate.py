@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from edgesparse.dropin.attention import DropinAttention
 from edgesparse.dropin.batches import read_batches
+from edgesparse.dropin.checks import check_steps, check_targets
 from edgesparse.dropin.correction import clear_corrections, correct_means
 from edgesparse.dropin.distill import distill
+from edgesparse.dropin.fit import CAP, STEPS, choose_top_p, least_density, teach_router
 from edgesparse.dropin.layers import attention_mode, counted_density, dropin_layers
-from edgesparse.dropin.lesson import Lesson, join_lessons
+from edgesparse.dropin.observations import Lesson, join_lessons
 from edgesparse.dropin.outputs import Batch, cosine, padding_of, run_model, try_model
-from edgesparse.dropin.targets import check_steps, check_targets
-from edgesparse.dropin.teach import CAP, STEPS, choose_top_p, least_density, teach_router
 from edgesparse_runtime.errors import InputError
 
 # Bisections of the density for a wanted fidelity: to about one part in a hundred.

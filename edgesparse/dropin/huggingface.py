@@ -23,8 +23,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import bidirectional_mask_function, causal_mask_function
 
 from edgesparse.dropin.attention import DropinAttention
+from edgesparse.dropin.config import DropinRule
 from edgesparse.dropin.layers import require_float32
-from edgesparse.dropin.rule import DropinRule
 from edgesparse_runtime.errors import InputError
 
 NAME = "edgesparse"

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, multi_head_attention_forward, scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
-from edgesparse.attention_reference import split_heads
+from edgesparse.attention.reference import split_heads
 from edgesparse.dropin.attention import DropinAttention
+from edgesparse.dropin.config import DropinRule
 from edgesparse.dropin.layers import require_float32
-from edgesparse.dropin.rule import DropinRule
 from edgesparse_runtime.errors import InputError
 
 NAME = "edgesparse"

@@ -9,7 +9,7 @@ router starts as pooled query-key similarity and needs no training to be of use.
 s_ij = <Rq mean(q_i) + c, Rk [mean; max; min](k_j)> + place[j] + distance[i - j]
 ```
 
-Shapes as in `edgesparse/router.py`; `P` block positions.
+Shapes as in `edgesparse/attention/router.py`; `P` block positions.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgesparse.dropin.rule import POSITIONS
-from edgesparse.router import Router
+from edgesparse.attention.router import Router
+from edgesparse.dropin.config import POSITIONS
 
 
 class DropinRouter(Router):

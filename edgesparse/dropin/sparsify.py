@@ -9,11 +9,11 @@ from torch import nn
 
 from edgesparse.dropin.batches import read_batches
 from edgesparse.dropin.calibrate import calibrate
+from edgesparse.dropin.checks import check_steps, check_targets
+from edgesparse.dropin.config import DropinRule
 from edgesparse.dropin.layers import is_huggingface
 from edgesparse.dropin.outputs import Batch
 from edgesparse.dropin.pytorch import attach_pytorch, remember_pytorch
-from edgesparse.dropin.rule import DropinRule
-from edgesparse.dropin.targets import check_steps, check_targets
 from edgesparse_runtime.errors import InputError
 
 Model = TypeVar("Model", bound=nn.Module)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgesparse_runtime.metrics import with_interval
+from edgesparse_runtime.evaluation.metrics import with_interval
 
 
 def write_card(fields: dict[str, Any]) -> str:

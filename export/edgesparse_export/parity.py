@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from edgesparse.budget import recording, sparse_layers
-from edgesparse_export.onnx_program import Postprocess
+from edgesparse.training.budget import recording, sparse_layers
+from edgesparse_export.program import Postprocess
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]

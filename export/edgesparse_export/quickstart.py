@@ -14,21 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from edgesparse.config import RunConfig, resolve_config
-from edgesparse.run_folder import write_text
-from edgesparse.train import train
-from edgesparse_export.exporter import export_run
-from edgesparse_export.quantizer import quantize_bundle
-from edgesparse_runtime.bundle import Bundle
+from edgesparse.training.loop import train
+from edgesparse.training.run_folder import write_text
+from edgesparse_export.quantize.bundle import quantize_bundle
+from edgesparse_export.run_bundle import export_run
+from edgesparse_runtime.bundle.bundle import Bundle
 from edgesparse_runtime.cli.output import note
-from edgesparse_runtime.comparison import compare
-from edgesparse_runtime.environment import describe_environment
+from edgesparse_runtime.data.readers import read_dataset, write_csv
+from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import GateError, InputError, MissingExtraError
-from edgesparse_runtime.evaluation import evaluate
-from edgesparse_runtime.profiling import Profile, profile
-from edgesparse_runtime.readers import read_dataset, write_csv
-from edgesparse_runtime.series_set import SeriesSet
+from edgesparse_runtime.evaluation.evaluate import evaluate
+from edgesparse_runtime.evaluation.verify import verify
+from edgesparse_runtime.measure.compare import compare
+from edgesparse_runtime.measure.environment import describe_environment
+from edgesparse_runtime.measure.profile import Profile, profile
 from edgesparse_runtime.session import Session
-from edgesparse_runtime.verification import verify
 
 BUDGET = 0.3
 THREADS = 1

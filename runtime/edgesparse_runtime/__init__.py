@@ -16,17 +16,17 @@ import os
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("ORT_TELEMETRY_DISABLED", "1")
 
-from edgesparse_runtime.bundle import Bundle as Bundle
-from edgesparse_runtime.bundle import open_bundle as open_bundle
+from edgesparse_runtime.bundle.bundle import Bundle as Bundle
+from edgesparse_runtime.bundle.bundle import open_bundle as open_bundle
+from edgesparse_runtime.data.readers import ReadOptions as ReadOptions
+from edgesparse_runtime.data.readers import read_dataset as read_dataset
+from edgesparse_runtime.data.series_set import SeriesSet as SeriesSet
 from edgesparse_runtime.errors import BundleError as BundleError
 from edgesparse_runtime.errors import EdgeSparseError as EdgeSparseError
 from edgesparse_runtime.errors import GateError as GateError
 from edgesparse_runtime.errors import InputError as InputError
 from edgesparse_runtime.errors import LibraryError as LibraryError
 from edgesparse_runtime.errors import MissingExtraError as MissingExtraError
-from edgesparse_runtime.readers import ReadOptions as ReadOptions
-from edgesparse_runtime.readers import read_dataset as read_dataset
-from edgesparse_runtime.series_set import SeriesSet as SeriesSet
 from edgesparse_runtime.session import Session as Session
 
 __all__ = [

@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from edgesparse_runtime.break_even import Switch, find_switch, known_density, twin_file
-from edgesparse_runtime.bundle import SUFFIX, Bundle, open_bundle
-from edgesparse_runtime.cgroup import cgroup_quota
+from edgesparse_runtime.bundle.bundle import SUFFIX, Bundle, open_bundle
+from edgesparse_runtime.data.readers import check_channels
+from edgesparse_runtime.data.series_set import SeriesSet
+from edgesparse_runtime.data.tensor_batch import TensorBatch, check_tensors
+from edgesparse_runtime.dense_switch import Switch, find_switch, known_density, twin_file
+from edgesparse_runtime.engine import register
 from edgesparse_runtime.errors import BundleError, InputError
-from edgesparse_runtime.library import register
-from edgesparse_runtime.model_check import LIMITS, check_model
-from edgesparse_runtime.readers import check_channels
-from edgesparse_runtime.series_set import SeriesSet
-from edgesparse_runtime.tensor_batch import TensorBatch, check_tensors
+from edgesparse_runtime.machine.cgroup import cgroup_quota
+from edgesparse_runtime.model_check.check import LIMITS, check_model
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]

@@ -5,10 +5,10 @@ RUN ?= .venv/bin/python
 .PHONY: prove-kernels bench-attention test-arm64 test-arm64-wheel test-sanitize
 
 prove-kernels: $(VENV)/.dev  ## the kernels' claims, PASS or FAIL a line (QUICK=1: under 5 minutes)
-	$(RUN) -m benchmarks.prove_kernels
+	$(RUN) -m benchmarks.proofs.kernels
 
 bench-attention: $(VENV)/.dev  ## sparse attention against every rival, one and two threads; resumes
-	$(RUN) -m benchmarks.attention --threads 1 2 -o bench-results
+	$(RUN) -m benchmarks.attention.main --threads 1 2 -o bench-results
 
 test-arm64:  ## the kernels built for AArch64 run under qemu-user
 	cmake -S $(KERNELS) -B build/arm64 -DEDGESPARSE_TESTS=ON -DCMAKE_SYSTEM_NAME=Linux \

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from edgesparse_runtime.bundle import Bundle
-from tests.serving.running import Running, running
+from edgesparse_runtime.bundle.bundle import Bundle
+from tests.support.running import Running, running
 
 
 @pytest.fixture(scope="session")

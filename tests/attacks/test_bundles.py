@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesparse_runtime.arrays import read_arrays
-from edgesparse_runtime.bundle import Bundle, all_files, open_bundle, pack_files, rewrite_bundle
+from edgesparse_runtime.bundle.bundle import Bundle, all_files, open_bundle, pack_files, rewrite_bundle
+from edgesparse_runtime.bundle.npz import read_arrays
 from edgesparse_runtime.errors import BundleError, EdgeSparseError
-from edgesparse_runtime.serving.places import Place
-from edgesparse_runtime.serving.rehearsal import rehearse
+from edgesparse_runtime.serving.addresses import Place
+from edgesparse_runtime.serving.sandbox import rehearse
 from edgesparse_runtime.serving.settings import Settings
-from tests.attacks.models import make_bomb
+from tests.support.hostile_models import make_bomb
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = (ROOT / "edgesparse", ROOT / "export", ROOT / "runtime" / "edgesparse_runtime")

@@ -10,12 +10,12 @@ import numpy as np
 import onnx
 import pytest
 
-from edgesparse_runtime.bundle import Bundle
+from edgesparse_runtime.bundle.bundle import Bundle
 from edgesparse_runtime.errors import BundleError
-from edgesparse_runtime.model_check import Limits, check_model
-from edgesparse_runtime.protobuf_wire import WireError, fields
+from edgesparse_runtime.model_check.check import Limits, check_model
+from edgesparse_runtime.model_check.protobuf_wire import WireError, fields
 from edgesparse_runtime.session import Session
-from tests.attacks.models import HOSTILE, honest
+from tests.support.hostile_models import HOSTILE, honest
 
 
 def test_an_honest_model_runs(tmp_path: Path) -> None:

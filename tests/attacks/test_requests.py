@@ -13,7 +13,7 @@ import pytest
 from edgesparse_runtime.serving.protocol import read_request
 from edgesparse_runtime.serving.refusal import Refusal
 from edgesparse_runtime.serving.tensors import WindowBounds
-from tests.serving.running import Running
+from tests.support.running import Running
 
 BOUNDS = WindowBounds(channels=1, least_steps=1, most_steps=64, most_windows=4)
 

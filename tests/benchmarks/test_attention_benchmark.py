@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.attention import describe_rival
-from benchmarks.attention_case import BLOCK, Case, Contender, exact_rows, relative_error
-from benchmarks.attention_measure import against, ratio
-from benchmarks.attention_rivals import compress_rows, make_fused_dense, make_ort_sparse, make_torch_dense
-from benchmarks.stored_cases import StoredCases, hash_files
-from tests.kernels.reference import Attributes, sparse_attention
+from benchmarks.attention.case import BLOCK, Case, Contender, exact_rows, relative_error
+from benchmarks.attention.main import describe_rival
+from benchmarks.attention.measure import against, ratio
+from benchmarks.attention.rivals import compress_rows, make_fused_dense, make_ort_sparse, make_torch_dense
+from benchmarks.support.stored_cases import StoredCases, hash_files
+from tests.support.kernels.reference import Attributes, sparse_attention
 
 CASE = Case(tokens=256, heads=2, head_size=16, density=0.5)
 

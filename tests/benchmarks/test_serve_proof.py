@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import serve_versions
-from benchmarks.import_closure import PACKAGES, ROOT, import_closure
-from benchmarks.serve_memory import UNKNOWN, Growth, growth, pooled
+from benchmarks.serving import versions
+from benchmarks.serving.memory import UNKNOWN, Growth, growth, pooled
+from benchmarks.support.import_closure import PACKAGES, ROOT, import_closure
 
 
 def reloading(slope: float, seconds: float = 120.0) -> list[tuple[float, float]]:
@@ -43,11 +43,11 @@ def test_runs_are_pooled_by_what_they_tell() -> None:
 
 
 def test_results_are_bound_to_what_runs_and_to_no_more() -> None:
-    served = import_closure(serve_versions.RUNTIME / "serving" / "server.py", *PACKAGES)
+    served = import_closure(versions.RUNTIME / "serving" / "server.py", *PACKAGES)
     names = {str(path.relative_to(ROOT)) for path in served}
-    assert {"runtime/edgesparse_runtime/session.py", "runtime/edgesparse_runtime/bundle.py"} <= names
+    assert {"runtime/edgesparse_runtime/session.py", "runtime/edgesparse_runtime/bundle/bundle.py"} <= names
     assert not any(name.startswith(("edgesparse/", "export/")) for name in names)
-    assert len({serve_versions.version_of(part) for part in ("load", "kills", "mutations", "stream")}) == 4
+    assert len({versions.version_of(part) for part in ("load", "kills", "mutations", "stream")}) == 4
 
 
 def test_comments_and_docstrings_void_nothing_and_code_does(
@@ -57,15 +57,15 @@ def test_comments_and_docstrings_void_nothing_and_code_does(
     package.mkdir()
     (package / "part.py").write_text("VALUE = 1\n")
     (tmp_path / "use.py").write_text('"""Words."""\nfrom package import part\n')
-    monkeypatch.setattr(serve_versions, "ROOT", tmp_path)
-    monkeypatch.setattr("benchmarks.import_closure.ROOT", tmp_path)
-    monkeypatch.setattr(serve_versions, "PACKAGES", (package,))
-    monkeypatch.setattr(serve_versions, "_PARTS", {"x": serve_versions._Part((), ("use.py",), ())})
+    monkeypatch.setattr(versions, "ROOT", tmp_path)
+    monkeypatch.setattr("benchmarks.support.import_closure.ROOT", tmp_path)
+    monkeypatch.setattr(versions, "PACKAGES", (package,))
+    monkeypatch.setattr(versions, "_PARTS", {"x": versions._Part((), ("use.py",), ())})
 
     def version() -> str:
-        serve_versions.version_of.cache_clear()
-        serve_versions._closure.cache_clear()
-        return serve_versions.version_of("x")
+        versions.version_of.cache_clear()
+        versions._closure.cache_clear()
+        return versions.version_of("x")
 
     try:
         before = version()
@@ -74,5 +74,5 @@ def test_comments_and_docstrings_void_nothing_and_code_does(
         (package / "part.py").write_text("VALUE = 2\n")
         assert version() != before
     finally:
-        serve_versions.version_of.cache_clear()
-        serve_versions._closure.cache_clear()
+        versions.version_of.cache_clear()
+        versions._closure.cache_clear()

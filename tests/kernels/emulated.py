@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from edgesparse_runtime.library import register
+from edgesparse_runtime.engine import register
 
 
 def main() -> None:

@@ -8,9 +8,9 @@ from dataclasses import asdict, replace
 import numpy as np
 import onnx
 
-from tests.kernels.layer_models import FLOAT, LINEAR, make_layer_model
-from tests.kernels.models import Shape, make_feeds, make_model, open_session
-from tests.kernels.reference import Attributes
+from tests.support.kernels.layer_models import FLOAT, LINEAR, make_layer_model
+from tests.support.kernels.models import Shape, make_feeds, make_model, open_session
+from tests.support.kernels.reference import Attributes
 
 NUMBERS = [-(2**63), -1, 0, 1, 2, 3, 7, 16, 64, 2**31, 2**62, 2**63 - 1]
 # One of each operator around attention.

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from edgesparse_runtime.library import register
-from tests.kernels.cases import CASES
+from edgesparse_runtime.engine import register
 from tests.kernels.conftest import ROOT
-from tests.kernels.layer_models import FLOAT, LINEAR, run_layer
-from tests.kernels.models import run_kernel
+from tests.support.kernels.cases import CASES
+from tests.support.kernels.layer_models import FLOAT, LINEAR, run_layer
+from tests.support.kernels.models import run_kernel
 
 Results = dict[str, np.ndarray]
 

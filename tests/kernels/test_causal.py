@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.kernels.cases import Case
-from tests.kernels.models import Shape, run_kernel
-from tests.tolerances import INT8_OF_VALUES
+from tests.support.kernels.cases import Case
+from tests.support.kernels.models import Shape, run_kernel
+from tests.support.tolerances import INT8_OF_VALUES
 
 # Token 200 is the ninth of its block of 16; earlier rows read summaries that are packed beside its block's.
 LATER = 200

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tests.kernels.conftest import ROOT
-from tests.kernels.models import Shape, make_feeds, make_model, open_session
-from tests.kernels.reference import Attributes
+from tests.support.kernels.models import Shape, make_feeds, make_model, open_session
+from tests.support.kernels.reference import Attributes
 
 ATTRIBUTES = [
     ({"block_size": 0}, "`block_size` must be from 1"),

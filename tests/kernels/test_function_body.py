@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.kernels.body_model import make_model_with_body
-from tests.kernels.cases import CASES, Case, any_case
-from tests.kernels.models import open_session
-from tests.tolerances import ENGINES
+from tests.support.kernels.body_model import make_model_with_body
+from tests.support.kernels.cases import CASES, Case, any_case
+from tests.support.kernels.models import open_session
+from tests.support.tolerances import ENGINES
 
 PARITY = [case for case in CASES if case.shape.n and case.shape.m and case.name != "huge_window"]
 

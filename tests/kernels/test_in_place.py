@@ -17,10 +17,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgesparse_runtime.bundle import Bundle
-from edgesparse_runtime.series_set import SeriesSet
-from tests.kernels.cases import CASES, Case
-from tests.kernels.models import Feeds, Shape, make_model, open_session
+from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.data.series_set import SeriesSet
+from tests.support.kernels.cases import CASES, Case
+from tests.support.kernels.models import Feeds, Shape, make_model, open_session
 
 CASE = Case("in_place", Shape(131, 131, b=2), 16, {"window": 1}, {"masked": 0.3})
 

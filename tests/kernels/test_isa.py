@@ -9,11 +9,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from edgesparse_runtime import library as runtime_library
-from tests.kernels.cases import CASES
+from edgesparse_runtime import engine as runtime_library
 from tests.kernels.pinned import Results, run_cases
-from tests.kernels.reference import sparse_attention
-from tests.tolerances import ENGINES, INT8_RMS, INT8_RMS_LARGE_LOGITS
+from tests.support.kernels.cases import CASES
+from tests.support.kernels.reference import sparse_attention
+from tests.support.tolerances import ENGINES, INT8_RMS, INT8_RMS_LARGE_LOGITS
 
 
 def test_the_pin_took(pinned_results: dict[str, Results]) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.kernels import layer_models
-from tests.kernels.layer_models import FLOAT, LINEAR, Node, make_layer_model, run_layer
-from tests.kernels.models import open_session
 from tests.kernels.pinned import Results
-from tests.tolerances import ENGINES, INT8_LINEAR_RMS
+from tests.support.kernels import layer_models
+from tests.support.kernels.layer_models import FLOAT, LINEAR, Node, make_layer_model, run_layer
+from tests.support.kernels.models import open_session
+from tests.support.tolerances import ENGINES, INT8_LINEAR_RMS
 
 
 def by_name(node: Node) -> str:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from numpy.typing import NDArray
 
-from tests.kernels.cases import CASES, Case, any_case
-from tests.kernels.models import Shape, make_feeds, make_model, open_session, run_kernel
-from tests.kernels.reference import Attributes, sparse_attention
-from tests.tolerances import ENGINES, INT8_OF_VALUES, INT8_RMS, KERNEL_OVER_NAIVE, SELECTION_EDGE
+from tests.support.kernels.cases import CASES, Case, any_case
+from tests.support.kernels.models import Shape, make_feeds, make_model, open_session, run_kernel
+from tests.support.kernels.reference import Attributes, sparse_attention
+from tests.support.tolerances import ENGINES, INT8_OF_VALUES, INT8_RMS, KERNEL_OVER_NAIVE, SELECTION_EDGE
 
 
 def check(library: Path, case: Case, threads: int = 1) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from edgesparse_export.twin_files import add_twins
-from edgesparse_runtime.bundle import Bundle, open_bundle
-from edgesparse_runtime.cli import breakeven as verb
+from edgesparse_export.twin_bundle import add_twins
+from edgesparse_runtime.bundle.bundle import Bundle, open_bundle
 from edgesparse_runtime.cli.app import run as command
+from edgesparse_runtime.cli.checking import breakeven as verb
 from edgesparse_runtime.session import Session
 from tests.system.test_command_line import SOURCES, check_one_line, edgesparse
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesparse_runtime.bundle import Bundle
+from edgesparse_runtime.bundle.bundle import Bundle
 from edgesparse_runtime.cli.app import VERBS
-from edgesparse_runtime.cli.quickstart import BEGUN
-from edgesparse_runtime.readers import write_csv
-from edgesparse_runtime.series_set import SeriesSet
+from edgesparse_runtime.cli.building.quickstart import BEGUN
+from edgesparse_runtime.data.readers import write_csv
+from edgesparse_runtime.data.series_set import SeriesSet
 from tests.conftest import make_series
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,7 +94,7 @@ def test_the_path_of_the_readme(tmp_path: Path, table: Path) -> None:
     )
     assert train.returncode == 0, train.stderr
     report = json.loads(train.stdout)
-    assert report["schema"] == "edgesparse.train/1"
+    assert report["schema"] == "edgesparse.training.loop/1"
     assert report["compute"]["attention_share"] <= 0.35
     assert "Training: " in train.stderr
 

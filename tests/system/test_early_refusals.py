@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesparse_export import quantizer
-from edgesparse_export.int8_recipe import read_recipe
-from edgesparse_export.quantizer import quantize_bundle
-from edgesparse_runtime import atomic
-from edgesparse_runtime.bundle import Bundle, all_files, open_bundle, rewrite_bundle, store_files
-from edgesparse_runtime.cli import profile as profile_module
+from edgesparse_export.quantize import bundle
+from edgesparse_export.quantize.bundle import quantize_bundle
+from edgesparse_export.quantize.recipe import read_recipe
+from edgesparse_runtime.bundle import atomic
+from edgesparse_runtime.bundle.bundle import Bundle, all_files, open_bundle, rewrite_bundle, store_files
 from edgesparse_runtime.cli.app import run
+from edgesparse_runtime.cli.checking import profile as profile_module
+from edgesparse_runtime.data.readers import write_csv
+from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.measure.job import Request
-from edgesparse_runtime.readers import write_csv
-from edgesparse_runtime.series_set import SeriesSet
+from edgesparse_runtime.measure.worker import Request
 from tests.conftest import make_series
 
 
@@ -34,7 +34,7 @@ def _nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("work was begun")
 
     monkeypatch.setattr(profile_module, "run_jobs", never)
-    monkeypatch.setattr(quantizer, "quantize_bundle", never)
+    monkeypatch.setattr(bundle, "quantize_bundle", never)
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -227,9 +227,9 @@ def test_ctrl_c_says_what_it_leaves(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(quantizer, "quantize_bundle", stop)
+    monkeypatch.setattr(bundle, "quantize_bundle", stop)
     monkeypatch.setattr(profile_module, "run_jobs", stop)
-    monkeypatch.setattr("edgesparse_runtime.cli.verify.verify_path", stop)
+    monkeypatch.setattr("edgesparse_runtime.cli.checking.verify.verify_path", stop)
     code, out, err = call(capsys, verb, shared_bundle.path)
     said = {"quantize": "; the bundle is unchanged", "profile": "; nothing was kept", "verify": ""}[verb]
     assert (code, out, err) == (130, "", f"edgesparse: interrupted{said}\n")

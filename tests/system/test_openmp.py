@@ -20,8 +20,8 @@ def watched():
     real()
     print(os.environ.get("GOMP_SPINCOUNT"))
     sys.exit(0)
-import edgesparse_runtime.cli.train as verb
-import edgesparse_runtime.cli.quickstart as other
+import edgesparse_runtime.cli.building.train as verb
+import edgesparse_runtime.cli.building.quickstart as other
 verb.wait_briefly = other.wait_briefly = watched
 from edgesparse_runtime.cli.app import run
 run(sys.argv[1:])

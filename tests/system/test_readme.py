@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from edgesparse_runtime.bundle import Bundle
+from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.manifest import SCHEMA_VERSION
 from edgesparse_runtime.cli.app import VERBS
-from edgesparse_runtime.manifest import SCHEMA_VERSION
-from edgesparse_runtime.readers import write_csv
-from edgesparse_runtime.series_set import SeriesSet
+from edgesparse_runtime.data.readers import write_csv
+from edgesparse_runtime.data.series_set import SeriesSet
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesparse_runtime.bundle import Bundle
+from edgesparse_runtime.bundle.bundle import Bundle
 from edgesparse_runtime.session import Session
 from tests.conftest import make_series
+from tests.support.tolerances import ENGINES
 from tests.system.test_command_line import ROOT, SOURCES, check_one_line
-from tests.tolerances import ENGINES
 
 COMMAND = [sys.executable, "-m", "edgesparse_runtime.cli", "run"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": SOURCES, "OMP_NUM_THREADS": "1"}

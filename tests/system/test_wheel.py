@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesparse_runtime.bundle import Bundle
-from edgesparse_runtime.series_set import SeriesSet
+from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.session import Session
-from tests.tolerances import ENGINES
+from tests.support.tolerances import ENGINES
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesparse_runtime import wheelhouse
-from edgesparse_runtime.bundle import Bundle
+from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.data.series_set import SeriesSet
+from edgesparse_runtime.deploying import wheelhouse
+from edgesparse_runtime.deploying.wheelhouse import gather, platform_tags, write_runner_wheel
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.series_set import SeriesSet
 from edgesparse_runtime.session import Session
-from edgesparse_runtime.wheelhouse import gather, platform_tags, write_runner_wheel
 
 RUN = """
 import sys, numpy

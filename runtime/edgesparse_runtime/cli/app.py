@@ -12,24 +12,24 @@ from typing import Any
 
 import typer
 
-from edgesparse_runtime.bundle import tool_version
-from edgesparse_runtime.cli import breakeven as breakeven_verb
-from edgesparse_runtime.cli import compare as compare_verb
-from edgesparse_runtime.cli import deploy as deploy_verb
-from edgesparse_runtime.cli import doctor as doctor_verb
-from edgesparse_runtime.cli import evaluate as evaluate_verb
-from edgesparse_runtime.cli import export as export_verb
-from edgesparse_runtime.cli import inspect as inspect_verb
-from edgesparse_runtime.cli import pack as pack_verb
-from edgesparse_runtime.cli import profile as profile_verb
-from edgesparse_runtime.cli import quantize as quantize_verb
-from edgesparse_runtime.cli import quickstart as quickstart_verb
-from edgesparse_runtime.cli import run as run_verb
-from edgesparse_runtime.cli import serve as serve_verb
-from edgesparse_runtime.cli import sign as sign_verb
-from edgesparse_runtime.cli import train as train_verb
-from edgesparse_runtime.cli import verify as verify_verb
-from edgesparse_runtime.cli import wheelhouse as wheelhouse_verb
+from edgesparse_runtime.bundle.bundle import tool_version
+from edgesparse_runtime.cli.building import export as export_verb
+from edgesparse_runtime.cli.building import pack as pack_verb
+from edgesparse_runtime.cli.building import quantize as quantize_verb
+from edgesparse_runtime.cli.building import quickstart as quickstart_verb
+from edgesparse_runtime.cli.building import sign as sign_verb
+from edgesparse_runtime.cli.building import train as train_verb
+from edgesparse_runtime.cli.checking import breakeven as breakeven_verb
+from edgesparse_runtime.cli.checking import compare as compare_verb
+from edgesparse_runtime.cli.checking import doctor as doctor_verb
+from edgesparse_runtime.cli.checking import evaluate as evaluate_verb
+from edgesparse_runtime.cli.checking import inspect as inspect_verb
+from edgesparse_runtime.cli.checking import profile as profile_verb
+from edgesparse_runtime.cli.checking import verify as verify_verb
+from edgesparse_runtime.cli.running import deploy as deploy_verb
+from edgesparse_runtime.cli.running import run as run_verb
+from edgesparse_runtime.cli.running import serve as serve_verb
+from edgesparse_runtime.cli.running import wheelhouse as wheelhouse_verb
 from edgesparse_runtime.errors import EdgeSparseError, Interrupted
 
 VERBS: dict[str, Callable[..., None]] = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgesparse_runtime.bundle import GOLDEN, SUFFIX
+from edgesparse_runtime.bundle.bundle import GOLDEN, SUFFIX
+from edgesparse_runtime.bundle.manifest import FILE_NAME
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.manifest import FILE_NAME
 
 
 def check_folder(path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from edgesparse_runtime.data.readers import ReadOptions, read_dataset
 from edgesparse_runtime.errors import EdgeSparseError, InputError
-from edgesparse_runtime.readers import ReadOptions, read_dataset
 from edgesparse_runtime.session import Session
 
 

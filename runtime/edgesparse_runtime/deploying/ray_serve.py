@@ -22,8 +22,8 @@ from ray.exceptions import RayError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from edgesparse_runtime.bundle import open_bundle
-from edgesparse_runtime.serving.places import Place
+from edgesparse_runtime.bundle.bundle import open_bundle
+from edgesparse_runtime.serving.addresses import Place
 from edgesparse_runtime.serving.protocol import read_request, write_answer
 from edgesparse_runtime.serving.refusal import Refusal
 from edgesparse_runtime.serving.served_model import load

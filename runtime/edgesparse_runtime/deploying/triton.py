@@ -15,8 +15,8 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from edgesparse_runtime.atomic import put_in_place, staging_folder
-from edgesparse_runtime.bundle import Bundle
+from edgesparse_runtime.bundle.atomic import put_in_place, staging_folder
+from edgesparse_runtime.bundle.bundle import Bundle
 from edgesparse_runtime.deploying.destination import check_folder
 from edgesparse_runtime.deploying.names import plain_name
 from edgesparse_runtime.deploying.triton_config import (
@@ -27,8 +27,8 @@ from edgesparse_runtime.deploying.triton_config import (
     read_config,
     write_config,
 )
+from edgesparse_runtime.engine import LIBRARY_NAME, get_library_path
 from edgesparse_runtime.errors import InputError, LibraryError
-from edgesparse_runtime.library import LIBRARY_NAME, get_library_path
 from edgesparse_runtime.session import Session
 
 _MAX_BATCH = 8

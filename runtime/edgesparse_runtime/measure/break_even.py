@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from edgesparse_runtime.break_even import (
+from edgesparse_runtime.bundle.bundle import Bundle, open_bundle
+from edgesparse_runtime.dense_switch import (
     LEAST_GAIN,
     MOST_FLIPPED,
     MOST_MOVED,
@@ -25,12 +26,11 @@ from edgesparse_runtime.break_even import (
     hash_of,
     twin_file,
 )
-from edgesparse_runtime.bundle import Bundle, open_bundle
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.measure.agreement import find_agreement
-from edgesparse_runtime.measure.bounds import check_counts, check_spans
+from edgesparse_runtime.machine.memory_bounds import check_counts, check_spans
+from edgesparse_runtime.measure.equal_decisions import find_agreement
 from edgesparse_runtime.measure.inputs import Inputs
-from edgesparse_runtime.measure.turns import find_ratio, time_in_turns
+from edgesparse_runtime.measure.interleaved import find_ratio, time_in_turns
 from edgesparse_runtime.progress import Progress
 from edgesparse_runtime.session import Session
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgesparse_runtime.break_even import block_count
+from edgesparse_runtime.data.readers import ReadOptions, read_dataset
+from edgesparse_runtime.data.tensor_batch import TensorBatch, golden_inputs
+from edgesparse_runtime.dense_switch import block_count
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.measure.bounds import check_counts, check_memory
-from edgesparse_runtime.readers import ReadOptions, read_dataset
+from edgesparse_runtime.machine.memory_bounds import check_counts, check_memory
 from edgesparse_runtime.session import Session
-from edgesparse_runtime.tensor_batch import TensorBatch, golden_inputs
 
 FloatArray = npt.NDArray[np.float32]
 

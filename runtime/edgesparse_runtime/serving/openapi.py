@@ -5,10 +5,10 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from edgesparse_runtime.bundle import tool_version
+from edgesparse_runtime.bundle.bundle import tool_version
+from edgesparse_runtime.serving.registry import Shelf
 from edgesparse_runtime.serving.served_model import ServedModel
 from edgesparse_runtime.serving.settings import Settings
-from edgesparse_runtime.serving.shelf import Shelf
 
 Schema = dict[str, Any]
 _LARGEST_FLOAT = 3.4028234663852886e38

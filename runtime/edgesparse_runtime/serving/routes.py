@@ -15,20 +15,20 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from edgesparse_runtime.bundle import tool_version
+from edgesparse_runtime.bundle.bundle import tool_version
 from edgesparse_runtime.errors import EdgeSparseError
 from edgesparse_runtime.serving.admission import Admission
+from edgesparse_runtime.serving.auth import OPEN_PATHS, Guard
 from edgesparse_runtime.serving.batching import Batcher
 from edgesparse_runtime.serving.connection import is_crowded
-from edgesparse_runtime.serving.events import log
-from edgesparse_runtime.serving.figures import CONTENT_TYPE, Figures
-from edgesparse_runtime.serving.guard import OPEN_PATHS, Guard
+from edgesparse_runtime.serving.log import log
+from edgesparse_runtime.serving.metrics import CONTENT_TYPE, Figures
 from edgesparse_runtime.serving.openapi import describe, to_html
 from edgesparse_runtime.serving.protocol import InferRequest, read_request, write_answer
 from edgesparse_runtime.serving.refusal import Refusal
+from edgesparse_runtime.serving.registry import Shelf
 from edgesparse_runtime.serving.served_model import ServedModel
 from edgesparse_runtime.serving.settings import Settings
-from edgesparse_runtime.serving.shelf import Shelf
 
 # A JSON body of more bytes is parsed off the event loop, which must go on meanwhile.
 _LONG_JSON = 64 << 10

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from edgesparse_runtime.bundle import Bundle, open_bundle
+from edgesparse_runtime.bundle.bundle import Bundle, open_bundle
 from edgesparse_runtime.errors import BundleError
-from edgesparse_runtime.serving.places import Place
+from edgesparse_runtime.evaluation.verify import check_scores
+from edgesparse_runtime.serving.addresses import Place
 from edgesparse_runtime.serving.refusal import Refusal
 from edgesparse_runtime.serving.settings import Settings
 from edgesparse_runtime.serving.tensors import FloatArray, WindowBounds
 from edgesparse_runtime.session import BoolArray, Session
-from edgesparse_runtime.verification import check_scores
 
 MOST_EXPLAINED = 8
 

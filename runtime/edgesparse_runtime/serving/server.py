@@ -14,17 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 import uvicorn
 
 from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.serving.addresses import Place
 from edgesparse_runtime.serving.admission import Admission
+from edgesparse_runtime.serving.auth import Guard
 from edgesparse_runtime.serving.batching import Batcher
 from edgesparse_runtime.serving.connection import bounded_connection
-from edgesparse_runtime.serving.events import EventHandler, log
-from edgesparse_runtime.serving.figures import Figures
-from edgesparse_runtime.serving.guard import Guard
+from edgesparse_runtime.serving.log import EventHandler, log
 from edgesparse_runtime.serving.memory import bound_arenas, give_back
-from edgesparse_runtime.serving.places import Place
+from edgesparse_runtime.serving.metrics import Figures
+from edgesparse_runtime.serving.registry import Shelf
 from edgesparse_runtime.serving.routes import Routes
 from edgesparse_runtime.serving.settings import Settings
-from edgesparse_runtime.serving.shelf import Shelf
 from edgesparse_runtime.serving.tls import check_tls
 
 # Longest time that one thread keeps the interpreter from another.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgesparse_runtime.stream.sample import Score, Step
-from edgesparse_runtime.stream.step_model import StepModel, TokenStream
+from edgesparse_runtime.stream.token_stream import StepModel, TokenStream
 
 
 @dataclass

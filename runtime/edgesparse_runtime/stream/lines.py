@@ -6,8 +6,8 @@ import csv
 import json
 from collections.abc import Callable
 
+from edgesparse_runtime.data.readers.text import MISSING
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.readers.text import MISSING
 from edgesparse_runtime.stream.counts import Counts
 from edgesparse_runtime.stream.parse import SampleParser
 from edgesparse_runtime.stream.sample import Sample

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgesparse_runtime.data.readers.channels import generic_names
+from edgesparse_runtime.data.readers.tables import USUAL_NAMES
+from edgesparse_runtime.data.readers.text import MISSING
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.readers.channels import generic_names
-from edgesparse_runtime.readers.tables import USUAL_NAMES
-from edgesparse_runtime.readers.text import MISSING
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.counts import Counts
 from edgesparse_runtime.stream.sample import Sample

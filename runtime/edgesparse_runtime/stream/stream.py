@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from edgesparse_runtime.bundle import Bundle
+from edgesparse_runtime.bundle.bundle import Bundle
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.causal import CausalScorer
 from edgesparse_runtime.stream.counts import Counts
 from edgesparse_runtime.stream.parse import Record, SampleParser
 from edgesparse_runtime.stream.sample import Sample, Score, Step
-from edgesparse_runtime.stream.step_model import StepModel, has_step_model
 from edgesparse_runtime.stream.timeline import Timeline, TimeRule
+from edgesparse_runtime.stream.token_stream import StepModel, has_step_model
 from edgesparse_runtime.stream.windows import WindowScorer
 
 # Each machine has buffers of its own: names that change with every sample must not fill the memory.

@@ -1,15 +1,15 @@
 // AArch64 NEON with dot product. Compiled with its own flags; called only where the machine has them.
-#include "isa/vector_neon.h"
+#include "isa/vector/neon.h"
 
 // The tiles are written in terms of `Vector`.
-#include "isa/tiles.h"
+#include "isa/tiles/attention.h"
 
-#include "isa/int8_tiles.h"
+#include "isa/tiles/attention_int8.h"
 // These use what the headers above define.
-#include "isa/linear_tiles.h"
+#include "isa/tiles/linear.h"
 
-#include "isa/bank_tiles.h"
-#include "isa/rows_tiles.h"
+#include "isa/tiles/filter_bank.h"
+#include "isa/tiles/pooling.h"
 
 #if defined(__linux__)
 #include <sys/auxv.h>

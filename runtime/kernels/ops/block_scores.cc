@@ -5,7 +5,7 @@
 #include <cstring>
 #include <new>
 
-#include "isa/rows.h"
+#include "isa/pooling.h"
 #include "isa/table.h"
 #include "ops/operators.h"
 #include "ops/tensor.h"

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <new>
 
-#include "isa/rows.h"
+#include "isa/pooling.h"
 #include "isa/table.h"
 #include "ops/operators.h"
 #include "ops/tensor.h"

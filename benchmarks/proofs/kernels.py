@@ -1,0 +1,167 @@
+"""`make prove-kernels`: the kernels' claims, a line each: PASS or FAIL, name, figure, target.
+
+Exits 1 when one fails. INFO lines carry figures without a target. Figures of the same sources are stored and
+taken up again; `QUICK=1` measures each case for a shorter time. A speed-up of outputs that are not right
+counts as 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.attention.case import FLOAT32_ERROR, INT8_ERROR, Case, Contender
+from benchmarks.attention.kernel_programs import hash_sources, measure_peak, profile_phases, run_program
+from benchmarks.attention.measure import PAUSE_SECONDS, measure, ratio, take_turns
+from benchmarks.attention.ours import make_native
+from benchmarks.attention.parts import make_balance, make_router
+from benchmarks.support.machine import describe_machine
+from benchmarks.support.stored_cases import StoredCases
+from edgesparse_runtime.engine import LIBRARY_NAME
+from tests.kernels.conftest import ROOT, build_kernels
+
+RESULTS = ROOT / "bench-results"
+QUICK = os.environ.get("QUICK") == "1"
+SECONDS = 4.0 if QUICK else 30.0
+LONG = Case(4096, 8, 64, 0.125)
+NARROW = Case(4096, 4, 32, 0.125)
+SHORTER = Case(2048, 8, 64, 0.125)
+FULL = Case(2048, 8, 64, 1.0)
+QUARTER = Case(1024, 4, 32, 0.25)
+SHORT = (Case(256, 4, 32, 0.25), Case(256, 8, 64, 0.25))
+CASES = (LONG, NARROW, SHORTER, FULL, QUARTER, *SHORT)
+TWO_THREADS = (Case(4096, 8, 64, 0.125, 2), Case(1024, 4, 32, 0.25, 2))
+# name, case, figure, least
+CLAIMS = [
+    ("float32 over fused dense", LONG, "float32_over_dense", 6.5),
+    ("float32 over fused dense", NARROW, "float32_over_dense", 6.5),
+    ("float32 over fused dense", QUARTER, "float32_over_dense", 3.2),
+    ("float32 over fused dense, all blocks", FULL, "float32_over_dense", 0.9),
+    ("int8 over float32", SHORTER, "int8_over_float32", 1.8),
+    ("int8 over float32", LONG, "int8_over_float32", 1.8),
+    ("int8 over fused dense", LONG, "int8_over_dense", 10.0),
+    ("break-even with fused dense", SHORT[0], "float32_over_dense", 1.0),
+    ("break-even with fused dense", SHORT[1], "float32_over_dense", 1.0),
+]
+MEMORY = """
+import sys
+import numpy as np
+from dataclasses import asdict
+from tests.support.kernels.models import *
+from tests.support.kernels.reference import Attributes
+feeds = make_feeds(Shape(8192, 8192, 8, 8, 64, 64), 64, top_p=1.0, max_blocks=16)
+node = Attributes(num_heads=8, kv_num_heads=8, block_size=64, scale=0.125, precision=sys.argv[2])
+session = open_session(sys.argv[1], make_model(asdict(node), with_selection=False))
+small = make_feeds(Shape(64, 64, 8, 8, 64, 64), 64)
+session.run(None, small)
+def peak(name):
+    return next(int(x.split()[1]) * 1024 for x in open("/proc/self/status") if x.startswith(name))
+open("/proc/self/clear_refs", "w").write("5")  # forget the peak of making the inputs
+before = peak("VmRSS")
+(output,) = session.run(None, feeds)
+extra = peak("VmHWM") - before - output.nbytes
+print(extra / sum(x.nbytes for x in feeds.values()))
+"""
+
+Line = dict[str, Any]
+
+
+def line(name: str, figure: float, target: str, passed: bool | None) -> Line:
+    """Print one claim, or one figure without a target, and return it."""
+    verdict = "INFO" if passed is None else "PASS" if passed else "FAIL"
+    print(f"{verdict}  {name}: {figure:.3g}" + (f" (target {target})" if target else ""), flush=True)
+    return {"name": name, "figure": figure, "target": target, "passed": passed}
+
+
+def speed_up(found: dict[str, Any], figure: str) -> float:
+    """The median ratio, 0 where an output was not right."""
+    if figure == "float32_over_dense":
+        kept = found["rivals"]["fused dense"].get("speed_up")
+    else:
+        kept = found[figure]
+    return float(kept["value"]) if kept else 0.0
+
+
+def measure_memory(library: str) -> dict[str, float]:
+    """Peak memory of a run beyond inputs and output, over the size of the inputs, by precision."""
+    programs = {x: [sys.executable, "-c", MEMORY, library, x] for x in ("float32", "int8")}
+    return {precision: float(run_program(command)) for precision, command in programs.items()}
+
+
+def measure_router(library: str) -> dict[str, float]:
+    """The exported router in turns with the kernel: its share of the kernel's time."""
+    kernel, _ = make_native(LONG, library)
+    router = make_router(LONG, library)
+    times = take_turns((router, kernel), seconds=SECONDS / 2, least=6, pause=0.0)
+    return {"share": ratio(times[:, 0], times[:, 1]).value}
+
+
+def measure_balance(library: str) -> dict[str, float]:
+    """One thread's time over that of two, for two heads alike and for a full and a nearly empty one."""
+    found = {}
+    for name, top_p in (("alike", (1.0, 1.0)), ("unlike", (1.0, 0.0))):
+        contenders: list[Contender] = [make_balance(library, top_p, threads) for threads in (1, 2)]
+        times = take_turns(contenders, seconds=SECONDS / 2, least=6, pause=PAUSE_SECONDS)
+        found[name] = ratio(times[:, 0], times[:, 1]).value
+    return found
+
+
+def judge(store: StoredCases, build: Path) -> list[Line]:
+    """Measures what is not stored yet; prints and returns a line each."""
+    library = str(build / LIBRARY_NAME)
+    found = {c: store.get(c.name, partial(measure, c, library, seconds=SECONDS)) for c in CASES + TWO_THREADS}
+    lines = []
+    for name, case, figure, least in CLAIMS:
+        value = speed_up(found[case], figure)
+        lines.append(line(f"{name}, {case.name}", value, f">= {least}", value >= least))
+    phases = store.get("phases", partial(profile_phases, build, LONG, "float32", 20))
+    router = store.get("router", partial(measure_router, library))
+    inside = phases["selection_share"] + phases["summaries_share"]
+    share = inside + router["share"]
+    name = f"router, selection and summaries over the operator's time, {LONG.name}"
+    lines.append(line(name, share, "<= 0.12", share <= 0.12))
+    lines.append(line("  of these selection and summaries", inside, "", None))
+    for precision, extra in store.get("memory", partial(measure_memory, library)).items():
+        name = f"extra memory over inputs, {precision}, N8192 H8 D64"
+        lines.append(line(name, extra, "< 3", extra < 3))
+    for precision, most in (("float32", FLOAT32_ERROR), ("int8", INT8_ERROR)):
+        worst = float(np.max([x["ours"][precision]["error"] for x in found.values()]))
+        lines.append(line(f"{precision} error against float64", worst, f"<= {most:g}", worst <= most))
+    for case in TWO_THREADS:
+        for figure in ("float32_over_dense", "int8_over_dense"):
+            lines.append(line(f"{figure}, {case.name}", speed_up(found[case], figure), "", None))
+    balance = store.get("balance", partial(measure_balance, library))
+    for name, value in balance.items():
+        lines.append(line(f"two threads over one, two heads {name}", value, "", None))
+    return lines
+
+
+def main() -> int:
+    """Measures, judges, writes bench-results/prove_kernels.json."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
+    build = build_kernels()
+    # A figure that was measured beside other work says so.
+    machine = {**describe_machine(), "load_average": os.getloadavg()}
+    peak = measure_peak(build, 1)
+    facts = {x: machine[x] for x in ("cpu", "cores", "system", "python", "versions")}
+    store = StoredCases(RESULTS / "kernels", hash_sources(), facts, peak["isa"], QUICK)
+    print(json.dumps({**machine, "isa": peak["isa"]}))
+    lines = judge(store, build)
+    report = {"machine": machine, "quick": QUICK, "peak": peak, "lines": lines}
+    target = RESULTS / "prove_kernels.json"
+    target.write_text(json.dumps(report, indent=2) + "\n")
+    print(f"as JSON: {target.relative_to(ROOT)}")
+    return 0 if all(entry["passed"] is not False for entry in lines) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

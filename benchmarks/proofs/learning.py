@@ -1,0 +1,261 @@
+"""`make prove-learning`: the claims about learning, a line each: PASS or FAIL, name, figure, target.
+
+The long-range claim is judged at the shortest length, 1,024 steps; longer ones are in the table only
+(`python -m benchmarks.learning.main --table long-range`), for they take two thirds of an hour a seed.
+
+Runs what benchmarks/learning/main.py has not stored yet (hours from nothing; stop and go on at will). QUICK=1
+takes two sets, one seed and a fraction of the passes, in under 5 minutes: it judges time and compute only.
+`--stored` judges what is there and runs nothing; a claim whose runs are not complete fails. `--runs` judges
+nothing, so that a second process can take half of the work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.learning.data import LONG_RANGE, MissingPackage, load
+from benchmarks.learning.main import run_jobs
+from benchmarks.learning.published import published
+from benchmarks.learning.statistics import Estimate
+from benchmarks.learning.store import ROOT, Job, code_version
+from benchmarks.learning.tables import (
+    CORE,
+    LABEL_SETS,
+    Found,
+    compare,
+    label_loss,
+    points,
+    rights,
+)
+from benchmarks.support.machine import describe_machine
+from edgesparse.config import RunConfig
+from edgesparse.training.loop import plan
+
+QUICK = os.environ.get("QUICK") == "1"
+# Five seeds where the test set has 500 series or fewer, three elsewhere.
+SEEDS, SEEDS_OF_LARGE = (1, 1) if QUICK else (5, 3)
+LARGE = ("FreezerSmallTrain", "FreezerRegularTrain", "CinCECGTorso", "PLAID", "FordA")
+RESULTS = ROOT / "benchmarks" / "results" / "prove_learning.json"
+QUICK_RESULTS = ROOT / "bench-results" / "prove_learning_quick.json"
+QUICK_SETS = {"FreezerSmallTrain": "100%", "CinCECGTorso": "100%"}
+QUICK_LONG = {"product-1024": "100%"}
+# What the claim about long range is judged on.
+LONG_CLAIM = [name for name in LONG_RANGE if name.endswith("-1024")]
+# Minutes a run where the others take one.
+DEAR = ("PLAID", "FordA")
+QUICK_PASSES = 16
+# Enough to run everything, not to learn.
+QUICK_OVERRIDES = ("training.epochs=20",)
+QUICK_LONG_OVERRIDES = ("training.epochs=1",)
+
+BEHIND_DENSE, ABOVE_BAND, BEHIND_PUBLISHED, HALF_LABELS = 0.005, 0.10, 0.01, 0.02
+COMPUTE, COMPUTE_SLACK = 0.25, 0.02
+ACSF1_SECONDS = 120.0
+
+Line = dict[str, Any]
+
+
+def line(name: str, holds: bool | None, figure: str, target: str) -> Line:
+    """Print one claim and return it; None = not judged."""
+    word = {True: "PASS", False: "FAIL", None: "----"}[holds]
+    print(f"{word}  {name}: {figure}  (target: {target})", flush=True)
+    return {"name": name, "holds": holds, "figure": figure, "target": target}
+
+
+def needed(sets: Mapping[str, str], long: Mapping[str, str]) -> list[Job]:
+    """All runs of the claims, all sets and models once before any twice."""
+    jobs = []
+    names = [*(name for name in sets if name not in DEAR), *(name for name in sets if name in DEAR), *long]
+    for seed in range(SEEDS):
+        for name in names:
+            if seed >= seeds_of(name):
+                continue
+            if name in sets:
+                changes = QUICK_OVERRIDES if QUICK else ()
+                jobs.append(Job(name, "MiniRocket", sets[name], seed))
+                jobs += [Job(name, model, sets[name], seed, changes) for model in ("sparse", "dense")]
+                if name in LABEL_SETS and not QUICK:
+                    jobs.append(Job(name, "sparse", "50%", seed))
+            else:
+                changes = QUICK_LONG_OVERRIDES if QUICK else ()
+                jobs += [Job(name, model, long[name], seed, changes) for model in ("sparse", "band")]
+    return jobs
+
+
+def seeds_of(name: str) -> int:
+    """Seeds that a set's claims are judged on."""
+    return SEEDS_OF_LARGE if name in LARGE else SEEDS
+
+
+def count(found: Found, sets: Mapping[str, str], models: tuple[str, ...]) -> tuple[str, bool]:
+    """How many runs stand behind a figure, and whether all do."""
+    held = sum(1 for job in found if job.set in sets and job.labels == sets[job.set] and job.model in models)
+    wanted = len(models) * sum(seeds_of(name) for name in sets)
+    return f"{held} of {wanted} runs", held >= wanted
+
+
+def judge_difference(
+    found: Found,
+    sets: Mapping[str, str],
+    models: tuple[str, str],
+    least: float,
+    name: str,
+    *,
+    is_judged: bool = True,
+) -> Line:
+    """The line of a mean difference that must be at least `least`."""
+    compared = compare(found, sets, *models)
+    runs, is_complete = count(found, sets, models)
+    target = f"at least {100 * least:+.1f} points"
+    if compared is None:
+        return line(name, False if is_judged else None, f"no pair of runs; {runs}", target)
+    difference, names = compared
+    figure = f"{points(difference)} points, mean over {len(names)} sets, {runs}"
+    return line(name, (is_complete and difference.value >= least) if is_judged else None, figure, target)
+
+
+def judge_published(found: Found, sets: Mapping[str, str]) -> Line:
+    """Our default against the published InceptionTime, on sets that both have with all labels."""
+    theirs = published("InceptionTime")
+    ours = {
+        name: float(right.mean())
+        for name, labels in sets.items()
+        if labels == "100%"
+        and name in theirs
+        and (right := rights(found, name, "sparse", labels)) is not None
+    }
+    wanted = [name for name, labels in sets.items() if labels == "100%" and name in theirs]
+    name, target = "default against published InceptionTime", f"at least {-100 * BEHIND_PUBLISHED:.0f} point"
+    if not ours:
+        return line(name, None if QUICK else False, "no set with both", target)
+    difference = float(np.mean([ours[s] - theirs[s] for s in ours]))
+    runs, is_complete = count(found, {s: "100%" for s in wanted}, ("sparse",))
+    figure = f"{100 * difference:+.1f} points, mean over {len(ours)} sets, {runs}"
+    holds = is_complete and difference >= -BEHIND_PUBLISHED
+    return line(name, None if QUICK else holds, figure, target)
+
+
+def judge_half(found: Found) -> Line:
+    """What half of the labels cost."""
+    lost = label_loss(found, "sparse", "50%")
+    name, target = "half of the labels", f"at least {-100 * HALF_LABELS:.0f} points"
+    if lost is None:
+        return line(name, None if QUICK else False, "no pair of runs", target)
+    difference: Estimate = lost[0]
+    runs, is_complete = count(found, dict.fromkeys(LABEL_SETS, "50%"), ("sparse",))
+    figure = f"{points(difference)} points, mean over {len(lost[1])} sets, {runs}"
+    return line(name, None if QUICK else is_complete and difference.value >= -HALF_LABELS, figure, target)
+
+
+def judge_compute(found: Found) -> Line:
+    """The largest share of dense attention's compute that a sparse model of the sets used."""
+    shares = [record["attention_share"] for job, record in found.items() if job.model == "sparse"]
+    target = f"at most {COMPUTE + COMPUTE_SLACK:.0%}"
+    if not shares:
+        return line("sparse attention's compute", False, "no run", target)
+    figure = f"mean {np.mean(shares):.1%}, most {max(shares):.1%}, {len(shares)} runs"
+    return line("sparse attention's compute", max(shares) <= COMPUTE + COMPUTE_SLACK, figure, target)
+
+
+def time_default_run() -> float:
+    """Seconds of `edgesparse train` on ACSF1, two threads; QUICK runs a part of its passes and scales."""
+    training, _ = load("ACSF1")
+    epochs, _ = plan(len(training), RunConfig().training)
+    part = QUICK_PASSES if QUICK else epochs
+    spec = importlib.util.find_spec("sktime")
+    assert spec is not None
+    assert spec.origin is not None
+    data = Path(spec.origin).parent / "datasets" / "data" / "ACSF1" / "ACSF1_TRAIN.ts"
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "edgesparse_runtime.cli", "train", str(data), "-o", f"{folder}/run"]
+        command += ["--set", "training.threads=2", "--epochs", str(part)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"edgesparse train failed: {done.stderr.strip().splitlines()[-1]}")
+    return (time.monotonic() - start) * epochs / part
+
+
+def judge_time(store: dict[str, Any], *, may_run: bool) -> Line:
+    """The line about one run's time; the measurement is stored."""
+    name = "one default run on ACSF1, two cores"
+    if QUICK:
+        name += f", estimated from {QUICK_PASSES} passes"
+    target = f"under {ACSF1_SECONDS:.0f} s"
+    if "acsf1_seconds" not in store and may_run:
+        try:
+            store["acsf1_seconds"] = time_default_run()
+        except MissingPackage as reason:
+            return line(name, False, f"ACSF1 {reason}", target)
+    if "acsf1_seconds" not in store:
+        return line(name, False, "not measured", target)
+    seconds = store["acsf1_seconds"]
+    return line(name, seconds < ACSF1_SECONDS, f"{seconds:.0f} s", target)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--stored", action="store_true", help="judge what is there, run nothing")
+    parser.add_argument("--time", action="store_true", help="with --stored: measure the one run's time too")
+    parser.add_argument("--runs", action="store_true", help="run what is missing and judge nothing")
+    arguments = parser.parse_args()
+    results = QUICK_RESULTS if QUICK else RESULTS
+    version = {
+        "code": code_version(Job("ACSF1", "sparse")),
+        "rivals": code_version(Job("ACSF1", "MiniRocket")),
+    }
+    earlier = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
+    store: dict[str, Any] = {"version": version}
+    if earlier.get("version") == version and "acsf1_seconds" in earlier:
+        store["acsf1_seconds"] = earlier["acsf1_seconds"]
+    sets = QUICK_SETS if QUICK else CORE
+    long = QUICK_LONG if QUICK else dict.fromkeys(LONG_CLAIM, "100%")
+    until = time.monotonic() - 1 if arguments.stored else None
+    if arguments.runs:
+        run_jobs(needed(sets, long))
+        return
+    # First of all, while nothing else of ours runs.
+    lines = [judge_time(store, may_run=arguments.time or not arguments.stored)]
+    found = run_jobs(needed(sets, long), until=until)
+    lines += [
+        judge_difference(
+            found, sets, ("sparse", "dense"), -BEHIND_DENSE, "sparse against dense", is_judged=not QUICK
+        ),
+        judge_compute({job: record for job, record in found.items() if job.set in sets}),
+        judge_difference(
+            found,
+            long,
+            ("sparse", "band"),
+            ABOVE_BAND,
+            "sparse against band, 1,024 steps",
+            is_judged=not QUICK,
+        ),
+        judge_difference(
+            found, sets, ("sparse", "MiniRocket"), 0.0, "default against MiniRocket", is_judged=not QUICK
+        ),
+        judge_published(found, sets),
+        judge_half(found),
+    ]
+    store |= {"machine": describe_machine(1), "quick": QUICK, "lines": lines}
+    results.parent.mkdir(parents=True, exist_ok=True)
+    results.write_text(json.dumps(store, indent=2) + "\n", encoding="utf-8")
+    print(f"as JSON: {results.relative_to(ROOT)}")
+    sys.exit(0 if all(entry["holds"] is not False for entry in lines) else 1)
+
+
+if __name__ == "__main__":
+    main()

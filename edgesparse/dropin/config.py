@@ -1,0 +1,54 @@
+"""What a drop-in layer is to do: block size, window, summaries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from edgesparse_runtime.errors import InputError
+
+# Block positions that have a learned bias of their own; those further on share the last one's.
+POSITIONS = 128
+
+
+@dataclass(frozen=True)
+class DropinRule:
+    """The part of the rule that is the same in all layers of a model.
+
+    Attributes:
+        block_size: tokens a block. 64 is faster in the kernel, 16 picks finer
+            (`python -m benchmarks.dropin.oracle`).
+        window: blocks on each side that are always kept; 0 = the own block only.
+        summaries: every dropped block still takes part as one summary token.
+    """
+
+    block_size: int = 32
+    window: int = 0
+    summaries: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("block_size", "window"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise InputError(f"`{name}` must be a whole number; got {value!r}.")
+        if self.block_size < 1:
+            raise InputError(f"`block_size` must be at least 1; got {self.block_size}. Use 16 to 64.")
+        if self.window < 0:
+            raise InputError(f"`window` must be at least 0; got {self.window}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DropinRule:
+        """The rule that `to_dict` wrote.
+
+        Raises:
+            InputError: a field that this version does not know.
+        """
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise InputError(f"A drop-in rule has the fields {', '.join(sorted(known))}; got {unknown[0]}.")
+        return cls(**values)

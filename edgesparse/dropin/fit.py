@@ -1,0 +1,136 @@
+"""Teaches drop-in routers where dense attention looks, and picks `top_p` a head for a wanted density."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from edgesparse.attention.layer import NO_CAP
+from edgesparse.attention.router import router_loss
+from edgesparse.attention.selection import select_blocks
+from edgesparse.dropin.attention import DropinAttention
+from edgesparse.dropin.observations import Lesson
+
+STEPS = 200
+LEARNING_RATE = 0.02
+# How many times its share of the density a query block may take at most.
+CAP = 1.25
+# Values of `top_p` that a head is offered: fine where a small share more is a block more.
+TOP_P = torch.cat([torch.tensor([0.0]), 1 - torch.logspace(0, -3.5, 60)[1:], torch.tensor([1.0])])
+
+
+def teach_router(
+    layer: DropinAttention, lesson: Lesson, *, steps: int = STEPS, seed: int = 0
+) -> tuple[float, float]:
+    """Lower the router's divergence from dense attention's block mass; returns it before and after.
+
+    Windows are drawn a few at a time, so time does not grow with the calibration data.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    parameters = list(layer.router.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=max(steps, 2))
+    before = divergence(layer, lesson)
+    count = len(lesson.query)
+    with torch.enable_grad():
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        for _ in range(steps):
+            rows = torch.randperm(count, generator=generator)[: min(count, 8)]
+            scores = layer.router.score(lesson.query[rows], lesson.key[rows])
+            loss = router_loss(scores, lesson.mass[rows], lesson.reach[rows])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+        parameter.grad = None
+    return before, divergence(layer, lesson)
+
+
+def divergence(layer: DropinAttention, lesson: Lesson) -> float:
+    """Mean divergence of the router's shares from dense attention's block mass, over real query blocks."""
+    with torch.no_grad():
+        scores = layer.router.score(lesson.query, lesson.key)
+        rows = lesson.reach.any(-1).float().mean().clamp(min=1e-9)
+        return float(router_loss(scores, lesson.mass, lesson.reach) / rows)
+
+
+def choose_top_p(
+    layers: Sequence[DropinAttention], lessons: Sequence[Lesson], density: float, *, cap: float | None = CAP
+) -> float:
+    """Set `top_p` of every head so that all layers together keep `density` of the block pairs.
+
+    Each head is offered a grid of values; what it keeps is weighed against the mass that it misses (its
+    square, a query block) at one price for all heads of all layers, and the price is moved until the density
+    is met. A head whose attention is spread thin thereby leaves its share to one that needs it.
+
+    Args:
+        cap: `max_blocks`, in units of the blocks that `density` is of the longest window. It bounds what a
+            query block whose attention is spread thin (silence, say) may take, and with it the time of the
+            worst input; summaries stand for thin attention well. None = no cap.
+
+    Returns:
+        The density reached on the lessons, in block pairs: the nearest one not above `density`, or the least.
+    """
+    blocks = max(lesson.query.shape[2] for lesson in lessons)
+    most = NO_CAP if cap is None else max(1, math.ceil(cap * density * blocks))
+    for layer in layers:
+        layer.max_blocks.fill_(most)
+    kept, missed = zip(*(_offers(a, b) for a, b in zip(layers, lessons, strict=True)), strict=True)
+    kept_PH, missed_PH = torch.cat(kept, dim=1), torch.cat(missed, dim=1)
+    pairs = sum(float(b.reach.sum()) * a.heads for a, b in zip(layers, lessons, strict=True))
+    low, high = -12.0, 6.0  # logarithm of the price of a block pair
+    for _ in range(50):
+        middle = (low + high) / 2
+        if _share(_cheapest(kept_PH, missed_PH, middle), kept_PH, pairs) > density:
+            low = middle
+        else:
+            high = middle
+    choice = _cheapest(kept_PH, missed_PH, high)
+    values = torch.split(TOP_P[choice], [layer.heads for layer in layers])
+    for layer, value in zip(layers, values, strict=True):
+        layer.top_p.copy_(value)
+    return _share(choice, kept_PH, pairs)
+
+
+def least_density(layers: Sequence[DropinAttention], lessons: Sequence[Lesson]) -> float:
+    """Share of block pairs that is kept whatever `top_p` is: own blocks and the window."""
+    kept = pairs = 0.0
+    for layer, lesson in zip(layers, lessons, strict=True):
+        index = torch.arange(lesson.reach.shape[-1])
+        near = (index[:, None] - index).abs() <= layer.rule.window
+        kept += float((lesson.reach & near).sum()) * layer.heads
+        pairs += float(lesson.reach.sum()) * layer.heads
+    return kept / pairs
+
+
+def _offers(layer: DropinAttention, lesson: Lesson) -> tuple[Tensor, Tensor]:
+    """Block pairs kept and what is missed at each value of `TOP_P`, [P, H] each.
+
+    Missed: the mass that a query block loses, squared, because error adds up so; sum over query blocks.
+    """
+    kept, missed = [], []
+    with torch.no_grad():
+        scores = layer.router.score(lesson.query, lesson.key)
+        for value in TOP_P:
+            top_p = value.expand(layer.heads)
+            selection = select_blocks(scores, top_p, layer.max_blocks, lesson.reach, window=layer.rule.window)
+            kept.append(selection.sum((0, 2, 3)).double())
+            lost = lesson.mass.masked_fill(selection | ~lesson.reach, 0.0).sum(-1).double()
+            missed.append(lost.square().sum((0, 2)))
+    return torch.stack(kept), torch.stack(missed)
+
+
+def _cheapest(kept_PH: Tensor, missed_PH: Tensor, log_price: float) -> Tensor:
+    """The offer that each head takes at a price: int64 [H]."""
+    choice: Tensor = (missed_PH + 10.0**log_price * kept_PH).argmin(0)
+    return choice
+
+
+def _share(choice_H: Tensor, kept_PH: Tensor, pairs: float) -> float:
+    return float(kept_PH.gather(0, choice_H[None]).sum()) / pairs

@@ -1,0 +1,3 @@
+"""From raw windows to outputs: normalization, filter bank, transformer, forecaster."""
+
+from __future__ import annotations

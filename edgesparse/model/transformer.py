@@ -1,0 +1,211 @@
+"""`SequenceTransformer`: raw multichannel windows in, one row of scores out.
+
+normalise -> kernel bank -> linear embedding -> layers of attention and feed-forward -> mean over tokens ->
+linear head. Everything is part of the module, so the exported file takes raw windows too.
+
+A causal model's token sees the past only, in every one of these steps (docs/training.md): fixed
+normalisation, kernels that end at their step, causal attention, and the mean over the tokens so far.
+
+Shapes: `B` batch, `C` channels, `T` steps, `N` tokens, `W` width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from edgesparse.attention.layer import AttentionConfig, SparseAttention
+from edgesparse.config import ModelConfig
+from edgesparse.model.dropout import Dropout
+from edgesparse.model.filter_bank import LENGTH, KernelBank, token_mask
+from edgesparse.model.normalize import FixedNormalise, Normalise, real_steps
+
+
+class Layer(nn.Module):
+    """Pre-norm attention and feed-forward, each with a residual."""
+
+    def __init__(self, config: ModelConfig, block_size: int) -> None:
+        super().__init__()
+        width = config.width
+        self.norm_attention = nn.LayerNorm(width)
+        self.attention = SparseAttention(
+            AttentionConfig(
+                width=width,
+                num_heads=config.num_heads,
+                block_size=block_size,
+                window=config.window,
+                summaries=config.summaries,
+                is_causal=config.causal,
+                mode=config.attention,
+                value_kernel=config.value_kernel,
+            )
+        )
+        self.norm_feed_forward = nn.LayerNorm(width)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), Dropout(config.dropout), nn.Linear(2 * width, width)
+        )
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, x_BNW: Tensor, mask_BN: Tensor | None) -> Tensor:
+        x_BNW = x_BNW + self.dropout(self.attention(self.norm_attention(x_BNW), mask_BN))
+        mixed: Tensor = x_BNW + self.dropout(self.feed_forward(self.norm_feed_forward(x_BNW)))
+        return mixed
+
+
+class SequenceTransformer(nn.Module):
+    """Classification logits or regression targets of multichannel windows.
+
+    Args:
+        config: its shape, with `patch` and `block_size` chosen (`choose_sizes`).
+        channels: C.
+        outputs: classes, or targets.
+        variable_length: windows may end in padding (NaN in every channel). Without it no mask is computed,
+            which lets dense attention use onnxruntime's fused kernel; a window with a tail of NaN is then
+            one with missing values.
+        joint_scale: channels keep their sizes to each other (`edgesparse.model.normalize`).
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        channels: int,
+        outputs: int,
+        variable_length: bool = False,
+        joint_scale: bool = True,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.channels = channels
+        self.outputs = outputs
+        if config.patch is None or config.block_size is None:
+            raise ValueError("`config.patch` and `config.block_size` must be chosen. Use choose_sizes().")
+        self.patch = config.patch
+        self.block_size = config.block_size
+        self.variable_length = variable_length
+        self.normalise = (
+            FixedNormalise(channels) if config.causal else Normalise(channels, is_joint=joint_scale)
+        )
+        self.bank = KernelBank(
+            channels,
+            kernels=config.kernels,
+            dilations=config.dilations,
+            thresholds=config.thresholds,
+            patch=self.patch,
+            is_causal=config.causal,
+        )
+        self.embed = nn.Linear(self.bank.features, config.width)
+        nn.init.normal_(self.embed.weight, std=1.0 / math.sqrt(self.bank.features))
+        self.embed_level: nn.Linear | None = None
+        if not config.causal:
+            self.embed_level = nn.Linear(2 * channels, config.width, bias=False)
+            nn.init.normal_(self.embed_level.weight, std=0.1)
+        self.layers = nn.ModuleList([Layer(config, self.block_size) for _ in range(config.layers)])
+        self.norm = nn.LayerNorm(config.width)
+        self.dropout = Dropout(2 * config.dropout)
+        self.head = nn.Linear(config.width, outputs)
+
+    def forward(self, window_BCT: Tensor) -> Tensor:
+        """Raw windows [B, C, T], NaN = missing -> logits or standardised targets [B, outputs]."""
+        tokens, mask = self.encode(*self.embed_window(window_BCT))
+        if mask is None:
+            pooled = tokens.mean(1)
+        else:
+            weight = mask[..., None].float()
+            pooled = (tokens * weight).sum(1) / weight.sum(1).clamp(min=1.0)
+        scores: Tensor = self.head(self.dropout(pooled))
+        return scores
+
+    def score_tokens(self, window_BCT: Tensor) -> Tensor:
+        """What `forward` would say had the window ended at each token, [B, N, outputs]; causal models only.
+
+        Past the end of a padded window the last score stands.
+        """
+        if not self.config.causal:
+            raise ValueError("`score_tokens` needs a causal model; set model.causal=true and train it.")
+        tokens, mask = self.encode(*self.embed_window(window_BCT))
+        weight = torch.ones_like(tokens[..., :1]) if mask is None else mask[..., None].float()
+        running = (tokens * weight).cumsum(1) / weight.cumsum(1).clamp(min=1.0)
+        scores: Tensor = self.head(self.dropout(running))
+        return scores
+
+    def embed_window(self, window_BCT: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Tokens [B, N, W], and which of them are real (None = all)."""
+        real = real_steps(window_BCT) if self.variable_length else None
+        normal, level = self.normalise(window_BCT)
+        return self.embed_normal(normal, level, real)
+
+    def embed_normal(
+        self, normal_BCT: Tensor, level: Tensor | None, real_BT: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """`embed_window` from its second step on: normalised window, level features and real steps."""
+        tokens = self.embed(self.bank(normal_BCT, real_BT).mT)
+        if self.embed_level is not None:
+            tokens = tokens + self.embed_level(level)[:, None]
+        return tokens, None if real_BT is None else token_mask(real_BT, self.patch)
+
+    def encode(self, tokens_BNW: Tensor, mask_BN: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Tokens after all layers and the last norm, and the mask as it came."""
+        for layer in self.layers:
+            tokens_BNW = layer(tokens_BNW, mask_BN)
+        return self.norm(tokens_BNW), mask_BN
+
+    def fit_stem(self, windows_BCT: Tensor) -> None:
+        """Learn normalisation and thresholds from raw training windows; nothing else is learned here."""
+        self.normalise.fit(windows_BCT)
+        normal = self.normalise(windows_BCT)[0]
+        self.bank.fit(normal, real_steps(windows_BCT) if self.variable_length else None)
+
+    def token_count(self, steps: int) -> int:
+        """Tokens of a window of so many steps."""
+        return math.ceil(steps / self.patch)
+
+
+def choose_sizes(config: ModelConfig, lengths: Sequence[int]) -> ModelConfig:
+    """`config` with `patch` and `block_size` chosen for windows of these lengths.
+
+    Dilations that stretch a kernel over more than half of the longest are left out: their taps would lie on
+    padding at most places.
+    """
+    steps = typical_steps(lengths)
+    patch = config.patch or choose_patch(steps)
+    block_size = config.block_size or choose_block_size(math.ceil(steps / patch))
+    fitting = tuple(d for d in config.dilations if 2 * d * (LENGTH - 1) <= max(lengths))
+    dilations = fitting or (min(config.dilations),)
+    return replace(config, patch=patch, block_size=block_size, dilations=dilations)
+
+
+def typical_steps(lengths: Sequence[int]) -> int:
+    """Between the root mean square of the lengths and the longest (their geometric mean).
+
+    Tokens sized for the longest alone would leave a set of mostly short windows too few blocks to meet a
+    budget; sized for the others, they make the longest windows as dear as all the rest.
+    """
+    mean_square = sum(n * n for n in lengths) / len(lengths)
+    return round(math.sqrt(math.sqrt(mean_square) * max(lengths)))
+
+
+def choose_patch(steps: int) -> int:
+    """Steps a token, 1 to 8, so that short windows still have about 180 tokens to choose among."""
+    return max(1, min(8, steps // 180))
+
+
+def choose_block_size(tokens: int) -> int:
+    """The largest block size, 4 to 64 tokens, that still gives windows of so many tokens a dozen blocks.
+
+    Smaller blocks choose more finely, larger ones run faster (benchmarks/attention/training_step.py). With
+    fewer than a dozen, the own block and the summaries alone would cost more than a third of dense attention.
+    """
+    for block_size in (64, 32, 16, 8):
+        if tokens > 11 * block_size:
+            return block_size
+    return 4
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Trained weights."""
+    return sum(p.numel() for p in model.parameters())

@@ -1,0 +1,3 @@
+"""Training: data, loop, budget, schedule, evaluation, and the run folder it leaves."""
+
+from __future__ import annotations

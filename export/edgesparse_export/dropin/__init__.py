@@ -1,0 +1,3 @@
+"""Export of existing models whose attention was made sparse."""
+
+from __future__ import annotations

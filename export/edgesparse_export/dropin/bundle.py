@@ -1,0 +1,192 @@
+"""A sparsified model to a bundle: the same files, verdict and gates as a trained run's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import torch
+from torch import nn
+
+from edgesparse.dropin.batches import read_batches
+from edgesparse.dropin.calibrate import Calibration
+from edgesparse.dropin.layers import attention_mode, counted_density, dropin_layers, layer_names
+from edgesparse.dropin.outputs import Batch, run_model, try_model
+from edgesparse_export.dropin.program import dropin_to_onnx, has_free_tokens, named_tensors
+from edgesparse_export.parity import LEAST_AGREEMENT, Parity
+from edgesparse_export.run_bundle import CARD, GOLDEN, MODEL, pack_golden
+from edgesparse_runtime.bundle.bundle import Bundle, check_target, write_bundle
+from edgesparse_runtime.data.tensor_batch import PREFIX, TensorBatch
+from edgesparse_runtime.errors import GateError
+from edgesparse_runtime.session import Session
+
+TASK = "encoding"
+# docs/numerics.md, row "exported drop-in model against torch": of a token's largest entry.
+OF_LARGEST = 1e-4
+FloatArray = npt.NDArray[np.float32]
+
+
+def export_model(
+    model: nn.Module, batch: Batch, out: Path, *, calibration: Calibration | None = None, source: str = ""
+) -> tuple[Bundle, Parity]:
+    """Export a sparsified model with a parity verdict that must hold.
+
+    Args:
+        batch: two or more rows of real inputs: engines are compared on them, and two go into the bundle.
+        out: the bundle, NAME.edgesparse.
+        calibration: what `calibrate` returned, for the manifest and the card.
+        source: where the model comes from, in words.
+
+    Raises:
+        InputError: the name of the bundle does not fit, or the model does not take the batch.
+        GateError: the exported file does not say what the model says; nothing is written.
+    """
+    out = Path(out)
+    check_target(out)
+    batch = read_batches([batch])[0]
+    with attention_mode(model, "sparse"):
+        try_model(model, batch)
+    content: bytes = ir.to_proto(dropin_to_onnx(model, batch)).SerializeToString()
+    session = Session(MODEL, content=content)
+    verdict = check_parity(model, session, batch)
+    if not verdict.holds:
+        raise GateError(
+            f"The exported model must say what the model says; the largest difference is "
+            f"{verdict.largest_difference:.2e}, block choices equal {verdict.selection_agreement or 1:.2%}. "
+            "Nothing was written."
+        )
+    golden = to_arrays(batch)[:2]
+    arrays: dict[str, npt.NDArray[Any]] = {PREFIX + name: x for name, x in golden.arrays.items()}
+    arrays["scores_float32"] = session.predict(golden)
+    for i, selection in enumerate(session.selections(golden)):
+        arrays[f"selection_float32.{i}"] = selection
+    fields = _fields(model, batch, out, verdict, calibration, source)
+    files = {MODEL: content, GOLDEN: pack_golden(**arrays), CARD: _card(fields).encode()}
+    return write_bundle(out, files, fields), verdict
+
+
+def to_arrays(batch: Batch) -> TensorBatch:
+    """The batch as an exported model takes it."""
+    return TensorBatch({name: x.numpy() for name, x in named_tensors(batch).items()})
+
+
+def check_parity(model: nn.Module, session: Session, batch: Batch) -> Parity:
+    """The verdict over two batch sizes and, where tokens are free, two lengths.
+
+    A row whose block choices are all the same must agree to `OF_LARGEST` of each token's largest entry. A
+    row in
+    which a block lies on the edge of `top_p` may differ; of all choices one in a thousand may.
+    """
+    tensors = named_tensors(batch)
+    shorter = {
+        name: x[:, : max(1, x.shape[1] * 2 // 3)] if has_free_tokens(x) else x for name, x in tensors.items()
+    }
+    largest, equal, total, rows, within = 0.0, 0, 0, 0, True
+    for part in (tensors, {name: x[:1] for name, x in tensors.items()}, shorter):
+        expected, chosen = _torch_outputs(model, part, is_lone=not hasattr(batch, "keys"))
+        arrays = TensorBatch({name: x.numpy() for name, x in part.items()})
+        actual, selections = session.predict(arrays), session.selections(arrays)
+        same = np.ones(len(actual), dtype=bool)
+        for a, b in zip(chosen, selections, strict=True):
+            agree = (a == b).reshape(len(a), -1)
+            same &= agree.all(-1)
+            equal, total = equal + int(agree.sum()), total + agree.size
+        difference = np.abs(actual - expected)
+        allowed = OF_LARGEST * np.abs(expected).max(-1, keepdims=True) + 1e-5
+        within &= bool((difference <= allowed)[same].all())
+        largest = max(largest, float(difference[same].max(initial=0.0)))
+        rows += len(actual)
+    agreement = equal / total
+    # Scores of rows whose blocks differ are left out above, so how many differ is judged here.
+    return Parity(
+        windows=rows,
+        largest_difference=largest,
+        within_tolerance=within and agreement >= LEAST_AGREEMENT,
+        decisions_flipped=0,
+        selection_agreement=agreement,
+    )
+
+
+def _torch_outputs(
+    model: nn.Module, tensors: dict[str, torch.Tensor], *, is_lone: bool
+) -> tuple[FloatArray, list[npt.NDArray[np.bool_]]]:
+    """The model's output and each layer's selection in torch."""
+    batch: Batch = tensors["input"] if is_lone else tensors
+    with attention_mode(model, "sparse"):
+        for layer in dropin_layers(model):
+            layer.selection = None
+        output = run_model(model, batch).numpy()
+        selections = [x.selection.numpy() for x in dropin_layers(model) if x.selection is not None]
+    for layer in dropin_layers(model):
+        layer.selection = None
+    return output, selections
+
+
+def _fields(
+    model: nn.Module, batch: Batch, out: Path, verdict: Parity, calibration: Calibration | None, source: str
+) -> dict[str, Any]:
+    layers, tensors = dropin_layers(model), named_tensors(batch)
+    rule = layers[0].rule
+    with attention_mode(model, "sparse"):
+        run_model(model, batch)
+        density = counted_density(model)
+    tokens = next(iter(tensors.values())).shape[-1]
+    return {
+        "name": out.stem,
+        "task": TASK,
+        "channels": [],
+        "classes": [],
+        "input": {
+            "variable_length": any(has_free_tokens(x) for x in tensors.values()),
+            "shortest": 1,
+            "longest": tokens,
+            "tensors": [
+                {"name": name, "type": str(x.dtype).removeprefix("torch."), "shape": list(x.shape[1:])}
+                for name, x in tensors.items()
+            ],
+        },
+        "models": {"float32": {"file": MODEL, "attention": "sparse"}},
+        "attention": {
+            "mode": "sparse",
+            "layers": layer_names(model),
+            "num_heads": layers[0].heads,
+            "block_size": rule.block_size,
+            "window": rule.window,
+            "summaries": rule.summaries,
+            "causal": layers[0].is_causal,
+        },
+        "dropin": {
+            "source": source or type(model).__name__,
+            "density": density,
+            "calibration": None if calibration is None else calibration.to_dict(),
+        },
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "parity": verdict.to_dict(),
+    }
+
+
+def _card(fields: dict[str, Any]) -> str:
+    dropin, calibration = fields["dropin"], fields["dropin"]["calibration"]
+    inputs = ", ".join(f"`{x['name']}` {x['type']}" for x in fields["input"]["tensors"])
+    lines = [
+        f"# {fields['name']}",
+        "",
+        f"{dropin['source']} with sparse attention in {len(fields['attention']['layers'])} layers.",
+        "",
+        f"- inputs: {inputs}; output `scores`: the model's main output, unchanged in meaning",
+        f"- density: {dropin['density']:.1%} of query-key pairs on the inputs that were exported with",
+    ]
+    if calibration:
+        where = f"{calibration['held_out']} held-out batches" if calibration["held_out"] else "the same batch"
+        lines.append(f"- cosine to the dense model: {calibration['cosine']:.4f} on {where}")
+    else:
+        lines.append("- not calibrated: measure against the dense model before use")
+    lines += [
+        "",
+        "Sparse attention approximates the dense model. How near depends on the input: measure on your own.",
+        "",
+    ]
+    return "\n".join(lines)

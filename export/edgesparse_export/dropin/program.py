@@ -1,0 +1,152 @@
+"""A sparsified model to one ONNX file: its own named inputs, its main output, the knobs and the selections.
+
+```
+<name>     as the model takes it               batch is free; so are tokens, where inputs are ids or token
+vectors
+top_p      float32 [layers, heads]             has a default, may be overridden; not in the dense form
+max_blocks int64   [1]                         the same
+  -> scores            float32                 the model's main output: `last_hidden_state` or `logits`
+  -> selection.<layer> bool    [batch, heads, query blocks, key blocks]   not in the dense form
+```
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+
+from edgesparse.dropin.attention import DropinAttention
+from edgesparse.dropin.layers import attention_mode, dropin_layers
+from edgesparse.dropin.outputs import Batch, run_model
+from edgesparse_export.functions.sparse_attention import DOMAIN, VERSION, function_body
+from edgesparse_export.program import OPSET, give_defaults, quiet_exporter
+from edgesparse_runtime.errors import InputError
+
+
+def named_tensors(batch: Batch) -> dict[str, Tensor]:
+    """The batch as tensors by input name; a lone tensor is called `input`."""
+    return {"input": batch} if isinstance(batch, Tensor) else dict(batch)
+
+
+class _Program(nn.Module):
+    """The graph above, as a module."""
+
+    def __init__(self, model: nn.Module, names: list[str], *, dense: bool) -> None:
+        super().__init__()
+        self.model, self.names, self.dense = model, names, dense
+
+    def forward(
+        self, inputs: tuple[Tensor, ...], top_p: Tensor | None = None, max_blocks: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        layers = dropin_layers(self.model)
+        for i, layer in enumerate(layers):
+            if top_p is not None and max_blocks is not None:
+                layer.overrides = (top_p[i], max_blocks)
+        lone = self.names == ["input"]
+        batch: Batch = inputs[0] if lone else dict(zip(self.names, inputs, strict=True))
+        scores = run_model(self.model, batch)
+        selections = tuple(layer.selection for layer in layers if layer.selection is not None)
+        for layer in layers:
+            layer.overrides, layer.selection = None, None
+        return (scores, *selections)
+
+
+def dropin_to_onnx(model: nn.Module, batch: Batch, *, dense: bool = False) -> ir.Model:
+    """Export a sparsified model.
+
+    Args:
+        batch: at least two rows, long enough for two blocks.
+        dense: with onnxruntime's fused dense attention in place of ours, to compare with.
+
+    Raises:
+        InputError: no drop-in layers, layers of unequal heads, or a batch of one row.
+    """
+    tensors = named_tensors(batch)
+    if next(iter(tensors.values())).shape[0] < 2:
+        raise InputError("The batch to export with must have two rows; one would be taken for a constant.")
+    with attention_mode(model, "dense" if dense else "sparse"), _without_cache(model):
+        # Layers are made at the first pass, which must not be the exporter's.
+        run_model(model, batch)
+        layers = dropin_layers(model)
+        if not layers:
+            raise InputError(
+                "`model` must have drop-in layers; it has none. Call `edgesparse.sparsify` first."
+            )
+        if len({layer.heads for layer in layers}) > 1 and not dense:
+            raise InputError("All attention layers must have one number of heads to share the input `top_p`.")
+        for layer in layers:
+            layer.is_counting, layer.mode = False, "dense" if dense else "sparse"
+            layer.selection = None
+        return _export(model, tensors, layers, dense=dense)
+
+
+def _export(
+    model: nn.Module, tensors: dict[str, Tensor], layers: list[DropinAttention], *, dense: bool
+) -> ir.Model:
+    knobs = {} if dense else {
+        "top_p": torch.stack([layer.top_p for layer in layers]),
+        "max_blocks": layers[0].max_blocks.clone(),
+    }  # fmt: skip
+    with warnings.catch_warnings(), quiet_exporter():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            _Program(model, list(tensors), dense=dense),
+            (tuple(tensors.values()), *knobs.values()),
+            input_names=[*tensors, *knobs],
+            output_names=["scores", *([] if dense else [f"selection.{i}" for i in range(len(layers))])],
+            dynamic_shapes=(tuple(_free_axes(x) for x in tensors.values()), *({} for _ in knobs)),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    onnx_model = program.model
+    if not dense:
+        body = function_body()
+        onnx_model.functions[body.identifier()] = body
+        onnx_model.opset_imports[DOMAIN] = VERSION
+        give_defaults(onnx_model, knobs)
+    _name_axes(onnx_model, tensors)
+    return onnx_model
+
+
+def has_free_tokens(x: Tensor) -> bool:
+    """Ids and masks [B, N] and token vectors [B, N, C] of plain modules; features and pictures are "
+    "of one size."""
+    return x.ndim == 2
+
+
+def _free_axes(x: Tensor) -> dict[int, object]:
+    free: dict[int, object] = {0: torch.export.Dim.DYNAMIC}
+    if has_free_tokens(x):
+        free[1] = torch.export.Dim.DYNAMIC
+    return free
+
+
+def _name_axes(onnx_model: ir.Model, tensors: dict[str, Tensor]) -> None:
+    for value in onnx_model.graph.inputs:
+        if value.name in tensors:
+            assert value.shape is not None
+            axes: list[int | str] = ["batch", *tensors[value.name].shape[1:]]
+            if has_free_tokens(tensors[value.name]):
+                axes[1] = "tokens"
+            value.shape = ir.Shape(axes)
+
+
+@contextmanager
+def _without_cache(model: nn.Module) -> Iterator[None]:
+    """Decoders return no cache while they are exported."""
+    config = getattr(model, "config", None)
+    before = getattr(config, "use_cache", None)
+    if before is not None:
+        config.use_cache = False  # type: ignore[union-attr]
+    try:
+        yield
+    finally:
+        if before is not None:
+            config.use_cache = before  # type: ignore[union-attr]

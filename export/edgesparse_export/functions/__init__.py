@@ -1,0 +1,3 @@
+"""Each operator as a model-local ONNX function of standard operators."""
+
+from __future__ import annotations

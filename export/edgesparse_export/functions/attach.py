@@ -1,0 +1,43 @@
+"""Gives a model the function bodies of those of our operators that it holds."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+
+from edgesparse_export.functions.filter_bank import bank_body
+from edgesparse_export.functions.layers import bodies
+from edgesparse_export.functions.sparse_attention import DOMAIN, VERSION
+
+
+def attach_bodies(model: ir.Model) -> None:
+    """Adds the functions of every `edgesparse` node, and the domain's version.
+
+    Raises:
+        ValueError: two stems of unlike dilations or patch; a body fits one of them only.
+    """
+    nodes = [node for node in model.graph if node.domain == DOMAIN]
+    functions = bodies({node.op_type for node in nodes})
+    banks = {
+        (
+            tuple(n.attributes["dilations"].as_ints()),
+            n.attributes["patch"].as_int(),
+            n.attributes["before"].as_int(),
+        )
+        for n in nodes
+        if n.op_type in ("KernelBank", "KernelBankLinear")
+    }
+    if len(banks) > 1:
+        raise ValueError(f"A model must hold kernel banks of one kind; got {sorted(banks)}.")
+    functions += [bank_body(*kind) for kind in banks]
+    for function in functions:
+        model.functions[function.identifier()] = function
+    if functions:
+        model.opset_imports[DOMAIN] = VERSION
+
+
+def with_bodies(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`attach_bodies` for a model as protobuf."""
+    converted = ir.serde.deserialize_model(model)
+    attach_bodies(converted)
+    return ir.serde.serialize_model(converted)

@@ -1,0 +1,231 @@
+"""The operators around attention as model-local ONNX functions: specification, fallback and test oracle.
+
+`Linear` and `LinearSplit` (int8 weights, computed in float32 here), `BlockScores` (the router) and
+`ValueConvolution`; docs/operator.md says what each must do. The stem's is in `bank_body.py`.
+
+The file cannot postpone its annotations: onnxscript reads them. Shape legend: `B` batch, `N` tokens, `H`/`G`
+query and key/value heads, `D` head size, `R` width of a router projection, `K` blocks, `P`/`Q` panels of 16
+columns and groups of 4 rows of a packed weight.
+"""
+
+# onnxscript compiles these functions from their source: to a type checker int64 scalars are not tensors.
+# mypy: ignore-errors
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+from onnxscript import BOOL, FLOAT, INT8, script
+from onnxscript import opset18 as op
+from onnxscript.values import Opset
+
+from edgesparse_export.functions.sparse_attention import DOMAIN, VERSION, function_body
+
+_edgesparse = Opset(DOMAIN, VERSION)
+
+
+@script(_edgesparse, default_opset=op)
+def Linear(
+    x: FLOAT[...],
+    weight: INT8["P", "Q", 16, 4],
+    scale: FLOAT["C"],
+    bias: FLOAT["C"],
+    gain: FLOAT["I"],
+    shift: FLOAT["I"],
+    residual: FLOAT[...],
+    normalize: int,
+    epsilon: float,
+    gelu: int,
+):
+    last = op.Constant(value_ints=[-1])
+    normalized = op.Cast(op.Constant(value_int=normalize), to=9)
+    if normalized:
+        rows = op.LayerNormalization(x, gain, shift, axis=-1, epsilon=epsilon)
+    else:
+        rows = op.Identity(x)
+    # [P, Q, 16, 4] -> [Q * 4, P * 16]
+    columns = op.Reshape(op.Size(scale), last)
+    turned = op.Transpose(op.Cast(weight, to=1), perm=[1, 3, 0, 2])
+    matrix = op.Mul(op.Reshape(turned, op.Concat(last, columns, axis=0)), scale)
+    product = op.Add(op.MatMul(rows, matrix), bias)
+    with_gelu = op.Cast(op.Constant(value_int=gelu), to=9)
+    if with_gelu:
+        grown = op.Add(op.Erf(op.Mul(product, 0.7071067811865476)), 1.0)
+        activated = op.Mul(op.Mul(product, grown), 0.5)
+    else:
+        activated = op.Identity(product)
+    return op.Add(activated, residual)
+
+
+@script(_edgesparse, default_opset=op)
+def LinearSplit(
+    x: FLOAT[...],
+    weight: INT8["P", "Q", 16, 4],
+    scale: FLOAT["C"],
+    bias: FLOAT["C"],
+    gain: FLOAT["I"],
+    shift: FLOAT["I"],
+    residual: FLOAT[1],
+    normalize: int,
+    epsilon: float,
+    gelu: int,
+):
+    whole = _edgesparse.Linear(
+        x, weight, scale, bias, gain, shift, residual, normalize=normalize, epsilon=epsilon, gelu=gelu
+    )
+    first, second, third = op.Split(whole, num_outputs=3, axis=-1)
+    return first, second, third
+
+
+@script(_edgesparse, default_opset=op)
+def FeedForward(
+    x: FLOAT["B", "N", "C"],
+    up: INT8["P", "Q", 16, 4],
+    up_scale: FLOAT["I"],
+    up_bias: FLOAT["I"],
+    gain: FLOAT["C"],
+    shift: FLOAT["C"],
+    down: INT8["P", "Q", 16, 4],
+    down_scale: FLOAT["O"],
+    down_bias: FLOAT["O"],
+    residual: FLOAT["B", "N", "O"],
+    epsilon: float,
+):
+    none = op.Constant(value_floats=[0.0])
+    between = _edgesparse.Linear(
+        x, up, up_scale, up_bias, gain, shift, none, normalize=1, epsilon=epsilon, gelu=1
+    )
+    # A layer that does not normalize reads neither gain nor shift.
+    return _edgesparse.Linear(
+        between, down, down_scale, down_bias, gain, shift, residual, normalize=0, epsilon=epsilon, gelu=0
+    )
+
+
+@script(_edgesparse, default_opset=op)
+def KernelBankLinear(
+    window: FLOAT["B", "C", "T"],
+    real: BOOL["B", "T"],
+    weight: FLOAT["L", "K", "C", 9],
+    slope: FLOAT["L", "K"],
+    offset: FLOAT["L", "K", "Q"],
+    center: FLOAT["F"],
+    spread: FLOAT["F"],
+    matrix: INT8["P", "Q", 16, 4],
+    scale: FLOAT["W"],
+    bias: FLOAT["W"],
+    dilations: Sequence[int],
+    patch: int,
+    before: int,
+):
+    features = _edgesparse.KernelBank(
+        window,
+        real,
+        weight,
+        slope,
+        offset,
+        center,
+        spread,
+        dilations=dilations,
+        patch=patch,
+        before=before,
+    )
+    none = op.Constant(value_floats=[0.0])
+    # A layer that does not normalize reads neither gain nor shift.
+    return _edgesparse.Linear(
+        features, matrix, scale, bias, center, center, none, normalize=0, epsilon=0.0, gelu=0
+    )
+
+
+@script(_edgesparse, default_opset=op)
+def BlockScores(
+    query: FLOAT["B", "N", "HD"],
+    key: FLOAT["B", "N", "GD"],
+    query_weight: FLOAT["H", "D", "R"],
+    key_weight: FLOAT["G", "3D", "R"],
+    key_mask: BOOL["B", "N"],
+    num_heads: int,
+    kv_num_heads: int,
+    block_size: int,
+    is_causal: int,
+):
+    zero = op.Constant(value_ints=[0])
+    one = op.Constant(value_ints=[1])
+    two = op.Constant(value_ints=[2])
+    last = op.Constant(value_ints=[-1])
+    heads = op.Reshape(op.Constant(value_int=num_heads), one)
+    groups = op.Reshape(op.Constant(value_int=kv_num_heads), one)
+    size = op.Reshape(op.Constant(value_int=block_size), one)
+    batch = op.Shape(query, start=0, end=1)
+    tokens = op.Shape(query, start=1, end=2)
+    blocks = op.Div(op.Sub(op.Add(tokens, size), one), size)
+    rest = op.Sub(op.Mul(blocks, size), tokens)
+    pads = op.Concat(op.Constant(value_ints=[0, 0, 0, 0]), rest, zero, axis=0)
+    blocked = op.Concat(batch, blocks, size, last, axis=0)
+    # [B, K, b, width], and which tokens are real [B, K, b, 1].
+    queries = op.Reshape(op.Pad(query, pads), blocked)
+    keys = op.Reshape(op.Pad(key, pads), blocked)
+    real = op.Reshape(
+        op.Pad(op.Cast(key_mask, to=1), op.Concat(op.Constant(value_ints=[0, 0, 0]), rest, axis=0)), blocked
+    )
+    is_real = op.Greater(real, 0.0)
+    counts = op.ReduceSum(real, two, keepdims=0)
+    divisor = op.Max(counts, op.Constant(value_float=1.0))
+    empty = op.Equal(counts, 0.0)
+    query_mean = op.Div(op.ReduceSum(op.Where(is_real, queries, 0.0), two, keepdims=0), divisor)
+    key_mean = op.Div(op.ReduceSum(op.Where(is_real, keys, 0.0), two, keepdims=0), divisor)
+    most = op.ReduceMax(op.Where(is_real, keys, op.Constant(value_float=float("-inf"))), two, keepdims=0)
+    least = op.ReduceMin(op.Where(is_real, keys, op.Constant(value_float=float("inf"))), two, keepdims=0)
+    # [B, H, K, D] and [B, G, K, 3 * D]
+    query_heads = op.Transpose(
+        op.Reshape(query_mean, op.Concat(batch, blocks, heads, last, axis=0)), perm=[0, 2, 1, 3]
+    )
+    to_groups = op.Concat(batch, blocks, groups, last, axis=0)
+    pooled = op.Transpose(
+        op.Concat(
+            op.Reshape(key_mean, to_groups),
+            op.Reshape(op.Where(empty, 0.0, most), to_groups),
+            op.Reshape(op.Where(empty, 0.0, least), to_groups),
+            axis=3,
+        ),
+        perm=[0, 2, 1, 3],
+    )
+    query_projected = op.MatMul(query_heads, query_weight)
+    group = op.Div(op.Range(0, op.Constant(value_int=num_heads), 1), op.Squeeze(op.Div(heads, groups)))
+    key_projected = op.Gather(op.MatMul(pooled, key_weight), group, axis=1)
+    causal = op.Cast(op.Constant(value_int=is_causal), to=9)
+    if causal:
+        # A query block is scored by the block before it, the first by nothing. Not by padding: onnxruntime
+        # 1.22 refuses that inside a branch of a function.
+        rows = op.Range(0, op.Squeeze(blocks), 1)
+        is_first = op.Equal(op.Unsqueeze(rows, one), zero)
+        shifted = op.Where(is_first, 0.0, op.Gather(query_projected, op.Max(op.Sub(rows, one), zero), axis=2))
+        before = op.MatMul(shifted, op.Transpose(key_projected, perm=[0, 1, 3, 2]))
+        own = op.Equal(op.Unsqueeze(rows, one), op.Unsqueeze(rows, zero))
+        scores = op.Where(own, op.Constant(value_float=float("-inf")), before)
+    else:
+        scores = op.MatMul(query_projected, op.Transpose(key_projected, perm=[0, 1, 3, 2]))
+    return scores
+
+
+@script(_edgesparse, default_opset=op)
+def ValueConvolution(
+    mixed: FLOAT["B", "N", "C"], value: FLOAT["B", "N", "C"], weight: FLOAT["T", "C"], before: int, width: int
+):
+    one = op.Constant(value_ints=[1])
+    front = op.Reshape(op.Constant(value_int=before), one)
+    back = op.Sub(op.Sub(op.Shape(weight, start=0, end=1), front), one)
+    zeros = op.Constant(value_ints=[0, 0])
+    padded = op.Pad(op.Transpose(value, perm=[0, 2, 1]), op.Concat(zeros, front, zeros, back, axis=0))
+    kernel = op.Unsqueeze(op.Transpose(weight, perm=[1, 0]), one)
+    # `width` is C: a function can hand an attribute on, not a shape.
+    local = op.Conv(padded, kernel, group=width)
+    return op.Add(mixed, op.Transpose(local, perm=[0, 2, 1]))
+
+
+_FUNCTIONS = (Linear, LinearSplit, FeedForward, KernelBankLinear, BlockScores, ValueConvolution)
+
+
+def bodies(names: set[str]) -> list[ir.Function]:
+    """The functions of these names and those that they call, ready to be added to a model's `functions`."""
+    wanted = names | ({"Linear"} if names & {"LinearSplit", "KernelBankLinear", "FeedForward"} else set())
+    found = [ir.serde.deserialize_function(f.to_function_proto()) for f in _FUNCTIONS if f.name in wanted]
+    return found + ([function_body()] if "SparseAttention" in wanted else [])

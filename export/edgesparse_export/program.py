@@ -1,0 +1,154 @@
+"""A trained model to one ONNX file: raw windows in, decision scores out, the operator as a function body.
+
+The graph:
+
+```
+window    float32 [batch, channels, time]     raw; NaN = missing; a tail of NaN in all channels = padding
+top_p     float32 [layers, heads]             sparse models only; has a default, may be overridden
+max_blocks int64  [1]                         sparse models only; has a default, may be overridden
+  -> scores           float32 [batch, classes or targets]
+  -> token_scores     float32 [batch, tokens, classes or targets]   causal models only
+  -> selection.<layer> bool   [batch, heads, query blocks, key blocks]   sparse models only
+```
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+
+from edgesparse.attention.layer import SparseAttention
+from edgesparse.model.transformer import SequenceTransformer
+from edgesparse.training.budget import sparse_layers
+from edgesparse_export.functions.attach import attach_bodies
+from edgesparse_export.passes.emit_operators import operators_in_place
+from edgesparse_export.passes.value_convolution import fuse_value_convolutions
+
+# Our library and the function body need no newer operator set; onnxruntime 1.22 reads it.
+OPSET = 18
+Postprocess = Callable[[Tensor], Tensor]
+
+
+class _Program(nn.Module):
+    """The graph above, as a module: selection knobs as inputs, selections as outputs."""
+
+    def __init__(self, model: nn.Module, to_scores: Postprocess) -> None:
+        super().__init__()
+        self.model = model
+        self.to_scores = to_scores
+
+    def forward(
+        self, window: Tensor, top_p: Tensor | None = None, max_blocks: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        layers = sparse_layers(self.model)
+        for i, layer in enumerate(layers):
+            assert top_p is not None and max_blocks is not None
+            layer.overrides = (top_p[i], max_blocks)
+        scores: tuple[Tensor, ...]
+        if is_causal(self.model):
+            token_scores = self.to_scores(self.model.score_tokens(window))  # type: ignore[operator]
+            scores = (token_scores[:, -1], token_scores)
+        else:
+            scores = (self.to_scores(self.model(window)),)
+        selections = tuple(layer.selection for layer in layers if layer.selection is not None)
+        for layer in layers:
+            # An export must leave the module as it found it.
+            layer.overrides, layer.selection = None, None
+        return (*scores, *selections)
+
+
+def to_onnx(model: nn.Module, example: Tensor, to_scores: Postprocess) -> ir.Model:
+    """Export `model` with dynamic batch and time.
+
+    Args:
+        model: takes raw windows [B, channels, time] and returns logits or targets [B, n].
+        example: raw windows, at least two of them, long enough for two blocks.
+        to_scores: what turns the model's output into decision scores (softmax, a target's unit).
+
+    Returns:
+        The model in standard operators and ours, the latter with their bodies.
+    """
+    was_training = model.training
+    model.eval()
+    layers = sparse_layers(model)
+    inputs: list[Tensor] = [example]
+    shapes: list[dict[int, object]] = [{0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC}]
+    if layers:
+        inputs += [torch.stack([layer.top_p for layer in layers]), layers[0].max_blocks.clone()]
+        shapes += [{}, {}]
+    recording = [layer.is_recording for layer in layers]
+    for layer in layers:
+        layer.warmup = layer.is_recording = False
+        layer.selection = None
+    scores = ["scores", "token_scores"] if is_causal(model) else ["scores"]
+    names = ["window", "top_p", "max_blocks"][: len(inputs)]
+    try:
+        with warnings.catch_warnings(), quiet_exporter(), operators_in_place(model):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                _Program(model, to_scores),
+                tuple(inputs),
+                input_names=names,
+                output_names=[*scores, *(f"selection.{i}" for i in range(len(layers)))],
+                dynamic_shapes=tuple(shapes),
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    finally:
+        model.train(was_training)
+        for layer, before in zip(layers, recording, strict=True):
+            layer.is_recording = before
+    assert program is not None
+    onnx_model = program.model
+    fuse_value_convolutions(onnx_model)
+    attach_bodies(onnx_model)
+    if layers:
+        give_defaults(onnx_model, dict(zip(names[1:], inputs[1:], strict=True)))
+    _name_dimensions(onnx_model)
+    return onnx_model
+
+
+def is_causal(model: nn.Module) -> bool:
+    """True for a model of ours whose tokens see the past only."""
+    return isinstance(model, SequenceTransformer) and model.config.causal
+
+
+def module_names(model: nn.Module) -> list[str]:
+    """Names of the sparse attention modules, in the order of `top_p` and `selection.<layer>`."""
+    return [
+        name for name, m in model.named_modules() if isinstance(m, SparseAttention) and m.router is not None
+    ]
+
+
+def give_defaults(onnx_model: ir.Model, values: dict[str, Tensor]) -> None:
+    """Make inputs optional: an input that is also an initializer has a default and may be overridden."""
+    for value in onnx_model.graph.inputs:
+        if value.name in values:
+            value.const_value = ir.tensor(values[value.name].numpy(), name=value.name)
+            onnx_model.graph.register_initializer(value)
+
+
+def _name_dimensions(onnx_model: ir.Model) -> None:
+    window = onnx_model.graph.inputs[0]
+    assert window.shape is not None
+    window.shape = ir.Shape(["batch", window.shape[1], "time"])
+
+
+class quiet_exporter:
+    """The exporter logs each pass it considers; a user wants to hear of failures only."""
+
+    def __enter__(self) -> None:
+        self._loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+        self._levels = [logger.level for logger in self._loggers]
+        for logger in self._loggers:
+            logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        for logger, level in zip(self._loggers, self._levels, strict=True):
+            logger.setLevel(level)

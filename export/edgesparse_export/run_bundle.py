@@ -1,0 +1,179 @@
+"""A run folder to a bundle: ONNX, golden vectors, manifest and card, with a parity verdict that must hold."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import torch
+
+from edgesparse.training.budget import sparse_layers
+from edgesparse.training.run_folder import Run
+from edgesparse_export.card import write_card
+from edgesparse_export.parity import Parity, compare, torch_outputs
+from edgesparse_export.program import is_causal, module_names, to_onnx
+from edgesparse_export.step.files import can_step, step_part
+from edgesparse_runtime.bundle.bundle import Bundle, check_target, write_bundle
+from edgesparse_runtime.data.series_set import SeriesSet
+from edgesparse_runtime.errors import GateError
+from edgesparse_runtime.session import Session
+
+MODEL, GOLDEN, CARD = "model.onnx", "golden.npz", "card.md"
+GOLDEN_WINDOWS = 8
+FloatArray = npt.NDArray[np.float32]
+
+
+def export_run(run: Run, out: Path, *, data: SeriesSet | None = None) -> tuple[Bundle, Parity]:
+    """Export a trained model.
+
+    Args:
+        run: a trained run.
+        out: the bundle's folder, NAME.edgesparse.
+        data: real series to compare the engines on; None = synthetic windows like the training ones.
+
+    Raises:
+        GateError: the exported file does not say what the trained model says; nothing is written.
+    """
+    check_target(out)
+    windows = golden_windows(run, data)
+    proto = onnx_bytes(run, windows)
+    verdict, golden = check_parity(run, proto, windows)
+    if not verdict.holds:
+        raise GateError(
+            f"The exported model must say what the trained one says; the largest score difference is "
+            f"{verdict.largest_difference:.2e}, {verdict.decisions_flipped} of {verdict.windows} decisions "
+            f"flipped, block choices equal {verdict.selection_agreement or 1:.2%}. Nothing was written."
+        )
+    fields = manifest_fields(run, out, verdict)
+    files = {
+        MODEL: proto,
+        GOLDEN: pack_golden(windows=windows, **golden),
+        CARD: write_card(fields).encode(),
+    }
+    if can_step(run.model):
+        session = Session(MODEL, content=proto)
+        step, fields["stream"] = step_part(run.model, run.to_scores, session, windows)
+        files |= step
+    return write_bundle(out, files, fields), verdict
+
+
+def onnx_bytes(run: Run, windows: FloatArray) -> bytes:
+    """The ONNX file of a run."""
+    # Two windows: an example batch of one would be taken for a constant.
+    example = torch.from_numpy(np.concatenate([windows, windows])[:2])
+    model = to_onnx(run.model, example, run.to_scores)
+    content: bytes = ir.to_proto(model).SerializeToString()
+    return content
+
+
+def check_parity(run: Run, proto: bytes, windows: FloatArray) -> tuple[Parity, dict[str, npt.NDArray[Any]]]:
+    """The verdict over two batch sizes and two lengths, and what the exported model says of `windows`."""
+    session = Session(MODEL, content=proto)
+    layers = len(sparse_layers(run.model))
+    parts = []
+    shorter = max(least_steps(run), windows.shape[2] * 2 // 3)
+    for batch in (windows, windows[:1], windows[:, :, :shorter]):
+        expected, expected_selections = torch_outputs(run.model, run.to_scores, batch)
+        actual = session.predict(batch)
+        selections = session.selections(batch) if layers else []
+        parts.append(
+            compare(
+                expected,
+                actual,
+                expected_selections,
+                selections,
+                is_classification=run.task == "classification",
+            )
+        )
+    if is_causal(run.model):
+        with torch.no_grad():
+            expected = run.to_scores(run.model.score_tokens(torch.from_numpy(windows))).flatten(0, 1).numpy()
+        actual = session.token_scores(windows)
+        # Halfway through a window two classes may stand level: no token's decision counts as one.
+        parts.append(compare(expected, actual.reshape(expected.shape), is_classification=False))
+    agreements = [p.selection_agreement for p in parts if p.selection_agreement is not None]
+    verdict = replace(
+        parts[0],
+        windows=sum(p.windows for p in parts[:3]),
+        largest_difference=max(p.largest_difference for p in parts),
+        within_tolerance=all(p.within_tolerance for p in parts),
+        decisions_flipped=sum(p.decisions_flipped for p in parts),
+        selection_agreement=min(agreements) if agreements else None,
+        choices_that_matter=max(p.choices_that_matter for p in parts),
+    )
+    golden: dict[str, npt.NDArray[Any]] = {"scores_float32": session.predict(windows)}
+    for i, selection in enumerate(session.selections(windows) if layers else []):
+        golden[f"selection_float32.{i}"] = selection
+    return verdict, golden
+
+
+def golden_windows(run: Run, data: SeriesSet | None) -> FloatArray:
+    """A few windows that travel with the bundle: real ones where there are any."""
+    if data is not None and len(data):
+        rows = np.unique(np.linspace(0, len(data) - 1, GOLDEN_WINDOWS).astype(int))
+        return data.take(rows).to_batch()
+    generator = np.random.default_rng(0)
+    shape = (GOLDEN_WINDOWS, len(run.facts.channels), max(run.facts.longest, least_steps(run)))
+    walk = generator.standard_normal(shape).cumsum(axis=-1)
+    return np.asarray(walk / walk.std(axis=-1, keepdims=True), dtype=np.float32)
+
+
+def least_steps(run: Run) -> int:
+    """Shortest window that the model takes: one token."""
+    return run.model.patch
+
+
+def pack_golden(**arrays: npt.NDArray[Any]) -> bytes:
+    """Golden vectors as the bytes of golden.npz."""
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+    return stream.getvalue()
+
+
+def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
+    """What the manifest says of the model."""
+    model = run.config.model
+    forecast: dict[str, Any] = {}
+    if run.task == "forecasting":
+        facts = run.facts
+        forecast["forecast"] = {
+            "channel": facts.target_channel,
+            "horizon": facts.horizon,
+            "season": facts.season,
+        }
+    return {
+        "name": out.stem,
+        "task": run.task,
+        "channels": [{"name": name, "unit": None} for name in run.facts.channels],
+        "classes": run.facts.classes,
+        "input": {
+            "variable_length": run.facts.variable_length,
+            "shortest": run.facts.shortest,
+            "longest": run.facts.longest,
+            "least_steps": least_steps(run),
+            "steps_a_token": run.model.patch,
+        },
+        "models": {"float32": {"file": MODEL, "attention": model.attention}},
+        "attention": {
+            "mode": model.attention,
+            "layers": module_names(run.model),
+            "num_heads": model.num_heads,
+            "block_size": run.model.block_size,
+            "window": model.window,
+            "summaries": model.summaries,
+            "causal": model.causal,
+            "tokens_at_longest": run.model.token_count(run.facts.longest),
+        },
+        "training": {"source": run.facts.source, "series": run.facts.series, "config": run.config.to_dict()},
+        "parameters": run.report["parameters"],
+        "budget": run.report["budget"],
+        "compute": run.report["compute"],
+        "metrics": run.report["metrics"],
+        "calibration": run.report.get("calibration"),
+        "parity": verdict.to_dict(),
+    } | forecast

@@ -1,0 +1,69 @@
+"""`edgesparse pack` and `unpack`: a bundle as one file, and as a folder again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgesparse_runtime.bundle.bundle import SUFFIX, Bundle, all_files, check_target, open_bundle, store_files
+from edgesparse_runtime.cli.output import print_fields, print_json
+from edgesparse_runtime.errors import BundleError, InputError
+
+
+def pack(
+    bundle: Annotated[Path, typer.Argument(help="Bundle, a folder.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Archive to write, NAME.edgesparse.", show_default=False)
+    ],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another bundle there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Write a bundle as one file, which every verb opens as it is; same content, same bytes.
+
+    Example: edgesparse pack pump.edgesparse -o release/pump.edgesparse
+    """
+    _convert("pack", bundle, out, archive=True, overwrite=overwrite, as_json=as_json)
+
+
+def unpack(
+    bundle: Annotated[Path, typer.Argument(help="Bundle, an archive.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder to write, NAME.edgesparse.", show_default=False)
+    ],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another bundle there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Write an archive as a folder.
+
+    Example: edgesparse unpack release/pump.edgesparse -o pump.edgesparse
+    """
+    _convert("unpack", bundle, out, archive=False, overwrite=overwrite, as_json=as_json)
+
+
+def _convert(verb: str, bundle: Path, out: Path, *, archive: bool, overwrite: bool, as_json: bool) -> None:
+    opened = open_bundle(bundle)
+    if opened.is_archive == archive:
+        form = "an archive" if archive else "a folder"
+        raise InputError(f"{bundle} must not be {form} already. Copy it as it is.")
+    if out.suffix != SUFFIX and out.is_dir():
+        out = out / bundle.name
+    check_target(out, archive=archive)
+    if out.exists() and not overwrite and not _is_same(opened, out):
+        raise InputError(f"{out} is another bundle. Add --overwrite to replace it, or choose another name.")
+    written = store_files(out, all_files(opened), archive=archive)
+    size = out.stat().st_size if archive else sum(e["bytes"] for e in written.manifest["files"].values())
+    if as_json:
+        print_json(verb, {"bundle": str(written.path), "bytes": size})
+    else:
+        print_fields({"bundle": f"{written.path} ({size / 1024:.0f} kB)"})
+
+
+def _is_same(opened: Bundle, place: Path) -> bool:
+    """True where nothing is lost when `opened` is written to `place`."""
+    try:
+        there = open_bundle(place)
+    except BundleError:
+        return False
+    return (there.manifest_bytes, there.signature) == (opened.manifest_bytes, opened.signature)

@@ -1,0 +1,135 @@
+"""`edgesparse inspect`: what is in a bundle, without running it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgesparse_runtime.bundle.bundle import Bundle, open_bundle
+from edgesparse_runtime.bundle.manifest import manifest_schema
+from edgesparse_runtime.cli.output import print_fields, print_json, print_table
+from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.evaluation.metrics import with_interval
+
+
+def inspect(
+    bundle: Annotated[Path | None, typer.Argument(help="Bundle to look into.", show_default=False)] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of every bundle's manifest.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+) -> None:
+    """Say what is in a bundle; no model is loaded.
+
+    Example: edgesparse inspect pump.edgesparse
+    """
+    if schema:
+        if bundle is not None:
+            raise InputError(
+                f"`--schema` must stand alone; it is the same for every bundle. Leave out {bundle}."
+            )
+        print(json.dumps(manifest_schema(), indent=2))
+        return
+    if bundle is None:
+        raise InputError("`edgesparse inspect` must get a bundle. Name one, or use `--schema`.")
+    opened = open_bundle(bundle)
+    if as_json:
+        print_json(
+            "inspect",
+            {
+                "bundle": str(bundle),
+                "form": "archive" if opened.is_archive else "folder",
+                "signature": None if opened.signature is None else opened.signature.hex(),
+                "manifest": opened.manifest,
+            },
+        )
+        return
+    print_fields(_fields(opened))
+    print()
+    entries = opened.manifest["files"].items()
+    print_table(["file", "bytes", "sha256"], [[name, e["bytes"], e["sha256"][:16]] for name, e in entries])
+
+
+def _fields(opened: Bundle) -> dict[str, object]:
+    manifest = opened.manifest
+    described = (f"{c['name']} ({c['unit']})" if c.get("unit") else c["name"] for c in manifest["channels"])
+    windows = manifest["input"]
+    fields: dict[str, object] = {
+        "name": opened.name,
+        "task": opened.task,
+        "channels": ", ".join(described),
+        "classes": ", ".join(opened.classes) or "-",
+        "windows": f"{windows.get('shortest')} to {windows.get('longest')} steps, "
+        f"at least {windows.get('least_steps', 1)}",
+        "models": ", ".join(opened.precisions),
+        "form": f"{'archive' if opened.is_archive else 'folder'}, schema version {_stored_version(opened)}",
+        "made": f"{manifest['created']} by edgesparse {manifest['edgesparse']}",
+        "signature": "none"
+        if opened.signature is None
+        else "present; `edgesparse verify --require-signature KEY` checks it",
+    }
+    if "parameters" in manifest:
+        fields["weights"] = f"{manifest['parameters']:,}"
+    if "training" in manifest:
+        training = manifest["training"]
+        fields["trained on"] = f"{training.get('series')} series of {training.get('source')}"
+    if "attention" in manifest:
+        fields["attention"] = _attention(manifest["attention"])
+    if "compute" in manifest:
+        compute = manifest["compute"]
+        fields["compute"] = (
+            f"{compute['attention_share']:.1%} of dense attention, "
+            f"{compute['model_share']:.1%} of the dense model"
+        )
+    if isinstance(manifest.get("budget"), (int, float)):
+        fields["budget"] = f"{manifest['budget']:.0%} of dense attention's compute"
+    for name, metric in manifest.get("metrics", {}).items():
+        fields[f"{metric['name']}, {name}"] = with_interval(metric)
+    if "int8" in manifest["models"]:
+        fields["int8"] = _cost(manifest["models"]["int8"].get("report", {}))
+    fields["dense twin"] = ", ".join(manifest["dense"]) or "none"
+    fields["break-even"] = "; ".join(_break_even(e) for e in manifest["break_even"]) or "not measured"
+    return fields
+
+
+def _attention(attention: dict[str, Any]) -> str:
+    if attention["mode"] != "sparse":
+        return "dense"
+    return (
+        f"{attention['mode']}, {len(attention['layers'])} layers, {attention['num_heads']} heads, "
+        f"blocks of {attention['block_size']} tokens"
+    )
+
+
+def _cost(report: dict[str, Any]) -> str:
+    """What int8 changed on the series that `edgesparse quantize` was given."""
+    before, after, flipped = report.get("metric"), report.get("int8"), report.get("flipped")
+    found = []
+    if before is not None and after is not None:
+        drop = "" if report.get("drop") is None else f", drop {report['drop']:.4f}"
+        found.append(f"{before['name']} {before['value']:.4f} -> {after['value']:.4f}{drop} (n={after['n']})")
+    if flipped is not None:
+        found.append(
+            f"{round(flipped['value'] * flipped['n'])} of {flipped['n']} decisions flipped "
+            f"[{flipped['low']:.1%}, {flipped['high']:.1%}]"
+        )
+    return "; ".join(found) or "not judged: quantized without --data"
+
+
+def _break_even(entry: dict[str, Any]) -> str:
+    """One measurement; what is in it may come from anybody."""
+    rows = entry.get("dense_up_to")
+    steps = (
+        [r.get("steps") for r in rows if isinstance(r, dict) and r.get("density") is None]
+        if isinstance(rows, list)
+        else []
+    )
+    limit = f"dense up to {steps[0]} steps" if steps and steps[0] else "sparse always"
+    return f"{entry.get('precision')}, {entry.get('threads')} thread(s) of {entry.get('cpu')}: {limit}"
+
+
+def _stored_version(opened: Bundle) -> object:
+    return json.loads(opened.manifest_bytes)["schema_version"]

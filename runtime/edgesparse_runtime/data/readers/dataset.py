@@ -1,0 +1,69 @@
+"""`read_dataset`: picks the reader by the file's ending."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from edgesparse_runtime.data.readers.npz import read_npz
+from edgesparse_runtime.data.readers.options import ReadOptions
+from edgesparse_runtime.data.readers.tables import read_csv, read_parquet
+from edgesparse_runtime.data.readers.ts import read_ts
+from edgesparse_runtime.data.readers.ucr import read_ucr
+from edgesparse_runtime.data.series_set import SeriesSet
+from edgesparse_runtime.errors import InputError
+
+READERS: dict[str, Callable[[Path, ReadOptions], SeriesSet]] = {
+    ".csv": read_csv,
+    ".parquet": read_parquet,
+    ".npz": read_npz,
+    ".tsv": read_ucr,
+    ".ts": read_ts,
+}
+
+
+def read_dataset(path: str | Path, options: ReadOptions | None = None) -> SeriesSet:
+    """Read a data file.
+
+    Args:
+        path: .csv or .parquet (one row a time step), .npz (arrays X, y, group), .tsv (UCR), .ts (sktime).
+        options: where names do not say what is meant.
+
+    Raises:
+        InputError: missing or bad file; one line that names file, row and column.
+        MissingExtraError: the form needs a package of the `data` extra.
+    """
+    file = Path(path)
+    if not file.exists():
+        import difflib
+
+        near = difflib.get_close_matches(file.name, _siblings(file), n=1)
+        hint = f" Did you mean {file.with_name(near[0])}?" if near else ""
+        raise InputError(f"{file} must be a data file; there is nothing of that name.{hint}")
+    if file.is_dir():
+        raise InputError(f"{file} must be a data file; it is a folder.")
+    reader = READERS.get(file.suffix.lower())
+    if reader is None:
+        raise InputError(f"{file} must end in {', '.join(READERS)}; got {file.suffix or 'no ending'}.")
+    if file.stat().st_size == 0:
+        raise InputError(f"{file} must hold data; it is empty.")
+    data = reader(file, options or ReadOptions())
+    _check_values(file, data)
+    return data
+
+
+def _siblings(file: Path) -> list[str]:
+    return [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
+
+
+def _check_values(file: Path, data: SeriesSet) -> None:
+    if not len(data):
+        raise InputError(f"{file} must hold at least one series; there is none.")
+    for i, x in enumerate(data.series):
+        if x.shape[1] == 0 or bool(np.isnan(x).all()):
+            raise InputError(f"{file}: series {i + 1} must hold at least one value; all are missing.")
+        if bool(np.isinf(x).any()):
+            channel = data.channels[int(np.isinf(x).any(axis=1).argmax())]
+            raise InputError(f"{file}: series {i + 1}, channel {channel} must be finite; got infinity.")

@@ -1,0 +1,173 @@
+"""Below which length a bundle's dense twin runs in place of sparse attention, on this machine.
+
+On short windows the router and the selection can cost more than they save. `edgesparse breakeven` measures
+that and stores it in the bundle; here it is looked up. An entry counts only on a machine like the one that it
+was measured on, for the very model file that was measured: anything else runs sparse, and says why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from edgesparse_runtime.bundle.manifest import Manifest
+from edgesparse_runtime.engine import get_library_path
+from edgesparse_runtime.machine.processor import cpu_name, instruction_sets
+
+# What must be equal for a measurement to count.
+MACHINE = ("cpu", "instruction_sets", "threads", "onnxruntime", "engine", "kernels")
+# docs/break-even.md: a twin pays for its memory only when it is faster by the whole interval and so much.
+LEAST_GAIN = 1.02
+# Most decisions that may differ between twin and sparse model; the limit that int8 has too.
+MOST_FLIPPED = 0.01
+# Without classes: the largest difference as a share of the spread of the sparse model's scores.
+MOST_MOVED = 0.02
+
+
+@dataclass(frozen=True)
+class Switch:
+    """When the dense twin runs.
+
+    Attributes:
+        limits: steps up to which it runs, by density: None is the model as exported, a number the share of
+            blocks that is kept. Empty = never.
+        reason: why, in words.
+    """
+
+    limits: tuple[tuple[float | None, int], ...]
+    reason: str
+
+    def takes(self, steps: int, density: float | None = None) -> bool:
+        """True when dense is faster on windows of `steps`, at this density of the sparse model.
+
+        The sparse model only gets slower with density, so what holds at a lower one holds.
+        """
+        for measured, limit in self.limits:
+            if measured is None or density is None:
+                fits = measured is None and density is None
+            else:
+                fits = measured <= density
+            if fits and steps <= limit:
+                return True
+        return False
+
+    @property
+    def steps(self) -> int:
+        """The longest windows that the twin runs as exported; 0 = none."""
+        return max((limit for density, limit in self.limits if density is None), default=0)
+
+
+def describe_machine(threads: int, engine: str) -> dict[str, Any]:
+    """What a measured time depends on, beside the model.
+
+    Args:
+        threads: of one prediction.
+        engine: what runs sparse attention, as `Session.engine` has it.
+    """
+    return {
+        "cpu": cpu_name(),
+        "instruction_sets": instruction_sets(),
+        "threads": threads,
+        "onnxruntime": onnxruntime.__version__,
+        "engine": engine,
+        "kernels": _kernels() if engine.startswith("native") else None,
+    }
+
+
+def find_switch(manifest: Manifest, precision: str, threads: int, engine: str) -> Switch:
+    """What was measured for this model on a machine like this one."""
+    twin = twin_file(manifest, precision)
+    if twin is None:
+        return Switch((), "the bundle has no dense twin; `edgesparse breakeven` makes one")
+    measured = [e for e in entries_of(manifest, precision) if e.get("model") == hash_of(manifest, precision)]
+    if not measured:
+        return Switch((), "break-even was not measured; `edgesparse breakeven` does")
+    machine = describe_machine(threads, engine)
+    for entry in measured:
+        if all(entry.get(field) == machine[field] for field in MACHINE):
+            return _read_entry(entry)
+    differs = [field for field in MACHINE if measured[0].get(field) != machine[field]]
+    return Switch((), f"break-even was measured elsewhere ({', '.join(differs)} differ)")
+
+
+def known_density(manifest: Manifest, knobs: Mapping[str, Any], steps: int) -> float | None:
+    """The share of blocks that a query block keeps where the knobs alone say it, else None.
+
+    They do when `top_p` is 1: then `max_blocks` are kept, whatever the data.
+    """
+    if set(knobs) != {"top_p", "max_blocks"} or float(np.min(knobs["top_p"])) < 1.0:
+        return None
+    blocks = block_count(manifest, steps)
+    return min(1.0, int(np.min(knobs["max_blocks"])) / blocks)
+
+
+def block_count(manifest: Manifest, steps: int) -> int:
+    """Key blocks of a window."""
+    tokens = -(-steps // max(1, int(manifest["input"].get("steps_a_token", 1))))
+    return max(1, -(-tokens // max(1, int(manifest.get("attention", {}).get("block_size", 1)))))
+
+
+def twin_file(manifest: Manifest, precision: str) -> str | None:
+    """The dense twin's file, where the bundle has one made of its present model."""
+    twin = manifest["dense"].get(precision)
+    if twin is None or twin.get("of") != hash_of(manifest, precision):
+        return None
+    return str(twin["file"])
+
+
+def hash_of(manifest: Manifest, precision: str) -> str | None:
+    """The sha256 of the sparse model's file."""
+    model = manifest["models"].get(precision)
+    return None if model is None else str(manifest["files"][model["file"]]["sha256"])
+
+
+def entries_of(manifest: Manifest, precision: str) -> list[dict[str, Any]]:
+    """What was measured of a precision, on any machine; the newest first."""
+    return [entry for entry in reversed(manifest["break_even"]) if entry.get("precision") == precision]
+
+
+def find_limits(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Steps up to which dense wins at every measured length, a density each; 0 where it does not.
+
+    A length counts when dense is faster and decides the same.
+    """
+    limits = []
+    for density in dict.fromkeys(row["density"] for row in table):
+        steps = 0
+        for row in sorted((r for r in table if r["density"] == density), key=lambda r: int(r["length"])):
+            if row["winner"] != "dense" or not row["agrees"]:
+                break
+            steps = int(row["length"])
+        limits.append({"density": density, "steps": steps})
+    return limits
+
+
+def _read_entry(entry: dict[str, Any]) -> Switch:
+    """The limits of an entry; a manifest can come from anybody, so nothing in it is taken for granted."""
+    limits = []
+    rows = entry.get("dense_up_to")
+    for row in rows if isinstance(rows, list) else []:
+        density, steps = (row.get("density"), row.get("steps")) if isinstance(row, dict) else (0, None)
+        is_density = density is None or (isinstance(density, (int, float)) and not isinstance(density, bool))
+        if not is_density or not isinstance(steps, int) or isinstance(steps, bool):
+            return Switch((), "the bundle's break-even entry is not valid; measure again")
+        if steps > 0:
+            limits.append((density, steps))
+    when = f"measured on this kind of machine, {entry.get('measured')}"
+    if not limits:
+        return Switch((), f"sparse always: {when}")
+    return Switch(tuple(limits), when)
+
+
+@cache
+def _kernels() -> str | None:
+    """Which build of the operator library is installed: other kernels, other times."""
+    path = get_library_path()
+    return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]

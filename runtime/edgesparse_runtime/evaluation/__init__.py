@@ -1,0 +1,3 @@
+"""Metrics with intervals, evaluation on labeled data, verification against golden vectors."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""What this machine is and allows: processor, threads, cgroup limits, memory, throttling."""
+
+from __future__ import annotations

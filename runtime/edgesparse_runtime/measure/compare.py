@@ -1,0 +1,130 @@
+"""Two models on the same inputs, call by call in turns: how fast, and whether they decide the same."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.machine.memory_bounds import check_counts, check_spans
+from edgesparse_runtime.measure.equal_decisions import Agreement, find_agreement
+from edgesparse_runtime.measure.inputs import Inputs
+from edgesparse_runtime.measure.interleaved import find_ratio, time_in_turns
+from edgesparse_runtime.session import Session
+
+# Inputs that decisions are compared on: 1 % of them are two.
+COMPARED = 200
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Latencies in milliseconds.
+
+    Attributes:
+        ratio: median latency of A over that of B: above 1, B is faster.
+        low: lower end of the ratio's 95 % bootstrap interval.
+        high: upper end.
+        rounds: how often each was called.
+        a_p50, a_p99, b_p50, b_p99: latencies.
+        a_engine, b_engine: what ran attention.
+        length: steps a window.
+        batch: windows a call.
+        threads: of each.
+        inputs: where the windows came from.
+        equal: share of windows that both decide the same; None where their classes are not the same.
+        compared: windows that the answers were compared on; 0 where the scores have different shapes.
+        largest_difference: of any score; None as `compared` 0.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    rounds: int
+    a_p50: float
+    a_p99: float
+    b_p50: float
+    b_p99: float
+    a_engine: str
+    b_engine: str
+    length: int
+    batch: int
+    threads: int
+    inputs: str
+    equal: float | None
+    compared: int
+    largest_difference: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare(
+    a: Session,
+    b: Session,
+    *,
+    length: int | None = None,
+    batch: int = 1,
+    seconds: float = 5.0,
+    data: Path | None = None,
+) -> Comparison:
+    """Time A and B in turns on the same windows, and compare what they say.
+
+    Args:
+        length: steps a window; None = that of the inputs.
+        seconds: computing time to measure for, at least 20 rounds.
+        data: a data file to take windows from; None = A's golden windows, else B's, or random walks.
+
+    Raises:
+        InputError: they take different inputs or run on different threads, or a number is not above 0.
+    """
+    check_counts({"--batch": batch, "--length": length})
+    check_spans({"--seconds": seconds})
+    if a.takes_tensors != b.takes_tensors or a.channel_count != b.channel_count:
+        raise InputError(
+            f"A and B must take the same channels; A takes {_inputs_of(a)}, B takes {_inputs_of(b)}."
+        )
+    if a.threads != b.threads:
+        raise InputError(f"A and B must run on equal threads; got {a.threads} and {b.threads}.")
+    source = b if a.bundle is None and b.bundle is not None else a
+    inputs = Inputs(source, batch=batch, length=length, data=data)
+    times = time_in_turns(a, b, inputs.next, seconds)
+    ratio = find_ratio(times)
+    agreement = _compare_answers(a, b, Inputs(source, batch=COMPARED, length=length, data=data))
+    (a_p50, a_p99), (b_p50, b_p99) = (np.percentile(t, [50, 99]) for t in times)
+    return Comparison(
+        ratio=ratio.value,
+        low=ratio.low,
+        high=ratio.high,
+        rounds=times.shape[1],
+        a_p50=float(a_p50),
+        a_p99=float(a_p99),
+        b_p50=float(b_p50),
+        b_p99=float(b_p99),
+        a_engine=a.engine_at(inputs.length),
+        b_engine=b.engine_at(inputs.length),
+        length=inputs.length,
+        batch=batch,
+        threads=a.threads,
+        inputs=inputs.source,
+        equal=None if agreement is None else agreement.equal,
+        compared=0 if agreement is None else agreement.n,
+        largest_difference=None if agreement is None else agreement.largest_difference,
+    )
+
+
+def _compare_answers(a: Session, b: Session, inputs: Inputs) -> Agreement | None:
+    windows = inputs.next()
+    scores = a.predict(windows), b.predict(windows)
+    if scores[0].shape != scores[1].shape:
+        return None
+    classes = [s.bundle.classes for s in (a, b) if s.bundle is not None]
+    # A bare file does not say what its scores are; beside a bundle with classes it is taken at its word.
+    decides = bool(classes) and all(c and c == classes[0] for c in classes)
+    return find_agreement(*scores, has_classes=decides)
+
+
+def _inputs_of(session: Session) -> str:
+    return "named tensors" if session.takes_tensors else str(session.channel_count)

@@ -1,0 +1,218 @@
+"""Measure and verify on another machine through the system's ssh: nothing is installed, nothing stays.
+
+One connection carries the runner, the bundle and the requests; the far side (`remote_bootstrap.py`, sent as
+text) keeps all in one temporary folder and removes it when the connection ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from edgesparse_runtime.bundle.bundle import SUFFIX, all_files, open_bundle, pack_files
+from edgesparse_runtime.errors import EdgeSparseError, InputError
+from edgesparse_runtime.measure.break_even import BreakEvenRequest
+from edgesparse_runtime.measure.worker import Request, read_answer
+
+# Further options for ssh, as on its command line: `-F /path/to/config -i key`.
+OPTIONS_VARIABLE = "EDGESPARSE_SSH_OPTIONS"
+_FORM = re.compile(r"ssh://(?:(?P<user>[\w.+-]+)@)?(?P<host>[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d+))?/?")
+_FOLDER = "@FOLDER@"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to: ssh://user@host:port, with what ~/.ssh/config says of the rest."""
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+    python: str = "python3"
+
+    @classmethod
+    def parse(cls, address: str, python: str = "python3") -> Target:
+        """Read an address.
+
+        Raises:
+            InputError: not of that form.
+        """
+        match = _FORM.fullmatch(address)
+        if match is None or match["host"].startswith("-"):
+            raise InputError(f"`--on` must be like ssh://user@host:22; got {address!r}.")
+        port = None if match["port"] is None else int(match["port"])
+        return cls(match["host"].strip("[]"), match["user"], port, python)
+
+    def command(self, text: str) -> list[str]:
+        """The local command that runs `text` in a shell there."""
+        options = shlex.split(os.environ.get(OPTIONS_VARIABLE, ""))
+        # It never asks: a question nobody sees would hang.
+        options += ["-T", "-o", "BatchMode=yes"]
+        if self.port is not None:
+            options += ["-p", str(self.port)]
+        if self.user is not None:
+            options += ["-l", self.user]
+        return ["ssh", *options, "--", self.host, text]
+
+
+class Connection:
+    """An open connection; `profile`, `verify` and `break_even` are requests to the runner over there."""
+
+    def __init__(self, process: subprocess.Popen[bytes], target: Target, model: str, folder: str) -> None:
+        self._process, self._target, self._model = process, target, model
+        self.folder = folder
+
+    def profile(self, request: Request) -> dict[str, Any]:
+        """One measurement; the same result as `run_job` gives here.
+
+        Raises:
+            EdgeSparseError: it failed there, or the connection was lost.
+        """
+        data = None if request.data is None else f"{_FOLDER}/data/{Path(request.data).name}"
+        there = replace(request, model=f"{_FOLDER}/{self._model}", data=data)
+        result = self._ask(asdict(there))
+        result["profile"]["model"] = request.model
+        return result
+
+    def verify(self, threads: int | None) -> list[dict[str, Any]]:
+        """The checks of `verify`, there."""
+        answer = self._ask({"verb": "verify", "model": f"{_FOLDER}/{self._model}", "threads": threads})
+        checks: list[dict[str, Any]] = answer["checks"]
+        return checks
+
+    def break_even(self, request: BreakEvenRequest) -> dict[str, Any]:
+        """The entry that `measure_break_even` makes there."""
+        data = None if request.data is None else f"{_FOLDER}/data/{Path(request.data).name}"
+        there = asdict(replace(request, model=f"{_FOLDER}/{self._model}", data=data))
+        entry: dict[str, Any] = self._ask({"verb": "breakeven", "request": there})["entry"]
+        return entry
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise _lost(self._process, self._target) from None
+        answer = _read(self._process, self._target)
+        output = str(answer["output"]).replace(self.folder, "(there)")
+        return read_answer(output, int(answer["code"]))
+
+
+@contextmanager
+def connect(
+    target: Target, model: Path, *, data: Path | None = None, wheelhouse: Path | None = None
+) -> Iterator[Connection]:
+    """Carry the runner, `model` and `data` over, and clear all of it away at the end.
+
+    Raises:
+        InputError: there is no such model.
+        EdgeSparseError: no connection, or that machine lacks what is needed.
+    """
+    if shutil.which("ssh") is None:
+        raise EdgeSparseError("`--on` needs ssh on this machine. Install the OpenSSH client.")
+    payload, name, install = _payload(model, data, wheelhouse)
+    code = resources.files("edgesparse_runtime.remote").joinpath("bootstrap.py").read_text("utf-8")
+    text = f"exec {shlex.quote(target.python)} -c {shlex.quote(code)}"
+    process = subprocess.Popen(target.command(text), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    try:
+        header = json.dumps({"size": len(payload), "install": install}).encode() + b"\n"
+        try:
+            process.stdin.write(header)
+            process.stdin.write(payload)
+            process.stdin.flush()
+        except BrokenPipeError:
+            pass  # The answer, or the lack of one, says why.
+        hello = _read(process, target)
+        yield Connection(process, target, name, str(hello["folder"]))
+    finally:
+        # The end of its input is what the far side clears up at; it is given the time to.
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _read(process: subprocess.Popen[bytes], target: Target) -> dict[str, Any]:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    try:
+        answer: dict[str, Any] = json.loads(line)
+    except ValueError:
+        raise _lost(process, target) from None
+    if "problem" in answer:
+        error = EdgeSparseError(f"{target.host} cannot run this: {answer['problem']}")
+        error.exit_code = 4
+        raise error
+    return answer
+
+
+def _lost(process: subprocess.Popen[bytes], target: Target) -> EdgeSparseError:
+    try:
+        code = process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        code = 255
+    if code == 127:
+        return EdgeSparseError(
+            f"{target.host} must have {target.python}; it has not. Give `--remote-python`."
+        )
+    return EdgeSparseError(
+        f"ssh to {target.host} must work without a password or a question; it ended with {code}. "
+        f"Try: {shlex.join(target.command('true'))}"
+    )
+
+
+def _payload(model: Path, data: Path | None, wheelhouse: Path | None) -> tuple[bytes, str, list[str]]:
+    """A zip file with `site/` (the runner), the model, the data and the wheels; the model's name in it."""
+    if not model.exists():
+        raise InputError(f"{model} must be a bundle or an .onnx file; there is nothing of that name.")
+    is_bundle = model.is_dir() or model.suffix == SUFFIX
+    name = f"model{SUFFIX}" if is_bundle else "model.onnx"
+    content = pack_files(all_files(open_bundle(model))) if is_bundle else model.read_bytes()
+    wheels = [] if wheelhouse is None else sorted(wheelhouse.glob("*.whl"))
+    if wheelhouse is not None and not wheels:
+        raise InputError(f"{wheelhouse} must hold wheels; make it with `edgesparse wheelhouse`.")
+    # With a runner among the wheels, that one is used: it may hold the library for that platform.
+    brings_runner = any(wheel.name.startswith("edgesparse-") for wheel in wheels)
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr(name, content)
+        if data is not None:
+            archive.write(data, f"data/{data.name}")
+        for wheel in wheels:
+            archive.write(wheel, f"wheels/{wheel.name}", zipfile.ZIP_STORED)
+        if not brings_runner:
+            for inner, file in runner_files():
+                archive.writestr(f"site/edgesparse_runtime/{inner}", file)
+    install = ["edgesparse"] if brings_runner else ["numpy", "onnxruntime"]
+    return stream.getvalue(), name, install
+
+
+def runner_files() -> Iterator[tuple[str, bytes]]:
+    """The files of the runner as it is installed here: name in the package, content."""
+    from edgesparse_runtime.engine import LIBRARY_NAME, get_library_path
+
+    root = Path(__file__).resolve().parents[1]
+    for path in sorted(root.rglob("*")):
+        if path.suffix in (".py", ".json", ".typed") and "__pycache__" not in path.parts:
+            yield path.relative_to(root).as_posix(), path.read_bytes()
+    # On another kind of processor it does not load, and the function body runs.
+    if library := get_library_path():
+        yield LIBRARY_NAME, Path(library).read_bytes()

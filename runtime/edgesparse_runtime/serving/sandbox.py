@@ -1,0 +1,90 @@
+"""A bundle is loaded and run in a process of its own before it is let into the server.
+
+What a model file can do to whoever opens it (abort, eat memory, never end) it then does there. The process
+has a time limit and, where the system has them, a processor-time and memory limit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edgesparse_runtime.errors import BundleError, EdgeSparseError
+from edgesparse_runtime.serving.addresses import Place
+from edgesparse_runtime.serving.settings import Settings
+
+SECONDS = 60
+MEMORY = 4 << 30
+
+
+def rehearse(place: Place, settings: Settings) -> None:
+    """Load and run the bundle in a process of its own.
+
+    Raises:
+        BundleError: it does not load, gives other scores than its golden ones, or brings the process down.
+    """
+    request = json.dumps(
+        {
+            "place": {key: str(value) for key, value in asdict(place).items()},
+            "settings": {"precision": settings.precision, "threads": settings.threads},
+            "trusted_keys": [str(key) for key in settings.trusted_keys],
+        }
+    )
+    # The same code must be found whether it is installed or run from a source tree.
+    paths = os.pathsep.join(p for p in sys.path if p)
+    try:
+        result = subprocess.run(
+            [sys.executable, "-m", __name__, request],
+            capture_output=True,
+            env=os.environ | {"PYTHONPATH": paths},
+            # Ctrl-C is for the server, which waits for its children.
+            start_new_session=True,
+            timeout=SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise BundleError(f"{place.path} must load and run within {SECONDS} s; it does not.") from None
+    if result.returncode == 0:
+        return
+    lines = result.stderr.decode(errors="replace").strip().splitlines()
+    if result.returncode == BundleError.exit_code and lines:
+        raise BundleError(lines[-1])
+    end = f"signal {-result.returncode}" if result.returncode < 0 else f"exit {result.returncode}"
+    raise BundleError(f"{place.path} brings down a process that loads it ({end}); it is not served.")
+
+
+def _limit() -> None:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def main(request: dict[str, Any]) -> int:
+    """What the process of its own does."""
+    from edgesparse_runtime.serving.served_model import load
+
+    _limit()
+    place = Place(request["place"]["name"], request["place"]["version"], Path(request["place"]["path"]))
+    try:
+        keys = tuple(Path(key) for key in request["trusted_keys"])
+        load(place, Settings(**request["settings"], trusted_keys=keys))
+    except EdgeSparseError as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return BundleError.exit_code
+    except MemoryError:
+        print(f"{place.path} needs more than {MEMORY >> 30} GiB to load and run.", file=sys.stderr)
+        return BundleError.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))

@@ -1,0 +1,276 @@
+"""`StepModel` and `TokenStream`: a causal model carried on token by token, all state in numpy.
+
+The two ONNX files and their inputs are described in docs/streaming.md, "Causal models".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.errors import BundleError
+from edgesparse_runtime.model_check.check import check_model
+from edgesparse_runtime.stream.sample import FloatArray
+
+FIELD = "stream"
+# Larger than any model of ours; a manifest must not make us take all memory.
+_LARGEST = 1 << 16
+_LARGEST_STATE = 1 << 30
+_ONLY_FATAL = 4
+
+
+@dataclass(frozen=True)
+class StepFacts:
+    """What the manifest says of the step model: names of its files, and the sizes of its state."""
+
+    step: str
+    block: str
+    steps_a_token: int
+    history: int
+    width: int
+    layers: int
+    num_heads: int
+    kv_num_heads: int
+    head_size: int
+    block_size: int
+    value_kernel: int
+
+    @classmethod
+    def read(cls, bundle: Bundle) -> StepFacts:
+        """The facts of a bundle that holds a step model.
+
+        Raises:
+            BundleError: a fact is missing, or no size.
+        """
+        entry = bundle.manifest[FIELD]
+        names = [name for name in cls.__dataclass_fields__]
+        values = {name: entry.get(name) for name in names} if isinstance(entry, dict) else {}
+        for name in names:
+            value = values.get(name)
+            if name in ("step", "block"):
+                fits = value in bundle.manifest["files"]
+            else:
+                least = 0 if name == "value_kernel" else 1
+                fits = type(value) is int and least <= value <= _LARGEST
+            if not fits:
+                raise BundleError(
+                    f"{bundle.path}: `{FIELD}.{name}` in the manifest must be a file or a size; "
+                    f"got {value!r}. Export the bundle again."
+                )
+        return cls(**values)  # type: ignore[arg-type]
+
+
+class StepModel:
+    """The two opened files of a step model; any number of `TokenStream`s run on one.
+
+    Args:
+        facts: the sizes of its state.
+        step, block: the files' content.
+        channels: of a sample.
+        threads: threads of one run.
+        knobs: `top_p` and `max_blocks` over the exported ones.
+
+    Raises:
+        BundleError: the files are no models.
+    """
+
+    def __init__(
+        self,
+        facts: StepFacts,
+        step: bytes,
+        block: bytes,
+        *,
+        channels: int,
+        threads: int = 1,
+        knobs: dict[str, Any] | None = None,
+    ) -> None:
+        self.facts = facts
+        self.channels = channels
+        self._knobs = knobs or {}
+        self._step = _open(facts.step, step, threads)
+        self._block = _open(facts.block, block, threads)
+
+    @classmethod
+    def open(cls, bundle: Bundle, *, threads: int = 1, knobs: dict[str, Any] | None = None) -> StepModel:
+        """The step model of a bundle that has one (`has_step_model`).
+
+        Raises:
+            BundleError: the files or what the manifest says of them are damaged.
+        """
+        facts = StepFacts.read(bundle)
+        step, block = bundle.read(facts.step), bundle.read(facts.block)
+        return cls(facts, step, block, channels=len(bundle.channels), threads=threads, knobs=knobs)
+
+    def run_step(self, feeds: dict[str, Any]) -> list[Any]:
+        """scores, normal, token, query, key and value of one token."""
+        return _run(self.facts.step, self._step, feeds)
+
+    def run_block(self, feeds: dict[str, Any]) -> list[Any]:
+        """past_key, past_value, past_bias, mean_key, mean_value and route_key after a full block."""
+        return _run(self.facts.block, self._block, {**feeds, **self._knobs})
+
+
+class TokenStream:
+    """One stretch of samples: after each, the scores that the whole stretch would get as one window.
+
+    Args:
+        model: the step model.
+        steps: most samples that will come.
+
+    Raises:
+        BundleError: the sizes that the manifest states would take more memory than any model of ours.
+    """
+
+    def __init__(self, model: StepModel, steps: int) -> None:
+        f = self._facts = model.facts
+        self._model = model
+        tokens = -(-steps // f.steps_a_token)
+        blocks = tokens // f.block_size
+        groups, heads, size = f.kv_num_heads, f.num_heads, f.head_size
+        _check_state(f, model.channels, blocks)
+        self._steps = steps
+        self._samples = np.zeros((model.channels, f.steps_a_token), dtype=np.float32)
+        self._filled = 0
+        self._history = np.zeros((model.channels, f.history), dtype=np.float32)
+        self._token_sum = np.zeros(f.width, dtype=np.float32)
+        self._tokens = 0
+        self._value_tail = _zeros(f.layers, max(0, f.value_kernel - 1), groups * size)
+        # The block that is being filled, token last but one so that a prefix is one slice a head.
+        self._query = _zeros(f.layers, heads, f.block_size, size)
+        self._key = _zeros(f.layers, groups, f.block_size, size)
+        self._value = _zeros(f.layers, groups, f.block_size, size)
+        # Full blocks, and what the router and the summaries keep of each.
+        self._blocks = 0
+        self._keys = _zeros(blocks, f.layers, groups, f.block_size, size)
+        self._values = _zeros(blocks, f.layers, groups, f.block_size, size)
+        self._mean_keys, self._mean_values, self._route_keys = (
+            _zeros(blocks, f.layers, groups, size) for _ in range(3)
+        )
+        # What every token of this block looks at; one token that weighs nothing before there is anything.
+        self._past_key, self._past_value = (_zeros(f.layers, heads, 1, size) for _ in range(2))
+        self._past_bias = np.full((f.layers, heads, 1, 1), -np.inf, dtype=np.float32)
+
+    def push(self, values: FloatArray, *, wants_scores: bool = True) -> FloatArray | None:
+        """Take in one sample [channels]; NaN = missing.
+
+        Costs one token where scores are wanted or a token is full, and next to nothing otherwise.
+
+        Returns:
+            scores [n] of all samples so far, where they are wanted.
+
+        Raises:
+            ValueError: more samples than there is room for.
+        """
+        if self._tokens * self._facts.steps_a_token + self._filled >= self._steps:
+            raise ValueError(f"`steps` must be at least the number of samples; it is {self._steps}.")
+        self._samples[:, self._filled] = values
+        self._filled += 1
+        is_full = self._filled == self._facts.steps_a_token
+        if not (is_full or wants_scores):
+            return None
+        scores, *rest = self._model.run_step(self._feeds())
+        if is_full:
+            self._keep(*rest)
+        return scores if wants_scores else None
+
+    def _feeds(self) -> dict[str, Any]:
+        own = self._tokens % self._facts.block_size
+        return {
+            "samples": np.ascontiguousarray(self._samples[:, : self._filled]),
+            "history": self._history,
+            "token_sum": self._token_sum,
+            "token_count": np.array([self._tokens], dtype=np.float32),
+            "value_tail": self._value_tail,
+            "block_key": np.ascontiguousarray(self._key[:, :, :own]),
+            "block_value": np.ascontiguousarray(self._value[:, :, :own]),
+            "past_key": self._past_key,
+            "past_value": self._past_value,
+            "past_bias": self._past_bias,
+        }
+
+    def _keep(
+        self, normal: FloatArray, token: FloatArray, query: FloatArray, key: FloatArray, value: FloatArray
+    ) -> None:
+        """Make a full token part of the state."""
+        self._history = np.concatenate([self._history, normal], axis=1)[:, normal.shape[1] :]
+        self._token_sum += token
+        row = self._tokens % self._facts.block_size
+        self._query[:, :, row], self._key[:, :, row], self._value[:, :, row] = query, key, value
+        if self._value_tail.shape[1]:
+            self._value_tail[:, :-1] = self._value_tail[:, 1:]
+            self._value_tail[:, -1] = value.reshape(len(value), -1)
+        self._tokens += 1
+        self._filled = 0
+        if self._tokens % self._facts.block_size == 0:
+            self._close_block()
+
+    def _close_block(self) -> None:
+        """A block is full: choose what the tokens of the next one look at."""
+        n = self._blocks
+        self._keys[n], self._values[n] = self._key, self._value
+        feeds = {
+            "query": self._query,
+            "keys": self._keys[: n + 1],
+            "values": self._values[: n + 1],
+            "mean_keys": self._mean_keys[:n],
+            "mean_values": self._mean_values[:n],
+            "route_keys": self._route_keys[:n],
+        }
+        self._past_key, self._past_value, self._past_bias, mean_key, mean_value, route_key = (
+            self._model.run_block(feeds)
+        )
+        self._mean_keys[n], self._mean_values[n], self._route_keys[n] = mean_key, mean_value, route_key
+        self._blocks = n + 1
+
+
+def has_step_model(bundle: Bundle | None) -> bool:
+    """True for the bundle of a causal model that was exported with its step model."""
+    return bundle is not None and bundle.manifest.get(FIELD) is not None
+
+
+def _check_state(f: StepFacts, channels: int, blocks: int) -> None:
+    a_block = f.layers * f.block_size * f.head_size * (f.num_heads + 2 * f.kv_num_heads)
+    tail = f.layers * f.value_kernel * f.kv_num_heads * f.head_size
+    state = 4 * ((blocks + 1) * a_block + tail + channels * f.history)
+    if state > _LARGEST_STATE:
+        raise BundleError(
+            f"`{FIELD}` in the manifest must need at most {_LARGEST_STATE >> 20} MB of state; its sizes "
+            f"need {state >> 20} MB. Export the bundle again."
+        )
+
+
+def _open(name: str, content: bytes, threads: int) -> onnxruntime.InferenceSession:
+    # Somebody else's file reaches onnxruntime's parser only when it keeps the rules.
+    check_model(content, name)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ONLY_FATAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a class of its own for each status
+        raise BundleError(f"{name} must be an ONNX model; {_first_line(error)}.") from None
+
+
+def _run(name: str, session: onnxruntime.InferenceSession, feeds: dict[str, Any]) -> list[Any]:
+    try:
+        return list(session.run(None, feeds))
+    except Exception as error:  # onnxruntime raises a class of its own for each status
+        raise BundleError(
+            f"{name} must run on the state that the manifest describes; {_first_line(error)}. "
+            "Export the bundle again."
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].split(" : ")[-1].strip().rstrip(".")[:200]
+
+
+def _zeros(*shape: int) -> FloatArray:
+    return np.zeros(shape, dtype=np.float32)

@@ -1,0 +1,251 @@
+"""The learning benchmark's own arithmetic: tasks, parts of the labels, disturbances and paired intervals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.learning import behaviour, made_tasks, store
+from benchmarks.learning.data import take_labels
+from benchmarks.learning.disturbances import DISTURBANCES, disturb
+from benchmarks.learning.long_range import LIST_OPERATORS, TASKS, list_operations
+from benchmarks.learning.models import VARIANTS
+from benchmarks.learning.statistics import paired_difference
+from benchmarks.learning.store import ROOT, Job
+from benchmarks.learning.tables import TABLES
+from benchmarks.support.import_closure import import_closure, source_text
+from edgesparse_runtime.data.series_set import SeriesSet
+from tests.conftest import make_series
+
+
+def value_of(symbols: Iterator[tuple[int, float]]) -> int | None:
+    """Value of the next expression that is read off a window; None = a closing bracket."""
+    channel, level = next(symbols)
+    if channel == 0:
+        return round(level * 10) - 1
+    if channel == 3:
+        return None
+    operator = LIST_OPERATORS[round(level * len(LIST_OPERATORS)) - 1]
+    assert next(symbols)[0] == 2
+    values = list(iter(partial(value_of, symbols), None))
+    reduce = {"max": max, "min": min, "median": np.median, "sum": sum}[operator]
+    return int(reduce(values)) % 10  # type: ignore[operator]
+
+
+def test_expressions_have_the_value_that_the_window_shows() -> None:
+    data = list_operations(20, 1024, seed=3)
+    assert data.labels is not None
+    for x, label in zip(data.series, data.labels, strict=True):
+        shown = x.reshape(4, -1, 4).mean(-1)
+        used = shown[:, np.abs(shown).max(0) > 0.05]
+        symbols = zip(used.argmax(0).tolist(), used.max(0).tolist(), strict=True)
+        assert str(value_of(symbols)) == label
+
+
+@pytest.mark.parametrize("task", list(made_tasks.TASKS))
+def test_level_and_spread_do_not_tell_the_class(task: str) -> None:
+    """A model may read both off the whole window, so a band would solve such a task."""
+    data = made_tasks.make(task, 1024, 400, seed=0)
+    assert data.labels is not None
+    classes = np.unique(data.labels)
+    for read in (np.mean, np.std):
+        figures = np.array([read(x, axis=1) for x in data.series])
+        means = [figures[data.labels == label].mean(0) for label in classes]
+        assert (np.abs(means[0] - means[1]) < 0.35 * figures.std(0) + 1e-6).all()
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_tasks_repeat_and_differ_by_seed(task: str) -> None:
+    first, again, other = (TASKS[task](6, 1024, seed) for seed in (0, 0, 1))
+    assert all(np.array_equal(a, b) for a, b in zip(first.series, again.series, strict=True))
+    assert not np.array_equal(first.series[0], other.series[0])
+
+
+def test_smaller_parts_lie_within_larger_ones_and_keep_classes() -> None:
+    data = make_series(40)
+    quarter, half = (take_labels(data, share, 7) for share in ("25%", "50%"))
+    assert (len(quarter), len(half), len(take_labels(data, "10", 7))) == (10, 20, 10)
+    kept = {x.tobytes() for x in half.series}
+    assert all(x.tobytes() in kept for x in quarter.series)
+    assert set(take_labels(data, "1%", 7).labels) == {"fast", "slow"}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", list(DISTURBANCES))
+def test_stronger_disturbance_changes_more(name: str) -> None:
+    # One period: a faster wave would be out of step, and as far off as can be, at the first strength.
+    wave = np.sin(np.linspace(0, 6, 400, dtype=np.float32))
+    data = SeriesSet([np.stack([wave, -wave])] * 4, ("a", "b"))
+    distances = []
+    for strength in DISTURBANCES[name][1]:
+        changed = disturb(data, name, strength)
+        assert [x.shape for x in changed.series] == [x.shape for x in data.series]
+        gaps = [np.nan_to_num(a - b, nan=1.0) for a, b in zip(changed.series, data.series, strict=True)]
+        distances.append(sum(float(np.abs(g).sum()) for g in gaps))
+    assert 0 < distances[0] < distances[1] < distances[2]
+
+
+def test_paired_interval_covers_the_true_difference() -> None:
+    """Two models 3 points apart on the same series: most of 40 intervals hold the 3 points."""
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(40):
+        hard = rng.random((1, 200))
+        ours, rival = ((hard * 0.8 + rng.random((3, 200)) * 0.2 < p).astype(float) for p in (0.83, 0.80))
+        # The expected accuracies, from the distribution of 0.8 u + 0.2 v.
+        expected = (0.83 - 0.1) / 0.8 - (0.80 - 0.1) / 0.8
+        found = paired_difference([ours], [rival])
+        covered += found.low <= expected <= found.high
+    assert covered >= 34
+
+
+def test_paired_difference_uses_the_seeds_that_both_have() -> None:
+    right = np.ones((3, 10))
+    assert paired_difference([right], [np.zeros((2, 10))]).value == 1.0
+
+
+def test_results_of_other_code_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "FOLDER", tmp_path)
+    job = Job("product-1024", "stem with ridge", "20")
+    record = job.run()
+    assert len(record["right"]) == record["n"] == 500
+    assert (job.stored() or {})["right"] == record["right"]
+    monkeypatch.setattr(store, "code_version", lambda job: "other")
+    assert job.stored() is None
+
+
+def test_every_variant_is_a_valid_configuration() -> None:
+    from edgesparse.config import RunConfig, resolve_config
+
+    for variant in VARIANTS.values():
+        resolve_config(RunConfig(), None, variant.overrides)
+
+
+def test_code_version_follows_what_training_imports(tmp_path: Path) -> None:
+    package = tmp_path / "thing"
+    package.mkdir()
+    (tmp_path / "use.py").write_text("import os\nfrom thing.loop import go\n")
+    (package / "__init__.py").write_text("from thing.other import x\n")
+    (package / "loop.py").write_text("try:\n    from thing import layer\nexcept ImportError:\n    pass\n")
+    (package / "layer.py").write_text("import thing.deep\n\ndef f():\n    import thing.lazy\n")
+    for name in ("deep", "lazy", "other"):
+        (package / f"{name}.py").write_text("x = 1\n")
+    found = import_closure(tmp_path / "use.py", package)
+    assert {p.stem for p in found} == {"loop", "layer", "deep"}
+    every = import_closure(tmp_path / "use.py", package, when_called=True)
+    assert {p.stem for p in every} == {"loop", "layer", "deep", "lazy"}
+
+
+def test_comments_do_not_cost_results_and_code_does(tmp_path: Path) -> None:
+    file = tmp_path / "a.py"
+    texts = []
+    for text in ('"""A."""\nx = 1  # one\n', '"""B."""\n\nx = 1\n', '"""B."""\nx = 2\n'):
+        file.write_text(text)
+        texts.append(source_text(file))
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_training_path_is_found() -> None:
+    names = {p.stem for p in import_closure(ROOT / "benchmarks/learning/models.py", ROOT / "edgesparse")}
+    assert {"train", "model", "attention", "router", "config", "selection", "kernel_bank"} <= names
+    # Reached only when asked for.
+    assert not names & {"__init__", "forecaster", "calibration"}
+
+
+def test_committed_results_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "FOLDER", tmp_path / "runs")
+    monkeypatch.setattr(store, "COMMITTED", tmp_path / "committed")
+    store.committed.cache_clear()
+    job = Job("product-1024", "stem with ridge", "20", overrides=("training.epochs=1",))
+    record = {"job": asdict(job), "code": store.code_version(job), "machine": {"cpu": "x"}, "n": 3}
+    assert job.stored() is None
+    store.committed.cache_clear()
+    store.commit("table", {"cpu": "x"}, [record])
+    assert job.stored() == json.loads(json.dumps(record))
+    monkeypatch.setattr(store, "code_version", lambda job: "other")
+    assert job.stored() is None
+    store.committed.cache_clear()
+
+
+def test_only_valid_results_are_committed_as_this_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "COMMITTED", tmp_path)
+    monkeypatch.setattr(store, "behaviour", lambda **kinds: "same")
+    job = Job("ACSF1", "sparse")
+    record = {"job": asdict(job), "code": "old", "benchmark": store.benchmark_version(job)}
+    record |= {"behaviour": "same", "series": 100, "channels": 1}
+    path = store.commit("table", {}, [record, record | {"behaviour": "other"}])
+    codes = [entry["code"] for entry in json.loads(path.read_text())["records"]]
+    assert codes == [store.code_version(job), "old"]
+
+
+def test_top_k_is_a_row_of_the_ablation() -> None:
+    found = {job: {"right": "1" if job.overrides else "0"} for job in TABLES["ablation"].jobs(1)}
+    header, _, first = TABLES["ablation"].render(found).splitlines()[:3]
+    cells = dict(zip(header.split(" | "), first.split(" | "), strict=True))
+    assert (cells["top-k"], cells["sparse"]) == ("1.000 (1)", "0.000 (1)")
+
+
+def test_two_processes_share_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "FOLDER", tmp_path)
+    job, other = Job("ACSF1", "sparse"), Job("ACSF1", "dense")
+    with job.claim() as first, job.claim() as again, other.claim() as apart:
+        assert (first, again, apart) == (True, False, True)
+    with job.claim() as afterwards:
+        assert afterwards
+    assert not list(tmp_path.glob("*.claim"))
+
+
+def test_results_outlive_a_trainer_that_does_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, rival = Job("ACSF1", "sparse"), Job("ACSF1", "MiniRocket")
+    monkeypatch.setattr(store, "code_version", lambda job: "new")
+    monkeypatch.setattr(store, "benchmark_version", lambda job: "bench")
+    monkeypatch.setattr(
+        store,
+        "behaviour",
+        lambda *, is_large, is_multichannel: f"large {is_large}, channels {is_multichannel}",
+    )
+    old = {"code": "old", "benchmark": "bench", "series": 100, "channels": 1}
+    old["behaviour"] = "large False, channels False"
+    assert store.is_valid({"code": "new"}, ours)
+    assert store.is_valid(old, ours)
+    assert not store.is_valid(old | {"behaviour": "other"}, ours)
+    assert not store.is_valid(old | {"benchmark": "older"}, ours)
+    # A result is held against what such data do: another size or several channels are other data.
+    assert not store.is_valid(old | {"series": 500}, ours)
+    assert not store.is_valid(old | {"channels": 2}, ours)
+    assert store.is_valid(
+        old | {"series": 500, "channels": 2, "behaviour": "large True, channels True"}, ours
+    )
+    assert not store.is_valid({"code": "old"}, rival)
+    # Results from before channels were counted.
+    assert not store.is_valid({k: v for k, v in old.items() if k != "channels"}, ours)
+
+
+def test_made_tasks_have_a_version_of_their_own() -> None:
+    real, made = (store.code_version(Job(name, "sparse")) for name in ("ACSF1", "product-1024"))
+    assert real != made
+
+
+def test_behaviour_repeats_and_follows_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = []
+    for overrides in ((), (), ("training.weight_decay=0.04",)):
+        monkeypatch.setattr(behaviour, "CASES", ((20, 1, 100, 120, overrides),))
+        hashes.append(behaviour.behaviour.__wrapped__(is_large=False, is_multichannel=False))
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_behaviour_of_one_channel_leaves_out_what_concerns_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ("training.steps_at_most=2",)
+    monkeypatch.setattr(behaviour, "CASES", ((20, 1, 60, 60, settings), (20, 2, 60, 60, settings)))
+    one = behaviour.behaviour.__wrapped__(is_large=False, is_multichannel=False)
+    several = behaviour.behaviour.__wrapped__(is_large=False, is_multichannel=True)
+    assert one != several
+    monkeypatch.setattr(behaviour, "CASES", ((20, 1, 60, 60, settings),))
+    assert behaviour.behaviour.__wrapped__(is_large=False, is_multichannel=True) == one

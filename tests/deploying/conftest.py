@@ -1,3 +1,0 @@
-"""A dense model beside the sparse one."""
-
-from tests.serving.conftest import dense_bundle as dense_bundle

@@ -1,0 +1,104 @@
+"""`--pretrain`: learns from unlabelled windows, resumes, and hands its weights to training on labels."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import edgesparse.training.pretrain as pretraining
+from edgesparse.config import RunConfig
+from edgesparse.training.loop import load_initial, train
+from edgesparse.training.pretrain import pretrain, train_from_unlabelled
+from edgesparse.training.run_folder import load_run
+from edgesparse_export.run_bundle import export_run
+from edgesparse_runtime.cli.app import run as command
+from edgesparse_runtime.data.series_set import SeriesSet
+from edgesparse_runtime.errors import InputError
+from tests.conftest import make_series, tiny_config
+
+
+def unlabelled(count: int = 60) -> SeriesSet:
+    return replace(make_series(count, seed=7), labels=None)
+
+
+def config(epochs: int = 4) -> RunConfig:
+    return tiny_config(epochs=epochs)
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_spans_of_other_windows_are_reconstructed_better(tmp_path: Path) -> None:
+    _, done = pretrain(unlabelled(), config(80), tmp_path, quiet=True)
+    assert (done.series, done.judged) == (54, 6) and done.steps == 80 * (54 // 8)
+    assert done.error_after < min(0.97, 0.8 * done.error_before)
+
+
+def test_interrupted_and_resumed_is_the_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, done = pretrain(unlabelled(), config(), tmp_path / "whole", quiet=True)
+    original = pretraining.save_checkpoint
+
+    def interrupt(*arguments: object) -> None:
+        original(*arguments)  # type: ignore[arg-type]
+        if arguments[-1]["epoch"] == 2:  # type: ignore[index]
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretraining, "save_checkpoint", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(unlabelled(), config(), tmp_path / "parts", quiet=True)
+    monkeypatch.setattr(pretraining, "save_checkpoint", original)
+    with pytest.raises(InputError, match="another configuration or data"):
+        pretrain(unlabelled(), config(5), tmp_path / "parts", resume=True, quiet=True)
+    again, same = pretrain(unlabelled(), config(), tmp_path / "parts", resume=True, quiet=True)
+    assert equal(whole, again) and done == same
+    logs = [(tmp_path / name / "pretraining/log.jsonl").read_text() for name in ("whole", "parts")]
+    assert logs[0] == logs[1] and len(logs[0].splitlines()) == 4
+    # A finished one is only read.
+    monkeypatch.setattr(pretraining, "save_checkpoint", None)
+    assert equal(whole, pretrain(unlabelled(), config(), tmp_path / "parts", resume=True, quiet=True)[0])
+
+
+def test_training_starts_from_it_and_the_result_exports(tmp_path: Path) -> None:
+    data = make_series(16)
+    run = train_from_unlabelled(data, unlabelled(30), config(2), tmp_path / "run", quiet=True)
+    plain = train(data, config(2), tmp_path / "plain", quiet=True)
+    # The stem is that of the unlabelled windows.
+    weights, _ = pretrain(unlabelled(30), run.config, tmp_path / "run", resume=True, quiet=True)
+    assert torch.equal(run.model.bank.threshold, weights["bank.threshold"])
+    assert not torch.equal(run.model.bank.threshold, plain.model.bank.threshold)
+    assert load_run(run.path).report["pretraining"]["series"] == 27
+    assert export_run(run, tmp_path / "p.edgesparse", data=data)[1].holds
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    run = train(make_series(16), config(1), tmp_path, quiet=True)
+    weights = {name: value for name, value in run.model.state_dict().items() if name != "head.bias"}
+    load_initial(run.model, weights)
+    with pytest.raises(InputError, match="must fit the model"):
+        load_initial(run.model, {**weights, "embed.weight": torch.zeros(3, 3)})
+    del weights["embed.weight"]
+    with pytest.raises(InputError, match=r"got embed\.weight"):
+        load_initial(run.model, weights)
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, more = make_series(16), unlabelled(20)
+    np.savez(tmp_path / "few.npz", X=data.to_batch(), y=data.labels, channels=np.array(data.channels))
+    np.savez(tmp_path / "many.npz", X=more.to_batch(), channels=np.array(more.channels))
+    arguments = ["train", str(tmp_path / "few.npz"), "-o", str(tmp_path / "run"), "--epochs", "1"]
+    arguments += ["--pretrain", str(tmp_path / "many.npz"), "--set", "model.width=16"]
+    assert command(arguments) == 0
+    assert "18 windows of many.npz" in capsys.readouterr().out
+    assert command([*arguments, "--overwrite", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pretraining"]["judged"] == 2
+    np.savez(tmp_path / "many.npz", X=more.to_batch()[:, :1])
+    assert command([*arguments, "--overwrite"]) == 2
+    assert "must have the 2 channel(s)" in capsys.readouterr().err

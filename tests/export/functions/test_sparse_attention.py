@@ -1,0 +1,181 @@
+"""The ONNX function body against the torch reference, in onnxruntime and in onnx.reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from edgesparse.attention.reference import merge_heads, reference_attention, split_heads
+from edgesparse.attention.selection import block_count, reachable_blocks, select_blocks, valid_blocks
+from edgesparse_export.functions.sparse_attention import DOMAIN, SparseAttention
+from tests.support.tolerances import ENGINES
+
+INPUTS = ["query", "key", "value", "block_scores", "top_p", "max_blocks", "key_mask"]
+Arrays = dict[str, npt.NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Attributes:
+    num_heads: int = 4
+    kv_num_heads: int = 2
+    block_size: int = 16
+    window: int = 1
+    summaries: int = 1
+    is_causal: int = 0
+    scale: float = 0.3
+
+
+def one_node_model(attributes: Attributes) -> onnx.ModelProto:
+    """A graph of one SparseAttention node, with its body."""
+    node = helper.make_node(
+        "SparseAttention",
+        INPUTS,
+        ["output", "selection"],
+        domain=DOMAIN,
+        precision="float32",
+        **vars(attributes),
+    )
+    kinds = [TensorProto.FLOAT] * 5 + [TensorProto.INT64, TensorProto.BOOL]
+    ranks = [3, 3, 3, 4, 1, 1, 2]
+    graph = helper.make_graph(
+        [node],
+        "one_node",
+        [
+            helper.make_tensor_value_info(name, kind, [f"{name}_{i}" for i in range(rank)])
+            for name, kind, rank in zip(INPUTS, kinds, ranks, strict=True)
+        ],
+        [
+            helper.make_tensor_value_info("output", TensorProto.FLOAT, None),
+            helper.make_tensor_value_info("selection", TensorProto.BOOL, None),
+        ],
+    )
+    return helper.make_model(
+        graph,
+        functions=[SparseAttention.to_function_proto()],
+        opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid(DOMAIN, 1)],
+        ir_version=10,
+    )
+
+
+@cache
+def session(attributes: Attributes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(one_node_model(attributes).SerializeToString(), options)
+
+
+def example(
+    attributes: Attributes, length: int, *, seed: int = 0, keep: float = 0.8
+) -> dict[str, torch.Tensor]:
+    """Random inputs: one series whole, one with holes, one that is all padding."""
+    g = torch.Generator().manual_seed(seed)
+    heads, groups, size, value_size = attributes.num_heads, attributes.kv_num_heads, 8, 6
+    blocks = block_count(length, attributes.block_size)
+    mask = torch.rand(3, length, generator=g) < keep
+    mask[0], mask[2] = True, False
+    return {
+        "query": torch.randn(3, length, heads * size, generator=g),
+        "key": torch.randn(3, length, groups * size, generator=g),
+        "value": torch.randn(3, length, groups * value_size, generator=g),
+        "block_scores": torch.randn(3, heads, blocks, blocks, generator=g),
+        "top_p": torch.linspace(0.2, 1.0, heads),
+        "max_blocks": torch.tensor([4]),
+        "key_mask": mask,
+    }
+
+
+def reference(attributes: Attributes, x: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    a = attributes
+    valid = valid_blocks(x["key_mask"], a.block_size)
+    reach = reachable_blocks(valid, x["block_scores"].shape[2], is_causal=bool(a.is_causal))
+    selection = select_blocks(x["block_scores"], x["top_p"], x["max_blocks"], reach, window=a.window)
+    output = reference_attention(
+        split_heads(x["query"].double(), a.num_heads),
+        split_heads(x["key"].double(), a.kv_num_heads),
+        split_heads(x["value"].double(), a.kv_num_heads),
+        selection,
+        x["key_mask"],
+        reach,
+        block_size=a.block_size,
+        scale=a.scale,
+        summaries=bool(a.summaries),
+        is_causal=bool(a.is_causal),
+    )
+    return merge_heads(output), selection
+
+
+def arrays(x: dict[str, torch.Tensor]) -> Arrays:
+    return {name: value.numpy() for name, value in x.items()}
+
+
+def check(attributes: Attributes, x: dict[str, torch.Tensor]) -> None:
+    output, selection = session(attributes).run(None, arrays(x))
+    expected, expected_selection = reference(attributes, x)
+    np.testing.assert_array_equal(selection, expected_selection.numpy())
+    np.testing.assert_allclose(output, expected.numpy(), rtol=ENGINES.relative, atol=ENGINES.absolute)
+
+
+@pytest.mark.parametrize("length", [1, 15, 16, 17, 63, 64, 65, 131])
+@pytest.mark.parametrize("is_causal", [0, 1])
+@pytest.mark.parametrize("summaries", [0, 1])
+def test_equals_the_reference(length: int, is_causal: int, summaries: int) -> None:
+    attributes = Attributes(is_causal=is_causal, summaries=summaries)
+    check(attributes, example(attributes, length))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.sampled_from([(1, 1, 1), (4, 2, 8), (6, 6, 5), (4, 1, 32)]),
+    flags=st.sampled_from([(0, 0), (0, 1), (1, 0), (1, 1)]),
+    window=st.integers(0, 2),
+    length=st.integers(1, 80),
+    max_blocks=st.integers(0, 9),
+    seed=st.integers(0, 10_000),
+)
+def test_equals_the_reference_anywhere(
+    shape: tuple[int, int, int], flags: tuple[int, int], window: int, length: int, max_blocks: int, seed: int
+) -> None:
+    heads, groups, block_size = shape
+    attributes = Attributes(heads, groups, block_size, window, summaries=flags[0], is_causal=flags[1])
+    x = example(attributes, length, seed=seed)
+    x["max_blocks"] = torch.tensor([max_blocks])
+    check(attributes, x)
+
+
+@pytest.mark.parametrize("is_causal", [0, 1])
+def test_onnx_reference_evaluator_runs_the_body(is_causal: int) -> None:
+    attributes = Attributes(is_causal=is_causal)
+    x = example(attributes, 37, keep=1.1)
+    # The evaluator warns about infinities that the rule uses on purpose.
+    with np.errstate(all="ignore"):
+        output, selection = ReferenceEvaluator(one_node_model(attributes)).run(None, arrays(x))
+    expected, expected_selection = reference(attributes, x)
+    np.testing.assert_array_equal(selection, expected_selection.numpy())
+    np.testing.assert_allclose(output[:2], expected.numpy()[:2], rtol=1e-4, atol=1e-5)
+
+
+def test_odd_scores_and_top_p_are_survived() -> None:
+    attributes = Attributes()
+    x = example(attributes, 70)
+    x["block_scores"][0, 0, 0] = torch.tensor([np.nan, np.inf, 0.0, -np.inf, 1.0])
+    x["block_scores"][1, 1] = -np.inf
+    x["top_p"] = torch.tensor([0.5, 2.0, 0.0, float("nan")])
+    check(attributes, x)
+
+
+def test_one_top_p_serves_all_heads() -> None:
+    attributes = Attributes()
+    x = example(attributes, 70)
+    x["top_p"] = torch.tensor([0.6])
+    check(attributes, x)
