@@ -16,6 +16,18 @@ from edgesparse_runtime.errors import InputError
 
 TASKS = ("classification", "regression", "forecasting")
 MOST_THREADS, LARGEST_BLOCK = 1024, 1024
+# Keys of run folders and files written before version 0.2, and what they are called now.
+RENAMED_KEYS = {
+    "model": {"kernels": "filters", "value_kernel": "value_filter"},
+    "training": {
+        "agreement_every": "consistency_interval",
+        "agreement_weight": "consistency_weight",
+        "calibrate": "temperature",
+        "disturb": "augment",
+        "steps_at_least": "min_steps",
+        "steps_at_most": "max_steps",
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +39,7 @@ class ModelConfig:
         layers: transformer layers.
         num_heads: attention heads a layer; must divide `width`.
         patch: steps a token; None = chosen from the training windows' typical length.
-        kernels: fixed kernels a dilation in the stem's bank (at most 84).
+        filters: fixed filters per dilation in the filter bank (at most 84).
         dilations: of the bank's kernels, in steps; those that stretch a kernel over more than half of a
             typical training window are left out.
         thresholds: a kernel; the bank yields len(dilations) * kernels * thresholds features.
@@ -35,7 +47,7 @@ class ModelConfig:
         block_size: tokens a block; None = chosen from the training windows' length.
         window: blocks on each side that are always attended to; 0 = the own block only.
         summaries: dropped blocks take part as one summary token each.
-        value_kernel: size of the convolution over values; 0 = none.
+        value_filter: size of the convolution over values; 0 = none.
         dropout: in the layers; the head has twice as much.
         causal: a token's score depends on steps up to its own only (docs/training.md).
     """
@@ -44,24 +56,24 @@ class ModelConfig:
     layers: int = 2
     num_heads: int = 4
     patch: int | None = None
-    kernels: int = 28
+    filters: int = 28
     dilations: tuple[int, ...] = (1, 4, 16, 64)
     thresholds: int = 4
     attention: Literal["sparse", "dense"] = "sparse"
     block_size: int | None = None
     window: int = 0
     summaries: bool = True
-    value_kernel: int = 5
+    value_filter: int = 5
     dropout: float = 0.1
     causal: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("width", "layers", "num_heads", "kernels", "thresholds"):
+        for name in ("width", "layers", "num_heads", "filters", "thresholds"):
             _at_least(name, getattr(self, name), 1)
         if self.width % self.num_heads:
             raise InputError(f"`num_heads` must divide `width` ({self.width}); got {self.num_heads}.")
-        if self.kernels > 84:
-            raise InputError(f"`kernels` must be at most 84; got {self.kernels}.")
+        if self.filters > 84:
+            raise InputError(f"`filters` must be at most 84; got {self.filters}.")
         if not self.dilations or any(d < 1 for d in self.dilations):
             raise InputError(f"`dilations` must be whole numbers from 1 on; got {list(self.dilations)}.")
         if self.attention not in ("sparse", "dense"):
@@ -72,8 +84,8 @@ class ModelConfig:
         if self.block_size is not None and self.block_size > LARGEST_BLOCK:
             raise InputError(f"`block_size` must be at most {LARGEST_BLOCK}; got {self.block_size}. Use 64.")
         _at_least("window", self.window, 0)
-        if self.value_kernel < 0 or (self.value_kernel and self.value_kernel % 2 == 0):
-            raise InputError(f"`value_kernel` must be odd or 0; got {self.value_kernel}. Use 5.")
+        if self.value_filter < 0 or (self.value_filter and self.value_filter % 2 == 0):
+            raise InputError(f"`value_filter` must be odd or 0; got {self.value_filter}. Use 5.")
         _share("dropout", self.dropout, below=0.5)
 
 
@@ -87,14 +99,14 @@ class TrainingConfig:
         target: forecasting: the channel to foretell; "" = the first.
         budget: share of dense attention's compute, router and summaries included (sparse attention only).
         epochs: passes over the training series; None = 40, within the two bounds that follow.
-        steps_at_least: passes are added on a small set, which would end before it has learned.
-        steps_at_most: passes are left out on a large set.
+        min_steps: passes are added on a small set, which would end before it has learned.
+        max_steps: passes are left out on a large set.
         batch_size: series a step.
         learning_rate: peak of the one-cycle schedule.
         weight_decay: of AdamW.
         label_smoothing: share of the target spread over all classes.
         shift: largest circular shift of a training window, as a share of its length.
-        disturb: share of a classifier's training windows that are disturbed, once attention is at its budget
+        augment: share of a classifier's training windows that are augmented, once attention is at its budget
             (noise, drift, gaps, uneven speed, coarse sampling; docs/training.md).
         rule: what a budget is kept with: "top_p", the same share of the router's mass for every query block,
             or "top_k", the same number of blocks (docs/benchmarks.md compares them).
@@ -103,13 +115,13 @@ class TrainingConfig:
         auxiliary_weight: of the long-range task, which reconstructs masked spans; 0 = off. Each step then
             costs two forward passes.
         auxiliary_share: of a window's tokens that it hides.
-        agreement_weight: of the divergence from the dense model's scores; 0 = off.
-        agreement_every: steps between two of its dense passes.
+        consistency_weight: of the divergence from the dense model's scores; 0 = off.
+        consistency_interval: steps between two of its dense passes.
         dense_share: share of the steps before attention turns sparse.
         anneal_share: share of the steps by which the budget is reached.
         validation_share: series held out to watch training; None = 0.1 from 1,000 series on, else 0.
         patience: epochs without a better validation metric before training stops; 0 = never.
-        calibrate: what the scores' temperature is fitted on: "held-out" series, where there are any;
+        temperature: what the scores' temperature is fitted on: "held-out" series, where there are any;
             "cross-fitted" ones (trains four more times); or "none".
         balance_classes: weigh classes by the root of their rarity.
         seed: of everything random.
@@ -121,25 +133,25 @@ class TrainingConfig:
     target: str = ""
     budget: float = 0.3
     epochs: int | None = None
-    steps_at_least: int = 480
-    steps_at_most: int = 4000
+    min_steps: int = 480
+    max_steps: int = 4000
     batch_size: int = 16
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
     shift: float = 0.125
-    disturb: float = 0.1
+    augment: float = 0.1
     average_decay: float = 0.99
     router_weight: float = 0.1
     auxiliary_weight: float = 0.0
     auxiliary_share: float = 0.3
-    agreement_weight: float = 0.0
-    agreement_every: int = 4
+    consistency_weight: float = 0.0
+    consistency_interval: int = 4
     dense_share: float = 0.15
     anneal_share: float = 0.34
     validation_share: float | None = None
     patience: int = 0
-    calibrate: Literal["held-out", "cross-fitted", "none"] = "held-out"
+    temperature: Literal["held-out", "cross-fitted", "none"] = "held-out"
     balance_classes: bool = True
     rule: Literal["top_p", "top_k"] = "top_p"
     seed: int = 0
@@ -154,14 +166,14 @@ class TrainingConfig:
             raise InputError(f"`horizon` is for forecasting only; got {self.horizon} for {self.task}.")
         if self.rule not in ("top_p", "top_k"):
             raise InputError(f"`rule` must be top_p or top_k; got {self.rule}.")
-        if self.calibrate not in ("held-out", "cross-fitted", "none"):
-            raise InputError(f"`calibrate` must be held-out, cross-fitted or none; got {self.calibrate}.")
+        if self.temperature not in ("held-out", "cross-fitted", "none"):
+            raise InputError(f"`temperature` must be held-out, cross-fitted or none; got {self.temperature}.")
         for name in (
             "learning_rate",
             "weight_decay",
             "router_weight",
             "auxiliary_weight",
-            "agreement_weight",
+            "consistency_weight",
         ):
             if not math.isfinite(getattr(self, name)):
                 raise InputError(f"`{name}` must be finite; got {getattr(self, name)}.")
@@ -169,18 +181,18 @@ class TrainingConfig:
             raise InputError(f"`seed` must be at least 0 and below 4294967296; got {self.seed}.")
         if self.threads is not None and self.threads > MOST_THREADS:
             raise InputError(f"`threads` must be at most {MOST_THREADS}; got {self.threads}.")
-        for name in ("weight_decay", "router_weight", "auxiliary_weight", "agreement_weight"):
+        for name in ("weight_decay", "router_weight", "auxiliary_weight", "consistency_weight"):
             if getattr(self, name) < 0:
                 raise InputError(f"`{name}` must be at least 0; got {getattr(self, name)}.")
         if not 0 < self.auxiliary_share < 1:
             raise InputError(f"`auxiliary_share` must be above 0 and below 1; got {self.auxiliary_share}.")
-        _at_least("agreement_every", self.agreement_every, 1)
+        _at_least("consistency_interval", self.consistency_interval, 1)
         if not 0 < self.budget <= 1:
             raise InputError(f"`budget` must be above 0 and at most 1; got {self.budget}. Use 0.3.")
         for name in ("epochs", "threads", "horizon"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
-        for name in ("steps_at_least", "steps_at_most", "batch_size"):
+        for name in ("min_steps", "max_steps", "batch_size"):
             _at_least(name, getattr(self, name), 1)
         if self.learning_rate <= 0:
             raise InputError(f"`learning_rate` must be above 0; got {self.learning_rate}.")
@@ -188,7 +200,7 @@ class TrainingConfig:
         for name in ("label_smoothing", "average_decay"):
             _share(name, getattr(self, name), below=1.0)
         _share("shift", self.shift, below=0.500001)
-        _share("disturb", self.disturb, below=1.0)
+        _share("augment", self.augment, below=1.0)
         if self.validation_share is not None:
             _share("validation_share", self.validation_share, below=0.9)
         if not 0 <= self.dense_share <= self.anneal_share <= 1:
@@ -232,11 +244,12 @@ def resolve_config(base: RunConfig, file: Path | None = None, overrides: Iterabl
 
 def config_from_dict(sections: Mapping[str, Mapping[str, Any]]) -> RunConfig:
     """The configuration that `RunConfig.to_dict` wrote."""
-    model = dict(sections["model"])
+    model = _with_new_names("model", sections["model"])
     if isinstance(model["dilations"], (list, tuple)):
         model["dilations"] = tuple(model["dilations"])
     return RunConfig(
-        model=_build(ModelConfig, model), training=_build(TrainingConfig, dict(sections["training"]))
+        model=_build(ModelConfig, model),
+        training=_build(TrainingConfig, _with_new_names("training", sections["training"])),
     )
 
 
@@ -260,13 +273,19 @@ def _update(sections: dict[str, dict[str, Any]], changes: Mapping[str, Any], sou
             raise InputError(_unknown("section", str(section), sections, source))
         if not isinstance(values, Mapping):
             raise InputError(f"{source}: section `{section}` must hold keys; got {values!r}.")
-        for key, value in values.items():
+        for key, value in _with_new_names(section, values).items():
             if key not in sections[section]:
                 home = next((name for name, known in sections.items() if key in known), None)
                 if home is not None:
                     raise InputError(f"{source}: `{key}` is a key of `{home}`, not of `{section}`.")
                 raise InputError(_unknown(f"{section} key", str(key), sections[section], source))
             sections[section][key] = value
+
+
+def _with_new_names(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values by today's keys: what an older version wrote stays readable."""
+    renamed = RENAMED_KEYS[section]
+    return {renamed.get(key, key): value for key, value in values.items()}
 
 
 def _unknown(kind: str, name: str, known: Iterable[str], source: str) -> str:

@@ -19,7 +19,7 @@ def small() -> ModelConfig:
 
 def base() -> ModelConfig:
     """About 3 million weights: tens of thousands of labels."""
-    return ModelConfig(width=256, layers=6, num_heads=8, patch=4, kernels=84)
+    return ModelConfig(width=256, layers=6, num_heads=8, patch=4, filters=84)
 
 
 PRESETS: dict[str, Callable[[], ModelConfig]] = {"tiny": tiny, "small": small, "base": base}

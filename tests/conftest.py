@@ -20,7 +20,7 @@ torch.set_num_threads(1)
 
 # Small enough to train in seconds, large enough to be sparse: 600 steps are 75 tokens or 10 blocks.
 TINY_MODEL = ModelConfig(
-    width=16, layers=2, num_heads=2, kernels=8, patch=8, dilations=(1, 4), thresholds=2, block_size=8
+    width=16, layers=2, num_heads=2, filters=8, patch=8, dilations=(1, 4), thresholds=2, block_size=8
 )
 
 

@@ -41,7 +41,7 @@ def plot(results: list[dict[str, Any]], threads: int, title: str, path: Path) ->
                 tokens, [s["value"] for _, s in line], marker="o", label=f"{density * 100:g} % of the blocks"
             )
             axes.fill_between(tokens, [s["low"] for _, s in line], [s["high"] for _, s in line], alpha=0.2)
-        axes.axhline(1.0, color="grey", linestyle="--", label="fused dense")
+        axes.axhline(1.0, color="gray", linestyle="--", label="fused dense")
         axes.set(xscale="log", yscale="log", title=f"{heads} heads of {size}")
         axes.set_xticks(sorted({r["case"]["tokens"] for r in results}))
         axes.set_yticks([0.5, 1, 2, 4, 8, 16])

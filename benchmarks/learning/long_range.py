@@ -10,8 +10,8 @@ import numpy.typing as npt
 from edgesparse_runtime.data.series_set import SeriesSet
 
 FloatArray = npt.NDArray[np.float32]
-# Training and test series of a made task, and optimiser steps on it.
-TRAINING_SERIES, TEST_SERIES, STEPS_AT_MOST = 2000, 500, 600
+# Training and test series of a made task, and optimizer steps on it.
+TRAINING_SERIES, TEST_SERIES, MAX_STEPS = 2000, 500, 600
 LIST_OPERATORS = ("max", "min", "median", "sum")
 
 

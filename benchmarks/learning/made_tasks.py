@@ -1,7 +1,7 @@
 """Made tasks whose answer lies in two places far apart, so that attention within a band cannot give it.
 
 Every token is like thousands of others; only what two distant tokens have in common, or what one says about
-the other, decides the class. A bag of tokens holds no answer, nor does any neighbourhood, nor do a
+the other, decides the class. A bag of tokens holds no answer, nor does any neighborhood, nor do a
 window's mean and spread.
 
 match    two marked bursts, each of one of two pitches: same or different?
@@ -28,7 +28,7 @@ SWING = np.repeat(np.array([1.0, -1.0], dtype=np.float32), BURST // 2)
 
 
 def make(task: str, steps: int, count: int, *, seed: int) -> SeriesSet:
-    """`count` labelled series of `steps` steps."""
+    """`count` labeled series of `steps` steps."""
     rng = np.random.default_rng([seed, steps, sorted(TASKS).index(task)])
     channels, one = TASKS[task]
     series, labels = [], []

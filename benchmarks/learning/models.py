@@ -49,10 +49,10 @@ VARIANTS: dict[str, Variant] = {
     "band with summaries": Variant((), is_band=True),
     "router not taught": Variant(("training.router_weight=0.0",)),
     "no summaries": Variant(("model.summaries=false",)),
-    "no value convolution": Variant(("model.value_kernel=0",)),
-    "stem of one kernel": Variant(("model.kernels=1", "model.dilations=[1]")),
-    "never disturbed": Variant(("training.disturb=0.0",)),
-    "half disturbed": Variant(("training.disturb=0.5",)),
+    "no value convolution": Variant(("model.value_filter=0",)),
+    "stem of one kernel": Variant(("model.filters=1", "model.dilations=[1]")),
+    "never disturbed": Variant(("training.augment=0.0",)),
+    "half disturbed": Variant(("training.augment=0.5",)),
     "no annealing": Variant(("training.dense_share=0.0", "training.anneal_share=0.0")),
     "window of one": Variant(("model.window=1",)),
 }
@@ -128,7 +128,7 @@ def _band(config: RunConfig, training: SeriesSet) -> RunConfig:
     tokens = -(-typical_steps([x.shape[1] for x in training.series]) // sizes.patch)
     blocks = block_count(tokens, sizes.block_size)
     window = 0
-    # The first and the last blocks have neighbours on one side only.
+    # The first and the last blocks have neighbors on one side only.
     while (2 * window + 3) * blocks - (window + 1) * (window + 2) <= BUDGET * blocks**2:
         window += 1
     model = replace(config.model, window=window)
@@ -159,7 +159,7 @@ def _stem_with_ridge(training: SeriesSet, seed: int) -> tuple[dict[str, Any], Ju
     def features(data: SeriesSet) -> npt.NDArray[np.float64]:
         found = []
         for part in torch.split(to_tensor(data)[0], 32):
-            normal, level = model.normalise(part)
+            normal, level = model.normalize(part)
             found.append(torch.cat([model.bank(normal, None).mean(-1), level], dim=1))
         return torch.cat(found).double().numpy()
 
@@ -184,7 +184,7 @@ def _minirocket(training: SeriesSet, seed: int) -> tuple[dict[str, Any], Judge]:
 
 
 def _stretched(data: SeriesSet, length: int) -> npt.NDArray[np.float32]:
-    """[n, channels, length]; missing values lie on the line between their neighbours."""
+    """[n, channels, length]; missing values lie on the line between their neighbors."""
 
     def stretch(channel: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         steps = np.flatnonzero(~np.isnan(channel))
@@ -198,7 +198,7 @@ def _stretched(data: SeriesSet, length: int) -> npt.NDArray[np.float32]:
 def _ridge(
     features: Callable[[SeriesSet], npt.NDArray[np.float64]], training: SeriesSet, start: float
 ) -> tuple[dict[str, Any], Judge]:
-    """A ridge classifier on standardised features, its penalty chosen by leave-one-out."""
+    """A ridge classifier on standardized features, its penalty chosen by leave-one-out."""
     try:
         from sklearn.linear_model import RidgeClassifierCV
         from sklearn.preprocessing import StandardScaler

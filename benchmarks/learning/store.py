@@ -2,7 +2,7 @@
 
 A run is (set, model, labels, seed). What it depends on is the code that training imports and the benchmark's
 own data and models, not the commit: a changed page, comment or unrelated module does not cost hours, nor does
-a trainer whose text changed and whose behaviour did not (learning_behaviour.py). Results are read from
+a trainer whose text changed and whose behavior did not (learning_behavior.py). Results are read from
 bench-results/learning/, one file a run, and from what was committed under benchmarks/results/learning/, one
 file a table.
 """
@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.learning.behaviour import LARGE, behaviour
+from benchmarks.learning.behavior import LARGE, behavior
 from benchmarks.learning.data import LONG_RANGE, SETS, load, take_labels
 from benchmarks.learning.disturbances import DISTURBED_SETS
 from benchmarks.learning.models import RIVALS, fit_and_judge
@@ -96,9 +96,9 @@ class Job:
         training, test = load(self.set)
         training = take_labels(training, self.labels, self.seed)
         overrides = self.overrides
-        most = SETS[self.set].steps_at_most
+        most = SETS[self.set].max_steps
         if most is not None:
-            overrides = (f"training.steps_at_most={most}", *overrides)
+            overrides = (f"training.max_steps={most}", *overrides)
         torch.set_num_threads(1)
         # The robustness table's runs.
         is_disturbed = self.set in DISTURBED_SETS and self.model in DISTURBED_MODELS and self.labels == "100%"
@@ -164,7 +164,7 @@ def versions(job: Job, series: int, channels: int) -> dict[str, str]:
     return {
         "code": code_version(job),
         "benchmark": benchmark_version(job),
-        "behaviour": _behaviour(series, channels),
+        "behavior": _behavior(series, channels),
     }
 
 
@@ -174,11 +174,11 @@ def is_valid(record: Record, job: Job) -> bool:
         return True
     if job.model in RIVALS or record.get("benchmark") != benchmark_version(job) or "channels" not in record:
         return False
-    return bool(record["behaviour"] == _behaviour(record["series"], record["channels"]))
+    return bool(record["behavior"] == _behavior(record["series"], record["channels"]))
 
 
-def _behaviour(series: int, channels: int) -> str:
-    return behaviour(is_large=series >= LARGE, is_multichannel=channels > 1)
+def _behavior(series: int, channels: int) -> str:
+    return behavior(is_large=series >= LARGE, is_multichannel=channels > 1)
 
 
 def benchmark_version(job: Job) -> str:

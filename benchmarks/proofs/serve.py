@@ -119,7 +119,7 @@ def judge_load(stores: Stores, pair: Pair) -> list[Line]:
         line(
             "  processor time of the server",
             None,
-            f"{pieces[-1]['server_ms_a_request']:.2f} ms a request",
+            f"{pieces[-1]['server_ms_per_request']:.2f} ms a request",
             "",
         ),
     ]

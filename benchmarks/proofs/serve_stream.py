@@ -76,7 +76,7 @@ def make_bundle(folder: Path, *, causal: bool, steps: int) -> Bundle:
     data = SeriesSet(series, ("current", "voltage"), np.where(kinds, "slow", "fast"), source="made")
     config = RunConfig(
         model=replace(tiny(), causal=causal),
-        training=TrainingConfig(epochs=2, steps_at_least=4, batch_size=8),
+        training=TrainingConfig(epochs=2, min_steps=4, batch_size=8),
     )
     out = folder / f"run-{path.stem}"
     shutil.rmtree(out, ignore_errors=True)
@@ -152,7 +152,7 @@ def causal() -> dict[str, Any]:
     stream = TokenStream(model, STEPS)
     every = np.stack([scores for x in window.T if (scores := stream.push(x)) is not None])
     # The naive twin: the whole window up to the sample. At every token in one run, elsewhere one run each.
-    patch = model.facts.steps_a_token
+    patch = model.facts.steps_per_token
     at_tokens = session.token_scores(window)[0]
     difference = np.abs(every[patch - 1 :: patch] - at_tokens)
     allowed = ENGINES.absolute + ENGINES.relative * np.abs(at_tokens)
@@ -172,7 +172,7 @@ def causal() -> dict[str, Any]:
 
 def cost(session: Session, model: StepModel, window: FloatArray) -> dict[str, Any]:
     """Milliseconds of a new sample with its score, at the end of 2,048 steps, and of the full window."""
-    a_round = model.facts.steps_a_token * model.facts.block_size
+    a_round = model.facts.steps_per_token * model.facts.block_size
     samples, sample_times, window_times = [], [], []
     for _ in range(ROUNDS + 1):
         stream = TokenStream(model, STEPS)
@@ -200,7 +200,7 @@ def cost(session: Session, model: StepModel, window: FloatArray) -> dict[str, An
         "low": share.low,
         "high": share.high,
         "engine": session.engine,
-        "tokens": STEPS // model.facts.steps_a_token,
+        "tokens": STEPS // model.facts.steps_per_token,
     }
 
 

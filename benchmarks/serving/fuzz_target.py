@@ -42,7 +42,7 @@ with atheris.instrument_imports(
     from edgesparse_runtime.serving.refusal import Refusal
     from edgesparse_runtime.serving.tensors import WindowBounds
 
-BOUNDS = WindowBounds(channels=2, least_steps=1, most_steps=4096, most_windows=8)
+BOUNDS = WindowBounds(channels=2, min_steps=1, max_steps=4096, most_windows=8)
 Target = Callable[[bytes], object]
 
 
@@ -157,10 +157,10 @@ def _seeds(kind: str) -> list[bytes]:
         "task": "classification",
         "channels": [{"name": "a", "unit": ""}],
         "classes": ["p", "q"],
-        "input": {"variable_length": False, "shortest": 3, "longest": 3, "least_steps": 1},
+        "input": {"variable_length": False, "shortest": 3, "longest": 3, "min_steps": 1},
         "models": {"float32": {"file": "model.onnx"}},
         "dense": {},
-        "break_even": [],
+        "breakeven": [],
         "files": {n: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()} for n, c in files.items()},
     }
     text = json.dumps(fields).encode()

@@ -59,7 +59,7 @@ class Load:
             "p50_ms": 1e3 * float(p50),
             "p99_ms": 1e3 * float(p99),
             "bundles": len(self.by_bundle),
-            "client_ms_a_request": 1e3 * self.client_seconds / max(1, self.answered),
+            "client_ms_per_request": 1e3 * self.client_seconds / max(1, self.answered),
         }
 
 
@@ -96,7 +96,7 @@ async def run_load(
     """Send `count` requests over `connections`, for at most `most_seconds`.
 
     Args:
-        requests: of `make_requests`; taken in turns, so that neighbours differ.
+        requests: of `make_requests`; taken in turns, so that neighbors differ.
         expected: scores [requests, k] by bundle hash; empty = answers are not checked against models.
     """
     load = Load()

@@ -47,18 +47,18 @@ class Growth:
 UNKNOWN = Growth(0.0, math.inf)
 
 
-def growth(memory: Sequence[tuple[float, float]], units_a_second: float) -> Growth:
+def growth(memory: Sequence[tuple[float, float]], units_per_second: float) -> Growth:
     """Growth in MB a unit.
 
     Args:
         memory: seconds and MB.
-        units_a_second: requests, thousands of them, or reloads.
+        units_per_second: requests, thousands of them, or reloads.
 
     Returns:
         `UNKNOWN` when the time is too short to tell.
     """
     times, sizes = np.array(memory, dtype=float).reshape(-1, 2).T
-    if not len(times) or units_a_second <= 0:
+    if not len(times) or units_per_second <= 0:
         return UNKNOWN
     warm = times >= times[0] + WARM_UP * (times[-1] - times[0])
     times, sizes = times[warm], sizes[warm]
@@ -73,7 +73,7 @@ def growth(memory: Sequence[tuple[float, float]], units_a_second: float) -> Grow
     spread = ((y - slope * x - offset) ** 2).sum() / (len(x) - 2)
     error = math.sqrt(spread / ((x - x.mean()) ** 2).sum())
     factor = _STUDENT[max(n for n in _STUDENT if n <= len(x) - 2)]
-    return Growth(float(slope) / units_a_second, error / units_a_second, factor)
+    return Growth(float(slope) / units_per_second, error / units_per_second, factor)
 
 
 def pooled(parts: Sequence[Growth]) -> Growth:

@@ -74,7 +74,7 @@ def soak(pair: Pair, requests: int, connections: int, most_seconds: float) -> di
         "reloads": reloads,
         "reloads_refused": refused[:3],
         "exit": code,
-        "server_ms_a_request": 1e3 * server_seconds / max(1, load.answered),
+        "server_ms_per_request": 1e3 * server_seconds / max(1, load.answered),
         "memory_mb": [round(m, 1) for _, m in memory[:: max(1, len(memory) // 30)]],
         "growth_mb_a_1000_requests": asdict(growth(memory, load.answered / load.seconds / 1000)),
         "growth_mb_a_reload": asdict(growth(memory, reloads / load.seconds)),

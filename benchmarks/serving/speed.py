@@ -100,7 +100,7 @@ def _figures(load: Load, used: float) -> dict[str, float]:
         "ms": 1e3 * used / max(1, load.answered),
         "p50_ms": facts["p50_ms"],
         "p99_ms": facts["p99_ms"],
-        "client_ms": facts["client_ms_a_request"],
+        "client_ms": facts["client_ms_per_request"],
         "wrong": load.mixed_up + load.unknown + load.asked - load.answered,
     }
 

@@ -23,7 +23,7 @@ from edgesparse.config import RunConfig, resolve_config
 from edgesparse.training.loop import train
 from edgesparse.training.run_folder import Run, load_run
 from edgesparse_export.quantize.bundle import quantize_bundle
-from edgesparse_export.quantize.change import Judge, block_agreement, share
+from edgesparse_export.quantize.change import Judge, selection_overlap, share
 from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.bundle.bundle import Bundle, open_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
@@ -63,8 +63,8 @@ def make_bundle(name: str, folder: Path, settings: list[str]) -> Bundle:
 
 def trained(name: str, training: SeriesSet, folder: Path, settings: list[str]) -> Run:
     """The set's training run, kept in `folder` for as long as the trainer's code is the same."""
-    steps = SETS[name].steps_at_most
-    most = [] if steps is None else [f"training.steps_at_most={steps}"]
+    steps = SETS[name].max_steps
+    most = [] if steps is None else [f"training.max_steps={steps}"]
     overrides = ["training.threads=1", *most, *settings]
     key = hashlib.sha256(repr((overrides, trainer_version(), torch.__version__)).encode()).hexdigest()[:12]
     path = folder / f"run-{name}-{key}"
@@ -104,7 +104,7 @@ def measure_set(name: str, folder: Path, settings: list[str]) -> dict[str, Any]:
         "flipped": round(flipped.value * flipped.n),
         "float32": change.metric.value,
         "int8": change.int8.value,
-        "agreement": block_agreement(before, after, windows).value if before.is_sparse else None,
+        "agreement": selection_overlap(before, after, windows).value if before.is_sparse else None,
     }
 
 

@@ -91,7 +91,7 @@ def encoder(attention: Attention, tokens: int) -> onnx.ModelProto:
 
 
 def open_onnx(proto: onnx.ModelProto, threads: int) -> Run:
-    """The model in onnxruntime with every optimisation, and our library."""
+    """The model in onnxruntime with every optimization, and our library."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

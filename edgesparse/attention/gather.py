@@ -2,7 +2,7 @@
 
 Query blocks are worked off a few at a time, those that kept equally many blocks together. Each gathers its
 blocks with all block means behind them; logits, softmax and products then run in the processor's cache on
-buffers that are used again. The backward pass is written out: it needs the softmax's normaliser only, gathers
+buffers that are used again. The backward pass is written out: it needs the softmax's normalizer only, gathers
 a second time and computes no forward pass again. Nothing of size N x N exists.
 
 Shapes as in attention_reference.py; `I` items (a batch entry and key/value head each), `R` query heads an
@@ -242,7 +242,7 @@ class _Group:
 
     def _piece(self, index: slice) -> _Piece:
         slots = max(self.counts[index.stop - 1], 1)
-        blocks = slots * self.layout.tiles_a_block
+        blocks = slots * self.layout.tiles_per_block
         rows = self.rows[index]
         if blocks + self.layout.mean_tiles < rows.shape[1]:
             rows = torch.cat([rows[:, :blocks], rows[:, rows.shape[1] - self.layout.mean_tiles :]], dim=1)
@@ -309,7 +309,7 @@ class _Buffers:
         self.flat: dict[str, Tensor] = {}
 
     def take(self, name: str, *shape: int) -> Tensor:
-        """An uninitialised tensor of this shape; the one last taken under this name is lost."""
+        """An uninitialized tensor of this shape; the one last taken under this name is lost."""
         size = math.prod(shape)
         if name not in self.flat or self.flat[name].numel() < size:
             self.flat[name] = self.like.new_empty(size)

@@ -38,7 +38,7 @@ class TableLayout:
         return min(parts, key=lambda tile: (block_count(self.blocks, tile) * tile, -tile))
 
     @property
-    def tiles_a_block(self) -> int:
+    def tiles_per_block(self) -> int:
         return self.block_size // self.tile
 
     @property
@@ -48,14 +48,14 @@ class TableLayout:
     @property
     def tiles(self) -> int:
         """Tiles an item."""
-        return self.blocks * self.tiles_a_block + self.mean_tiles
+        return self.blocks * self.tiles_per_block + self.mean_tiles
 
     def rows(self, order_ITS: Tensor) -> Tensor:
         """Rows of the flat table [I*tiles, g*D] that hold these blocks and all means, int64 [I, T, rows]."""
         items, device = order_ITS.shape[0], order_ITS.device
-        parts = torch.arange(self.tiles_a_block, device=device)
-        rows = (order_ITS[..., None] * self.tiles_a_block + parts).flatten(2)
-        means = torch.arange(self.blocks * self.tiles_a_block, self.tiles, device=device)
+        parts = torch.arange(self.tiles_per_block, device=device)
+        rows = (order_ITS[..., None] * self.tiles_per_block + parts).flatten(2)
+        means = torch.arange(self.blocks * self.tiles_per_block, self.tiles, device=device)
         rows = torch.cat([rows, means.expand(items, rows.shape[1], -1)], dim=-1)
         return rows + (torch.arange(items, device=device) * self.tiles)[:, None, None]
 

@@ -41,7 +41,7 @@ class AttentionConfig:
         summaries: every dropped block still takes part as one summary token.
         is_causal: tokens see only the past.
         mode: "dense" computes everything and has no router.
-        value_kernel: size of the depthwise convolution over values (local completion); 0 = none.
+        value_filter: size of the depthwise convolution over values (local completion); 0 = none.
     """
 
     width: int
@@ -52,7 +52,7 @@ class AttentionConfig:
     summaries: bool = True
     is_causal: bool = False
     mode: Literal["dense", "sparse"] = "sparse"
-    value_kernel: int = 5
+    value_filter: int = 5
 
     def __post_init__(self) -> None:
         if self.num_heads < 1 or self.width % self.num_heads:
@@ -67,8 +67,8 @@ class AttentionConfig:
             raise ValueError(f"`window` must be at least 0; got {self.window}.")
         if self.mode not in ("dense", "sparse"):
             raise ValueError(f"`mode` must be 'dense' or 'sparse'; got {self.mode!r}.")
-        if self.value_kernel < 0 or (self.value_kernel and self.value_kernel % 2 == 0):
-            raise ValueError(f"`value_kernel` must be odd or 0; got {self.value_kernel}. Use 5.")
+        if self.value_filter < 0 or (self.value_filter and self.value_filter % 2 == 0):
+            raise ValueError(f"`value_filter` must be odd or 0; got {self.value_filter}. Use 5.")
 
     @property
     def head_size(self) -> int:
@@ -112,8 +112,8 @@ class SparseAttention(nn.Module):
         self.project_in = nn.Linear(width, width + 2 * kv_width)
         self.project_out = nn.Linear(width, width)
         self.value_conv: nn.Conv1d | None = None
-        if config.value_kernel:
-            self.value_conv = nn.Conv1d(kv_width, kv_width, config.value_kernel, groups=kv_width, bias=False)
+        if config.value_filter:
+            self.value_conv = nn.Conv1d(kv_width, kv_width, config.value_filter, groups=kv_width, bias=False)
             # Starts as nothing, so that attention starts as attention.
             nn.init.zeros_(self.value_conv.weight)
         self.scale = config.head_size**-0.5
@@ -159,7 +159,7 @@ class SparseAttention(nn.Module):
 
     def _convolve(self, value_BNC: Tensor, key_mask_BN: Tensor | None) -> Tensor:
         assert self.value_conv is not None
-        reach = self.config.value_kernel - 1
+        reach = self.config.value_filter - 1
         sides = (reach, 0) if self.config.is_causal else (reach // 2, reach // 2)
         if key_mask_BN is not None:
             value_BNC = value_BNC.masked_fill(~key_mask_BN[..., None], 0.0)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 def block_count(length: int, block_size: int) -> int:
     """Number of blocks that hold `length` tokens; a last short block counts."""
-    # Not -(-length // block_size): the exporter turns // into a division that rounds towards zero.
+    # Not -(-length // block_size): the exporter turns // into a division that rounds toward zero.
     return (length + block_size - 1) // block_size
 
 

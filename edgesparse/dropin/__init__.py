@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgesparse.dropin.attention import DropinAttention as DropinAttention
 from edgesparse.dropin.calibrate import Calibration as Calibration
 from edgesparse.dropin.calibrate import calibrate as calibrate
-from edgesparse.dropin.config import DropinRule as DropinRule
+from edgesparse.dropin.config import DropinConfig as DropinConfig
 from edgesparse.dropin.layers import attention_mode as attention_mode
 from edgesparse.dropin.layers import counted_density as counted_density
 from edgesparse.dropin.layers import dropin_layers as dropin_layers
@@ -17,7 +17,7 @@ from edgesparse.dropin.store import save_layers as save_layers
 __all__ = [
     "Calibration",
     "DropinAttention",
-    "DropinRule",
+    "DropinConfig",
     "attach_pytorch",
     "attention_mode",
     "calibrate",

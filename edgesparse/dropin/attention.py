@@ -18,8 +18,8 @@ from edgesparse.attention.gather import gather_attention
 from edgesparse.attention.layer import NO_CAP, OPERATOR, OPERATOR_VERSION
 from edgesparse.attention.reference import merge_heads, split_heads
 from edgesparse.attention.selection import ordered_selection, reachable_blocks, valid_blocks, valid_counts
-from edgesparse.dropin.config import DropinRule
-from edgesparse.dropin.observations import Lesson, make_lesson
+from edgesparse.dropin.config import DropinConfig
+from edgesparse.dropin.observations import Observation, make_observation
 from edgesparse.dropin.router import DropinRouter
 from edgesparse_runtime.errors import InputError
 
@@ -34,8 +34,8 @@ class DropinAttention(nn.Module):
 
     Attributes:
         mode: "sparse" follows the rule, "dense" computes everything, "collect" computes everything and
-            keeps what a router learns from in `lessons`, "band" sees `band_width` tokens to each side (and
-            the first token, with `band_first`): the plain rival.
+            keeps what a router learns from in `observations`, "band" sees `band_width` tokens to each side
+            (and the first token, with `band_first`): the plain rival.
         kept_pairs: query-key pairs attended to since `reset_count`, and `pairs` all of them.
         overrides: `top_p` [H] and `max_blocks` [1] in place of the buffers, for an export.
         selection: of the last pass that was exported or counted, bool [B, H, Q, K].
@@ -49,7 +49,7 @@ class DropinAttention(nn.Module):
 
     def __init__(
         self,
-        rule: DropinRule,
+        rule: DropinConfig,
         *,
         heads: int,
         groups: int,
@@ -72,7 +72,7 @@ class DropinAttention(nn.Module):
         self.register_buffer("correction", torch.zeros(1))
         self.mode: Mode = "sparse"
         self.band_width, self.band_first = 0, False
-        self.lessons: list[Lesson] = []
+        self.observations: list[Observation] = []
         self.overrides: tuple[Tensor, Tensor] | None = None
         self.selection: Tensor | None = None
         self.dropped: Tensor | None = None
@@ -80,7 +80,7 @@ class DropinAttention(nn.Module):
         self.reset_count()
 
     @classmethod
-    def from_state(cls, rule: DropinRule, state: Mapping[str, Tensor]) -> DropinAttention:
+    def from_state(cls, rule: DropinConfig, state: Mapping[str, Tensor]) -> DropinAttention:
         """The layer whose `state_dict` this is, without gradients.
 
         Raises:
@@ -132,8 +132,8 @@ class DropinAttention(nn.Module):
         if self.mode == "sparse":
             return self._sparse(query_BHND, key_BGND, value_BGNE, key_mask_BN)
         if self.mode == "collect":
-            self.lessons.append(
-                make_lesson(
+            self.observations.append(
+                make_observation(
                     self.router,
                     query_BHND,
                     key_BGND,

@@ -1,4 +1,4 @@
-"""Calibration: unlabelled batches in, routers that look where dense attention looked, at a wanted density."""
+"""Calibration: unlabeled batches in, routers that look where dense attention looked, at a wanted density."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgesparse.dropin.correction import clear_corrections, correct_means
 from edgesparse.dropin.distill import distill
 from edgesparse.dropin.fit import CAP, STEPS, choose_top_p, least_density, teach_router
 from edgesparse.dropin.layers import attention_mode, counted_density, dropin_layers
-from edgesparse.dropin.observations import Lesson, join_lessons
+from edgesparse.dropin.observations import Observation, join_observations
 from edgesparse.dropin.outputs import Batch, cosine, padding_of, run_model, try_model
 from edgesparse_runtime.errors import InputError
 
@@ -101,30 +101,35 @@ def calibrate(
     if not layers:
         raise InputError("`model` must have attention layers to make sparse; a pass over a batch met none.")
     for layer in layers:
-        layer.lessons.clear()
+        layer.observations.clear()
     with attention_mode(model, "collect"):
         for batch in taught:
             run_model(model, batch)
     # A correction of an earlier calibration belongs to the density of then.
     clear_corrections(model)
-    lessons = [join_lessons(layer.lessons) for layer in layers]
+    observations = [join_observations(layer.observations) for layer in layers]
     for layer in layers:
-        layer.lessons.clear()
-    _check_reach(layers, lessons, density)
+        layer.observations.clear()
+    _check_reach(layers, observations, density)
     before, after = [], []
-    for index, (layer, lesson) in enumerate(zip(layers, lessons, strict=True)):
+    for index, (layer, observation) in enumerate(zip(layers, observations, strict=True)):
         say(f"router {index + 1} of {len(layers)}")
-        figures = teach_router(layer, lesson, steps=router_steps, seed=seed)
+        figures = teach_router(layer, observation, steps=router_steps, seed=seed)
         before.append(figures[0])
         after.append(figures[1])
     measured = [(batch, expected[id(batch)]) for batch in (held_out or taught)]
     if density is not None:
-        choose_top_p(layers, lessons, density, cap=cap)
+        choose_top_p(layers, observations, density, cap=cap)
     else:
         assert fidelity is not None
-        least = least_density(layers, lessons)
+        least = least_density(layers, observations)
         _search(
-            model, lambda share: choose_top_p(layers, lessons, share, cap=cap), measured, fidelity, least, say
+            model,
+            lambda share: choose_top_p(layers, observations, share, cap=cap),
+            measured,
+            fidelity,
+            least,
+            say,
         )
     corrected = correct and _correct(model, taught, measured, say)
     if distill_steps:
@@ -188,13 +193,15 @@ def _dense_outputs(model: nn.Module, batches: Sequence[Batch]) -> dict[int, Tens
         return {id(batch): try_model(model, batch) for batch in batches}
 
 
-def _check_reach(layers: Sequence[DropinAttention], lessons: Sequence[Lesson], density: float | None) -> None:
+def _check_reach(
+    layers: Sequence[DropinAttention], observations: Sequence[Observation], density: float | None
+) -> None:
     """Refuse what the data cannot give: own blocks are always kept.
 
     Raises:
         InputError: inputs of one block, or a density below that of own blocks alone.
     """
-    size, least = layers[0].rule.block_size, least_density(layers, lessons)
+    size, least = layers[0].rule.block_size, least_density(layers, observations)
     if least >= 1:
         raise InputError(
             f"`batches` must hold inputs longer than one block of {size} tokens to leave anything out; "

@@ -13,7 +13,7 @@ POSITIONS = 128
 
 
 @dataclass(frozen=True)
-class DropinRule:
+class DropinConfig:
     """The part of the rule that is the same in all layers of a model.
 
     Attributes:
@@ -41,7 +41,7 @@ class DropinRule:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> DropinRule:
+    def from_dict(cls, values: Mapping[str, Any]) -> DropinConfig:
         """The rule that `to_dict` wrote.
 
         Raises:

@@ -12,7 +12,7 @@ from edgesparse.attention.layer import NO_CAP
 from edgesparse.attention.router import router_loss
 from edgesparse.attention.selection import select_blocks
 from edgesparse.dropin.attention import DropinAttention
-from edgesparse.dropin.observations import Lesson
+from edgesparse.dropin.observations import Observation
 
 STEPS = 200
 LEARNING_RATE = 0.02
@@ -23,7 +23,7 @@ TOP_P = torch.cat([torch.tensor([0.0]), 1 - torch.logspace(0, -3.5, 60)[1:], tor
 
 
 def teach_router(
-    layer: DropinAttention, lesson: Lesson, *, steps: int = STEPS, seed: int = 0
+    layer: DropinAttention, observation: Observation, *, steps: int = STEPS, seed: int = 0
 ) -> tuple[float, float]:
     """Lower the router's divergence from dense attention's block mass; returns it before and after.
 
@@ -33,15 +33,15 @@ def teach_router(
     parameters = list(layer.router.parameters())
     optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=max(steps, 2))
-    before = divergence(layer, lesson)
-    count = len(lesson.query)
+    before = divergence(layer, observation)
+    count = len(observation.query)
     with torch.enable_grad():
         for parameter in parameters:
             parameter.requires_grad_(True)
         for _ in range(steps):
             rows = torch.randperm(count, generator=generator)[: min(count, 8)]
-            scores = layer.router.score(lesson.query[rows], lesson.key[rows])
-            loss = router_loss(scores, lesson.mass[rows], lesson.reach[rows])
+            scores = layer.router.score(observation.query[rows], observation.key[rows])
+            loss = router_loss(scores, observation.mass[rows], observation.reach[rows])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -49,19 +49,23 @@ def teach_router(
     for parameter in parameters:
         parameter.requires_grad_(False)
         parameter.grad = None
-    return before, divergence(layer, lesson)
+    return before, divergence(layer, observation)
 
 
-def divergence(layer: DropinAttention, lesson: Lesson) -> float:
+def divergence(layer: DropinAttention, observation: Observation) -> float:
     """Mean divergence of the router's shares from dense attention's block mass, over real query blocks."""
     with torch.no_grad():
-        scores = layer.router.score(lesson.query, lesson.key)
-        rows = lesson.reach.any(-1).float().mean().clamp(min=1e-9)
-        return float(router_loss(scores, lesson.mass, lesson.reach) / rows)
+        scores = layer.router.score(observation.query, observation.key)
+        rows = observation.reach.any(-1).float().mean().clamp(min=1e-9)
+        return float(router_loss(scores, observation.mass, observation.reach) / rows)
 
 
 def choose_top_p(
-    layers: Sequence[DropinAttention], lessons: Sequence[Lesson], density: float, *, cap: float | None = CAP
+    layers: Sequence[DropinAttention],
+    observations: Sequence[Observation],
+    density: float,
+    *,
+    cap: float | None = CAP,
 ) -> float:
     """Set `top_p` of every head so that all layers together keep `density` of the block pairs.
 
@@ -75,15 +79,16 @@ def choose_top_p(
             worst input; summaries stand for thin attention well. None = no cap.
 
     Returns:
-        The density reached on the lessons, in block pairs: the nearest one not above `density`, or the least.
+        The density reached on the observations, in block pairs: the nearest one not above `density`, or the
+        least.
     """
-    blocks = max(lesson.query.shape[2] for lesson in lessons)
+    blocks = max(observation.query.shape[2] for observation in observations)
     most = NO_CAP if cap is None else max(1, math.ceil(cap * density * blocks))
     for layer in layers:
         layer.max_blocks.fill_(most)
-    kept, missed = zip(*(_offers(a, b) for a, b in zip(layers, lessons, strict=True)), strict=True)
+    kept, missed = zip(*(_offers(a, b) for a, b in zip(layers, observations, strict=True)), strict=True)
     kept_PH, missed_PH = torch.cat(kept, dim=1), torch.cat(missed, dim=1)
-    pairs = sum(float(b.reach.sum()) * a.heads for a, b in zip(layers, lessons, strict=True))
+    pairs = sum(float(b.reach.sum()) * a.heads for a, b in zip(layers, observations, strict=True))
     low, high = -12.0, 6.0  # logarithm of the price of a block pair
     for _ in range(50):
         middle = (low + high) / 2
@@ -98,30 +103,32 @@ def choose_top_p(
     return _share(choice, kept_PH, pairs)
 
 
-def least_density(layers: Sequence[DropinAttention], lessons: Sequence[Lesson]) -> float:
+def least_density(layers: Sequence[DropinAttention], observations: Sequence[Observation]) -> float:
     """Share of block pairs that is kept whatever `top_p` is: own blocks and the window."""
     kept = pairs = 0.0
-    for layer, lesson in zip(layers, lessons, strict=True):
-        index = torch.arange(lesson.reach.shape[-1])
+    for layer, observation in zip(layers, observations, strict=True):
+        index = torch.arange(observation.reach.shape[-1])
         near = (index[:, None] - index).abs() <= layer.rule.window
-        kept += float((lesson.reach & near).sum()) * layer.heads
-        pairs += float(lesson.reach.sum()) * layer.heads
+        kept += float((observation.reach & near).sum()) * layer.heads
+        pairs += float(observation.reach.sum()) * layer.heads
     return kept / pairs
 
 
-def _offers(layer: DropinAttention, lesson: Lesson) -> tuple[Tensor, Tensor]:
+def _offers(layer: DropinAttention, observation: Observation) -> tuple[Tensor, Tensor]:
     """Block pairs kept and what is missed at each value of `TOP_P`, [P, H] each.
 
     Missed: the mass that a query block loses, squared, because error adds up so; sum over query blocks.
     """
     kept, missed = [], []
     with torch.no_grad():
-        scores = layer.router.score(lesson.query, lesson.key)
+        scores = layer.router.score(observation.query, observation.key)
         for value in TOP_P:
             top_p = value.expand(layer.heads)
-            selection = select_blocks(scores, top_p, layer.max_blocks, lesson.reach, window=layer.rule.window)
+            selection = select_blocks(
+                scores, top_p, layer.max_blocks, observation.reach, window=layer.rule.window
+            )
             kept.append(selection.sum((0, 2, 3)).double())
-            lost = lesson.mass.masked_fill(selection | ~lesson.reach, 0.0).sum(-1).double()
+            lost = observation.mass.masked_fill(selection | ~observation.reach, 0.0).sum(-1).double()
             missed.append(lost.square().sum((0, 2)))
     return torch.stack(kept), torch.stack(missed)
 

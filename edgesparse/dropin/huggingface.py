@@ -23,7 +23,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import bidirectional_mask_function, causal_mask_function
 
 from edgesparse.dropin.attention import DropinAttention
-from edgesparse.dropin.config import DropinRule
+from edgesparse.dropin.config import DropinConfig
 from edgesparse.dropin.layers import require_float32
 from edgesparse_runtime.errors import InputError
 
@@ -35,7 +35,7 @@ _MARKS = (NAME, "attn_implementation")
 _UNSUPPORTED = ("softcap", "position_bias", "sliding_window", "s_aux")
 
 
-def attach_huggingface(model: PreTrainedModel, rule: DropinRule) -> None:
+def attach_huggingface(model: PreTrainedModel, rule: DropinConfig) -> None:
     """Switch a model to the implementation "edgesparse" with this rule; layers it has are removed.
 
     The configuration says so too, and `save_pretrained` writes that: a model read from such a folder refuses
@@ -85,7 +85,7 @@ def _give_own_configuration(model: PreTrainedModel) -> None:
 
 
 def restore_huggingface(
-    model: PreTrainedModel, rule: DropinRule, states: Mapping[str, Mapping[str, Tensor]]
+    model: PreTrainedModel, rule: DropinConfig, states: Mapping[str, Mapping[str, Tensor]]
 ) -> None:
     """`attach_huggingface` with layers of these states, by the name of their attention module.
 
@@ -215,7 +215,7 @@ def _make_layer(
             "`edgesparse.dropin.load_layers(model, folder)` after loading a saved model, or "
             "`edgesparse.sparsify(model, batches, density=0.25)`."
         )
-    rule = DropinRule.from_dict(getattr(getattr(module, "config", None), NAME, {}))
+    rule = DropinConfig.from_dict(getattr(getattr(module, "config", None), NAME, {}))
     layer = DropinAttention(
         rule,
         heads=query.shape[1],

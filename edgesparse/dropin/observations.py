@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Observation:
     """One layer, some windows.
 
     Attributes:
@@ -41,7 +41,7 @@ class Lesson:
     reach: Tensor
 
 
-def make_lesson(
+def make_observation(
     router: DropinRouter,
     query_BHND: Tensor,
     key_BGND: Tensor,
@@ -49,7 +49,7 @@ def make_lesson(
     *,
     scale: float,
     block_size: int,
-) -> Lesson:
+) -> Observation:
     """What a layer saw, from one dense pass.
 
     The root mean square, not the mean: blocks chosen by it left the output closer to dense attention's
@@ -73,12 +73,12 @@ def make_lesson(
         mean = squares.sum(3) / real.sum(3).clamp(min=1)
         valid = valid_blocks(mask, block_size)
         reach = reachable_blocks(valid, blocks, is_causal=router.is_causal) & valid[:, None, :, None]
-    return Lesson(*pooled, mean.sqrt(), reach)
+    return Observation(*pooled, mean.sqrt(), reach)
 
 
-def join_lessons(lessons: Sequence[Lesson]) -> Lesson:
+def join_observations(observations: Sequence[Observation]) -> Observation:
     """All windows in one; shorter ones are filled up with blocks that nothing reaches."""
-    blocks = max(lesson.query.shape[2] for lesson in lessons)
+    blocks = max(observation.query.shape[2] for observation in observations)
 
     def fill(x: Tensor, *axes: int) -> Tensor:
         sides = [0, 0] * x.ndim
@@ -86,9 +86,9 @@ def join_lessons(lessons: Sequence[Lesson]) -> Lesson:
             sides[2 * (x.ndim - 1 - axis) + 1] = blocks - x.shape[axis]
         return pad(x, sides)
 
-    return Lesson(
-        torch.cat([fill(x.query, 2) for x in lessons]),
-        torch.cat([fill(x.key, 2) for x in lessons]),
-        torch.cat([fill(x.mass, 2, 3) for x in lessons]),
-        torch.cat([fill(x.reach, 2, 3) for x in lessons]),
+    return Observation(
+        torch.cat([fill(x.query, 2) for x in observations]),
+        torch.cat([fill(x.key, 2) for x in observations]),
+        torch.cat([fill(x.mass, 2, 3) for x in observations]),
+        torch.cat([fill(x.reach, 2, 3) for x in observations]),
     )

@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from edgesparse.attention.reference import split_heads
 from edgesparse.dropin.attention import DropinAttention
-from edgesparse.dropin.config import DropinRule
+from edgesparse.dropin.config import DropinConfig
 from edgesparse.dropin.layers import require_float32
 from edgesparse_runtime.errors import InputError
 
@@ -32,7 +32,7 @@ NAME = "edgesparse"
 class PytorchLayers(nn.ModuleList):
     """The drop-in layers of a model in the order of its attention calls; `nn.Identity` for a dense one."""
 
-    def __init__(self, rule: DropinRule) -> None:
+    def __init__(self, rule: DropinConfig) -> None:
         super().__init__()
         self.rule = rule
 
@@ -77,7 +77,7 @@ class _Passes:
         return {"_running": []}
 
 
-def attach_pytorch(model: nn.Module, rule: DropinRule) -> None:
+def attach_pytorch(model: nn.Module, rule: DropinConfig) -> None:
     """Adapt a model in place; layers that it has are removed.
 
     Raises:
@@ -93,7 +93,7 @@ def attach_pytorch(model: nn.Module, rule: DropinRule) -> None:
     model.register_forward_hook(passes.leave, always_call=True)
 
 
-def restore_pytorch(model: nn.Module, rule: DropinRule, states: Mapping[str, Mapping[str, Tensor]]) -> None:
+def restore_pytorch(model: nn.Module, rule: DropinConfig, states: Mapping[str, Mapping[str, Tensor]]) -> None:
     """`attach_pytorch` with layers of these states, by the place of their call.
 
     Raises:

@@ -10,7 +10,7 @@ from torch import nn
 from edgesparse.dropin.batches import read_batches
 from edgesparse.dropin.calibrate import calibrate
 from edgesparse.dropin.checks import check_steps, check_targets
-from edgesparse.dropin.config import DropinRule
+from edgesparse.dropin.config import DropinConfig
 from edgesparse.dropin.layers import is_huggingface
 from edgesparse.dropin.outputs import Batch
 from edgesparse.dropin.pytorch import attach_pytorch, remember_pytorch
@@ -37,12 +37,12 @@ def sparsify(
 
     Args:
         model: a `transformers` model or any `torch.nn.Module`.
-        batches: unlabelled inputs: tensors, or dictionaries of keyword arguments; a list, a DataLoader or a
+        batches: unlabeled inputs: tensors, or dictionaries of keyword arguments; a list, a DataLoader or a
             generator, read into memory once. None keeps every block until `edgesparse.dropin.calibrate` is
             called.
         density: share of query-key pairs to attend to; or
         fidelity: least cosine to the dense model's output.
-        block_size, window, summaries: see `DropinRule`.
+        block_size, window, summaries: see `DropinConfig`.
         distill_steps: see `calibrate`.
 
     Returns:
@@ -51,7 +51,7 @@ def sparsify(
     Raises:
         InputError: what is asked for does not fit, as `calibrate` says. The model's attention is as it was.
     """
-    rule = DropinRule(block_size=block_size, window=window, summaries=summaries)
+    rule = DropinConfig(block_size=block_size, window=window, summaries=summaries)
     check_steps("distill_steps", distill_steps)
     if batches is None:
         given = {"density": density, "fidelity": fidelity, "distill_steps": distill_steps or None}
@@ -64,7 +64,7 @@ def sparsify(
     if is_huggingface(model):
         from edgesparse.dropin.huggingface import attach_huggingface, remember_huggingface
 
-        attach: Callable[[Any, DropinRule], None] = attach_huggingface
+        attach: Callable[[Any, DropinConfig], None] = attach_huggingface
         undo = remember_huggingface(cast("Any", model))
     else:
         attach, undo = attach_pytorch, remember_pytorch(model)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from edgesparse.dropin.attention import DropinAttention
-from edgesparse.dropin.config import DropinRule
+from edgesparse.dropin.config import DropinConfig
 from edgesparse.dropin.layers import dropin_layers, is_huggingface, layer_names
 from edgesparse.dropin.pytorch import restore_pytorch
 from edgesparse_runtime.errors import InputError
@@ -32,7 +32,7 @@ _NAME = "edgesparse"
 class StoredLayers:
     """What a file or folder holds: the rule, and the state of each layer by its name in the model."""
 
-    rule: DropinRule
+    rule: DropinConfig
     states: Mapping[str, Mapping[str, Tensor]]
 
 
@@ -109,7 +109,7 @@ def from_pretrained(kind: Any, folder: Path | str, **options: Any) -> Any:
 def _read_file(path: Path) -> StoredLayers:
     tensors, metadata = _read_safetensors(path)
     try:
-        rule = DropinRule.from_dict(json.loads(metadata["rule"]))
+        rule = DropinConfig.from_dict(json.loads(metadata["rule"]))
     except (KeyError, ValueError, TypeError):
         raise InputError(f"{path} must be written by `save_layers`; it names no rule.") from None
     return StoredLayers(rule, _by_layer(tensors))
@@ -128,7 +128,7 @@ def _read_folder(folder: Path) -> StoredLayers:
         raise InputError(
             f"{folder} must be written by `save_pretrained` of a sparsified model; it holds no sparse layers."
         )
-    return StoredLayers(DropinRule.from_dict(rule), states)
+    return StoredLayers(DropinConfig.from_dict(rule), states)
 
 
 def _read_safetensors(path: Path, only: str = "") -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -153,7 +153,7 @@ def _find_rule(config: Any) -> dict[str, Any] | None:
 def _by_layer(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """`<layer>.<key of its state>` sorted into layers; other names are of the model."""
     known = DropinAttention(
-        DropinRule(), heads=1, groups=1, head_size=1, scale=1.0, is_causal=False
+        DropinConfig(), heads=1, groups=1, head_size=1, scale=1.0, is_causal=False
     ).state_dict()
     states: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():

@@ -1,12 +1,12 @@
-"""The stem: a fixed bank of dilated kernels and, a token, the share of steps above each of its thresholds.
+"""The stem: a fixed bank of dilated filters and, a token, the share of steps above each of its thresholds.
 
-The features are those that make MiniRocket strong on few labels (Dempster et al. 2021: kernels of length 9
+The features are those that make MiniRocket strong on few labels (Dempster et al. 2021: filters of length 9
 with weights -1 and 2, "proportion of positive values"), taken a token rather than a series, so that the
-transformer sees where they occur. Nothing here is trained: thresholds are quantiles of the kernels' outputs
+transformer sees where they occur. Nothing here is trained: thresholds are quantiles of the filters' outputs
 on the training windows. A threshold is a short ramp, not a step, so that a small change of the input is a
 small change of the feature.
 
-Shapes: `B` batch, `C` channels, `T` steps, `K` kernels a dilation, `Q` thresholds, `N` tokens, `F` features.
+Shapes: `B` batch, `C` channels, `T` steps, `K` filters a dilation, `Q` thresholds, `N` tokens, `F` features.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ LENGTH = 9
 RAMP = 0.1
 # Values that a quantile is read from; more change nothing that matters.
 SAMPLE = 20_000
-# Values of one dilation's kernels that are worked on at a time: with the buffer beside them, half of a core's
+# Values of one dilation's filters that are worked on at a time: with the buffer beside them, half of a core's
 # second-level cache.
 CACHED = 1 << 17
 
 
-class KernelBank(nn.Module):
-    """Features [B, F, N] of normalised windows, standardised over the training windows."""
+class FilterBank(nn.Module):
+    """Features [B, F, N] of normalized windows, standardized over the training windows."""
 
     weight: Tensor
     threshold: Tensor
@@ -40,7 +40,7 @@ class KernelBank(nn.Module):
         self,
         channels: int,
         *,
-        kernels: int,
+        filters: int,
         dilations: tuple[int, ...],
         thresholds: int,
         patch: int,
@@ -50,13 +50,13 @@ class KernelBank(nn.Module):
         self.is_causal = is_causal
         self.dilations = dilations
         self.patch = patch
-        self.features = len(dilations) * kernels * thresholds
+        self.features = len(dilations) * filters * thresholds
         generator = torch.Generator().manual_seed(0)
         self.register_buffer(
-            "weight", torch.stack([_kernels(kernels, channels, generator) for _ in dilations])
+            "weight", torch.stack([_filters(filters, channels, generator) for _ in dilations])
         )
-        self.register_buffer("threshold", torch.zeros(len(dilations), kernels, thresholds))
-        self.register_buffer("slope", torch.ones(len(dilations), kernels))
+        self.register_buffer("threshold", torch.zeros(len(dilations), filters, thresholds))
+        self.register_buffer("slope", torch.ones(len(dilations), filters))
         self.register_buffer("center", torch.zeros(self.features))
         self.register_buffer("spread", torch.ones(self.features))
 
@@ -74,7 +74,7 @@ class KernelBank(nn.Module):
 
     @torch.no_grad()
     def fit(self, normal_BCT: Tensor, real_BT: Tensor | None) -> None:
-        """Choose thresholds from normalised training windows."""
+        """Choose thresholds from normalized training windows."""
         for i, response in enumerate(self._responses(normal_BCT)):
             values = response.transpose(0, 1)
             values = values.flatten(1) if real_BT is None else values[:, real_BT]
@@ -94,7 +94,7 @@ class KernelBank(nn.Module):
         self.spread.copy_(feature.std(0, correction=0).clamp(min=1e-3))
 
     def _responses(self, normal_BCT: Tensor) -> list[Tensor]:
-        """The kernels' outputs, one [B, K, T] a dilation; causal ones end at their step."""
+        """The filters' outputs, one [B, K, T] a dilation; causal ones end at their step."""
         if self.is_causal:
             return [
                 conv1d(pad(normal_BCT, (dilation * (LENGTH - 1), 0)), weight, dilation=dilation)
@@ -112,20 +112,20 @@ class KernelBank(nn.Module):
         The steps of a token lie apart, so that their sum runs over whole rows: a third of the time.
         """
         batch, _, steps = normal_BCT.shape
-        dilations, kernels, thresholds = self.threshold.shape
+        dilations, filters, thresholds = self.threshold.shape
         tokens = (steps + self.patch - 1) // self.patch
         rest = tokens * self.patch - steps
         real = normal_BCT.new_ones(1, steps) if real_BT is None else real_BT.float()
         real = pad(real, (0, rest)).view(-1, 1, tokens, self.patch).mT
         count = real.sum(-2).clamp(min=1)
-        shares = normal_BCT.new_empty(batch, dilations, kernels, thresholds, tokens)
-        series = max(1, CACHED // (kernels * tokens * self.patch))
+        shares = normal_BCT.new_empty(batch, dilations, filters, thresholds, tokens)
+        series = max(1, CACHED // (filters * tokens * self.patch))
         for start in range(0, batch, series):
             rows = slice(start, start + series)
             is_real = real if len(real) == 1 else real[rows]
             for i, response in enumerate(self._responses(normal_BCT[rows])):
                 slope = self.slope[i][:, None]
-                scaled = pad(response.mul_(slope), (0, rest)).view(-1, kernels, tokens, self.patch).mT
+                scaled = pad(response.mul_(slope), (0, rest)).view(-1, filters, tokens, self.patch).mT
                 scaled = scaled.contiguous()
                 above = torch.empty_like(scaled)
                 for j, bias in enumerate((0.5 - self.threshold[i] * slope).unbind(1)):
@@ -175,8 +175,8 @@ def _mean_over_tokens(x_BFN: Tensor, real_BT: Tensor | None, patch: int) -> Tens
     return (x_BFN * mask).sum(-1) / mask.sum(-1).clamp(min=1)
 
 
-def _kernels(count: int, channels: int, generator: torch.Generator) -> Tensor:
-    """`count` of the 84 kernels with three 2s and six -1s, each over a random half of the channels."""
+def _filters(count: int, channels: int, generator: torch.Generator) -> Tensor:
+    """`count` of the 84 filters with three 2s and six -1s, each over a random half of the channels."""
     every = torch.full((84, LENGTH), -1.0)
     for row, places in zip(every, itertools.combinations(range(LENGTH), 3), strict=True):
         row[list(places)] = 2.0

@@ -1,7 +1,7 @@
 """A forecaster: windows in, the next steps of one channel out.
 
 The transformer's summary of the window (its mean token and its last one) and a linear look at the latest
-steps of the channel itself are added. Both work on normalised values; the window's own level and spread
+steps of the channel itself are added. Both work on normalized values; the window's own level and spread
 are put back at the end, so that a channel whose level wanders is foretold around where it is now.
 
 Shapes: `B` batch, `C` channels, `T` steps, `N` tokens, `W` width, `H` steps foretold, `R` recent steps.
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from edgesparse.config import ModelConfig
-from edgesparse.model.normalize import FixedNormalise, real_steps
+from edgesparse.model.normalize import FixedNormalize, real_steps
 from edgesparse.model.transformer import SequenceTransformer
 from edgesparse.training.run_folder import DataFacts
 
@@ -23,13 +23,13 @@ MOST_RECENT = 256
 
 
 class Forecaster(SequenceTransformer):
-    """Standardised values of the next steps [B, H] of windows [B, C, T].
+    """Standardized values of the next steps [B, H] of windows [B, C, T].
 
     Args:
         target: index of the channel that is foretold.
         recent: R.
         center: subtracted from, and
-        scale: divided out of the values foretold: the targets' standardisation.
+        scale: divided out of the values foretold: the targets' standardization.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Forecaster(SequenceTransformer):
         scale: float,
         variable_length: bool,
     ) -> None:
-        # The channel foretold is brought back by its own level and spread, so it is normalised by them too.
+        # The channel foretold is brought back by its own level and spread, so it is normalized by them too.
         super().__init__(
             config,
             channels=channels,
@@ -58,7 +58,7 @@ class Forecaster(SequenceTransformer):
         nn.init.zeros_(self.project_recent.weight)
 
     def forward(self, window_BCT: Tensor) -> Tensor:
-        """Raw windows [B, C, T], NaN = missing -> standardised values [B, H]."""
+        """Raw windows [B, C, T], NaN = missing -> standardized values [B, H]."""
         return self.score_tokens(window_BCT)[:, -1] if self.config.causal else self._whole(window_BCT)
 
     def score_tokens(self, window_BCT: Tensor) -> Tensor:
@@ -85,9 +85,9 @@ class Forecaster(SequenceTransformer):
         return self._combine(window_BCT, normal, pooled, latest, last_step[:, None])[:, 0]
 
     def _encoded(self, window_BCT: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-        """Normalised window, tokens, their mask, and each window's last real step [B]."""
+        """Normalized window, tokens, their mask, and each window's last real step [B]."""
         real = real_steps(window_BCT) if self.variable_length else None
-        normal, level = self.normalise(window_BCT)
+        normal, level = self.normalize(window_BCT)
         tokens, mask = self.encode(*self.embed_normal(normal, level, real))
         seen = torch.ones_like(normal[:, 0]) if real is None else real.float()
         last_step = (seen.sum(-1).long() - 1).clamp(min=0)
@@ -108,10 +108,10 @@ class Forecaster(SequenceTransformer):
 
     def _level(self, window_BCT: Tensor) -> tuple[Tensor, Tensor]:
         """Level and spread [B] of the channel: the window's own, or the fixed ones of a causal model."""
-        if isinstance(self.normalise, FixedNormalise):
+        if isinstance(self.normalize, FixedNormalize):
             ones = torch.ones_like(window_BCT[:, 0, 0])
-            return ones * self.normalise.center[self.target], ones * self.normalise.spread[self.target]
-        mean, log_spread = self.normalise.level(window_BCT).chunk(2, dim=1)
+            return ones * self.normalize.center[self.target], ones * self.normalize.spread[self.target]
+        mean, log_spread = self.normalize.level(window_BCT).chunk(2, dim=1)
         return mean[:, self.target], log_spread[:, self.target].exp()
 
 

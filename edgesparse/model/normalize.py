@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-# A channel that never moves has spread 0; its normalised values are then 0 too.
+# A channel that never moves has spread 0; its normalized values are then 0 too.
 SMALLEST_SPREAD = 1e-6
 # The same as a share of the level: less than the step from one float32 number to the next is rounding.
 SMALLEST_SHARE = 1e-7
@@ -32,7 +32,7 @@ def real_steps(window_BCT: Tensor) -> Tensor:
     return seen.flip(-1).cumsum(-1).flip(-1) > 0
 
 
-class Normalise(nn.Module):
+class Normalize(nn.Module):
     """Each window to mean 0 and spread 1; what that removes is given back as features.
 
     Several channels have one scale a window: which of them moves more than it usually does is a part of the
@@ -40,7 +40,7 @@ class Normalise(nn.Module):
     divided by its usual one, and by the root mean square of these ratios over the window's channels.
 
     Some classes live in the level or the scale of a signal. So mean and log spread of each channel are
-    returned too, standardised over the training windows; a feature that is the same for all of them is 0.
+    returned too, standardized over the training windows; a feature that is the same for all of them is 0.
 
     Args:
         is_joint: one scale a window; otherwise each channel has spread 1 by itself.
@@ -61,7 +61,7 @@ class Normalise(nn.Module):
         self.register_buffer("sharpness", torch.zeros(2 * channels))
 
     def forward(self, window_BCT: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised window [B, C, T] with missing values at 0, and features [B, 2*C]."""
+        """Normalized window [B, C, T] with missing values at 0, and features [B, 2*C]."""
         normal, features = self._split(window_BCT)
         standard = (features - self.center) * self.sharpness
         return normal, standard.clamp(-LARGEST_FEATURE, LARGEST_FEATURE)
@@ -82,16 +82,16 @@ class Normalise(nn.Module):
             self.usual.copy_((total / moves.sum(0).clamp(min=1)).exp())
         self.center.copy_(features.mean(0))
         spread = features.std(0, correction=0)
-        # On data normalised beforehand the features are rounding noise, and would be blown up.
+        # On data normalized beforehand the features are rounding noise, and would be blown up.
         noise = 1e-3 * features.abs().mean(0) + 1e-4
         self.sharpness.copy_(torch.where(spread > noise, 1.0 / spread.clamp(min=1e-12), 0.0))
 
     def _split(self, window_BCT: Tensor) -> tuple[Tensor, Tensor]:
         missing = is_missing(window_BCT)
-        centred, mean, count = self._centre(window_BCT, missing)
-        spread = ((centred * centred).sum(-1, keepdim=True) / count).sqrt()
+        centerd, mean, count = self._center(window_BCT, missing)
+        spread = ((centerd * centerd).sum(-1, keepdim=True) / count).sqrt()
         scale = self._joint_scale(spread, missing) if self.is_joint else spread
-        normal = centred / torch.maximum(scale, SMALLEST_SHARE * mean.abs()).clamp(min=SMALLEST_SPREAD)
+        normal = centerd / torch.maximum(scale, SMALLEST_SHARE * mean.abs()).clamp(min=SMALLEST_SPREAD)
         features = torch.cat([mean, spread.clamp(min=SMALLEST_SPREAD).log()], dim=1)[..., 0]
         return normal, features
 
@@ -104,19 +104,19 @@ class Normalise(nn.Module):
         return self.usual[:, None] * mean_square.sqrt()
 
     @staticmethod
-    def _centre(window_BCT: Tensor, missing: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _center(window_BCT: Tensor, missing: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The window without its channels' means, missing values at 0; the means and counts [B, C, 1]."""
         filled = window_BCT.masked_fill(missing, 0.0)
         count = (~missing).sum(-1, keepdim=True).clamp(min=1)
         mean = filled.sum(-1, keepdim=True) / count
-        centred = (window_BCT - mean).masked_fill(missing, 0.0)
+        centerd = (window_BCT - mean).masked_fill(missing, 0.0)
         # Each engine rounds the mean in its own way, which would make noise of a flat window. What is left of
-        # the mean in the centred values is taken off too.
-        centred = (centred - centred.sum(-1, keepdim=True) / count).masked_fill(missing, 0.0)
-        return centred, mean, count
+        # the mean in the centerd values is taken off too.
+        centerd = (centerd - centerd.sum(-1, keepdim=True) / count).masked_fill(missing, 0.0)
+        return centerd, mean, count
 
 
-class FixedNormalise(nn.Module):
+class FixedNormalize(nn.Module):
     """Each channel by its mean and spread over the training windows: what a causal model does.
 
     A window's own mean would tell a token of steps that are still to come. Level and scale stay in the
@@ -132,7 +132,7 @@ class FixedNormalise(nn.Module):
         self.register_buffer("spread", torch.ones(channels))
 
     def forward(self, window_BCT: Tensor) -> tuple[Tensor, None]:
-        """Normalised window [B, C, T] with missing values at 0, and no features."""
+        """Normalized window [B, C, T] with missing values at 0, and no features."""
         normal = (window_BCT - self.center[:, None]) / self.spread[:, None]
         return normal.masked_fill(is_missing(window_BCT), 0.0), None
 
@@ -143,6 +143,6 @@ class FixedNormalise(nn.Module):
         values = windows_BCT.double().masked_fill(~seen, 0.0)
         count = seen.sum((0, 2)).clamp(min=1)
         mean = values.sum((0, 2)) / count
-        centred = (values - mean[:, None]).masked_fill(~seen, 0.0)
+        centerd = (values - mean[:, None]).masked_fill(~seen, 0.0)
         self.center.copy_(mean)
-        self.spread.copy_(((centred**2).sum((0, 2)) / count).sqrt().clamp(min=SMALLEST_SPREAD))
+        self.spread.copy_(((centerd**2).sum((0, 2)) / count).sqrt().clamp(min=SMALLEST_SPREAD))

@@ -1,10 +1,10 @@
 """`SequenceTransformer`: raw multichannel windows in, one row of scores out.
 
-normalise -> kernel bank -> linear embedding -> layers of attention and feed-forward -> mean over tokens ->
+normalize -> kernel bank -> linear embedding -> layers of attention and feed-forward -> mean over tokens ->
 linear head. Everything is part of the module, so the exported file takes raw windows too.
 
 A causal model's token sees the past only, in every one of these steps (docs/training.md): fixed
-normalisation, kernels that end at their step, causal attention, and the mean over the tokens so far.
+normalization, kernels that end at their step, causal attention, and the mean over the tokens so far.
 
 Shapes: `B` batch, `C` channels, `T` steps, `N` tokens, `W` width.
 """
@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from edgesparse.attention.layer import AttentionConfig, SparseAttention
 from edgesparse.config import ModelConfig
 from edgesparse.model.dropout import Dropout
-from edgesparse.model.filter_bank import LENGTH, KernelBank, token_mask
-from edgesparse.model.normalize import FixedNormalise, Normalise, real_steps
+from edgesparse.model.filter_bank import LENGTH, FilterBank, token_mask
+from edgesparse.model.normalize import FixedNormalize, Normalize, real_steps
 
 
 class Layer(nn.Module):
@@ -41,7 +41,7 @@ class Layer(nn.Module):
                 summaries=config.summaries,
                 is_causal=config.causal,
                 mode=config.attention,
-                value_kernel=config.value_kernel,
+                value_filter=config.value_filter,
             )
         )
         self.norm_feed_forward = nn.LayerNorm(width)
@@ -87,12 +87,12 @@ class SequenceTransformer(nn.Module):
         self.patch = config.patch
         self.block_size = config.block_size
         self.variable_length = variable_length
-        self.normalise = (
-            FixedNormalise(channels) if config.causal else Normalise(channels, is_joint=joint_scale)
+        self.normalize = (
+            FixedNormalize(channels) if config.causal else Normalize(channels, is_joint=joint_scale)
         )
-        self.bank = KernelBank(
+        self.bank = FilterBank(
             channels,
-            kernels=config.kernels,
+            filters=config.filters,
             dilations=config.dilations,
             thresholds=config.thresholds,
             patch=self.patch,
@@ -110,7 +110,7 @@ class SequenceTransformer(nn.Module):
         self.head = nn.Linear(config.width, outputs)
 
     def forward(self, window_BCT: Tensor) -> Tensor:
-        """Raw windows [B, C, T], NaN = missing -> logits or standardised targets [B, outputs]."""
+        """Raw windows [B, C, T], NaN = missing -> logits or standardized targets [B, outputs]."""
         tokens, mask = self.encode(*self.embed_window(window_BCT))
         if mask is None:
             pooled = tokens.mean(1)
@@ -136,13 +136,13 @@ class SequenceTransformer(nn.Module):
     def embed_window(self, window_BCT: Tensor) -> tuple[Tensor, Tensor | None]:
         """Tokens [B, N, W], and which of them are real (None = all)."""
         real = real_steps(window_BCT) if self.variable_length else None
-        normal, level = self.normalise(window_BCT)
+        normal, level = self.normalize(window_BCT)
         return self.embed_normal(normal, level, real)
 
     def embed_normal(
         self, normal_BCT: Tensor, level: Tensor | None, real_BT: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """`embed_window` from its second step on: normalised window, level features and real steps."""
+        """`embed_window` from its second step on: normalized window, level features and real steps."""
         tokens = self.embed(self.bank(normal_BCT, real_BT).mT)
         if self.embed_level is not None:
             tokens = tokens + self.embed_level(level)[:, None]
@@ -155,9 +155,9 @@ class SequenceTransformer(nn.Module):
         return self.norm(tokens_BNW), mask_BN
 
     def fit_stem(self, windows_BCT: Tensor) -> None:
-        """Learn normalisation and thresholds from raw training windows; nothing else is learned here."""
-        self.normalise.fit(windows_BCT)
-        normal = self.normalise(windows_BCT)[0]
+        """Learn normalization and thresholds from raw training windows; nothing else is learned here."""
+        self.normalize.fit(windows_BCT)
+        normal = self.normalize(windows_BCT)[0]
         self.bank.fit(normal, real_steps(windows_BCT) if self.variable_length else None)
 
     def token_count(self, steps: int) -> int:

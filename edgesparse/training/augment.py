@@ -117,8 +117,8 @@ def _spread(window_BCT: Tensor) -> Tensor:
     missing = torch.isnan(window_BCT)
     count = (~missing).sum(-1, keepdim=True).clamp(min=1)
     mean = window_BCT.masked_fill(missing, 0.0).sum(-1, keepdim=True) / count
-    centred = (window_BCT - mean).masked_fill(missing, 0.0)
-    return ((centred * centred).sum(-1, keepdim=True) / count).sqrt()
+    centerd = (window_BCT - mean).masked_fill(missing, 0.0)
+    return ((centerd * centerd).sum(-1, keepdim=True) / count).sqrt()
 
 
 def between(window_BCT: Tensor, place_BT: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ def between(window_BCT: Tensor, place_BT: Tensor) -> Tensor:
     index = low.long()[:, None].expand(-1, window_BCT.shape[1], -1)
     before = window_BCT.gather(-1, index)
     after = window_BCT.gather(-1, (index + 1).clamp(max=window_BCT.shape[-1] - 1))
-    # Where the place is a step, its neighbour, which may be missing, has no say.
+    # Where the place is a step, its neighbor, which may be missing, has no say.
     return torch.where(weight > 0, before.lerp(after, weight), before)
 
 

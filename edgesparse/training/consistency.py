@@ -10,7 +10,7 @@ from edgesparse.model.transformer import SequenceTransformer
 from edgesparse.training.budget import sparse_layers
 
 
-def agreement_loss(
+def consistency_loss(
     model: SequenceTransformer, window_BCT: Tensor, output: Tensor, *, is_classification: bool
 ) -> Tensor:
     """KL divergence of the scores from the dense model's, or squared difference of the targets.

@@ -1,4 +1,4 @@
-"""Series as the training loop needs them: tensors, class numbers or standardised targets, and facts."""
+"""Series as the training loop needs them: tensors, class numbers or standardized targets, and facts."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def data_facts(data: SeriesSet, settings: TrainingConfig) -> DataFacts:
     )
 
 
-def doubts(data: SeriesSet, settings: TrainingConfig) -> list[str]:
+def data_warnings(data: SeriesSet, settings: TrainingConfig) -> list[str]:
     """What is odd about data that can be trained on: probably not what was meant, in a line each."""
     found = []
     for i, name in enumerate(data.channels):
@@ -87,7 +87,7 @@ def to_tensor(data: SeriesSet) -> tuple[Tensor, Tensor]:
 
 
 def to_targets(data: SeriesSet, facts: DataFacts, settings: TrainingConfig) -> Tensor:
-    """Class numbers [n], or standardised targets [n] or [n, horizon]."""
+    """Class numbers [n], or standardized targets [n] or [n, horizon]."""
     assert data.labels is not None
     if settings.task == "classification":
         number = {name: i for i, name in enumerate(facts.classes)}

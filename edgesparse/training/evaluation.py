@@ -1,4 +1,4 @@
-"""What a trained model says of labelled series, and how far its scores can be believed."""
+"""What a trained model says of labeled series, and how far its scores can be believed."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def temperature(
 ) -> dict[str, object] | None:
     """What `Run.to_scores` divides logits by, with its effect; None = nothing to fit it on."""
     settings = config.training
-    if settings.calibrate == "none" or (settings.calibrate == "held-out" and not len(validation)):
+    if settings.temperature == "none" or (settings.temperature == "held-out" and not len(validation)):
         return None
     from edgesparse.training.temperature import calibrate_scores, cross_fitted_logits
 
-    if settings.calibrate == "held-out":
+    if settings.temperature == "held-out":
         logits, targets = predict(model, validation), to_targets(validation, facts, settings)
     else:
         logits, targets = cross_fitted_logits(data, config, quiet=quiet)
-    found = calibrate_scores(logits, targets, settings.calibrate)
+    found = calibrate_scores(logits, targets, settings.temperature)
     return None if found is None else found.to_dict()

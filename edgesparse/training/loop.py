@@ -25,8 +25,8 @@ from edgesparse.model.transformer import SequenceTransformer, choose_sizes, coun
 from edgesparse.training.augment import disturb, shift_in_time
 from edgesparse.training.budget import BudgetController, calibrate, sparse_layers
 from edgesparse.training.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
-from edgesparse.training.consistency import agreement_loss
-from edgesparse.training.data import class_weights, doubts, fingerprint, spread, to_targets
+from edgesparse.training.consistency import consistency_loss
+from edgesparse.training.data import class_weights, data_warnings, fingerprint, spread, to_targets
 from edgesparse.training.data import data_facts as data_facts
 from edgesparse.training.data import to_tensor as to_tensor
 from edgesparse.training.evaluation import by_class, temperature
@@ -44,7 +44,7 @@ from edgesparse_runtime.progress import progress
 
 # From this many series on, a share is held out by default to watch training.
 ENOUGH_TO_HOLD_OUT, HELD_OUT = 1000, 0.1
-# Windows that normalisation and thresholds are learned on, and that the budget is measured on.
+# Windows that normalization and thresholds are learned on, and that the budget is measured on.
 CALIBRATION_SERIES = 256
 BUDGET_SERIES = 64
 # Windows that the heads are examined on, and how often over a run the log says what they do.
@@ -63,11 +63,11 @@ def train(
     initial: Mapping[str, Tensor] | None = None,
     engine: Engine | None = None,
 ) -> Run:
-    """Train a model on labelled series and write a run folder.
+    """Train a model on labeled series and write a run folder.
 
     Args:
-        data: labelled series; for forecasting, series whose last `horizon` steps are what is to be foretold.
-        validation: labelled series to watch training with; None = `config.training.validation_share`.
+        data: labeled series; for forecasting, series whose last `horizon` steps are what is to be foretold.
+        validation: labeled series to watch training with; None = `config.training.validation_share`.
         resume: go on from the checkpoint in `out`; on the same machine the weights end up the same.
         quiet: no progress.
         initial: weights and stem to start from (`edgesparse.training.pretrain`); None = fresh ones.
@@ -177,14 +177,14 @@ def train(
                 ]
                 taught = engine.mean(sum(router, torch.zeros(())), len(mine), len(rows))
                 if (
-                    settings.agreement_weight
+                    settings.consistency_weight
                     and controller.target < 1
-                    and not step % settings.agreement_every
+                    and not step % settings.consistency_interval
                 ):
-                    apart = agreement_loss(
+                    apart = consistency_loss(
                         model, batch, output, is_classification=settings.task == "classification"
                     )
-                    terms.append(settings.agreement_weight * engine.mean(apart, len(mine), len(rows)))
+                    terms.append(settings.consistency_weight * engine.mean(apart, len(mine), len(rows)))
                 total = sum(terms, loss + settings.router_weight * taught)
                 optimizer.zero_grad()
                 total.backward()  # type: ignore[no-untyped-call]
@@ -263,7 +263,7 @@ def finish(
         "compute": compute.to_dict() | {"measured_on": on},
         "heads": [head.to_dict() for head in heads],
         "warnings": [head.warning for head in heads if head.warning],
-        "doubts": doubts(data, settings),
+        "data_warnings": data_warnings(data, settings),
         "metrics": {},
     }
     for name, series in (("training", data), ("validation", validation)):
@@ -302,8 +302,8 @@ def plan(series: int, settings: TrainingConfig) -> tuple[int, int]:
     steps_an_epoch = max(1, series // settings.batch_size)
     if settings.epochs is not None:
         return settings.epochs, steps_an_epoch
-    fewest = -(-settings.steps_at_least // steps_an_epoch)
-    most = settings.steps_at_most // steps_an_epoch
+    fewest = -(-settings.min_steps // steps_an_epoch)
+    most = settings.max_steps // steps_an_epoch
     return max(1, min(max(40, fewest), most)), steps_an_epoch
 
 

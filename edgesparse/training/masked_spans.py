@@ -40,7 +40,7 @@ class Reconstruction(nn.Module):
         count, total, squares = 0, torch.zeros(()), torch.zeros(())
         for part in torch.split(windows_BCT, 32):
             real = real_steps(part) if model.variable_length else None
-            features = model.bank(model.normalise(part)[0], real).mT.double()
+            features = model.bank(model.normalize(part)[0], real).mT.double()
             seen = features.flatten(0, 1) if real is None else features[token_mask(real, model.patch)]
             count, total, squares = count + len(seen), total + seen.sum(0), squares + (seen**2).sum(0)
         mean = total / count
@@ -55,7 +55,7 @@ class Reconstruction(nn.Module):
             hidden_BN: bool, the tokens to hide; padding among them does not count.
         """
         real = real_steps(window_BCT) if model.variable_length else None
-        normal, level = model.normalise(window_BCT)
+        normal, level = model.normalize(window_BCT)
         with torch.no_grad():
             features = model.bank(normal, real).mT
         steps = hidden_BN.repeat_interleave(model.patch, dim=1)[:, : window_BCT.shape[-1]]

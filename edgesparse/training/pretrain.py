@@ -1,7 +1,7 @@
-"""`--pretrain`: learn from unlabelled windows of the same machine first, by reconstructing masked spans.
+"""`--pretrain`: learn from unlabeled windows of the same machine first, by reconstructing masked spans.
 
 The task is that of `edgesparse.training.masked_spans`, with attention dense and the router learning from it.
-What is kept is everything but the head: the stem, fitted on the unlabelled windows, and the averaged weights.
+What is kept is everything but the head: the stem, fitted on the unlabeled windows, and the averaged weights.
 Training on labels starts from there with its own schedule.
 
 ```
@@ -55,7 +55,7 @@ class Pretraining:
     """What was done.
 
     Attributes:
-        source: file name of the unlabelled windows.
+        source: file name of the unlabeled windows.
         series: windows trained on.
         steps: taken.
         judged: windows that were not trained on.
@@ -83,7 +83,7 @@ def pretrain(
     quiet: bool = False,
     engine: Engine | None = None,
 ) -> tuple[dict[str, Tensor], Pretraining]:
-    """Learn from unlabelled windows.
+    """Learn from unlabeled windows.
 
     Args:
         data: windows of the machine; labels, if there are any, are not looked at.
@@ -200,9 +200,9 @@ def pretrain(
     return weights, done
 
 
-def train_from_unlabelled(
+def train_from_unlabeled(
     data: SeriesSet,
-    unlabelled: SeriesSet,
+    unlabeled: SeriesSet,
     config: RunConfig,
     out: Path,
     *,
@@ -211,11 +211,11 @@ def train_from_unlabelled(
     quiet: bool = False,
     engine: Engine | None = None,
 ) -> Run:
-    """Pre-train on `unlabelled`, then train on `data` from there; the arguments are those of `train`."""
+    """Pre-train on `unlabeled`, then train on `data` from there; the arguments are those of `train`."""
     horizon = config.training.horizon or 0
     config = replace(config, model=choose_sizes(config.model, [x.shape[1] - horizon for x in data.series]))
-    unlabelled = check_channels(unlabelled, data.channels)
-    weights, done = pretrain(unlabelled, config, out, resume=resume, quiet=quiet, engine=engine)
+    unlabeled = check_channels(unlabeled, data.channels)
+    weights, done = pretrain(unlabeled, config, out, resume=resume, quiet=quiet, engine=engine)
     # A run that was stopped while it pre-trained has no checkpoint of its own yet.
     resume = resume and (out / FILE_NAME).exists()
     run = train(

@@ -120,7 +120,9 @@ def load_run(path: str | Path) -> Run:
         record = json.loads((folder / RUN).read_text(encoding="utf-8"))
         facts = DataFacts(**record["data"])
         model = build_model(config, facts)
-        model.load_state_dict(read_tensors(folder / WEIGHTS)[0])
+        weights = read_tensors(folder / WEIGHTS)[0]
+        # Runs written before version 0.2 spell one module differently.
+        model.load_state_dict({name.replace("normalise.", "normalize."): w for name, w in weights.items()})
     except (yaml.YAMLError, ValueError, KeyError, TypeError, RuntimeError, UnicodeDecodeError) as error:
         raise InputError(f"{folder} is damaged ({str(error).splitlines()[0]}). Train again.") from None
     return Run(folder, config, facts, model.eval(), record["report"])

@@ -35,7 +35,7 @@ def disturbed_share(step: int, steps: int, config: TrainingConfig) -> float:
 
     What takes two distant places together to tell is learned late, and later still among disturbed windows.
     """
-    return config.disturb if step >= config.anneal_share * steps else 0.0
+    return config.augment if step >= config.anneal_share * steps else 0.0
 
 
 def _cosine(begin: float, end: float, share: float) -> float:

@@ -60,7 +60,7 @@ def calibrate_scores(logits_NK: Tensor, targets_N: Tensor, fitted_on: str) -> Ca
     if n < FEWEST:
         return None
     logits, after = logits_NK.double(), torch.empty_like(logits_NK, dtype=torch.float64)
-    # Every second series: neighbours in a file may be of one kind, so halves cut in the middle may differ.
+    # Every second series: neighbors in a file may be of one kind, so halves cut in the middle may differ.
     halves = torch.arange(n) % 2
     for half in (0, 1):
         temperature = fit_temperature(logits[halves != half], targets_N[halves != half])
@@ -115,7 +115,7 @@ def cross_fitted_logits(data: SeriesSet, config: RunConfig, *, quiet: bool) -> t
     from edgesparse.training.evaluation import predict
     from edgesparse.training.loop import train
 
-    settings = replace(config.training, calibrate="none", validation_share=0.0, patience=0)
+    settings = replace(config.training, temperature="none", validation_share=0.0, patience=0)
     facts = data_facts(data, settings)
     logits, targets = [], []
     for fold in folds(data, settings.seed):

@@ -36,7 +36,7 @@ class Parity:
         largest_difference: of any score.
         within_tolerance: every score within the table's relative and absolute tolerance.
         decisions_flipped: windows whose highest score changed place (classification only).
-        selection_agreement: share of block choices that are equal; None for a dense model.
+        selection_overlap: share of block choices that are equal; None for a dense model.
         choices_that_matter: share of block choices that differ in windows whose scores moved by more than
             rounding. Equal blocks tie, and engines that round differently break the tie differently.
     """
@@ -45,7 +45,7 @@ class Parity:
     largest_difference: float
     within_tolerance: bool
     decisions_flipped: int
-    selection_agreement: float | None
+    selection_overlap: float | None
     choices_that_matter: float = 0.0
 
     @property
@@ -82,7 +82,7 @@ def compare(
         largest_difference=float(difference.max(initial=0.0)),
         within_tolerance=bool((difference <= allowed).all()),
         decisions_flipped=flipped,
-        selection_agreement=agreement,
+        selection_overlap=agreement,
         choices_that_matter=matter,
     )
 

@@ -1,6 +1,6 @@
 """The whole job on real data: train dense and sparse, export, quantize, verify, evaluate, time.
 
-The data are ACSF1 (power signatures of ten kinds of appliance, 1,460 steps, 100 labelled series), as they
+The data are ACSF1 (power signatures of ten kinds of appliance, 1,460 steps, 100 labeled series), as they
 lie in the sktime package: nothing is downloaded.
 """
 
@@ -90,7 +90,7 @@ def run_quickstart(
     # As a table too, the form that most people's own data have: the README's commands use it.
     write_csv(out / "appliance_TRAIN.csv", training)
     write_csv(out / "appliance_TEST.csv", test)
-    say(f"ACSF1: {len(training)} labelled series to train on, {len(test)} to test on, 10 classes")
+    say(f"ACSF1: {len(training)} labeled series to train on, {len(test)} to test on, 10 classes")
     bundles: dict[str, Bundle] = {}
     for attention in ("dense", "sparse"):
         say(f"training, {attention} attention" + (f" (budget {BUDGET:.0%})" if attention == "sparse" else ""))

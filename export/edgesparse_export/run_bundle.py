@@ -47,7 +47,7 @@ def export_run(run: Run, out: Path, *, data: SeriesSet | None = None) -> tuple[B
         raise GateError(
             f"The exported model must say what the trained one says; the largest score difference is "
             f"{verdict.largest_difference:.2e}, {verdict.decisions_flipped} of {verdict.windows} decisions "
-            f"flipped, block choices equal {verdict.selection_agreement or 1:.2%}. Nothing was written."
+            f"flipped, block choices equal {verdict.selection_overlap or 1:.2%}. Nothing was written."
         )
     fields = manifest_fields(run, out, verdict)
     files = {
@@ -76,7 +76,7 @@ def check_parity(run: Run, proto: bytes, windows: FloatArray) -> tuple[Parity, d
     session = Session(MODEL, content=proto)
     layers = len(sparse_layers(run.model))
     parts = []
-    shorter = max(least_steps(run), windows.shape[2] * 2 // 3)
+    shorter = max(min_steps(run), windows.shape[2] * 2 // 3)
     for batch in (windows, windows[:1], windows[:, :, :shorter]):
         expected, expected_selections = torch_outputs(run.model, run.to_scores, batch)
         actual = session.predict(batch)
@@ -96,14 +96,14 @@ def check_parity(run: Run, proto: bytes, windows: FloatArray) -> tuple[Parity, d
         actual = session.token_scores(windows)
         # Halfway through a window two classes may stand level: no token's decision counts as one.
         parts.append(compare(expected, actual.reshape(expected.shape), is_classification=False))
-    agreements = [p.selection_agreement for p in parts if p.selection_agreement is not None]
+    agreements = [p.selection_overlap for p in parts if p.selection_overlap is not None]
     verdict = replace(
         parts[0],
         windows=sum(p.windows for p in parts[:3]),
         largest_difference=max(p.largest_difference for p in parts),
         within_tolerance=all(p.within_tolerance for p in parts),
         decisions_flipped=sum(p.decisions_flipped for p in parts),
-        selection_agreement=min(agreements) if agreements else None,
+        selection_overlap=min(agreements) if agreements else None,
         choices_that_matter=max(p.choices_that_matter for p in parts),
     )
     golden: dict[str, npt.NDArray[Any]] = {"scores_float32": session.predict(windows)}
@@ -118,12 +118,12 @@ def golden_windows(run: Run, data: SeriesSet | None) -> FloatArray:
         rows = np.unique(np.linspace(0, len(data) - 1, GOLDEN_WINDOWS).astype(int))
         return data.take(rows).to_batch()
     generator = np.random.default_rng(0)
-    shape = (GOLDEN_WINDOWS, len(run.facts.channels), max(run.facts.longest, least_steps(run)))
+    shape = (GOLDEN_WINDOWS, len(run.facts.channels), max(run.facts.longest, min_steps(run)))
     walk = generator.standard_normal(shape).cumsum(axis=-1)
     return np.asarray(walk / walk.std(axis=-1, keepdims=True), dtype=np.float32)
 
 
-def least_steps(run: Run) -> int:
+def min_steps(run: Run) -> int:
     """Shortest window that the model takes: one token."""
     return run.model.patch
 
@@ -155,8 +155,8 @@ def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
             "variable_length": run.facts.variable_length,
             "shortest": run.facts.shortest,
             "longest": run.facts.longest,
-            "least_steps": least_steps(run),
-            "steps_a_token": run.model.patch,
+            "min_steps": min_steps(run),
+            "steps_per_token": run.model.patch,
         },
         "models": {"float32": {"file": MODEL, "attention": model.attention}},
         "attention": {

@@ -110,7 +110,7 @@ def known_density(manifest: Manifest, knobs: Mapping[str, Any], steps: int) -> f
 
 def block_count(manifest: Manifest, steps: int) -> int:
     """Key blocks of a window."""
-    tokens = -(-steps // max(1, int(manifest["input"].get("steps_a_token", 1))))
+    tokens = -(-steps // max(1, int(manifest["input"].get("steps_per_token", 1))))
     return max(1, -(-tokens // max(1, int(manifest.get("attention", {}).get("block_size", 1)))))
 
 
@@ -130,7 +130,7 @@ def hash_of(manifest: Manifest, precision: str) -> str | None:
 
 def entries_of(manifest: Manifest, precision: str) -> list[dict[str, Any]]:
     """What was measured of a precision, on any machine; the newest first."""
-    return [entry for entry in reversed(manifest["break_even"]) if entry.get("precision") == precision]
+    return [entry for entry in reversed(manifest["breakeven"]) if entry.get("precision") == precision]
 
 
 def find_limits(table: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -112,7 +112,7 @@ def _field(number: int, value: int | bytes) -> bytes:
 
 
 def _info_model() -> bytes:
-    """An ONNX file of one `edgesparse::KernelInfo` node, spelt out: the runtime does not need onnx."""
+    """An ONNX file of one `edgesparse::KernelInfo` node, spelled out: the runtime does not need onnx."""
     node = _field(2, b"isa") + _field(4, b"KernelInfo") + _field(7, b"edgesparse")
     string_tensor = _field(1, _field(1, 8))
     output = _field(1, b"isa") + _field(2, string_tensor)

@@ -99,7 +99,7 @@ class Session:
         if trace is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(trace / "profile")
-            options.optimized_model_filepath = str(trace / "optimised.onnx")
+            options.optimized_model_filepath = str(trace / "optimized.onnx")
         attached = str(register(options, wanted=engine))
         try:
             # Without fallback: a second try with the same provider would only print the first one's error.
@@ -251,7 +251,7 @@ class Session:
                 f"Input `window` must have shape [batch, {self.channel_count}, time]; "
                 f"got {list(batch.shape)}.{names}"
             )
-        least = 1 if self.bundle is None else int(self.bundle.manifest["input"].get("least_steps", 1))
+        least = 1 if self.bundle is None else int(self.bundle.manifest["input"].get("min_steps", 1))
         if batch.shape[2] < least:
             raise InputError(f"Input `window` must have at least {least} steps; got {batch.shape[2]}.")
         if np.isinf(batch).any():

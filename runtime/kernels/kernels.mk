@@ -21,7 +21,7 @@ test-arm64:  ## the kernels built for AArch64 run under qemu-user
 test-arm64-wheel: $(VENV)/.dev  ## the whole AArch64 wheel under an emulated Python (fetches 60 MB; not in CI)
 	$(RUN) -m tests.kernels.arm64_wheel
 
-test-sanitize:  ## address and undefined-behaviour sanitizers on the kernels' own test program
+test-sanitize:  ## address and undefined-behavior sanitizers on the kernels' own test program
 	cmake -S $(KERNELS) -B build/sanitize -DEDGESPARSE_TESTS=ON -DEDGESPARSE_SANITIZE=address,undefined
 	cmake --build build/sanitize --parallel 2
 	# Every table of this machine, pinned; the first is the one that is chosen without a pin.

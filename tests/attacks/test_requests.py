@@ -15,7 +15,7 @@ from edgesparse_runtime.serving.refusal import Refusal
 from edgesparse_runtime.serving.tensors import WindowBounds
 from tests.support.running import Running
 
-BOUNDS = WindowBounds(channels=1, least_steps=1, most_steps=64, most_windows=4)
+BOUNDS = WindowBounds(channels=1, min_steps=1, max_steps=64, most_windows=4)
 
 
 def seeds() -> list[tuple[bytes, str | None]]:
@@ -92,6 +92,6 @@ def test_a_client_that_hangs_up_leaves_nothing_behind(server: Running) -> None:
         with socket.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
             raw.sendall(head)
     end = time.monotonic() + 5
-    while b"requests_in_house 0.0" not in server.ask("GET", "/metrics").body:
+    while b"requests_in_flight 0.0" not in server.ask("GET", "/metrics").body:
         assert time.monotonic() < end, "a request of a client that is gone keeps its place"
         time.sleep(0.05)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.learning import behaviour, made_tasks, store
+from benchmarks.learning import behavior, made_tasks, store
 from benchmarks.learning.data import take_labels
 from benchmarks.learning.disturbances import DISTURBANCES, disturb
 from benchmarks.learning.long_range import LIST_OPERATORS, TASKS, list_operations
@@ -152,7 +152,7 @@ def test_comments_do_not_cost_results_and_code_does(tmp_path: Path) -> None:
 
 def test_training_path_is_found() -> None:
     names = {p.stem for p in import_closure(ROOT / "benchmarks/learning/models.py", ROOT / "edgesparse")}
-    assert {"train", "model", "attention", "router", "config", "selection", "kernel_bank"} <= names
+    assert {"train", "model", "attention", "router", "config", "selection", "filter_bank"} <= names
     # Reached only when asked for.
     assert not names & {"__init__", "forecaster", "calibration"}
 
@@ -176,11 +176,11 @@ def test_only_valid_results_are_committed_as_this_codes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "COMMITTED", tmp_path)
-    monkeypatch.setattr(store, "behaviour", lambda **kinds: "same")
+    monkeypatch.setattr(store, "behavior", lambda **kinds: "same")
     job = Job("ACSF1", "sparse")
     record = {"job": asdict(job), "code": "old", "benchmark": store.benchmark_version(job)}
-    record |= {"behaviour": "same", "series": 100, "channels": 1}
-    path = store.commit("table", {}, [record, record | {"behaviour": "other"}])
+    record |= {"behavior": "same", "series": 100, "channels": 1}
+    path = store.commit("table", {}, [record, record | {"behavior": "other"}])
     codes = [entry["code"] for entry in json.loads(path.read_text())["records"]]
     assert codes == [store.code_version(job), "old"]
 
@@ -208,21 +208,19 @@ def test_results_outlive_a_trainer_that_does_the_same(monkeypatch: pytest.Monkey
     monkeypatch.setattr(store, "benchmark_version", lambda job: "bench")
     monkeypatch.setattr(
         store,
-        "behaviour",
+        "behavior",
         lambda *, is_large, is_multichannel: f"large {is_large}, channels {is_multichannel}",
     )
     old = {"code": "old", "benchmark": "bench", "series": 100, "channels": 1}
-    old["behaviour"] = "large False, channels False"
+    old["behavior"] = "large False, channels False"
     assert store.is_valid({"code": "new"}, ours)
     assert store.is_valid(old, ours)
-    assert not store.is_valid(old | {"behaviour": "other"}, ours)
+    assert not store.is_valid(old | {"behavior": "other"}, ours)
     assert not store.is_valid(old | {"benchmark": "older"}, ours)
     # A result is held against what such data do: another size or several channels are other data.
     assert not store.is_valid(old | {"series": 500}, ours)
     assert not store.is_valid(old | {"channels": 2}, ours)
-    assert store.is_valid(
-        old | {"series": 500, "channels": 2, "behaviour": "large True, channels True"}, ours
-    )
+    assert store.is_valid(old | {"series": 500, "channels": 2, "behavior": "large True, channels True"}, ours)
     assert not store.is_valid({"code": "old"}, rival)
     # Results from before channels were counted.
     assert not store.is_valid({k: v for k, v in old.items() if k != "channels"}, ours)
@@ -233,19 +231,19 @@ def test_made_tasks_have_a_version_of_their_own() -> None:
     assert real != made
 
 
-def test_behaviour_repeats_and_follows_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_behavior_repeats_and_follows_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = []
     for overrides in ((), (), ("training.weight_decay=0.04",)):
-        monkeypatch.setattr(behaviour, "CASES", ((20, 1, 100, 120, overrides),))
-        hashes.append(behaviour.behaviour.__wrapped__(is_large=False, is_multichannel=False))
+        monkeypatch.setattr(behavior, "CASES", ((20, 1, 100, 120, overrides),))
+        hashes.append(behavior.behavior.__wrapped__(is_large=False, is_multichannel=False))
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_behaviour_of_one_channel_leaves_out_what_concerns_several(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = ("training.steps_at_most=2",)
-    monkeypatch.setattr(behaviour, "CASES", ((20, 1, 60, 60, settings), (20, 2, 60, 60, settings)))
-    one = behaviour.behaviour.__wrapped__(is_large=False, is_multichannel=False)
-    several = behaviour.behaviour.__wrapped__(is_large=False, is_multichannel=True)
+def test_behavior_of_one_channel_leaves_out_what_concerns_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ("training.max_steps=2",)
+    monkeypatch.setattr(behavior, "CASES", ((20, 1, 60, 60, settings), (20, 2, 60, 60, settings)))
+    one = behavior.behavior.__wrapped__(is_large=False, is_multichannel=False)
+    several = behavior.behavior.__wrapped__(is_large=False, is_multichannel=True)
     assert one != several
-    monkeypatch.setattr(behaviour, "CASES", ((20, 1, 60, 60, settings),))
-    assert behaviour.behaviour.__wrapped__(is_large=False, is_multichannel=True) == one
+    monkeypatch.setattr(behavior, "CASES", ((20, 1, 60, 60, settings),))
+    assert behavior.behavior.__wrapped__(is_large=False, is_multichannel=True) == one

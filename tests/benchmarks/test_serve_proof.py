@@ -23,7 +23,7 @@ def reloading(slope: float, seconds: float = 120.0) -> list[tuple[float, float]]
 
 @pytest.mark.parametrize("slope", [0.0, 0.25, -0.1])
 def test_the_slope_is_found_under_the_swapping(slope: float) -> None:
-    found = growth(reloading(slope), units_a_second=2.0)
+    found = growth(reloading(slope), units_per_second=2.0)
     assert found.low <= slope / 2 <= found.high
     assert found.high - found.low < 0.1 and found.factor > 2
     # A quarter of a megabyte a reload does not pass for none.

@@ -41,9 +41,9 @@ def test_configuration_survives_its_file(name: str) -> None:
         ("training.epochs=many", "`epochs` must be a number; got 'many'."),
         ("training.budget=0", "`budget` must be above 0 and at most 1; got 0.0."),
         ("model.width=30", "`num_heads` must divide `width` (30); got 4."),
-        ("model.kernels=85", "`kernels` must be at most 84; got 85."),
+        ("model.filters=85", "`filters` must be at most 84; got 85."),
         ("model.summaries=3", "`summaries` must be a bool; got 3."),
-        ("model.value_kernel=4", "`value_kernel` must be odd or 0; got 4."),
+        ("model.value_filter=4", "`value_filter` must be odd or 0; got 4."),
         ("training.task=guessing", "`task` must be classification, regression or forecasting; got guessing."),
     ],
 )

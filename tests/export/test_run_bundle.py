@@ -66,7 +66,7 @@ def test_dense_models_export_too_and_have_no_knob(tmp_path: Path, series: Series
     run = train(series, config, tmp_path / "run", quiet=True)
     bundle, verdict = export_run(run, tmp_path / "dense.edgesparse", data=series)
     assert verdict.holds
-    assert verdict.selection_agreement is None
+    assert verdict.selection_overlap is None
     assert Session(bundle).engine == "onnxruntime"
     kinds = {node.op_type for node in onnx.load(bundle.model_path("float32")).graph.node}
     assert "MultiHeadAttention" in kinds
@@ -134,8 +134,8 @@ def test_int8_keeps_the_decisions(tmp_path: Path, tiny_run: Run, series: SeriesS
     bundle, report = quantize_bundle(bundle, Int8Recipe(mode=mode), data=series, max_drop=0.06)
     assert report.decisions_flipped is not None
     assert report.decisions_flipped <= 2
-    assert report.selection_agreement is not None
-    assert report.selection_agreement > 0.8
+    assert report.selection_overlap is not None
+    assert report.selection_overlap > 0.8
     assert open_bundle(bundle.path).precisions == ("float32", "int8")
     int8 = onnx.load(bundle.model_path("int8"))
     kinds = {"Linear", "LinearSplit"} if mode == "dynamic" else {"QLinearMatMul", "DequantizeLinear"}
@@ -206,7 +206,7 @@ def test_choices_count_where_a_score_moved() -> None:
     verdict = compare(scores, moved, [one], [other])
     assert verdict.within_tolerance
     assert not verdict.holds
-    assert verdict.selection_agreement == 0.5
+    assert verdict.selection_overlap == 0.5
 
 
 def test_constant_data_tie_and_are_exported(tmp_path: Path) -> None:

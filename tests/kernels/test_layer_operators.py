@@ -150,8 +150,8 @@ def test_a_wrong_rank_is_refused(library: Path, node: Node) -> None:
     [
         layer_models.linear(0, 32, 32),
         layer_models.feed_forward(0, 32, 32),
-        layer_models.kernel_bank_linear(layer_models.kernel_bank(0), 16),
-        layer_models.kernel_bank(0),
+        layer_models.filter_bank_linear(layer_models.filter_bank(0), 16),
+        layer_models.filter_bank(0),
         layer_models.block_scores(0, 16),
         layer_models.value_convolution(0, 16),
     ],

@@ -17,7 +17,7 @@ from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.dense_switch import Switch, describe_machine, find_limits, hash_of, known_density
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.verify import check_scores, verify
-from edgesparse_runtime.measure.break_even import BreakEvenRequest, cells, measure_break_even
+from edgesparse_runtime.measure.breakeven import BreakEvenRequest, cells, measure_breakeven
 from edgesparse_runtime.measure.partial_results import KeptRows
 from edgesparse_runtime.progress import progress
 from edgesparse_runtime.session import Session
@@ -51,7 +51,7 @@ def with_entry(bundle: Bundle, limits: Any, precision: str = "float32", **fields
         "table": [],
         **fields,
     }
-    return rewrite_bundle(bundle, {}, {"break_even": [entry]})
+    return rewrite_bundle(bundle, {}, {"breakeven": [entry]})
 
 
 def test_short_windows_run_dense_and_long_ones_sparse(bundle: Bundle, series: SeriesSet) -> None:
@@ -140,8 +140,8 @@ def test_verify_holds_the_sparse_model_and_the_twin(bundle: Bundle) -> None:
     body = Session(bundle, precision="float32", threads=1, engine="body", attention="sparse").engine
     bundle = with_entry(bundle, [{"density": None, "steps": 9999}])
     # The function body was measured too: the check of the two engines must not be answered by the twin.
-    native = bundle.manifest["break_even"][0]
-    bundle = rewrite_bundle(bundle, {}, {"break_even": [native, native | describe_machine(1, body)]})
+    native = bundle.manifest["breakeven"][0]
+    bundle = rewrite_bundle(bundle, {}, {"breakeven": [native, native | describe_machine(1, body)]})
     assert Session(bundle, precision="float32", threads=1, engine="body").takes_dense(600)
     checks = {check.boundary: check for check in verify(bundle, threads=1)}
     assert {"float32 scores", "float32 dense twin", "int8 dense twin"} <= set(checks)
@@ -175,14 +175,14 @@ def test_the_table_holds_what_was_measured(bundle: Bundle, tmp_path: Path) -> No
             raise Interrupted
 
     with progress("x", 4, quiet=True) as shown, pytest.raises(Interrupted):
-        measure_break_even(request, shown, on_row=keep)
+        measure_breakeven(request, shown, on_row=keep)
     # Nothing measured is lost, and nothing of another machine is taken up.
     assert KeptRows(bundle.path, {"cpu": "y"}, request).done == {}
     done = KeptRows(bundle.path, {"cpu": "x"}, request).done
     assert list(done) == [(200, None), (200, 0.5)]
     new: list[dict[str, Any]] = []
     with progress("x", 4, quiet=True) as shown:
-        entry = measure_break_even(request, shown, done=done, on_row=new.append)
+        entry = measure_breakeven(request, shown, done=done, on_row=new.append)
     assert [row["length"] for row in new] == [600, 600]
     assert entry["table"] == kept + new
     assert entry["dense_up_to"] == find_limits(entry["table"])
@@ -190,7 +190,7 @@ def test_the_table_holds_what_was_measured(bundle: Bundle, tmp_path: Path) -> No
         assert 0 < row["low"] <= row["ratio"] <= row["high"]
         assert row["ratio"] == pytest.approx(row["sparse_ms"] / row["dense_ms"])
         assert row["density"] is None or row["kept"] == pytest.approx(row["density"], rel=0.25)
-    jsonschema.validate(rewrite_bundle(bundle, {}, {"break_even": [entry]}).manifest, manifest_schema())
+    jsonschema.validate(rewrite_bundle(bundle, {}, {"breakeven": [entry]}).manifest, manifest_schema())
     rows.clear()
     assert not rows.path.exists()
 
@@ -199,7 +199,7 @@ def test_a_twin_that_decides_otherwise_is_not_switched_to(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dense wins by decree; its answers are then those of a model that answers the other way round."""
-    import edgesparse_runtime.measure.break_even as module
+    import edgesparse_runtime.measure.breakeven as module
 
     def ten_times(*_: Any) -> Any:
         return np.tile([[10.0], [1.0]], 20)
@@ -207,7 +207,7 @@ def test_a_twin_that_decides_otherwise_is_not_switched_to(
     request = BreakEvenRequest(str(bundle.path), "float32", threads=1, lengths=[200], densities=[])
     monkeypatch.setattr(module, "time_in_turns", ten_times)
     with progress("x", 1, quiet=True) as shown:
-        entry = measure_break_even(request, shown)
+        entry = measure_breakeven(request, shown)
     assert entry["dense_up_to"] == [{"density": None, "steps": 200}]
     assert entry["table"][0]["agreement"]["n"] == module.COMPARED
     predict = Session.predict
@@ -217,6 +217,6 @@ def test_a_twin_that_decides_otherwise_is_not_switched_to(
         lambda self, *x, **k: predict(self, *x, **k)[:, :: -1 if not self.is_sparse else 1],
     )
     with progress("x", 1, quiet=True) as shown:
-        entry = measure_break_even(request, shown)
+        entry = measure_breakeven(request, shown)
     assert (entry["table"][0]["winner"], entry["table"][0]["agrees"]) == ("dense", False)
     assert entry["dense_up_to"] == [{"density": None, "steps": 0}]

@@ -1,4 +1,4 @@
-"""Small hostile and honest models, spelt with `onnx`."""
+"""Small hostile and honest models, spelled with `onnx`."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def test_help_has_an_example(verb: str) -> None:
 
 def test_the_path_of_the_readme(tmp_path: Path, table: Path) -> None:
     """Every verb in turn, with JSON where it matters."""
-    settings = ["--set", "model.width=16", "--set", "model.num_heads=2", "--set", "model.kernels=8"]
+    settings = ["--set", "model.width=16", "--set", "model.num_heads=2", "--set", "model.filters=8"]
     train = edgesparse(
         "train", table, "-o", tmp_path / "runs" / "pump", "--epochs", 8, "--budget", 0.35, *settings, "--json"
     )
@@ -160,7 +160,7 @@ def test_gates_exit_3(shared_bundle: Bundle, tmp_path: Path, series: SeriesSet) 
     assert "Did you mean accuracy?" in result.stderr
 
 
-def test_unlabelled_data_are_predicted(shared_bundle: Bundle, tmp_path: Path, series: SeriesSet) -> None:
+def test_unlabeled_data_are_predicted(shared_bundle: Bundle, tmp_path: Path, series: SeriesSet) -> None:
     write_csv(tmp_path / "x.csv", SeriesSet(series.series, series.channels))
     result = edgesparse("run", shared_bundle.path, tmp_path / "x.csv", "--json")
     assert len(json.loads(result.stdout)["predictions"]) == len(series)

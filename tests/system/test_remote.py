@@ -124,7 +124,7 @@ def test_verify_there(server: tuple[str, Path], shared_bundle: Bundle) -> None:
     assert list((folder / "far").iterdir()) == []
 
 
-def test_break_even_there_is_stored_here(
+def test_breakeven_there_is_stored_here(
     server: tuple[str, Path], shared_bundle: Bundle, tmp_path: Path
 ) -> None:
     address, folder = server

@@ -55,7 +55,7 @@ def export_model(
     if not verdict.holds:
         raise GateError(
             f"The exported model must say what the model says; the largest difference is "
-            f"{verdict.largest_difference:.2e}, block choices equal {verdict.selection_agreement or 1:.2%}. "
+            f"{verdict.largest_difference:.2e}, block choices equal {verdict.selection_overlap or 1:.2%}. "
             "Nothing was written."
         )
     golden = to_arrays(batch)[:2]
@@ -106,7 +106,7 @@ def check_parity(model: nn.Module, session: Session, batch: Batch) -> Parity:
         largest_difference=largest,
         within_tolerance=within and agreement >= LEAST_AGREEMENT,
         decisions_flipped=0,
-        selection_agreement=agreement,
+        selection_overlap=agreement,
     )
 
 

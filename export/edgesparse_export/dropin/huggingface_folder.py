@@ -13,7 +13,7 @@ import torch
 
 from edgesparse.dropin.calibrate import Calibration, calibrate
 from edgesparse.dropin.checks import check_steps, check_targets
-from edgesparse.dropin.config import DropinRule
+from edgesparse.dropin.config import DropinConfig
 from edgesparse.dropin.outputs import Batch
 from edgesparse.dropin.sparsify import sparsify
 from edgesparse_export.dropin.bundle import export_model
@@ -55,7 +55,7 @@ def export_folder(
     distill_steps: int = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> FolderExport:
-    """Load a model of transformers, make it sparse on unlabelled data and write its bundle.
+    """Load a model of transformers, make it sparse on unlabeled data and write its bundle.
 
     Of an encoder-decoder the encoder is taken. Nothing is fetched: the folder must hold the model.
 
@@ -71,7 +71,7 @@ def export_folder(
     check_writable(out)
     check_targets(density, fidelity)
     check_steps("--distill", distill_steps)
-    DropinRule(block_size=block_size)
+    DropinConfig(block_size=block_size)
     if tokens < 2:
         raise InputError(f"`--tokens` must be at least 2; got {tokens}. Use 512.")
     model = load_folder(folder)

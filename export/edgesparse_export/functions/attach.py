@@ -25,7 +25,7 @@ def attach_bodies(model: ir.Model) -> None:
             n.attributes["before"].as_int(),
         )
         for n in nodes
-        if n.op_type in ("KernelBank", "KernelBankLinear")
+        if n.op_type in ("FilterBank", "FilterBankLinear")
     }
     if len(banks) > 1:
         raise ValueError(f"A model must hold kernel banks of one kind; got {sorted(banks)}.")

@@ -1,4 +1,4 @@
-"""`edgesparse::KernelBank` as a model-local ONNX function: the stem in standard operators.
+"""`edgesparse::FilterBank` as a model-local ONNX function: the stem in standard operators.
 
 A function body cannot loop over an attribute, so this one is built for the dilations and the patch of the
 model that carries it; the node names them as attributes too, for kernels.
@@ -82,7 +82,7 @@ def bank_body(dilations: Sequence[int], patch: int, before: int) -> ir.Function:
     n("Div", n("Sub", shares, "center"), "spread", output="features")
     function: FunctionProto = helper.make_function(
         DOMAIN,
-        "KernelBank",
+        "FilterBank",
         INPUTS,
         ["features"],
         n.nodes,

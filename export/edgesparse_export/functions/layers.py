@@ -101,7 +101,7 @@ def FeedForward(
 
 
 @script(_edgesparse, default_opset=op)
-def KernelBankLinear(
+def FilterBankLinear(
     window: FLOAT["B", "C", "T"],
     real: BOOL["B", "T"],
     weight: FLOAT["L", "K", "C", 9],
@@ -116,7 +116,7 @@ def KernelBankLinear(
     patch: int,
     before: int,
 ):
-    features = _edgesparse.KernelBank(
+    features = _edgesparse.FilterBank(
         window,
         real,
         weight,
@@ -221,11 +221,11 @@ def ValueConvolution(
     return op.Add(mixed, op.Transpose(local, perm=[0, 2, 1]))
 
 
-_FUNCTIONS = (Linear, LinearSplit, FeedForward, KernelBankLinear, BlockScores, ValueConvolution)
+_FUNCTIONS = (Linear, LinearSplit, FeedForward, FilterBankLinear, BlockScores, ValueConvolution)
 
 
 def bodies(names: set[str]) -> list[ir.Function]:
     """The functions of these names and those that they call, ready to be added to a model's `functions`."""
-    wanted = names | ({"Linear"} if names & {"LinearSplit", "KernelBankLinear", "FeedForward"} else set())
+    wanted = names | ({"Linear"} if names & {"LinearSplit", "FilterBankLinear", "FeedForward"} else set())
     found = [ir.serde.deserialize_function(f.to_function_proto()) for f in _FUNCTIONS if f.name in wanted]
     return found + ([function_body()] if "SparseAttention" in wanted else [])

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from edgesparse.attention.router import Router
 from edgesparse.attention.selection import block_count
-from edgesparse.model.filter_bank import LENGTH, KernelBank
+from edgesparse.model.filter_bank import LENGTH, FilterBank
 from edgesparse_export.functions.sparse_attention import DOMAIN, VERSION
 
 
 class BankOperator(nn.Module):
-    """Emits `edgesparse::KernelBank` in place of a `KernelBank`."""
+    """Emits `edgesparse::FilterBank` in place of a `FilterBank`."""
 
     weight: Tensor
     slope: Tensor
@@ -28,7 +28,7 @@ class BankOperator(nn.Module):
     center: Tensor
     spread: Tensor
 
-    def __init__(self, bank: KernelBank) -> None:
+    def __init__(self, bank: FilterBank) -> None:
         super().__init__()
         self.patch, self.dilations, self.features = bank.patch, bank.dilations, bank.features
         self.before = LENGTH - 1 if bank.is_causal else LENGTH // 2
@@ -45,7 +45,7 @@ class BankOperator(nn.Module):
             real_BT = torch.ones_like(normal_BCT[:, 0], dtype=torch.bool)
         tokens = block_count(normal_BCT.shape[2], self.patch)
         features: Tensor = torch.onnx.ops.symbolic(
-            f"{DOMAIN}::KernelBank",
+            f"{DOMAIN}::FilterBank",
             (normal_BCT, real_BT, self.weight, self.slope, self.offset, self.center, self.spread),
             {"dilations": list(self.dilations), "patch": self.patch, "before": self.before},
             dtype=normal_BCT.dtype,
@@ -86,12 +86,12 @@ class RouterOperator(nn.Module):
 
 @contextlib.contextmanager
 def operators_in_place(model: nn.Module) -> Iterator[None]:
-    """Replaces every `KernelBank` and `Router` of `model`; puts them back at the end."""
+    """Replaces every `FilterBank` and `Router` of `model`; puts them back at the end."""
     taken: list[tuple[nn.Module, str, nn.Module]] = []
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             emitter: nn.Module | None = None
-            if type(child) is KernelBank:
+            if type(child) is FilterBank:
                 emitter = BankOperator(child)
             elif type(child) is Router:
                 emitter = RouterOperator(child)

@@ -1,10 +1,10 @@
 """Linear layers with what stands around them as one node of ours, `edgesparse::Linear` or `LinearSplit`.
 
-onnxruntime's quantized products scale a whole tensor at once, and leave normalisation, bias, GELU and the
+onnxruntime's quantized products scale a whole tensor at once, and leave normalization, bias, GELU and the
 residual to passes of their own. Ours takes
 
 1. a product with a constant matrix [K, C], K and C multiples of 16 (others are too narrow to gain),
-2. the layer normalisation before it, where nothing else reads that,
+2. the layer normalization before it, where nothing else reads that,
 3. the bias after it,
 4. and then either the GELU, or the residual of the same shape, or a split into three equal parts,
 
@@ -271,12 +271,12 @@ def _join_bank(model: ir.Model, linear: ir.Node) -> None:
     bank = None if features is None else features.producer()
     plain = not any(integer(linear, name, 0) for name in ("normalize", "gelu")) and len(linear.outputs) == 1
     none = constant_of(linear.inputs[6])
-    if bank is None or bank.domain != DOMAIN or bank.op_type != "KernelBank" or not plain or none is None:
+    if bank is None or bank.domain != DOMAIN or bank.op_type != "FilterBank" or not plain or none is None:
         return
     if only_user(bank.outputs[0]) is not linear:
         return
     node = ir.node(
-        "KernelBankLinear",
+        "FilterBankLinear",
         [*bank.inputs, *linear.inputs[1:4]],
         {name: bank.attributes[name] for name in ("dilations", "patch", "before")},
         domain=DOMAIN,

@@ -1,4 +1,4 @@
-"""What the graph passes ask of a node and its neighbours."""
+"""What the graph passes ask of a node and its neighbors."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class QuantizeReport:
         return None if flipped is None else round(flipped.value * flipped.n)
 
     @property
-    def selection_agreement(self) -> float | None:
+    def selection_overlap(self) -> float | None:
         """Share of block choices that stay the same; None for dense models."""
         return None if self.change.agreement is None else self.change.agreement.value
 
@@ -97,7 +97,7 @@ def quantize_bundle(
 
     Args:
         recipe: how; None = everything, dynamic, in our operators.
-        data: calibrates (static) and, where labelled, gates; static mode needs it.
+        data: calibrates (static) and, where labeled, gates; static mode needs it.
         max_drop: most that the metric may get worse: a share for accuracies, a share of the float32 error
             for regression.
         metric: which one; None = the task's first.
@@ -189,7 +189,7 @@ def _add(bundle: Bundle, model: onnx.ModelProto, found: Found) -> tuple[Bundle, 
     files = {MODEL: content, GOLDEN: pack_golden(**golden)}
     # What was made of, and measured with, an older int8 model goes with it.
     dense = {precision: twin for precision, twin in bundle.manifest["dense"].items() if precision != "int8"}
-    measured = [entry for entry in bundle.manifest["break_even"] if entry.get("precision") != "int8"]
+    measured = [entry for entry in bundle.manifest["breakeven"] if entry.get("precision") != "int8"]
     stale = {t["file"] for t in bundle.manifest["dense"].values()} - {t["file"] for t in dense.values()}
-    fields = {"models": models, "dense": dense, "break_even": measured}
+    fields = {"models": models, "dense": dense, "breakeven": measured}
     return rewrite_bundle(bundle, files, fields, without=stale), report

@@ -111,7 +111,7 @@ class Judge:
         if self.bundle.classes:
             flipped = share("decisions flipped", old.argmax(-1) != new.argmax(-1))
         if before.is_sparse:
-            agreement = block_agreement(before, session, windows)
+            agreement = selection_overlap(before, session, windows)
         if self.data.labels is not None:
             old_metric, new_metric = (self._pick(scores) for scores in (old, new))
             worse = old_metric.value - new_metric.value
@@ -150,7 +150,7 @@ def share(name: str, is_so: BoolArray) -> Metric:
     return Metric(name, count / n, low, high, n)
 
 
-def block_agreement(before: Session, after: Session, windows: FloatArray) -> Metric:
+def selection_overlap(before: Session, after: Session, windows: FloatArray) -> Metric:
     """Share of block choices that are equal; the interval resamples series, whose choices hang together."""
     equal = []
     for window in windows:

@@ -78,7 +78,7 @@ def can_saturate(weight: npt.NDArray[np.int8]) -> bool:
 def multiply_without_vnni(
     inputs: npt.NDArray[np.uint8], weight: npt.NDArray[np.int8]
 ) -> npt.NDArray[np.int32]:
-    """What `vpmaddubsw` makes of [N, K] times [K, C]: neighbours are added in saturating 16 bits."""
+    """What `vpmaddubsw` makes of [N, K] times [K, C]: neighbors are added in saturating 16 bits."""
     wide = inputs.astype(np.int32), weight.astype(np.int32)
     total = np.zeros((inputs.shape[0], weight.shape[1]), np.int32)
     for k in range(0, weight.shape[0], 2):

@@ -5,7 +5,7 @@ prepares what the next block's tokens look at. All state is the caller's: both a
 
 ```
 step   samples      [C, p]           raw steps of the token so far, 1 to patch of them
-       history      [C, R]           normalised steps before the token; zeros before the first
+       history      [C, R]           normalized steps before the token; zeros before the first
        token_sum    [W], token_count [1]     of the tokens before
        value_tail   [L, kernel-1, G*E]       values of the tokens before; zeros before the first
        block_key    [L, G, r, D], block_value [L, G, r, E]    the token's own block so far, 0 to b-1 tokens
@@ -103,7 +103,7 @@ def step_fields(model: SequenceTransformer) -> dict[str, int]:
     """What a runner must know to hold the state."""
     attention = attention_layers(model)[0].config
     return {
-        "steps_a_token": model.patch,
+        "steps_per_token": model.patch,
         "history": history_steps(model),
         "width": attention.width,
         "layers": len(model.layers),
@@ -111,7 +111,7 @@ def step_fields(model: SequenceTransformer) -> dict[str, int]:
         "kv_num_heads": attention.groups,
         "head_size": attention.head_size,
         "block_size": attention.block_size,
-        "value_kernel": attention.value_kernel,
+        "value_filter": attention.value_filter,
     }
 
 
@@ -124,7 +124,7 @@ def _export_step(model: SequenceTransformer, to_scores: Postprocess) -> bytes:
         "history": torch.randn(model.channels, f["history"]),
         "token_sum": torch.randn(f["width"]),
         "token_count": torch.ones(1),
-        "value_tail": torch.randn(layers, max(0, f["value_kernel"] - 1), groups * size),
+        "value_tail": torch.randn(layers, max(0, f["value_filter"] - 1), groups * size),
         "block_key": torch.randn(layers, groups, own, size),
         "block_value": torch.randn(layers, groups, own, size),
         "past_key": torch.randn(layers, heads, past, size),

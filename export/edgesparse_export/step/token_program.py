@@ -39,7 +39,7 @@ class StepProgram(nn.Module):
         self.register_buffer("taps", bank.weight.flatten(2).mT.contiguous())
         self.register_buffer("slope", bank.slope[:, None])
         self.register_buffer("lift", 0.5 - bank.threshold * bank.slope[..., None])
-        # Standardised features times the embedding, as one linear map of the features.
+        # Standardized features times the embedding, as one linear map of the features.
         weight = model.embed.weight / bank.spread
         self.register_buffer("embed_weight", weight.T.contiguous())
         self.register_buffer("embed_bias", model.embed.bias - weight @ bank.center)
@@ -57,7 +57,7 @@ class StepProgram(nn.Module):
         past_value: Tensor,
         past_bias: Tensor,
     ) -> tuple[Tensor, ...]:
-        normal = self._normalise(samples)
+        normal = self._normalize(samples)
         x_1W = self._embed(torch.cat([history, normal], dim=1), samples.shape[1])
         queries, keys, values = [], [], []
         for i, layer in enumerate(self.model.layers):
@@ -83,15 +83,15 @@ class StepProgram(nn.Module):
             torch.stack(values)[:, :, 0],
         )
 
-    def _normalise(self, samples_Cp: Tensor) -> Tensor:
-        fixed = self.model.normalise
+    def _normalize(self, samples_Cp: Tensor) -> Tensor:
+        fixed = self.model.normalize
         center, spread = fixed.center, fixed.spread
         assert isinstance(center, Tensor) and isinstance(spread, Tensor)
         normal = (samples_Cp - center[:, None]) / spread[:, None]
         return normal.masked_fill(is_missing(samples_Cp), 0.0)
 
     def _embed(self, steps_CX: Tensor, count: int) -> Tensor:
-        """The token [1, W] of the last `count` of these normalised steps."""
+        """The token [1, W] of the last `count` of these normalized steps."""
         places = self.offsets + torch.arange(count)[:, None]
         dilations, _, taps = places.shape
         # [C, dilations, p, 9] -> [dilations, p, C*9]

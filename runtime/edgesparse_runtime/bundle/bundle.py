@@ -239,7 +239,7 @@ def write_bundle(
         "edgesparse": tool_version(),
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "dense": {},
-        "break_even": [],
+        "breakeven": [],
         **fields,
         "files": {name: {"bytes": len(c), "sha256": _hash(c)} for name, c in sorted(files.items())},
     }

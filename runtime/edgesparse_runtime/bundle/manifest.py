@@ -18,7 +18,7 @@ from typing import Any
 from edgesparse_runtime.bundle.schema_check import find_mismatch
 from edgesparse_runtime.errors import BundleError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 FILE_NAME = "manifest.json"
 SIGNATURE_NAME = "manifest.sig"
 LARGEST_MANIFEST = 16 << 20
@@ -36,7 +36,7 @@ _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "input": dict,
     "models": dict,
     "dense": dict,
-    "break_even": list,
+    "breakeven": list,
     "files": dict,
 }
 
@@ -74,7 +74,7 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
     _check_entries(where, manifest)
     schema = _read_schema()
     # Measurements of other machines are looked through one by one, and left out where they do not fit.
-    mismatch = find_mismatch(manifest | {"break_even": []}, schema, schema)
+    mismatch = find_mismatch(manifest | {"breakeven": []}, schema, schema)
     if mismatch is not None:
         raise BundleError(f"{where}: field {mismatch}. Export the bundle again.")
     return manifest
@@ -114,8 +114,8 @@ def _check_entries(where: str, manifest: Manifest) -> None:
     for channel in manifest["channels"]:
         if not isinstance(channel, dict) or not isinstance(channel.get("name"), str):
             raise BundleError(f"{where}: field `channels` must list names. Export the bundle again.")
-    if not all(isinstance(entry, dict) for entry in manifest["break_even"]):
-        raise BundleError(f"{where}: field `break_even` must list objects. Export the bundle again.")
+    if not all(isinstance(entry, dict) for entry in manifest["breakeven"]):
+        raise BundleError(f"{where}: field `breakeven` must list objects. Export the bundle again.")
     if not all(isinstance(name, str) for name in manifest["classes"]):
         raise BundleError(f"{where}: field `classes` must list names. Export the bundle again.")
 
@@ -133,4 +133,28 @@ def _from_1_to_2(manifest: Manifest) -> Manifest:
     return {"dense": {}, "break_even": [], **manifest, "schema_version": 2}
 
 
-_UPGRADES: dict[int, Callable[[Manifest], Manifest]] = {1: _from_1_to_2}
+# Keys of version 2 and what they are called now, wherever they stand.
+_RENAMED = {
+    "break_even": "breakeven",
+    "least_steps": "min_steps",
+    "steps_a_token": "steps_per_token",
+    "block_agreement": "selection_overlap",
+    "selection_agreement": "selection_overlap",
+}
+
+
+def _from_2_to_3(manifest: Manifest) -> Manifest:
+    """Words of version 3; values are untouched."""
+
+    def rename(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {_RENAMED.get(key, key): rename(item) for key, item in value.items()}
+        return [rename(item) for item in value] if isinstance(value, list) else value
+
+    # File names are not words of ours.
+    files = manifest.get("files")
+    renamed: Manifest = rename({key: value for key, value in manifest.items() if key != "files"})
+    return {**renamed, "files": files, "schema_version": 3}
+
+
+_UPGRADES: dict[int, Callable[[Manifest], Manifest]] = {1: _from_1_to_2, 2: _from_2_to_3}

@@ -1,4 +1,4 @@
-"""Options of every verb that reads labelled data."""
+"""Options of every verb that reads labeled data."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class SeriesSet:
     Attributes:
         series: one float32 array [channels, time] a series; NaN = missing value.
         channels: channel names, in the order of axis 0.
-        labels: class names (str) or targets (float64), one a series; None when unlabelled.
+        labels: class names (str) or targets (float64), one a series; None when unlabeled.
         groups: the machine, run or person a series comes from; None when the source has none.
         source: file name, for messages.
     """

@@ -1,4 +1,4 @@
-"""A model on labelled data: metrics with intervals, and what disturbances do to them."""
+"""A model on labeled data: metrics with intervals, and what disturbances do to them."""
 
 from __future__ import annotations
 

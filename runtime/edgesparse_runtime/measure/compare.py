@@ -10,7 +10,7 @@ import numpy as np
 
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.machine.memory_bounds import check_counts, check_spans
-from edgesparse_runtime.measure.equal_decisions import Agreement, find_agreement
+from edgesparse_runtime.measure.equal_decisions import Agreement, compare_decisions
 from edgesparse_runtime.measure.inputs import Inputs
 from edgesparse_runtime.measure.interleaved import find_ratio, time_in_turns
 from edgesparse_runtime.session import Session
@@ -123,7 +123,7 @@ def _compare_answers(a: Session, b: Session, inputs: Inputs) -> Agreement | None
     classes = [s.bundle.classes for s in (a, b) if s.bundle is not None]
     # A bare file does not say what its scores are; beside a bundle with classes it is taken at its word.
     decides = bool(classes) and all(c and c == classes[0] for c in classes)
-    return find_agreement(*scores, has_classes=decides)
+    return compare_decisions(*scores, has_classes=decides)
 
 
 def _inputs_of(session: Session) -> str:

@@ -31,7 +31,7 @@ class Agreement:
         return asdict(self)
 
 
-def find_agreement(a: FloatArray, b: FloatArray, *, has_classes: bool) -> Agreement:
+def compare_decisions(a: FloatArray, b: FloatArray, *, has_classes: bool) -> Agreement:
     """Compare scores [n, classes or targets] of two models on the same windows."""
     equal = float((a.argmax(-1) == b.argmax(-1)).mean()) if has_classes else None
     return Agreement(

@@ -86,7 +86,7 @@ def profile_modules(
         for _ in range(WARMUP + calls):
             session.predict(inputs.next(), batch_size=inputs.batch)
         events = json.loads(session.end_trace().read_text())
-        made = read_nodes((Path(name) / "optimised.onnx").read_bytes())
+        made = read_nodes((Path(name) / "optimized.onnx").read_bytes())
         densities = block_densities(session, inputs) if session.is_sparse else {}
     modules = name_modules(read_nodes(original), made, read_nodes(float32) if float32 else ())
     runs = [e for e in events if e.get("name") == "model_run"][WARMUP : WARMUP + calls]

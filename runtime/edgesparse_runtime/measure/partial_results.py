@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesparse_runtime.bundle.atomic import write_durably
-from edgesparse_runtime.measure.break_even import BreakEvenRequest, Cell, Done
+from edgesparse_runtime.measure.breakeven import BreakEvenRequest, Cell, Done
 
 
 class KeptRows:

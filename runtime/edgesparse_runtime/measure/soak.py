@@ -67,7 +67,7 @@ def soak(session: Session, inputs: Inputs, *, runs: int | None = None, seconds: 
         raise InputError("A soak must be bounded by runs or by minutes: give one of the two.")
     if resident_memory() is None:
         raise InputError("A soak must read resident memory from /proc; this system has none.")
-    least = 1 if session.bundle is None else int(session.bundle.manifest["input"].get("least_steps", 1))
+    least = 1 if session.bundle is None else int(session.bundle.manifest["input"].get("min_steps", 1))
     shortest = max(least, inputs.length // 4)
     lengths = np.unique(np.linspace(shortest, inputs.length, LENGTHS).astype(int))
     random = np.random.default_rng(0)
@@ -113,7 +113,7 @@ def soak(session: Session, inputs: Inputs, *, runs: int | None = None, seconds: 
 def slope_with_interval(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     """Slope of the least-squares line and its 95 % interval from a bootstrap over blocks of samples.
 
-    Neighbouring samples of memory are alike, so whole blocks are drawn and not single samples.
+    Neighboring samples of memory are alike, so whole blocks are drawn and not single samples.
     """
     if len(x) < 8:
         slope = float(np.polyfit(x, y, 1)[0]) if len(x) > 1 else 0.0

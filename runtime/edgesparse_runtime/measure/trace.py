@@ -19,8 +19,8 @@ def chrome_trace(events: list[dict[str, Any]], metadata: dict[str, Any]) -> dict
         )
     made.append({"ph": "M", "pid": 1, "name": "process_name", "args": {"name": "edgesparse"}})
     for key, row in (("call", CALLS), ("module", MODULES)):
-        # Neighbours of the same call or module are one bar.
-        for group in _neighbours(ordered, key):
+        # Neighbors of the same call or module are one bar.
+        for group in _neighbors(ordered, key):
             start, end = group[0]["ts"], max(e["ts"] + e["dur"] for e in group)
             label = f"call {group[0]['call'] + 1}" if key == "call" else group[0]["module"]
             made.append(_bar(label, row, start - origin, end - start, {"nodes": len(group)}))
@@ -30,7 +30,7 @@ def chrome_trace(events: list[dict[str, Any]], metadata: dict[str, Any]) -> dict
     return {"traceEvents": made, "displayTimeUnit": "ms", "metadata": metadata}
 
 
-def _neighbours(events: list[dict[str, Any]], key: str) -> list[list[dict[str, Any]]]:
+def _neighbors(events: list[dict[str, Any]], key: str) -> list[list[dict[str, Any]]]:
     groups: list[list[dict[str, Any]]] = []
     for event in events:
         last = groups[-1][-1] if groups else None

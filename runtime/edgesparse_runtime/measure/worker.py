@@ -262,12 +262,12 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         checks = verify_path(Path(request["model"]), threads=request["threads"])
         return {"checks": [check.to_dict() for check in checks]}
     if request.get("verb") == "breakeven":
-        from edgesparse_runtime.measure.break_even import BreakEvenRequest, cells, measure_break_even
+        from edgesparse_runtime.measure.breakeven import BreakEvenRequest, cells, measure_breakeven
 
         wanted = BreakEvenRequest(**request["request"])
         total = len(cells(open_bundle(wanted.model), wanted))
         with progress(f"break-even, {wanted.precision}", total) as shown:
-            return {"entry": measure_break_even(wanted, shown)}
+            return {"entry": measure_breakeven(wanted, shown)}
     return measure(Request(**request))
 
 

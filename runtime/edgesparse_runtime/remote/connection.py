@@ -23,7 +23,7 @@ from typing import Any
 
 from edgesparse_runtime.bundle.bundle import SUFFIX, all_files, open_bundle, pack_files
 from edgesparse_runtime.errors import EdgeSparseError, InputError
-from edgesparse_runtime.measure.break_even import BreakEvenRequest
+from edgesparse_runtime.measure.breakeven import BreakEvenRequest
 from edgesparse_runtime.measure.worker import Request, read_answer
 
 # Further options for ssh, as on its command line: `-F /path/to/config -i key`.
@@ -67,7 +67,7 @@ class Target:
 
 
 class Connection:
-    """An open connection; `profile`, `verify` and `break_even` are requests to the runner over there."""
+    """An open connection; `profile`, `verify` and `breakeven` are requests to the runner over there."""
 
     def __init__(self, process: subprocess.Popen[bytes], target: Target, model: str, folder: str) -> None:
         self._process, self._target, self._model = process, target, model
@@ -91,8 +91,8 @@ class Connection:
         checks: list[dict[str, Any]] = answer["checks"]
         return checks
 
-    def break_even(self, request: BreakEvenRequest) -> dict[str, Any]:
-        """The entry that `measure_break_even` makes there."""
+    def breakeven(self, request: BreakEvenRequest) -> dict[str, Any]:
+        """The entry that `measure_breakeven` makes there."""
         data = None if request.data is None else f"{_FOLDER}/data/{Path(request.data).name}"
         there = asdict(replace(request, model=f"{_FOLDER}/{self._model}", data=data))
         entry: dict[str, Any] = self._ask({"verb": "breakeven", "request": there})["entry"]

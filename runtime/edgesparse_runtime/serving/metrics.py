@@ -54,9 +54,9 @@ class Figures:
             [*labels, "bundle_sha256", "precision", "engine"],
             registry=self.registry,
         )
-        taken = Gauge("edgesparse_requests_in_house", "Taken in and not answered.", registry=self.registry)
+        taken = Gauge("edgesparse_requests_in_flight", "Taken in and not answered.", registry=self.registry)
         taken.set_function(lambda: admission.taken)
-        size = Gauge("edgesparse_bytes_in_house", "Bytes of these.", registry=self.registry)
+        size = Gauge("edgesparse_bytes_in_flight", "Bytes of these.", registry=self.registry)
         size.set_function(lambda: admission.bytes)
 
     def answered(

@@ -164,7 +164,7 @@ def _post(summary: str, model: ServedModel, operation: str) -> Schema:
                 "prefixItems": [
                     {"type": "integer", "minimum": 1, "maximum": bounds.most_windows},
                     channels,
-                    {"type": "integer", "minimum": bounds.least_steps, "maximum": bounds.most_steps},
+                    {"type": "integer", "minimum": bounds.min_steps, "maximum": bounds.max_steps},
                 ],
                 "minItems": 3,
                 "maxItems": 3,
@@ -205,7 +205,7 @@ def _post(summary: str, model: ServedModel, operation: str) -> Schema:
         },
         "additionalProperties": False,
     }
-    steps = max(bounds.least_steps, 16)
+    steps = max(bounds.min_steps, 16)
     count = (bounds.channels or 1) * steps
     example = {
         "inputs": [

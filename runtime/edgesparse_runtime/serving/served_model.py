@@ -94,8 +94,8 @@ class ServedModel:
                 "classes": list(self.bundle.classes),
                 "precision": self.session.precision,
                 "engine": self.session.engine,
-                "least_steps": self.bounds.least_steps,
-                "most_steps": self.bounds.most_steps,
+                "min_steps": self.bounds.min_steps,
+                "max_steps": self.bounds.max_steps,
                 "longest_training_window": manifest["input"].get("longest"),
             },
         }
@@ -124,7 +124,7 @@ def load(place: Place, settings: Settings) -> ServedModel:
         raise BundleError(
             f"{place.path} must answer here as where it was made; {check.boundary}: {check.detail}."
         )
-    least = int(bundle.manifest["input"].get("least_steps", 1))
+    least = int(bundle.manifest["input"].get("min_steps", 1))
     channels = session.channel_count if isinstance(session.channel_count, int) else None
     bounds = WindowBounds(channels, max(1, least), settings.max_steps, settings.max_windows)
     # Dynamic int8 sets its scale over the whole batch: an answer must not depend on who else asks.

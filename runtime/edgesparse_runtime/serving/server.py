@@ -115,7 +115,7 @@ async def _serve(
         if server.should_exit:
             server.force_exit = True
         routes.is_leaving = server.should_exit = True
-        log("leaving", signal=name, in_house=admission.taken)
+        log("leaving", signal=name, in_flight=admission.taken)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave, number.name)
@@ -128,7 +128,7 @@ async def _serve(
         if watcher is not None:
             watcher.cancel()
         await asyncio.to_thread(batcher.close)
-        log("left", in_house=admission.taken)
+        log("left", in_flight=admission.taken)
 
 
 async def _watch(shelf: Shelf, every: float) -> None:

@@ -25,13 +25,13 @@ class WindowBounds:
 
     Attributes:
         channels: c; None when the model takes any number.
-        least_steps, most_steps: of t.
+        min_steps, max_steps: of t.
         most_windows: of n.
     """
 
     channels: int | None
-    least_steps: int
-    most_steps: int
+    min_steps: int
+    max_steps: int
     most_windows: int
 
     def check_shape(self, shape: object) -> tuple[int, int, int]:
@@ -46,14 +46,14 @@ class WindowBounds:
             1 <= n <= self.most_windows
             and c >= 1
             and (self.channels is None or c == self.channels)
-            and self.least_steps <= t <= self.most_steps
+            and self.min_steps <= t <= self.max_steps
         )
         if not fits:
             channels = "channels" if self.channels is None else self.channels
             raise Refusal(
                 400,
                 f"Input `window` must have shape [1 to {self.most_windows}, {channels}, "
-                f"{self.least_steps} to {self.most_steps}]; got {str(shape)[:80]}.",
+                f"{self.min_steps} to {self.max_steps}]; got {str(shape)[:80]}.",
             )
         return n, c, t
 

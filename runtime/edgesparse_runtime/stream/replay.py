@@ -14,7 +14,7 @@ def run_tokens(model: StepModel, window_CT: FloatArray) -> FloatArray:
     stream = TokenStream(model, steps)
     rows = []
     for i in range(steps):
-        is_end = (i + 1) % model.facts.steps_a_token == 0 or i + 1 == steps
+        is_end = (i + 1) % model.facts.steps_per_token == 0 or i + 1 == steps
         scores = stream.push(window_CT[:, i], wants_scores=is_end)
         if scores is not None:
             rows.append(scores)

@@ -74,7 +74,7 @@ class StreamOptions:
             window = int(facts.get("longest", 0))
             if window < 1:
                 raise InputError(f"`window` must be given; {session.path} does not say how long a window is.")
-        least = int(facts.get("least_steps", 1))
+        least = int(facts.get("min_steps", 1))
         if window < least:
             raise InputError(f"`window` must be at least {least} steps for this model; got {window}.")
         max_gap = window // 10 if self.max_gap is None else self.max_gap
@@ -84,7 +84,7 @@ class StreamOptions:
                 f"got {max_gap}."
             )
         stride = self.stride or (
-            int(facts["steps_a_token"]) if self.is_incremental(session) else max(1, window // 4)
+            int(facts["steps_per_token"]) if self.is_incremental(session) else max(1, window // 4)
         )
         return replace(self, window=window, stride=stride, max_gap=max_gap)
 

@@ -29,7 +29,7 @@ class StepFacts:
 
     step: str
     block: str
-    steps_a_token: int
+    steps_per_token: int
     history: int
     width: int
     layers: int
@@ -37,7 +37,7 @@ class StepFacts:
     kv_num_heads: int
     head_size: int
     block_size: int
-    value_kernel: int
+    value_filter: int
 
     @classmethod
     def read(cls, bundle: Bundle) -> StepFacts:
@@ -54,7 +54,7 @@ class StepFacts:
             if name in ("step", "block"):
                 fits = value in bundle.manifest["files"]
             else:
-                least = 0 if name == "value_kernel" else 1
+                least = 0 if name == "value_filter" else 1
                 fits = type(value) is int and least <= value <= _LARGEST
             if not fits:
                 raise BundleError(
@@ -128,17 +128,17 @@ class TokenStream:
     def __init__(self, model: StepModel, steps: int) -> None:
         f = self._facts = model.facts
         self._model = model
-        tokens = -(-steps // f.steps_a_token)
+        tokens = -(-steps // f.steps_per_token)
         blocks = tokens // f.block_size
         groups, heads, size = f.kv_num_heads, f.num_heads, f.head_size
         _check_state(f, model.channels, blocks)
         self._steps = steps
-        self._samples = np.zeros((model.channels, f.steps_a_token), dtype=np.float32)
+        self._samples = np.zeros((model.channels, f.steps_per_token), dtype=np.float32)
         self._filled = 0
         self._history = np.zeros((model.channels, f.history), dtype=np.float32)
         self._token_sum = np.zeros(f.width, dtype=np.float32)
         self._tokens = 0
-        self._value_tail = _zeros(f.layers, max(0, f.value_kernel - 1), groups * size)
+        self._value_tail = _zeros(f.layers, max(0, f.value_filter - 1), groups * size)
         # The block that is being filled, token last but one so that a prefix is one slice a head.
         self._query = _zeros(f.layers, heads, f.block_size, size)
         self._key = _zeros(f.layers, groups, f.block_size, size)
@@ -165,11 +165,11 @@ class TokenStream:
         Raises:
             ValueError: more samples than there is room for.
         """
-        if self._tokens * self._facts.steps_a_token + self._filled >= self._steps:
+        if self._tokens * self._facts.steps_per_token + self._filled >= self._steps:
             raise ValueError(f"`steps` must be at least the number of samples; it is {self._steps}.")
         self._samples[:, self._filled] = values
         self._filled += 1
-        is_full = self._filled == self._facts.steps_a_token
+        is_full = self._filled == self._facts.steps_per_token
         if not (is_full or wants_scores):
             return None
         scores, *rest = self._model.run_step(self._feeds())
@@ -234,7 +234,7 @@ def has_step_model(bundle: Bundle | None) -> bool:
 
 def _check_state(f: StepFacts, channels: int, blocks: int) -> None:
     a_block = f.layers * f.block_size * f.head_size * (f.num_heads + 2 * f.kv_num_heads)
-    tail = f.layers * f.value_kernel * f.kv_num_heads * f.head_size
+    tail = f.layers * f.value_filter * f.kv_num_heads * f.head_size
     state = 4 * ((blocks + 1) * a_block + tail + channels * f.history)
     if state > _LARGEST_STATE:
         raise BundleError(

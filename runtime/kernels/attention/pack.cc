@@ -23,26 +23,26 @@ bool grow(int64_t& total, int64_t count, int64_t size) {
 int64_t Packed::plan(const Problem& p) {
   kv_heads = p.kv_heads;
   key_blocks = p.key_blocks();
-  panels_a_block = p.panels_a_block();
+  panels_per_block = p.panels_per_block();
   summary_panels = p.summaries ? (key_blocks + kPanelKeys - 1) / kPanelKeys : 0;
   value_stride = padded_values(p.value_size);
   key_bytes = p.int8 ? int8_key_bytes(p.head_size) : p.head_size * kPanelKeys * 4;
   value_bytes = value_stride * kPanelKeys * (p.int8 ? 1 : 4);
   log_entries = std::min(p.block_size, p.key_tokens) + 1;
-  const int64_t group_bytes = panels_a_group() * (key_bytes + value_bytes);
+  const int64_t group_bytes = panels_per_group() * (key_bytes + value_bytes);
   const int64_t every = p.batch * p.kv_heads;
   const int64_t most = std::min(every, std::max<int64_t>(1, kPassBytes / std::max<int64_t>(1, group_bytes)));
   // As few passes as fit, all of about one size.
   groups = every == 0 ? 0 : (every + (every + most - 1) / most - 1) / ((every + most - 1) / most);
   first_group = 0;
 
-  const int64_t panels = groups * panels_a_group();
+  const int64_t panels = groups * panels_per_group();
   const int64_t sizes[9][2] = {{panels, key_bytes},
                                {panels, value_bytes},
-                               {p.batch * key_blocks * panels_a_block * kPanelKeys, 4},
+                               {p.batch * key_blocks * panels_per_block * kPanelKeys, 4},
                                {log_entries, 4},
                                {p.batch * key_blocks, 4},
-                               {p.int8 ? groups * sets_a_group() * value_stride : 0, 4},
+                               {p.int8 ? groups * sets_per_group() * value_stride : 0, 4},
                                {p.summaries ? groups * key_blocks * p.head_size : 0, 4},
                                {p.summaries ? groups * key_blocks * p.value_size : 0, 4},
                                {p.int8 ? groups * p.head_size : 0, 4}};
@@ -74,9 +74,9 @@ void Packed::count_valid(const Problem& p) {
     for (int64_t j = 0; j < key_blocks; ++j) {
       const uint8_t* mask = p.key_mask + b * p.key_tokens + j * p.block_size;
       const int64_t tokens = p.block_tokens(j, p.key_tokens);
-      float* to = bias + (b * key_blocks + j) * panels_a_block * kPanelKeys;
+      float* to = bias + (b * key_blocks + j) * panels_per_block * kPanelKeys;
       int32_t count = 0;
-      for (int64_t t = 0; t < panels_a_block * kPanelKeys; ++t) {
+      for (int64_t t = 0; t < panels_per_block * kPanelKeys; ++t) {
         const bool there = t < tokens && mask[t];
         count += there;
         to[t] = there ? 0.0f : -HUGE_VALF;

@@ -11,7 +11,7 @@ namespace edgesparse {
 struct Packed {
   int64_t groups;       // (batch, key/value head) pairs that are packed at the same time
   int64_t first_group;  // the first of them
-  int64_t kv_heads, key_blocks, panels_a_block, summary_panels, log_entries;
+  int64_t kv_heads, key_blocks, panels_per_block, summary_panels, log_entries;
   int64_t key_bytes, value_bytes, value_stride;  // of one panel, and floats of a padded row of values
 
   char* keys;             // [groups][panels] panels
@@ -30,19 +30,19 @@ struct Packed {
   void count_valid(const Problem& problem);
 
   int64_t local(int64_t group) const { return group - first_group; }
-  int64_t panels_a_group() const { return key_blocks * panels_a_block + summary_panels; }
+  int64_t panels_per_group() const { return key_blocks * panels_per_block + summary_panels; }
   // Part `key_blocks` and on are the summaries.
   int64_t panel_of(int64_t group, int64_t block, int64_t part) const {
-    return local(group) * panels_a_group() + block * panels_a_block + part;
+    return local(group) * panels_per_group() + block * panels_per_block + part;
   }
   // int8: up to four panels of a block, or of summaries, that share the scales of their values.
-  int64_t sets_a_block() const { return (panels_a_block + kUnitPanels - 1) / kUnitPanels; }
-  int64_t sets_a_group() const {
-    return key_blocks * sets_a_block() + (summary_panels + kUnitPanels - 1) / kUnitPanels;
+  int64_t sets_per_block() const { return (panels_per_block + kUnitPanels - 1) / kUnitPanels; }
+  int64_t sets_per_group() const {
+    return key_blocks * sets_per_block() + (summary_panels + kUnitPanels - 1) / kUnitPanels;
   }
   float* scales_of(int64_t group, int64_t block, int64_t part) const {
     return scales +
-           (local(group) * sets_a_group() + block * sets_a_block() + part / kUnitPanels) * value_stride;
+           (local(group) * sets_per_group() + block * sets_per_block() + part / kUnitPanels) * value_stride;
   }
   float* mean_key_of(int64_t group, int64_t block, int64_t head_size) const {
     return mean_keys + (local(group) * key_blocks + block) * head_size;
@@ -51,7 +51,7 @@ struct Packed {
     return mean_values + (local(group) * key_blocks + block) * value_size;
   }
   float* bias_of(int64_t group, int64_t block, int64_t part) const {
-    return bias + ((group / kv_heads * key_blocks + block) * panels_a_block + part) * kPanelKeys;
+    return bias + ((group / kv_heads * key_blocks + block) * panels_per_block + part) * kPanelKeys;
   }
   char* keys_of(int64_t panel) const { return keys + panel * key_bytes; }
   char* values_of(int64_t panel) const { return values + panel * value_bytes; }

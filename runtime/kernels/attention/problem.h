@@ -32,7 +32,7 @@ struct Problem {
     const int64_t left = tokens - block * block_size;
     return left < block_size ? left : block_size;
   }
-  int64_t panels_a_block() const {
+  int64_t panels_per_block() const {
     const int64_t tokens = block_size < key_tokens ? block_size : key_tokens;
     return (tokens + kPanelKeys - 1) / kPanelKeys;
   }

@@ -50,16 +50,16 @@ struct Work {
   std::atomic<size_t> next_item{0};
   std::atomic<bool> out_of_memory{false};
 
-  int64_t blocks_a_pack() const { return std::max<int64_t>(1, kTokensAnItem / problem.block_size); }
-  int64_t pack_items() const { return (problem.key_blocks() + blocks_a_pack() - 1) / blocks_a_pack(); }
-  int64_t query_items() const { return (problem.query_blocks() + blocks_a_pack() - 1) / blocks_a_pack(); }
+  int64_t blocks_per_pack() const { return std::max<int64_t>(1, kTokensAnItem / problem.block_size); }
+  int64_t pack_items() const { return (problem.key_blocks() + blocks_per_pack() - 1) / blocks_per_pack(); }
+  int64_t query_items() const { return (problem.query_blocks() + blocks_per_pack() - 1) / blocks_per_pack(); }
 };
 
 // The blocks of one item of a packing pass. Heads lie side by side in a token's row, so the heads of a block
 // follow each other: the other order walks over every page of the input once a head.
 struct PackItem {
   PackItem(const Work& work, size_t index) {
-    const int64_t step = work.blocks_a_pack(), groups = work.groups_now;
+    const int64_t step = work.blocks_per_pack(), groups = work.groups_now;
     group = work.packed.first_group + static_cast<int64_t>(index) % groups;
     first = static_cast<int64_t>(index) / groups * step;
     end = std::min(first + step, work.problem.key_blocks());
@@ -102,7 +102,7 @@ struct Scratch {
     const int64_t blocks = p.key_blocks(), groups = (blocks + kRankGroup - 1) / kRankGroup;
     const int64_t floats =
         p.int8 ? int8_scratch(p.head_size, p.value_size) : float_scratch(p.head_size, p.value_size);
-    const int64_t panels = blocks * packed.panels_a_block + packed.summary_panels;
+    const int64_t panels = blocks * packed.panels_per_block + packed.summary_panels;
     const size_t bytes = round_up(floats * 4, 64) + round_up(panels * (int64_t)sizeof(Panel), 64) +
                          round_up(packed.summary_panels * kPanelKeys * 4, 64) + round_up(blocks * 8, 64) +
                          round_up(groups * 8, 64) + round_up(blocks * 4, 64) + round_up(blocks, 64);
@@ -217,9 +217,9 @@ void attend_block(Work& work, int64_t b, int64_t h, int64_t i, Scratch& scratch,
 struct AttendItem {
   AttendItem(const Work& work, size_t index) {
     const Problem& p = work.problem;
-    const int64_t step = work.blocks_a_pack(), heads_a_group = p.heads / p.kv_heads;
-    const int64_t heads_now = work.groups_now * heads_a_group;
-    head = work.packed.first_group * heads_a_group + static_cast<int64_t>(index) % heads_now;
+    const int64_t step = work.blocks_per_pack(), heads_per_group = p.heads / p.kv_heads;
+    const int64_t heads_now = work.groups_now * heads_per_group;
+    head = work.packed.first_group * heads_per_group + static_cast<int64_t>(index) % heads_now;
     first = static_cast<int64_t>(index) / heads_now * step;
     end = std::min(first + step, p.query_blocks());
   }
@@ -262,14 +262,14 @@ const char* run_packed(const Table& table, const Problem& problem, const Host& h
 
   Work work{table, problem, packed, timing};
   const char* error = nullptr;
-  const int64_t groups = problem.batch * problem.kv_heads, heads_a_group = problem.heads / problem.kv_heads;
+  const int64_t groups = problem.batch * problem.kv_heads, heads_per_group = problem.heads / problem.kv_heads;
   for (int64_t first = 0; first < groups && !error; first += packed.groups) {
     packed.first_group = first;
     work.groups_now = std::min(packed.groups, groups - first);
     const size_t groups_now = static_cast<size_t>(work.groups_now);
     const size_t pack_items = groups_now * static_cast<size_t>(work.pack_items());
     work.attend_items =
-        groups_now * static_cast<size_t>(heads_a_group) * static_cast<size_t>(work.query_items());
+        groups_now * static_cast<size_t>(heads_per_group) * static_cast<size_t>(work.query_items());
     if (problem.int8) error = host.parallel(host.self, shift_item, groups_now, &work);
     if (!error) error = host.parallel(host.self, pack_item, pack_items, &work);
     if (!error && problem.int8 && problem.summaries)

@@ -1,4 +1,4 @@
-// One job of `edgesparse::KernelBank`: the features of a run of tokens.
+// One job of `edgesparse::FilterBank`: the features of a run of tokens.
 //
 // Kernels stand in panels of 16 lanes: weight [dilations][panels][channels][9][16], slope [dilations][panels][16],
 // offset [dilations][panels][thresholds][16]; lanes without a kernel are zero.

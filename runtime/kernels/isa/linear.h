@@ -1,6 +1,6 @@
-// One job of `edgesparse::Linear`: up to kRows rows through normalisation, an 8-bit product and what follows it.
+// One job of `edgesparse::Linear`: up to kRows rows through normalization, an 8-bit product and what follows it.
 //
-//   row     optionally layer-normalised; byte = clamp(round(x / step + zero), 0, 255), step and zero a row
+//   row     optionally layer-normalized; byte = clamp(round(x / step + zero), 0, 255), step and zero a row
 //   weight  int8 panels [columns / 16][depth / 4][16][4], as isa/int8_pack.h lays out keys
 //   output  [gelu](step * scale[column] * sum((byte - zero) * weight) + bias[column]) [+ residual]
 //
@@ -20,7 +20,7 @@ struct LinearJob {
   const float* input;  // rows of depth
   int64_t rows;        // 1 to kRows
   int64_t depth, columns;
-  const float* gain;  // [depth]; null = no normalisation
+  const float* gain;  // [depth]; null = no normalization
   const float* shift;
   float epsilon;
   const int8_t* weight;

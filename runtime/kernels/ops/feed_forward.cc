@@ -1,4 +1,4 @@
-// edgesparse::FeedForward: two linear layers with a GELU between them, normalisation before and the residual after,
+// edgesparse::FeedForward: two linear layers with a GELU between them, normalization before and the residual after,
 // a few rows at a time: what lies between the two never exists as a whole.
 #include <algorithm>
 #include <cmath>

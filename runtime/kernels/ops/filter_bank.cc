@@ -1,4 +1,4 @@
-// edgesparse::KernelBank: packs the kernels into lanes, tokens go to isa/bank.h. edgesparse::KernelBankLinear sends
+// edgesparse::FilterBank: packs the kernels into lanes, tokens go to isa/bank.h. edgesparse::FilterBankLinear sends
 // the features of a few tokens at a time on to isa/linear.h, so that they never exist as a whole.
 #include <algorithm>
 #include <cstring>
@@ -237,7 +237,7 @@ template <bool linear>
 ort::Status* create(const ort::CustomOp*, const ort::Api* api, const ort::KernelInfo* info, void** made) {
   const ort::Functions ort(api);
   Kernel* const kernel = new (std::nothrow) Kernel(api);
-  if (!kernel) return ort.CreateStatus(ort::kFail, "There is not enough memory for `KernelBank`.");
+  if (!kernel) return ort.CreateStatus(ort::kFail, "There is not enough memory for `FilterBank`.");
   kernel->linear = linear;
   if (ort::Status* const failed = read_attributes(*kernel, info)) {
     destroy(kernel);
@@ -251,7 +251,7 @@ template <bool linear>
 ort::CustomOp describe() {
   ort::CustomOp made{};
   made.version = ort::kInterfaceVersion;
-  made.GetName = [](const ort::CustomOp*) { return linear ? "KernelBankLinear" : "KernelBank"; };
+  made.GetName = [](const ort::CustomOp*) { return linear ? "FilterBankLinear" : "FilterBank"; };
   made.GetExecutionProviderType = [](const ort::CustomOp*) -> const char* { return nullptr; };
   made.GetInputTypeCount = [](const ort::CustomOp*) -> size_t { return linear ? size_t{kInputs} : kBankInputs; };
   made.GetOutputTypeCount = [](const ort::CustomOp*) -> size_t { return 1; };
@@ -270,12 +270,12 @@ ort::CustomOp describe() {
 
 }  // namespace
 
-const ort::CustomOp* kernel_bank_op() {
+const ort::CustomOp* filter_bank_op() {
   static const ort::CustomOp op = describe<false>();
   return &op;
 }
 
-const ort::CustomOp* kernel_bank_linear_op() {
+const ort::CustomOp* filter_bank_linear_op() {
   static const ort::CustomOp op = describe<true>();
   return &op;
 }

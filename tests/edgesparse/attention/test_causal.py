@@ -53,7 +53,7 @@ def test_a_token_says_what_the_window_that_ends_there_says(run: Run, series: Ser
 
 
 def test_learns_and_keeps_level_and_scale(run: Run, tmp_path: Path) -> None:
-    """Normalisation that is fixed leaves the level in the signal: classes that differ in it are learned."""
+    """Normalization that is fixed leaves the level in the signal: classes that differ in it are learned."""
     assert evaluate(run.model, make_series(seed=1), run.facts, run.config.training).value >= 0.9
     level = make_series(24)
     for i, x in enumerate(level.series):

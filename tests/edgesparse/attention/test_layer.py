@@ -121,8 +121,8 @@ def test_gradients_are_slopes(is_causal: bool, summaries: bool, masked: bool) ->
 
 def test_everything_selected_is_dense_attention() -> None:
     torch.manual_seed(0)
-    sparse = SparseAttention(AttentionConfig(width=32, num_heads=4, value_kernel=0)).eval()
-    dense = SparseAttention(AttentionConfig(width=32, num_heads=4, value_kernel=0, mode="dense")).eval()
+    sparse = SparseAttention(AttentionConfig(width=32, num_heads=4, value_filter=0)).eval()
+    dense = SparseAttention(AttentionConfig(width=32, num_heads=4, value_filter=0, mode="dense")).eval()
     dense.load_state_dict(
         {k: v for k, v in sparse.state_dict().items() if "router" not in k and k in dense.state_dict()}
     )
@@ -205,7 +205,7 @@ def test_router_learns_the_true_block_mass() -> None:
         ({"kv_num_heads": 3}, "`kv_num_heads` must divide `num_heads` (4); got 3."),
         ({"block_size": 0}, "`block_size` must be at least 1; got 0."),
         ({"window": -1}, "`window` must be at least 0; got -1."),
-        ({"value_kernel": 4}, "`value_kernel` must be odd or 0; got 4."),
+        ({"value_filter": 4}, "`value_filter` must be odd or 0; got 4."),
     ],
 )
 def test_bad_config_is_refused(change: dict[str, int], message: str) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from edgesparse.dropin import attention_mode, calibrate, dropin_layers, load_layers, save_layers
 from edgesparse.dropin.attention import DropinAttention, dropped_share
-from edgesparse.dropin.config import DropinRule
+from edgesparse.dropin.config import DropinConfig
 from edgesparse.dropin.correction import clear_corrections, correct_means
 from edgesparse.dropin.outputs import run_model
 from edgesparse.dropin.sparsify import sparsify
@@ -76,7 +76,7 @@ def test_calibration_keeps_a_correction_only_if_it_helps(monkeypatch: pytest.Mon
 
 def test_an_input_that_keeps_all_is_left_alone() -> None:
     torch.manual_seed(0)
-    layer = DropinAttention(DropinRule(8), heads=2, groups=2, head_size=4, scale=0.5, is_causal=False)
+    layer = DropinAttention(DropinConfig(8), heads=2, groups=2, head_size=4, scale=0.5, is_causal=False)
     x = torch.randn(1, 2, 8, 4)
     with torch.no_grad():
         before = layer(x, x, x, None)

@@ -39,7 +39,7 @@ def test_a_model_becomes_a_bundle_that_verifies_in_both_precisions(kind: str, tm
     sharpen(model)
     sparsify(model, [batch, batch], density=0.5, block_size=8)
     bundle, verdict = export_model(model, batch, tmp_path / "x.edgesparse")
-    assert verdict.holds and verdict.selection_agreement is not None
+    assert verdict.holds and verdict.selection_overlap is not None
     session = Session(bundle, precision="float32")
     with torch.no_grad():
         expected = run_model(model, batch).numpy()

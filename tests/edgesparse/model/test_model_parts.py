@@ -1,4 +1,4 @@
-"""Normalisation, kernel bank, schedule, split and augmentation, one promise each."""
+"""Normalization, kernel bank, schedule, split and augmentation, one promise each."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor
 
 from edgesparse.config import ModelConfig, TrainingConfig
 from edgesparse.model.dropout import Dropout
-from edgesparse.model.filter_bank import KernelBank
-from edgesparse.model.normalize import LARGEST_RATIO, Normalise, real_steps
+from edgesparse.model.filter_bank import FilterBank
+from edgesparse.model.normalize import LARGEST_RATIO, Normalize, real_steps
 from edgesparse.model.transformer import choose_sizes, typical_steps
 from edgesparse.training.augment import DISTURBANCES, between, disturb, gap, shift_in_time
-from edgesparse.training.data import doubts
+from edgesparse.training.data import data_warnings
 from edgesparse.training.schedule import attention_share, disturbed_share, learning_rate
 from edgesparse.training.split import hold_out
 from edgesparse_runtime.data.series_set import SeriesSet
@@ -29,11 +29,11 @@ def test_real_steps_end_with_the_last_value() -> None:
     assert real_steps(window).tolist() == [[True, True, True, False]]
 
 
-def test_normalisation_ignores_missing_values() -> None:
+def test_normalization_ignores_missing_values() -> None:
     window = torch.randn(1, 1, 50) * 3 + 5
     holes = window.clone()
     holes[..., 10:20] = torch.nan
-    normal, _ = Normalise(1)(holes)
+    normal, _ = Normalize(1)(holes)
     seen = torch.cat([normal[..., :10], normal[..., 20:]], dim=-1)
     assert normal[..., 10:20].abs().max() == 0
     assert abs(float(seen.mean())) < 1e-6
@@ -46,21 +46,21 @@ def test_a_flat_window_has_no_movement(level: float, steps: int) -> None:
     """Where the rounding of the mean was taken for a signal, engines gave other decisions."""
     flat = torch.full((1, 1, steps), level)
     flat[..., 5:9] = torch.nan
-    normal, features = Normalise(1)._split(flat)
+    normal, features = Normalize(1)._split(flat)
     assert normal.abs().max() < 1e-6
     assert features[0, 1] == pytest.approx(np.log(1e-6))
 
 
 def test_small_movement_on_a_high_level_is_kept() -> None:
     window = 101_325 + torch.sin(torch.arange(500) * 0.1)[None, None]
-    normal, _ = Normalise(1)(window)
+    normal, _ = Normalize(1)(window)
     assert float(normal.std(correction=0)) == pytest.approx(1.0, abs=1e-5)
 
 
 def test_channels_keep_their_sizes_to_each_other() -> None:
     """A channel that lies still in a window is not blown up to the size of one that moves."""
     training = torch.randn(40, 3, 200) * torch.tensor([1.0, 50.0, 0.01])[:, None] + 7.0
-    module = Normalise(3)
+    module = Normalize(3)
     module.fit(training)
     usual = module(training)[0].std(-1)
     torch.testing.assert_close(usual, torch.ones_like(usual), atol=0.3, rtol=0)
@@ -75,7 +75,7 @@ def test_channels_keep_their_sizes_to_each_other() -> None:
 
 def test_a_broken_channel_leaves_the_others_their_size() -> None:
     training = torch.randn(40, 4, 200)
-    module = Normalise(4)
+    module = Normalize(4)
     module.fit(training)
     window = training[:1].clone()
     window[:, 0] *= 1e6
@@ -88,7 +88,7 @@ def test_a_broken_channel_leaves_the_others_their_size() -> None:
 
 def test_windows_in_which_a_channel_lies_still_do_not_set_what_is_usual() -> None:
     windows = torch.randn(40, 2, 200)
-    module = Normalise(2)
+    module = Normalize(2)
     module.fit(windows)
     usual = module.usual.clone()
     windows[::2, 1] = 0.7
@@ -98,7 +98,7 @@ def test_windows_in_which_a_channel_lies_still_do_not_set_what_is_usual() -> Non
 
 
 def test_one_channel_or_channels_apart_have_spread_one_each() -> None:
-    for module, channels in ((Normalise(1), 1), (Normalise(3, is_joint=False), 3)):
+    for module, channels in ((Normalize(1), 1), (Normalize(3, is_joint=False), 3)):
         windows = torch.randn(8, channels, 100) * torch.rand(8, channels, 1)
         module.fit(windows)
         spread = module(windows)[0].std(-1, correction=0)
@@ -106,7 +106,7 @@ def test_one_channel_or_channels_apart_have_spread_one_each() -> None:
 
 
 def test_level_is_given_back_only_where_it_varies() -> None:
-    module = Normalise(1)
+    module = Normalize(1)
     module.fit(torch.randn(20, 1, 100) + torch.arange(20.0)[:, None, None])
     assert module(torch.randn(1, 1, 100) + 30)[1][0, 0] > 1.5
     module.fit(torch.nn.functional.layer_norm(torch.randn(20, 1, 100), (100,)))
@@ -115,7 +115,7 @@ def test_level_is_given_back_only_where_it_varies() -> None:
 
 def test_bank_counts_the_steps_above_a_threshold() -> None:
     """With ramps as narrow as steps, a token's feature is MiniRocket's proportion over its steps."""
-    bank = KernelBank(1, kernels=3, dilations=(1, 2), thresholds=2, patch=10)
+    bank = FilterBank(1, filters=3, dilations=(1, 2), thresholds=2, patch=10)
     windows = torch.randn(30, 1, 95)
     bank.fit(windows, None)
     bank.slope.fill_(1e6)
@@ -132,7 +132,7 @@ def test_bank_counts_the_steps_above_a_threshold() -> None:
 @pytest.mark.parametrize("is_padded", [False, True])
 def test_fast_bank_is_the_written_one(steps: int, patch: int, channels: int, is_padded: bool) -> None:
     torch.manual_seed(0)
-    bank = KernelBank(channels, kernels=28, dilations=(1, 4, 16, 64), thresholds=4, patch=patch)
+    bank = FilterBank(channels, filters=28, dilations=(1, 4, 16, 64), thresholds=4, patch=patch)
     window = torch.randn(19, channels, steps).cumsum(-1)
     real = torch.arange(steps) < torch.randint(0, steps + 1, (19, 1)) if is_padded else None
     bank.fit(window, real)
@@ -158,7 +158,7 @@ def test_dropout_keeps_the_mean_and_is_nothing_outside_training() -> None:
 
 
 def test_every_kernel_listens_to_a_channel() -> None:
-    weight = KernelBank(7, kernels=20, dilations=(1,), thresholds=1, patch=4).weight
+    weight = FilterBank(7, filters=20, dilations=(1,), thresholds=1, patch=4).weight
     assert (weight.abs().sum((-1, -2)) > 0).all()
     assert torch.equal(weight.sum(-1), torch.zeros(1, 20, 7))
 
@@ -171,7 +171,7 @@ def test_schedules() -> None:
     assert all(a >= b for a, b in itertools.pairwise(shares))
     disturbed = [disturbed_share(step, 100, settings) for step in range(100)]
     assert disturbed[33] == 0.0
-    assert disturbed[34] == disturbed[-1] == settings.disturb > 0
+    assert disturbed[34] == disturbed[-1] == settings.augment > 0
     rates = [learning_rate(step, 100, 1.0) for step in range(100)]
     assert max(rates) == pytest.approx(1.0)
     assert rates[0] < 0.1
@@ -202,16 +202,16 @@ def test_a_group_that_alone_has_a_class_is_not_held_out() -> None:
         assert set(groups[kept]) == set(groups)
 
 
-def test_doubts_about_the_data() -> None:
+def test_data_warnings_about_the_data() -> None:
     still = np.stack([np.arange(4.0), np.ones(4), np.full(4, np.nan)]).astype(np.float32)
     channels = ("moves", "still", "lost")
 
     def lines(labels: list[str] | list[float], task: Literal["classification", "regression"]) -> list[str]:
         data = SeriesSet([still] * len(labels), channels, np.array(labels))
-        return doubts(data, TrainingConfig(task=task))[2:]
+        return data_warnings(data, TrainingConfig(task=task))[2:]
 
     data = SeriesSet([still] * 4, channels, np.array(["a", "a", "b", "b"]))
-    assert doubts(data, TrainingConfig()) == [
+    assert data_warnings(data, TrainingConfig()) == [
         "channel still never moves within a series.",
         "channel lost has no value in any series.",
     ]
@@ -257,7 +257,7 @@ def test_disturbances_stay_within_a_window(change: Callable[[Tensor, Tensor], Te
 
 
 def test_a_hole_does_not_grow_where_time_stands() -> None:
-    """Steps that fall on steps keep their value, whatever their neighbour is."""
+    """Steps that fall on steps keep their value, whatever their neighbor is."""
     window = torch.arange(10.0).repeat(1, 1, 1)
     window[..., 4] = torch.nan
     found = between(window, torch.arange(10.0)[None])

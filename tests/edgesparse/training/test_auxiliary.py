@@ -11,7 +11,7 @@ import torch
 
 import edgesparse.training.loop as loop
 from edgesparse.training.budget import set_selection, sparse_layers
-from edgesparse.training.consistency import agreement_loss, dense_output
+from edgesparse.training.consistency import consistency_loss, dense_output
 from edgesparse.training.loop import train
 from edgesparse.training.masked_spans import Reconstruction, hide_spans, reach_of_window
 from edgesparse.training.run_folder import Run
@@ -88,9 +88,9 @@ def test_agreement_is_zero_for_a_dense_choice_and_leaves_the_model_alone(
     try:
         with torch.no_grad():
             sparse = model(windows)
-            apart = agreement_loss(model, windows, sparse, is_classification=True)
+            apart = consistency_loss(model, windows, sparse, is_classification=True)
             set_selection(model, 1.0)
-            together = agreement_loss(model, windows, model(windows), is_classification=True)
+            together = consistency_loss(model, windows, model(windows), is_classification=True)
             torch.testing.assert_close(dense_output(model, windows), model(windows), rtol=1e-4, atol=1e-5)
     finally:
         for layer, (top_p, max_blocks) in zip(sparse_layers(model), knobs, strict=True):
@@ -104,7 +104,7 @@ def test_both_terms_train_resume_and_leave_no_weights_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = make_series(24, unequal=True)
-    config = tiny_config(epochs=4, auxiliary_weight=0.3, agreement_weight=0.5, agreement_every=2)
+    config = tiny_config(epochs=4, auxiliary_weight=0.3, consistency_weight=0.5, consistency_interval=2)
     whole = train(data, config, tmp_path / "whole", quiet=True)
     plain = train(data, tiny_config(epochs=4), tmp_path / "plain", quiet=True)
     assert list(whole.model.state_dict()) == list(plain.model.state_dict())

@@ -1,4 +1,4 @@
-"""`--pretrain`: learns from unlabelled windows, resumes, and hands its weights to training on labels."""
+"""`--pretrain`: learns from unlabeled windows, resumes, and hands its weights to training on labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 import edgesparse.training.pretrain as pretraining
 from edgesparse.config import RunConfig
 from edgesparse.training.loop import load_initial, train
-from edgesparse.training.pretrain import pretrain, train_from_unlabelled
+from edgesparse.training.pretrain import pretrain, train_from_unlabeled
 from edgesparse.training.run_folder import load_run
 from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.cli.app import run as command
@@ -22,7 +22,7 @@ from edgesparse_runtime.errors import InputError
 from tests.conftest import make_series, tiny_config
 
 
-def unlabelled(count: int = 60) -> SeriesSet:
+def unlabeled(count: int = 60) -> SeriesSet:
     return replace(make_series(count, seed=7), labels=None)
 
 
@@ -35,7 +35,7 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def test_spans_of_other_windows_are_reconstructed_better(tmp_path: Path) -> None:
-    _, done = pretrain(unlabelled(), config(80), tmp_path, quiet=True)
+    _, done = pretrain(unlabeled(), config(80), tmp_path, quiet=True)
     assert (done.series, done.judged) == (54, 6) and done.steps == 80 * (54 // 8)
     assert done.error_after < min(0.97, 0.8 * done.error_before)
 
@@ -43,7 +43,7 @@ def test_spans_of_other_windows_are_reconstructed_better(tmp_path: Path) -> None
 def test_interrupted_and_resumed_is_the_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, done = pretrain(unlabelled(), config(), tmp_path / "whole", quiet=True)
+    whole, done = pretrain(unlabeled(), config(), tmp_path / "whole", quiet=True)
     original = pretraining.save_checkpoint
 
     def interrupt(*arguments: object) -> None:
@@ -53,25 +53,25 @@ def test_interrupted_and_resumed_is_the_uninterrupted_one(
 
     monkeypatch.setattr(pretraining, "save_checkpoint", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        pretrain(unlabelled(), config(), tmp_path / "parts", quiet=True)
+        pretrain(unlabeled(), config(), tmp_path / "parts", quiet=True)
     monkeypatch.setattr(pretraining, "save_checkpoint", original)
     with pytest.raises(InputError, match="another configuration or data"):
-        pretrain(unlabelled(), config(5), tmp_path / "parts", resume=True, quiet=True)
-    again, same = pretrain(unlabelled(), config(), tmp_path / "parts", resume=True, quiet=True)
+        pretrain(unlabeled(), config(5), tmp_path / "parts", resume=True, quiet=True)
+    again, same = pretrain(unlabeled(), config(), tmp_path / "parts", resume=True, quiet=True)
     assert equal(whole, again) and done == same
     logs = [(tmp_path / name / "pretraining/log.jsonl").read_text() for name in ("whole", "parts")]
     assert logs[0] == logs[1] and len(logs[0].splitlines()) == 4
     # A finished one is only read.
     monkeypatch.setattr(pretraining, "save_checkpoint", None)
-    assert equal(whole, pretrain(unlabelled(), config(), tmp_path / "parts", resume=True, quiet=True)[0])
+    assert equal(whole, pretrain(unlabeled(), config(), tmp_path / "parts", resume=True, quiet=True)[0])
 
 
 def test_training_starts_from_it_and_the_result_exports(tmp_path: Path) -> None:
     data = make_series(16)
-    run = train_from_unlabelled(data, unlabelled(30), config(2), tmp_path / "run", quiet=True)
+    run = train_from_unlabeled(data, unlabeled(30), config(2), tmp_path / "run", quiet=True)
     plain = train(data, config(2), tmp_path / "plain", quiet=True)
-    # The stem is that of the unlabelled windows.
-    weights, _ = pretrain(unlabelled(30), run.config, tmp_path / "run", resume=True, quiet=True)
+    # The stem is that of the unlabeled windows.
+    weights, _ = pretrain(unlabeled(30), run.config, tmp_path / "run", resume=True, quiet=True)
     assert torch.equal(run.model.bank.threshold, weights["bank.threshold"])
     assert not torch.equal(run.model.bank.threshold, plain.model.bank.threshold)
     assert load_run(run.path).report["pretraining"]["series"] == 27
@@ -90,7 +90,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data, more = make_series(16), unlabelled(20)
+    data, more = make_series(16), unlabeled(20)
     np.savez(tmp_path / "few.npz", X=data.to_batch(), y=data.labels, channels=np.array(data.channels))
     np.savez(tmp_path / "many.npz", X=more.to_batch(), channels=np.array(more.channels))
     arguments = ["train", str(tmp_path / "few.npz"), "-o", str(tmp_path / "run"), "--epochs", "1"]

@@ -26,10 +26,10 @@ from tests.support.tolerances import PROCESSES, PROCESSES_LOSS
 ROOT = Path(__file__).resolve().parents[3]
 SOURCES = os.pathsep.join(str(ROOT / part) for part in ("", "export", "runtime"))
 SETTINGS = (
-    "model.width=16 model.num_heads=2 model.kernels=8 model.dilations=[1,4] model.thresholds=2 "
+    "model.width=16 model.num_heads=2 model.filters=8 model.dilations=[1,4] model.thresholds=2 "
     "model.block_size=8 model.patch=8 training.budget=0.5 training.batch_size=7 "
     "training.learning_rate=0.005 training.threads=1 training.auxiliary_weight=0.2 "
-    "training.agreement_weight=0.2"
+    "training.consistency_weight=0.2"
 )
 
 

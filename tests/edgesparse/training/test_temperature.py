@@ -82,7 +82,7 @@ def test_exported_scores_are_calibrated_and_decisions_the_same(tmp_path: Path, f
     labels[::5] = np.where(labels[::5] == "fast", "slow", "fast")
     data = SeriesSet(data.series, data.channels, labels, source="noisy")
     share = 0.5 if fitted_on == "held-out" else 0.0
-    config = tiny_config(epochs=8, validation_share=share, calibrate=fitted_on, label_smoothing=0.0)
+    config = tiny_config(epochs=8, validation_share=share, temperature=fitted_on, label_smoothing=0.0)
     run = train(data, config, tmp_path / "run", quiet=True)
     found = run.report["calibration"]
     assert found["fitted_on"] == fitted_on and found["n"] == (30 if share else 60)
@@ -98,4 +98,4 @@ def test_exported_scores_are_calibrated_and_decisions_the_same(tmp_path: Path, f
 
 def test_unknown_choice_is_refused() -> None:
     with pytest.raises(InputError, match="held-out, cross-fitted or none"):
-        TrainingConfig(calibrate="sometimes")  # type: ignore[arg-type]
+        TrainingConfig(temperature="sometimes")  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from edgesparse.attention.router import Router
-from edgesparse.model.filter_bank import KernelBank
+from edgesparse.model.filter_bank import FilterBank
 from edgesparse.training.run_folder import Run
 from edgesparse_export.passes.linear import pack_weight, use_native_linear
 from edgesparse_export.program import to_onnx
@@ -100,11 +100,11 @@ def test_stem_and_routers_are_put_back_after_an_export(tiny_run: Run) -> None:
     window = torch.from_numpy(make_series(2).to_batch())
     proto = ir.to_proto(to_onnx(model, window, tiny_run.to_scores))
     assert all(module is before[name] for name, module in model.named_modules())
-    assert any(isinstance(m, KernelBank) for m in before.values())
+    assert any(isinstance(m, FilterBank) for m in before.values())
     assert any(isinstance(m, Router) for m in before.values())
     kinds = [n.op_type for n in proto.graph.node if n.domain == "edgesparse"]
     assert sorted(kinds) == sorted(
-        ["KernelBank", *["BlockScores", "SparseAttention", "ValueConvolution"] * len(model.layers)]
+        ["FilterBank", *["BlockScores", "SparseAttention", "ValueConvolution"] * len(model.layers)]
     )
     assert "Conv" not in {n.op_type for n in proto.graph.node}
 
@@ -116,15 +116,15 @@ def test_native_int8_keeps_what_is_excluded(shared_bundle: Bundle) -> None:
     assert first in linear_nodes(converted)
     kinds = [n.op_type for n in converted.graph.node if n.domain == "edgesparse"]
     assert kinds.count("FeedForward") == kinds.count("Linear") == 2
-    assert kinds.count("KernelBankLinear") == 1
+    assert kinds.count("FilterBankLinear") == 1
 
 
 def test_two_kinds_of_stem_in_one_file_are_refused() -> None:
     from edgesparse_export.functions.attach import attach_bodies
-    from tests.support.kernels.layer_models import kernel_bank, make_layer_model
+    from tests.support.kernels.layer_models import filter_bank, make_layer_model
 
-    one = ir.serde.deserialize_model(make_layer_model(kernel_bank(40), with_body=False))
-    other = ir.serde.deserialize_model(make_layer_model(kernel_bank(40, patch=2), with_body=False))
+    one = ir.serde.deserialize_model(make_layer_model(filter_bank(40), with_body=False))
+    other = ir.serde.deserialize_model(make_layer_model(filter_bank(40, patch=2), with_body=False))
     (node,) = other.graph
     other.graph.remove(node)
     one.graph.append(node)

@@ -35,7 +35,7 @@ BASE = ModelConfig(
     width=16,
     layers=2,
     num_heads=4,
-    kernels=8,
+    filters=8,
     patch=4,
     dilations=(1, 4),
     thresholds=2,
@@ -75,7 +75,7 @@ def open_step(model: SequenceTransformer) -> StepModel:
     ("change", "top_p", "groups"),
     [
         ({}, 0.5, None),
-        ({"window": 2, "value_kernel": 0}, 0.9, None),
+        ({"window": 2, "value_filter": 0}, 0.9, None),
         ({"summaries": False, "patch": 1}, 0.3, None),
         ({"block_size": 5, "dilations": (3,), "layers": 1}, 1.0, None),
         ({}, 0.7, 2),
@@ -132,7 +132,7 @@ def causal_bundle(tmp_path_factory: pytest.TempPathFactory, series: SeriesSet) -
 def test_the_bundle_carries_it(causal_bundle: Bundle, shared_bundle: Bundle) -> None:
     assert has_step_model(causal_bundle) and not has_step_model(shared_bundle)
     entry = causal_bundle.manifest["stream"]
-    assert entry["steps_a_token"] == 8 and entry["largest_difference"] < ENGINES.absolute
+    assert entry["steps_per_token"] == 8 and entry["largest_difference"] < ENGINES.absolute
     assert {"model.step.onnx", "model.block.onnx"} <= set(causal_bundle.manifest["files"])
 
 

@@ -68,7 +68,7 @@ def test_manifest_fits_the_published_schema(shared_bundle: Bundle) -> None:
         {"files": {"model.onnx": {"bytes": 1, "sha256": "x"}}},
         {"models": {}},
         {"models": {"float32": {"file": 3}}},
-        {"break_even": [1]},
+        {"breakeven": [1]},
         {"schema_version": 3},
     ],
 )
@@ -103,7 +103,7 @@ def test_a_bundle_of_schema_version_1_opens_and_verifies(
     )
     path = made.path / "manifest.json"
     old = json.loads(path.read_text()) | {"schema_version": 1}
-    del old["dense"], old["break_even"]
+    del old["dense"], old["breakeven"]
     path.write_text(json.dumps(old))
     opened = open_bundle(made.path)
     assert opened.manifest["dense"] == {}

@@ -173,7 +173,7 @@ def test_a_bad_archive_ends_in_one_line(tmp_path: Path, arrays: dict[str, object
     assert message in str(caught.value)
 
 
-def test_a_missing_file_names_its_neighbour(tmp_path: Path) -> None:
+def test_a_missing_file_names_its_neighbor(tmp_path: Path) -> None:
     (tmp_path / "pump_TRAIN.csv").write_text("x\n1\n")
     with pytest.raises(InputError, match=r"Did you mean .*pump_TRAIN\.csv"):
         read_dataset(tmp_path / "pump_TRIAN.csv")

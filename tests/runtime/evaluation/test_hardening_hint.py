@@ -25,7 +25,7 @@ def evaluation(**disturbed: float) -> Evaluation:
 def test_the_worst_disturbance_is_named() -> None:
     hint = hardening_hint(evaluation(noise=0.45, missing_stretch=0.7, gain=0.9))
     assert hint.startswith("noise of 0.05 costs 45 points.")
-    assert "--set training.disturb=0.5" in hint
+    assert "--set training.augment=0.5" in hint
 
 
 @pytest.mark.parametrize("disturbed", [{"noise": 0.85}, {"gain": 0.2, "offset": 0.1}, {}])

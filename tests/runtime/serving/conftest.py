@@ -30,7 +30,7 @@ def float_bundle(tmp_path_factory: pytest.TempPathFactory, shared_bundle: Bundle
 def dense_bundle(tmp_path_factory: pytest.TempPathFactory, series: SeriesSet) -> Bundle:
     """A dense model of the same data, of one layer and a few steps: it need not be good."""
     folder: Path = tmp_path_factory.mktemp("dense")
-    config = tiny_config(epochs=1, steps_at_least=1)
+    config = tiny_config(epochs=1, min_steps=1)
     config = replace(config, model=replace(config.model, attention="dense", layers=1))
     few = series.take(range(8))
     run = train(few, config, folder / "run", quiet=True)

@@ -155,7 +155,7 @@ def test_shutdown_finishes_what_it_took(float_bundle: Bundle) -> None:
         ]
         for thread in threads:
             thread.start()
-        wait_for(lambda: b"requests_in_house 8.0" in server.ask("GET", "/metrics").body)
+        wait_for(lambda: b"requests_in_flight 8.0" in server.ask("GET", "/metrics").body)
         assert server.end() == 0
         for thread in threads:
             thread.join()
@@ -168,7 +168,7 @@ def test_a_full_queue_says_when_to_come_again(float_bundle: Bundle) -> None:
         threads = [threading.Thread(target=lambda: server.infer("pump", WINDOW)) for _ in range(2)]
         for thread in threads:
             thread.start()
-        wait_for(lambda: b"requests_in_house 2.0" in server.ask("GET", "/metrics").body)
+        wait_for(lambda: b"requests_in_flight 2.0" in server.ask("GET", "/metrics").body)
         answer = server.infer("pump", WINDOW)
         assert answer.status == 429
         assert int(answer.headers["retry-after"]) >= 1
@@ -199,7 +199,7 @@ def test_slow_clients_and_slow_answers_are_cut_off(float_bundle: Bundle) -> None
         many = b"GET /v2 HTTP/1.1\r\n" + b"\r\n".join(b"X%d: yyyyyyyy" % i for i in range(1500))
         assert b"must be at most 16384 bytes" in whole(server, many)
         assert b" 200 OK" in whole(server, b"GET /v2 HTTP/1.1\r\nX: " + b"y" * 16_000)
-        assert b"requests_in_house 0.0" in server.ask("GET", "/metrics").body
+        assert b"requests_in_flight 0.0" in server.ask("GET", "/metrics").body
 
 
 def test_different_lengths_are_not_mixed(float_bundle: Bundle, session: object) -> None:

@@ -250,7 +250,7 @@ def test_metrics_and_pages(server: Running, shared_bundle: Bundle) -> None:
     text = server.ask("GET", "/metrics").body.decode()
     assert 'edgesparse_requests_total{code="200",model="pump",operation="infer",version="2"}' in text
     assert 'edgesparse_model_info{bundle_sha256="' in text
-    assert "edgesparse_requests_in_house 0.0" in text
+    assert "edgesparse_requests_in_flight 0.0" in text
     assert "process_resident_memory_bytes" in text
     page = server.ask("GET", "/docs").body.decode()
     assert "/v2/models/pump/infer" in page

@@ -85,11 +85,11 @@ def linear(
     return Node(name, "Linear" if parts == 1 else "LinearSplit", attributes, feeds, parts)
 
 
-def kernel_bank(
+def filter_bank(
     steps: int,
     *,
     channels: int = 1,
-    kernels: int = 28,
+    filters: int = 28,
     thresholds: int = 4,
     patch: int = 4,
     dilations: tuple[int, ...] = (1, 4),
@@ -97,7 +97,7 @@ def kernel_bank(
     causal: bool = False,
     seed: int = 0,
 ) -> Node:
-    """`KernelBank`; the last `padded` steps of the second window are not real."""
+    """`FilterBank`; the last `padded` steps of the second window are not real."""
     draw = np.random.default_rng(seed)
 
     def normal(*shape: int) -> NDArray[np.float32]:
@@ -105,13 +105,13 @@ def kernel_bank(
 
     real = np.ones((2, steps), bool)
     real[1, steps - padded :] = False
-    features = len(dilations) * kernels * thresholds
+    features = len(dilations) * filters * thresholds
     feeds: Feeds = {
         "window": np.where(real[:, None], normal(2, channels, steps), np.float32(0)),
         "real": real,
-        "weight": normal(len(dilations), kernels, channels, 9),
-        "slope": 1 + np.abs(normal(len(dilations), kernels)),
-        "offset": normal(len(dilations), kernels, thresholds),
+        "weight": normal(len(dilations), filters, channels, 9),
+        "slope": 1 + np.abs(normal(len(dilations), filters)),
+        "offset": normal(len(dilations), filters, thresholds),
         "center": normal(features),
         "spread": 0.5 + np.abs(normal(features)),
     }
@@ -120,7 +120,7 @@ def kernel_bank(
         "patch": patch,
         "before": 8 if causal else 4,
     }
-    return Node(f"bank {steps} {channels} {kernels} {thresholds} {patch}", "KernelBank", attributes, feeds)
+    return Node(f"bank {steps} {channels} {filters} {thresholds} {patch}", "FilterBank", attributes, feeds)
 
 
 def block_scores(
@@ -191,12 +191,12 @@ def feed_forward(rows: int, width: int, inner: int, *, seed: int = 0) -> Node:
     return Node(f"feed forward {rows} {width} {inner}", "FeedForward", {"epsilon": 1e-5}, feeds)
 
 
-def kernel_bank_linear(bank: Node, columns: int) -> Node:
-    """`KernelBankLinear`: the product of the bank's features."""
+def filter_bank_linear(bank: Node, columns: int) -> Node:
+    """`FilterBankLinear`: the product of the bank's features."""
     product = linear(1, bank.feeds["center"].size, columns)
     feeds = {**bank.feeds, "matrix": product.feeds["weight"]}
     feeds |= {name: product.feeds[name] for name in ("scale", "bias")}
-    return Node(f"{bank.name} {columns}", "KernelBankLinear", bank.attributes, feeds)
+    return Node(f"{bank.name} {columns}", "FilterBankLinear", bank.attributes, feeds)
 
 
 LINEAR = [
@@ -211,15 +211,15 @@ LINEAR = [
     feed_forward(1, 16, 16),
     feed_forward(131, 128, 256),
     feed_forward(64, 48, 80),
-    kernel_bank_linear(kernel_bank(203, padded=50), 128),
-    kernel_bank_linear(kernel_bank(2600, kernels=4, thresholds=2, causal=True), 48),
+    filter_bank_linear(filter_bank(203, padded=50), 128),
+    filter_bank_linear(filter_bank(2600, filters=4, thresholds=2, causal=True), 48),
 ]
 FLOAT = [
-    kernel_bank(4),
-    kernel_bank(203, padded=50),
-    kernel_bank(130, channels=3, kernels=5, thresholds=3, patch=7, dilations=(1, 2, 9)),
-    kernel_bank(97, kernels=17, thresholds=6, patch=1, dilations=(3,), causal=True),
-    kernel_bank(301, kernels=84, patch=8, dilations=(1, 64)),
+    filter_bank(4),
+    filter_bank(203, padded=50),
+    filter_bank(130, channels=3, filters=5, thresholds=3, patch=7, dilations=(1, 2, 9)),
+    filter_bank(97, filters=17, thresholds=6, patch=1, dilations=(3,), causal=True),
+    filter_bank(301, filters=84, patch=8, dilations=(1, 64)),
     block_scores(1, 16),
     block_scores(100, 16, masked=0.3),
     block_scores(64, 4, heads=4, groups=2, size=12, rank=9),

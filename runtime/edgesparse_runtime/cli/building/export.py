@@ -29,7 +29,7 @@ def export(
     ] = None,
     calibrate: Annotated[
         Path | None,
-        typer.Option(help="With --hf: unlabelled text (a document a line) or .npz of the model's inputs."),
+        typer.Option(help="With --hf: unlabeled text (a document a line) or .npz of the model's inputs."),
     ] = None,
     density: Annotated[
         float | None, typer.Option(help="With --hf: share of query-key pairs to attend to.")
@@ -72,7 +72,7 @@ def export(
     if as_json:
         print_json("export", {"bundle": str(bundle.path), "bytes": size, "parity": verdict.to_dict()})
         return
-    agreement = verdict.selection_agreement
+    agreement = verdict.selection_overlap
     print_fields(
         {
             "bundle": f"{bundle.path} ({size / 1024:.0f} kB)",
@@ -127,7 +127,7 @@ def _export_hf(
             "density": f"{found.density:.1%} of query-key pairs {held_out}",
             "fidelity": f"cosine {found.cosine:.4f} to the dense model, the same",
             "parity": f"holds on {verdict.windows} rows: largest difference "
-            f"{verdict.largest_difference:.1e}, block choices equal {verdict.selection_agreement or 1:.2%}",
+            f"{verdict.largest_difference:.1e}, block choices equal {verdict.selection_overlap or 1:.2%}",
             "next": f"edgesparse quantize {quote(str(made.bundle.path))}",
         }
     )

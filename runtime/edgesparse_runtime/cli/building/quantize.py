@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def quantize(
     bundle: Annotated[Path, typer.Argument(help="Bundle to add an int8 model to.", show_default=False)],
     data: Annotated[
-        Path | None, typer.Option(help="Series to calibrate with (static) and, labelled, to gate on.")
+        Path | None, typer.Option(help="Series to calibrate with (static) and, labeled, to gate on.")
     ] = None,
     mode: Annotated[
         str | None, typer.Option(help="dynamic (scales as it runs) or static (ranges seen on --data).")

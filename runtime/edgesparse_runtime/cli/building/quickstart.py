@@ -33,7 +33,7 @@ def quickstart(
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Train, export, quantize, verify and time a model on 100 labelled series, in about two minutes.
+    """Train, export, quantize, verify and time a model on 100 labeled series, in about two minutes.
 
     Example: edgesparse quickstart -o quickstart
     """

@@ -1,4 +1,4 @@
-"""`edgesparse train`: labelled data to a run folder."""
+"""`edgesparse train`: labeled data to a run folder."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ CHECKPOINTS = ("checkpoint.safetensors", "pretraining/checkpoint.safetensors")
 
 def train(
     data: Annotated[
-        Path, typer.Argument(help="Labelled series: .csv .parquet .npz .tsv .ts", show_default=False)
+        Path, typer.Argument(help="Labeled series: .csv .parquet .npz .tsv .ts", show_default=False)
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder to write.", show_default=False)],
-    validation: Annotated[Path | None, typer.Option(help="Labelled series to watch training with.")] = None,
+    validation: Annotated[Path | None, typer.Option(help="Labeled series to watch training with.")] = None,
     pretrain: Annotated[
         Path | None,
-        typer.Option(help="Unlabelled series of the same machine: learn to reconstruct masked spans first."),
+        typer.Option(help="Unlabeled series of the same machine: learn to reconstruct masked spans first."),
     ] = None,
     preset: Annotated[str, typer.Option(help="tiny, small or base.")] = "tiny",
     attention: Annotated[str, typer.Option(help="sparse or dense.")] = "sparse",
@@ -69,7 +69,7 @@ def train(
     stride: Stride = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Train a model: labelled data in, run folder out.
+    """Train a model: labeled data in, run folder out.
 
     Example: edgesparse train pump_TRAIN.csv -o runs/pump --budget 0.3
 
@@ -80,7 +80,7 @@ def train(
     from edgesparse.config import RunConfig, resolve_config
     from edgesparse.presets import PRESETS
     from edgesparse.training.accelerate_processes import is_launched
-    from edgesparse.training.data import doubts
+    from edgesparse.training.data import data_warnings
     from edgesparse.training.loop import train as train_model
 
     engine = None
@@ -118,15 +118,15 @@ def train(
     watched = None if validation is None else read_dataset(validation, options)
     if not as_json and is_main:
         note(f"{data}: {len(series)} series, {len(series.channels)} channel(s)")
-        for doubt in doubts(series, resolved.training):
+        for doubt in data_warnings(series, resolved.training):
             note(f"{data}: {doubt}")
     try:
         if pretrain is None:
             run = train_model(series, resolved, out, validation=watched, resume=resume, engine=engine)
         else:
-            from edgesparse.training.pretrain import train_from_unlabelled
+            from edgesparse.training.pretrain import train_from_unlabeled
 
-            run = train_from_unlabelled(
+            run = train_from_unlabeled(
                 series,
                 read_dataset(pretrain, options),
                 resolved,

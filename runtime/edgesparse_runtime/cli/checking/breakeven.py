@@ -14,7 +14,7 @@ from edgesparse_runtime.cli.output import note, print_json, print_table
 from edgesparse_runtime.cli.preflight import check_remote, note_threads
 from edgesparse_runtime.dense_switch import MACHINE, describe_machine, hash_of, twin_file
 from edgesparse_runtime.errors import InputError, MissingExtraError
-from edgesparse_runtime.measure.break_even import BreakEvenRequest, cells, measure_break_even
+from edgesparse_runtime.measure.breakeven import BreakEvenRequest, cells, measure_breakeven
 from edgesparse_runtime.measure.partial_results import KeptRows
 from edgesparse_runtime.progress import progress
 from edgesparse_runtime.remote.connection import Target, connect
@@ -91,7 +91,7 @@ def breakeven(
     else:
         note(f"measuring on {on}: {len(requests) * len(cells(opened, request))} cells of {seconds:g} s")
         with connect(Target.parse(on, remote_python), bundle, data=data, wheelhouse=wheelhouse) as there:
-            entries = [there.break_even(r) for r in requests]
+            entries = [there.breakeven(r) for r in requests]
     if was_signed:
         note("the bundle's signature covered what it was before; sign it again")
     _store(opened, entries)
@@ -135,7 +135,7 @@ def _measure_here(opened: Bundle, request: BreakEvenRequest, kept: KeptRows) -> 
     if left < len(planned):
         note(f"{len(planned) - left} of {len(planned)} cells were measured before the interruption")
     with progress(f"break-even, {request.precision}", len(planned), start=len(planned) - left) as shown:
-        return measure_break_even(request, shown, done=done, on_row=kept.add)
+        return measure_breakeven(request, shown, done=done, on_row=kept.add)
 
 
 def _kept_rows(opened: Bundle, request: BreakEvenRequest) -> KeptRows:
@@ -147,8 +147,8 @@ def _kept_rows(opened: Bundle, request: BreakEvenRequest) -> KeptRows:
 def _store(opened: Bundle, entries: list[dict[str, Any]]) -> None:
     """Put the entries into the bundle in place of older ones of the same machine and precision."""
     new = [_place(entry) for entry in entries]
-    older = [e for e in opened.manifest["break_even"] if _place(e) not in new]
-    rewrite_bundle(opened, {}, {"break_even": older + entries})
+    older = [e for e in opened.manifest["breakeven"] if _place(e) not in new]
+    rewrite_bundle(opened, {}, {"breakeven": older + entries})
 
 
 def _place(entry: dict[str, Any]) -> list[Any]:

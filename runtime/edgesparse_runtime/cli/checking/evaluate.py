@@ -1,4 +1,4 @@
-"""`edgesparse evaluate`: a bundle on labelled data."""
+"""`edgesparse evaluate`: a bundle on labeled data."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def hardening_hint(result: Evaluation) -> str:
     worst = max(lost, key=lambda name: lost[name])
     return (
         f"{worst} of {STRENGTHS[0]:g} costs {100 * lost[worst]:.0f} points. If windows will come like that, "
-        "train with --set training.disturb=0.5."
+        "train with --set training.augment=0.5."
     )
 
 
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="Bundle to evaluate.", show_default=False)],
-    data: Annotated[Path, typer.Argument(help="Labelled series.", show_default=False)],
+    data: Annotated[Path, typer.Argument(help="Labeled series.", show_default=False)],
     precision: Annotated[str, typer.Option(help="auto, float32 or int8.")] = "auto",
     robustness: Annotated[
         bool, typer.Option("--robustness", help="Also under noise, gain, offset, lost data.")
@@ -68,7 +68,7 @@ def evaluate(
     stride: Stride = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Measure a bundle on labelled data: metric with n and 95 % interval.
+    """Measure a bundle on labeled data: metric with n and 95 % interval.
 
     Example: edgesparse evaluate pump.edgesparse pump_TEST.csv --fail-if 'accuracy<0.85'
     """

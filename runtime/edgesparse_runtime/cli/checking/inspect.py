@@ -63,7 +63,7 @@ def _fields(opened: Bundle) -> dict[str, object]:
         "channels": ", ".join(described),
         "classes": ", ".join(opened.classes) or "-",
         "windows": f"{windows.get('shortest')} to {windows.get('longest')} steps, "
-        f"at least {windows.get('least_steps', 1)}",
+        f"at least {windows.get('min_steps', 1)}",
         "models": ", ".join(opened.precisions),
         "form": f"{'archive' if opened.is_archive else 'folder'}, schema version {_stored_version(opened)}",
         "made": f"{manifest['created']} by edgesparse {manifest['edgesparse']}",
@@ -91,7 +91,7 @@ def _fields(opened: Bundle) -> dict[str, object]:
     if "int8" in manifest["models"]:
         fields["int8"] = _cost(manifest["models"]["int8"].get("report", {}))
     fields["dense twin"] = ", ".join(manifest["dense"]) or "none"
-    fields["break-even"] = "; ".join(_break_even(e) for e in manifest["break_even"]) or "not measured"
+    fields["break-even"] = "; ".join(_breakeven(e) for e in manifest["breakeven"]) or "not measured"
     return fields
 
 
@@ -119,7 +119,7 @@ def _cost(report: dict[str, Any]) -> str:
     return "; ".join(found) or "not judged: quantized without --data"
 
 
-def _break_even(entry: dict[str, Any]) -> str:
+def _breakeven(entry: dict[str, Any]) -> str:
     """One measurement; what is in it may come from anybody."""
     rows = entry.get("dense_up_to")
     steps = (

@@ -23,7 +23,7 @@ def curves(
 ) -> str:
     """One line a name through its points; with `logarithmic` on both axes, with `dots` no line.
 
-    With `marks` the x axis is labelled at the points, which are few and chosen.
+    With `marks` the x axis is labeled at the points, which are few and chosen.
     """
     points = [p for line in series.values() for p in line]
     x_scale = _Scale([p[0] for p in points], _LEFT, WIDTH - _RIGHT, logarithmic, False)

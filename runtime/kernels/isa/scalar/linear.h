@@ -17,7 +17,7 @@ float sum_by_16(int64_t count, const Term& term) {
   return total;
 }
 
-void normalise_row(const LinearJob& job, const float* x, float* to) {
+void normalize_row(const LinearJob& job, const float* x, float* to) {
   const float count = static_cast<float>(job.depth);
   const float mean = sum_by_16(job.depth, [&](int64_t d, float sum) { return sum + x[d]; }) / count;
   const float squares = sum_by_16(
@@ -40,7 +40,7 @@ float gelu(float x) {
 void linear_row(const LinearJob& job, int64_t r, float* line) {
   const float* x = job.input + r * job.depth;
   if (job.gain) {
-    normalise_row(job, x, line);
+    normalize_row(job, x, line);
     x = line;
   }
   float least = 0.0f, most = 0.0f;

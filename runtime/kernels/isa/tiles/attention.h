@@ -39,16 +39,16 @@ EDGESPARSE_INLINE F exp2_nonpositive(F x) {
 struct NextUnit {
   const float* panels[kUnitPanels];
   int count;
-  int64_t lines_a_row;  // lines of 16 floats, in 65,536ths, rounded up: a division a tile would cost a tenth of it
+  int64_t lines_per_row;  // lines of 16 floats, in 65,536ths, rounded up: a division a tile would cost a tenth of it
 
   EDGESPARSE_INLINE void prefetch(int64_t row, int64_t tile_rows) const {
-    const int64_t first = row * lines_a_row >> 16, end = (row + tile_rows) * lines_a_row >> 16;
+    const int64_t first = row * lines_per_row >> 16, end = (row + tile_rows) * lines_per_row >> 16;
     for (int i = 0; i < count; ++i)
       for (int64_t line = first; line < end; ++line) __builtin_prefetch(panels[i] + line * 16, 0, 2);
   }
 };
 
-EDGESPARSE_INLINE int64_t lines_a_row(int64_t panel_lines, int64_t rows) {
+EDGESPARSE_INLINE int64_t lines_per_row(int64_t panel_lines, int64_t rows) {
   return ((panel_lines << 16) + rows - 1) / rows;
 }
 
@@ -309,8 +309,8 @@ void attend(const Job& job) {
   for (int64_t i = rows * kUnitKeys; i < padded_rows * kUnitKeys; ++i) scores[i] = 0.0f;
   for (int64_t r = 0; r < padded_rows; ++r) maximum[r] = kLowest;
 
-  const int64_t key_lines_a_row = lines_a_row(head_size, rows);
-  const int64_t value_lines_a_row = lines_a_row(value_stride, rows);
+  const int64_t key_lines_per_row = lines_per_row(head_size, rows);
+  const int64_t value_lines_per_row = lines_per_row(value_stride, rows);
   for (int64_t first = 0; first < job.panel_count; first += kUnitPanels) {
     const int64_t left = job.panel_count - first;
     const int panels = left < kUnitPanels ? (int)left : kUnitPanels;
@@ -326,9 +326,9 @@ void attend(const Job& job) {
                        coming < 0             ? 0
                        : coming < kUnitPanels ? (int)coming
                                               : kUnitPanels,
-                       key_lines_a_row};
+                       key_lines_per_row};
     NextUnit next_values = next_keys;
-    next_values.lines_a_row = value_lines_a_row;
+    next_values.lines_per_row = value_lines_per_row;
     for (int i = 0; i < next_keys.count; ++i) {
       next_keys.panels[i] = (const float*)job.panels[first + kUnitPanels + i].keys;
       next_values.panels[i] = (const float*)job.panels[first + kUnitPanels + i].values;

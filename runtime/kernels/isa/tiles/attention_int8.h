@@ -321,8 +321,8 @@ void attend_int8(const Job& job) {
   }
   for (int64_t i = s.rows * kUnitKeys; i < round_up(s.rows, W) * kUnitKeys; ++i) s.scores[i] = 0.0f;
   quantize_query(job, s);
-  const int64_t key_lines_a_row = lines_a_row(s.quads + 2, s.rows);
-  const int64_t value_lines_a_row = lines_a_row(s.value_stride / 4, s.rows);
+  const int64_t key_lines_per_row = lines_per_row(s.quads + 2, s.rows);
+  const int64_t value_lines_per_row = lines_per_row(s.value_stride / 4, s.rows);
 
   for (int64_t first = 0; first < job.panel_count; first += kUnitPanels) {
     const int64_t left = job.panel_count - first;
@@ -339,9 +339,9 @@ void attend_int8(const Job& job) {
                        coming < 0             ? 0
                        : coming < kUnitPanels ? (int)coming
                                               : kUnitPanels,
-                       key_lines_a_row};
+                       key_lines_per_row};
     NextUnit next_values = next_keys;
-    next_values.lines_a_row = value_lines_a_row;
+    next_values.lines_per_row = value_lines_per_row;
     for (int i = 0; i < next_keys.count; ++i) {
       next_keys.panels[i] = (const float*)job.panels[first + kUnitPanels + i].keys;
       next_values.panels[i] = (const float*)job.panels[first + kUnitPanels + i].values;

@@ -39,8 +39,8 @@ EDGESPARSE_INLINE F reduce_poison_rows(F (&a)[W]) {
   return a[0];
 }
 
-// Layer-normalises the rows into `lines` and points to them.
-__attribute__((noinline)) void normalise_rows(const LinearJob& job, RowGroup& group, float* lines) {
+// Layer-normalizes the rows into `lines` and points to them.
+__attribute__((noinline)) void normalize_rows(const LinearJob& job, RowGroup& group, float* lines) {
   const float count = static_cast<float>(job.depth);
   F partial[kParts16][W];
   for (int r = 0; r < W; ++r) {
@@ -186,7 +186,7 @@ void linear(const LinearJob& job) {
     group.depth = job.depth;
     const int64_t left = job.rows - first, count = left < W ? left : W;
     for (int64_t r = 0; r < W; ++r) group.row[r] = job.input + (first + (r < count ? r : count - 1)) * job.depth;
-    if (job.gain) normalise_rows(job, group, lines);
+    if (job.gain) normalize_rows(job, group, lines);
     quantize_rows(group, count, bytes + first * job.depth, step + first, zero + first);
   }
   constexpr int kMost = Vector::kTileVectors;

@@ -28,7 +28,7 @@ from edgesparse_runtime.dense_switch import (
 )
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.machine.memory_bounds import check_counts, check_spans
-from edgesparse_runtime.measure.equal_decisions import find_agreement
+from edgesparse_runtime.measure.equal_decisions import compare_decisions
 from edgesparse_runtime.measure.inputs import Inputs
 from edgesparse_runtime.measure.interleaved import find_ratio, time_in_turns
 from edgesparse_runtime.progress import Progress
@@ -74,14 +74,14 @@ Cell = tuple[int, float | None]
 Done = dict[Cell, dict[str, Any]]
 
 
-def measure_break_even(
+def measure_breakeven(
     request: BreakEvenRequest,
     progress: Progress,
     *,
     done: Mapping[Cell, dict[str, Any]] | None = None,
     on_row: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """An entry of the manifest's `break_even` for this machine.
+    """An entry of the manifest's `breakeven` for this machine.
 
     Args:
         progress: advances by a cell of `cells`.
@@ -138,7 +138,7 @@ def cells(bundle: Bundle, request: BreakEvenRequest) -> list[Cell]:
 def default_lengths(bundle: Bundle) -> list[int]:
     """The longest training window, its half, quarter and eighth, as far as the model takes them."""
     windows = bundle.manifest["input"]
-    longest, least = int(windows["longest"]), int(windows.get("least_steps", 1))
+    longest, least = int(windows["longest"]), int(windows.get("min_steps", 1))
     return sorted({longest // part for part in (1, 2, 4, 8) if longest // part >= least})
 
 
@@ -188,7 +188,9 @@ def _compare_answers(
 ) -> dict[str, Any]:
     inputs = Inputs(sparse, batch=COMPARED, length=length, data=data)
     windows = inputs.next()
-    found = find_agreement(sparse.predict(windows), dense.predict(windows), has_classes=bool(bundle.classes))
+    found = compare_decisions(
+        sparse.predict(windows), dense.predict(windows), has_classes=bool(bundle.classes)
+    )
     if found.equal is None:
         agrees = found.largest_difference <= MOST_MOVED * found.spread
     else:

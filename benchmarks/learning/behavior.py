@@ -1,6 +1,6 @@
 """What training does, as a hash: weights that short default runs end with, to the bit.
 
-Hours of stored results stay valid when the trainer's text changes and its behaviour does not: a new option
+Hours of stored results stay valid when the trainer's text changes and its behavior does not: a new option
 that is off, a function moved. Five runs cover what a run of the benchmark may meet: sparse and dense, unequal
 length, several channels, unequal classes, and enough series to hold some out. On another processor the
 bits differ, and results are then valid for the same code only.
@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from edgesparse.config import RunConfig, resolve_config
 from edgesparse.training.loop import evaluate, train
@@ -34,30 +36,42 @@ CASES: tuple[tuple[int, int, int, int, tuple[str, ...]], ...] = (
 STEPS = 12
 # Of these series and more the last case says something.
 LARGE = 500
-# Settings whose effect so few steps do not show.
-LONG_TERM = ("epochs", "steps_at_least", "steps_at_most", "average_decay", "patience")
+# Settings whose effect so few steps do not show, by the names that the committed hashes were made with.
+LONG_TERM = {
+    "epochs": "epochs",
+    "steps_at_least": "min_steps",
+    "steps_at_most": "max_steps",
+    "average_decay": "average_decay",
+    "patience": "patience",
+}
 
 
 @cache
-def behaviour(*, is_large: bool, is_multichannel: bool) -> str:
+def behavior(*, is_large: bool, is_multichannel: bool) -> str:
     """The hash, for training sets of `LARGE` series and more or of several channels, or not; ten seconds."""
     defaults = RunConfig().training
-    digest = hashlib.sha256(repr([(name, getattr(defaults, name)) for name in LONG_TERM]).encode())
+    settings = [(stored, getattr(defaults, name)) for stored, name in LONG_TERM.items()]
+    digest = hashlib.sha256(repr(settings).encode())
     threads = torch.get_num_threads()
     for count, channels, shortest, longest, overrides in CASES:
         if (count >= LARGE and not is_large) or (channels > 1 and not is_multichannel):
             continue
         data = _made(count, channels, shortest, longest)
-        settings = ["training.threads=1", "training.budget=0.25", f"training.steps_at_least={STEPS}"]
-        settings += [f"training.steps_at_most={max(STEPS, count // 16)}", *overrides]
-        config = resolve_config(RunConfig(), None, settings)
+        overridden = ["training.threads=1", "training.budget=0.25", f"training.min_steps={STEPS}"]
+        overridden += [f"training.max_steps={max(STEPS, count // 16)}", *overrides]
+        config = resolve_config(RunConfig(), None, overridden)
         with tempfile.TemporaryDirectory() as folder:
             run = train(data, config, Path(folder) / "run", quiet=True)
-        for name, value in sorted(run.model.state_dict().items()):
+        for name, value in _by_stored_name(run.model.state_dict()):
             digest.update(name.encode() + value.contiguous().numpy().tobytes())
         digest.update(repr(evaluate(run.model, data, run.facts, run.config.training).value).encode())
     torch.set_num_threads(threads)
     return digest.hexdigest()[:12]
+
+
+def _by_stored_name(weights: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
+    """Weights by the names that the committed hashes were made with: a renamed module changes no result."""
+    return sorted((name.replace("normalize.", "normalise."), value) for name, value in weights.items())
 
 
 def _made(count: int, channels: int, shortest: int, longest: int) -> SeriesSet:

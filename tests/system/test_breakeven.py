@@ -37,7 +37,7 @@ def test_measured_stored_and_followed(copied: Path, tmp_path: Path) -> None:
     for words in ("sparse/dense", "as exported", "float32: ", "int8: ", "native"):
         assert words in shown.stdout
     bundle = open_bundle(copied)
-    entries = bundle.manifest["break_even"]
+    entries = bundle.manifest["breakeven"]
     assert [(e["precision"], e["threads"], len(e["table"])) for e in entries] == [
         ("float32", 1, 4),
         ("int8", 1, 4),
@@ -52,7 +52,7 @@ def test_measured_stored_and_followed(copied: Path, tmp_path: Path) -> None:
     # Measured again it takes the old entry's place; other threads get one of their own.
     again = edgesparse("breakeven", copied, *QUICK, "--precision", "int8", "--json")
     (entry,) = json.loads(again.stdout)["entries"]
-    stored = open_bundle(copied).manifest["break_even"]
+    stored = open_bundle(copied).manifest["breakeven"]
     assert [e["precision"] for e in stored] == ["float32", "int8"]
     assert stored[1] == entry
     assert edgesparse("verify", copied).returncode == 0
@@ -72,7 +72,7 @@ def test_profile_shows_the_model_that_ran(copied: Path) -> None:
     assert edgesparse("breakeven", copied, *QUICK, "--precision", "float32").returncode == 0
     path = copied / "manifest.json"
     manifest = json.loads(path.read_text())
-    manifest["break_even"][0]["dense_up_to"] = [{"density": None, "steps": 300}]
+    manifest["breakeven"][0]["dense_up_to"] = [{"density": None, "steps": 300}]
     path.write_text(json.dumps(manifest))
     options = ("--precision", "float32", *QUICK[:4], "--json")
     for length, dense in ((300, True), (301, False)):
@@ -100,7 +100,7 @@ def test_interrupted_it_goes_on_where_it_was(copied: Path) -> None:
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "Traceback" not in said
-    assert open_bundle(copied).manifest["break_even"] == []
+    assert open_bundle(copied).manifest["breakeven"] == []
     first = json.loads(kept.read_text())[0]["rows"][0]
     again = edgesparse(*arguments, "--json")
     assert "of 6 cells were measured before the interruption" in again.stderr
@@ -119,7 +119,7 @@ def test_a_box_without_the_extra_needs_a_prepared_bundle(
     assert "--prepare" in said and "edgesparse[export]" in said
     assert len(said.strip().splitlines()) == 1
     assert edgesparse("breakeven", copied, "--prepare").returncode == 0
-    assert open_bundle(copied).manifest["break_even"] == []
+    assert open_bundle(copied).manifest["breakeven"] == []
     assert command(arguments) == 0
 
 
