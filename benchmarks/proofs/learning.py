@@ -41,7 +41,7 @@ from benchmarks.learning.tables import (
 )
 from benchmarks.support.machine import describe_machine
 from edgesparse.config import RunConfig
-from edgesparse.training.loop import plan
+from edgesparse.training.loop import plan_steps
 
 QUICK = os.environ.get("QUICK") == "1"
 # Five seeds where the test set has 500 series or fewer, three elsewhere.
@@ -172,7 +172,7 @@ def judge_compute(found: Found) -> Line:
 def time_default_run() -> float:
     """Seconds of `edgesparse train` on ACSF1, two threads; QUICK runs a part of its passes and scales."""
     training, _ = load("ACSF1")
-    epochs, _ = plan(len(training), RunConfig().training)
+    epochs = plan_steps(len(training), RunConfig().training).epochs
     part = QUICK_PASSES if QUICK else epochs
     spec = importlib.util.find_spec("sktime")
     assert spec is not None

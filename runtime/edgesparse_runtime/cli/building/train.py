@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
@@ -81,15 +82,15 @@ def train(
     from edgesparse.presets import PRESETS
     from edgesparse.training.accelerate_processes import is_launched
     from edgesparse.training.data import data_warnings
-    from edgesparse.training.loop import train as train_model
+    from edgesparse.training.train import train as train_model
 
-    engine = None
+    processes = None
     if is_launched():
         require("train", "distributed", "accelerate")
-        from edgesparse.training.accelerate_processes import AcceleratedEngine
+        from edgesparse.training.accelerate_processes import AcceleratedProcesses
 
-        engine = AcceleratedEngine()
-    is_main = engine is None or engine.is_main
+        processes = AcceleratedProcesses()
+    is_main = processes is None or processes.is_main
     if preset not in PRESETS:
         raise InputError(f"`--preset` must be one of {', '.join(PRESETS)}; got {preset}.")
     base = RunConfig(model=PRESETS[preset]())
@@ -108,9 +109,9 @@ def train(
         given = [g for g in given if g not in ("model.attention=sparse", "training.task=classification")]
     resolved = resolve_config(base, config, [*given, *(settings or [])])
     _check_out(out, resume, overwrite)
-    if engine is not None:
+    if processes is not None:
         # Every process has looked before one of them writes.
-        engine.wait()
+        processes.wait()
     options = read_options(
         resolved.training.task, label_column, series_column, group_column, channels, window, stride
     )
@@ -122,7 +123,7 @@ def train(
             note(f"{data}: {doubt}")
     try:
         if pretrain is None:
-            run = train_model(series, resolved, out, validation=watched, resume=resume, engine=engine)
+            run = train_model(series, resolved, out, validation=watched, resume=resume, processes=processes)
         else:
             from edgesparse.training.pretrain import train_from_unlabeled
 
@@ -133,7 +134,7 @@ def train(
                 out,
                 validation=watched,
                 resume=resume,
-                engine=engine,
+                processes=processes,
             )
     except KeyboardInterrupt:
         if any((out / path).exists() for path in CHECKPOINTS):
@@ -141,8 +142,8 @@ def train(
         else:
             note("Stopped before the first epoch was whole: nothing is kept.")
         raise
-    if engine is not None:
-        engine.close()
+    if processes is not None:
+        processes.close()
     if not is_main:
         return
     compute = run.report["compute"]
@@ -174,7 +175,7 @@ def _check_out(out: Path, resume: bool, overwrite: bool) -> None:
         raise InputError(f"{out} holds an unfinished run. Add --resume to go on, or --overwrite.")
 
 
-def _print_report(out: Path, report: dict[str, Any]) -> None:
+def _print_report(out: Path, report: Mapping[str, Any]) -> None:
     compute = report["compute"]
     fields: dict[str, object] = {"run": out, "weights": f"{report['parameters']:,}"}
     for name, metric in report["metrics"].items():
@@ -182,25 +183,27 @@ def _print_report(out: Path, report: dict[str, Any]) -> None:
     if done := report.get("pretraining"):
         fields["pre-training"] = (
             f"{done['series']} windows of {done['source']}, {done['steps']} steps; error of masked spans "
-            f"{done['error_before']:.2f} -> {done['error_after']:.2f} (n={done['judged']}, 1 = the mean)"
+            f"{done['error_before']:.2f} -> {done['error_after']:.2f} (n={done['held_out']}, 1 = the mean)"
         )
     fields["attention compute"] = f"{compute['attention_share']:.1%} of dense attention"
     fields["whole model"] = f"{compute['model_share']:.1%} of the dense model"
-    if calibration := report.get("calibration"):
+    if found := report.get("temperature"):
         fields["calibration error"] = (
-            f"{calibration['error_before']:.3f} -> {calibration['error_after']:.3f} at temperature "
-            f"{calibration['temperature']:.2f} ({calibration['fitted_on']}, n={calibration['n']})"
+            f"{found['error_before']:.3f} -> {found['error_after']:.3f} at temperature "
+            f"{found['value']:.2f} ({found['fitted_on']}, n={found['n']})"
         )
-    for name in ("density", "entropy", "agreement"):
+    for name in ("density", "entropy", "captured_mass"):
         for layer in sorted({head["layer"] for head in report["heads"]}):
             values = [head[name] for head in report["heads"] if head["layer"] == layer]
-            fields[f"{name}, layer {layer}"] = "  ".join(f"{v:.0%}" for v in values) + "  (a head)"
+            fields[f"{name.replace('_', ' ')}, layer {layer}"] = (
+                "  ".join(f"{v:.0%}" for v in values) + "  (per head)"
+            )
     fields["next"] = f"edgesparse export {quote(str(out))} -o {quote(out.name + '.edgesparse')}"
     print_fields(fields)
     _print_classes(report)
 
 
-def _print_classes(report: dict[str, Any]) -> None:
+def _print_classes(report: Mapping[str, Any]) -> None:
     """Recall by class where classes are of unequal size: there accuracy alone would mislead."""
     found: dict[str, Any] = report.get("classes", {"recall": {}})
     sizes = [metric["n"] for metric in found["recall"].values()]
