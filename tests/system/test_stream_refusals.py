@@ -33,7 +33,7 @@ def test_what_does_not_fit_a_stream_is_one_line(
         ([table, "--lateness", 3], "`--lateness` is for streams. Add --follow."),
         (["-"], "Add --follow."),
         (["-", "--follow", "--deadline", -3], "above 0 milliseconds; got -3"),
-        (["-", "--follow", "-o", tmp_path / "none" / "x.json"], "must be a file that can be written"),
+        (["-", "--follow", "-o", tmp_path / "none" / "x.json"], "none/x.json: cannot be written: No such file or directory"),
         (["-", "--follow", "--format", "json", "-o", scores], "must hold json lines"),
     ):
         check_in_place(capsys, [bundle, *arguments], 2, message)
