@@ -78,7 +78,7 @@ def test_run_asks_for_a_signature_too(copied: Path, tmp_path: Path, series: Seri
 
 def test_inspect_says_what_is_inside(copied: Path) -> None:
     shown = edgesparse("inspect", copied).stdout
-    for word in ("signature           none", "schema version 2", "float32, int8", "trained on", "golden.npz"):
+    for word in ("signature           none", "schema version 3", "float32, int8", "trained on", "golden.npz"):
         assert word in shown, shown
     assert json.loads(edgesparse("inspect", "--schema").stdout)["title"] == "EdgeSparse bundle manifest"
     check_one_line(edgesparse("inspect"), 2, "must get a bundle")
