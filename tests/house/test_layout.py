@@ -71,6 +71,7 @@ def test_nothing_is_nested_too_deep(layout: Layout) -> None:
 
 # The reader itself: a small tree that breaks each rule once.
 LONG_BODY = "    pass\n" * (LONG_LINES + 1)
+LONG_FUNCTIONS = f"def long():\n{LONG_BODY}# {DEFENSE} a table.\n@d\ndef defended():\n{LONG_BODY}"
 SMALL_TREE = {
     "edgesparse/__init__.py": "",
     "edgesparse/a.py": "from edgesparse.b import x\n",
@@ -79,16 +80,13 @@ SMALL_TREE = {
     "edgesparse/room/deep.py": "from edgesparse.c import y\n",
     "edgesparse/room/other.py": "",
     "edgesparse/c.py": "import edgesparse.room.other\n",
-    "edgesparse/typed.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import edgesparse_export\n",
+    "edgesparse/typed.py": "if TYPE_CHECKING:\n    import edgesparse_export\n",
     "export/edgesparse_export/__init__.py": "",
     "benchmarks/case.py": "from tests.edges import z\nfrom tests.support.shared import fine\n",
     "tests/edges.py": "import benchmarks.case\n",
     "tests/support/shared.py": "",
     "tests/benchmarks/test_case.py": "import benchmarks.case\n",
-    "tests/long.py": f"def long():\n{LONG_BODY}# {DEFENSE} a table.\n@d\ndef defended():\n{LONG_BODY}",
-    + "    pass\n" * 61
-    + f"# {DEFENSE} a table.\n@d\ndef defended():\n"
-    + "    pass\n" * 61,
+    "tests/long.py": LONG_FUNCTIONS,
     "tests/deep.py": (
         "def deep():\n    if a:\n        pass\n    elif b:\n        for c in d:\n            while e:\n"
         "                with f:\n                    try:\n                        pass\n"

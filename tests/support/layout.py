@@ -1,4 +1,4 @@
-"""The shape of the repository, read from the sources with `ast`: who imports whom, how full, how long, how deep.
+"""The shape of the repository, read with `ast`: who imports whom, how full, how long, how deep.
 
 Every import counts: at the top, inside a function, and under `if TYPE_CHECKING`. A name imported from
 a package is an arrow to the submodule of that name where there is one, and to the package's
