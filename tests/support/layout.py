@@ -68,9 +68,9 @@ class Layout:
     """All that was read; paths are relative to the root."""
 
     root: Path
-    files: list[str] = field(default_factory=list)
-    imports: list[Import] = field(default_factory=list)
-    functions: list[Function] = field(default_factory=list)
+    files: list[str] = field(default_factory=list, repr=False)
+    imports: list[Import] = field(default_factory=list, repr=False)
+    functions: list[Function] = field(default_factory=list, repr=False)
 
     def circles(self) -> list[list[str]]:
         """Sets of files that import each other, the largest first."""
