@@ -27,7 +27,7 @@ def test_verbs_of_the_readme_exist() -> None:
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if p.exists()], ids=lambda p: str(p.relative_to(ROOT)))
-def test_links_and_make_words_lead_somewhere(page: Path) -> None:
+def test_links_and_make_targets_lead_somewhere(page: Path) -> None:
     text = page.read_text()
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert (page.parent / target).exists(), target

@@ -5,6 +5,7 @@ The two ONNX files and their inputs are described in docs/streaming.md, "Causal 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 

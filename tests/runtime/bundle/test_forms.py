@@ -292,7 +292,9 @@ def test_a_living_writer_keeps_its_place(tmp_path: Path) -> None:
 def test_a_reader_meets_whole_bundles_while_they_are_replaced(tmp_path: Path, shared_bundle: Bundle) -> None:
     bundle = store_files(tmp_path / "x.edgesparse", all_files(shared_bundle))
     code = (
-        "import sys, itertools; from edgesparse_runtime.bundle.read import *; from edgesparse_runtime.bundle.write import *\n"
+        "import sys, itertools\n"
+        "from edgesparse_runtime.bundle.read import open_bundle\n"
+        "from edgesparse_runtime.bundle.write import rewrite_bundle\n"
         "for i in itertools.count(): rewrite_bundle(open_bundle(sys.argv[1]), {'card.md': b'%d' % i}, {})"
     )
     writer = subprocess.Popen(
