@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.cli.options import BundleFile, Request
 from edgesparse_runtime.cli.output import note, print_fields, print_json
 from edgesparse_runtime.cli.require import require

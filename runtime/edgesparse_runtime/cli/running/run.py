@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from edgesparse_runtime.bundle.atomic import replace_text
-from edgesparse_runtime.bundle.bundle import Bundle, open_bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.cli.options import ModelArgument, Precision, Threads, TrustedKeys
 from edgesparse_runtime.cli.output import note, print_table
 from edgesparse_runtime.cli.preflight import check_output, note_lengths, note_threads
