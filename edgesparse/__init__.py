@@ -21,6 +21,7 @@ from edgesparse.config import RunConfig as RunConfig
 from edgesparse.config import TrainingConfig as TrainingConfig
 from edgesparse.config import resolve_config as resolve_config
 from edgesparse.dropin.sparsify import sparsify as sparsify
+from edgesparse.model.data_facts import DataFacts as DataFacts
 from edgesparse.model.transformer import SequenceTransformer as SequenceTransformer
 from edgesparse.presets import PRESETS as PRESETS
 from edgesparse.training.budget import ComputeReport as ComputeReport
@@ -30,7 +31,6 @@ from edgesparse.training.evaluation import evaluate as evaluate
 from edgesparse.training.pretrain import Pretraining as Pretraining
 from edgesparse.training.pretrain import pretrain as pretrain
 from edgesparse.training.pretrain import train_from_unlabeled as train_from_unlabeled
-from edgesparse.training.run_folder import DataFacts as DataFacts
 from edgesparse.training.run_folder import Run as Run
 from edgesparse.training.run_folder import RunReport as RunReport
 from edgesparse.training.run_folder import load_run as load_run

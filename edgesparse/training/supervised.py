@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from edgesparse.config import RunConfig, TrainingConfig
+from edgesparse.model.build import build_model
+from edgesparse.model.data_facts import DataFacts
 from edgesparse.model.transformer import SequenceTransformer, choose_sizes
 from edgesparse.training.augment import augment, shift_in_time
 from edgesparse.training.budget import BudgetController, ComputeReport, fit_budget, sparse_layers
@@ -26,7 +28,6 @@ from edgesparse.training.head_stats import as_log_line, head_stats
 from edgesparse.training.loop import Batch, Learner, Loss, fit, plan_steps
 from edgesparse.training.masked_spans import Reconstruction, hide_tokens
 from edgesparse.training.processes import Processes
-from edgesparse.training.run_folder import DataFacts, build_model
 from edgesparse.training.schedule import augmented_share
 from edgesparse.training.split import hold_out
 from edgesparse_runtime.data.forecasting import cut_horizon
