@@ -6,11 +6,16 @@ from edgesparse_runtime import Session, read_dataset
 session = Session("pump.edgesparse")
 scores = session.predict(read_dataset("pump_TEST.csv"))
 ```
+
+Only the names listed here are stable; any module behind them may move. Those that a device rarely needs
+(`verify`, `evaluate`, `profile`, `compare`, `stream_scores` and the room `stream`) load when first used.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
+from typing import TYPE_CHECKING, Any
 
 # Official onnxruntime builds send telemetry unless told not to before they load (docs/Privacy.md there).
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -29,6 +34,13 @@ from edgesparse_runtime.errors import LibraryError as LibraryError
 from edgesparse_runtime.errors import MissingExtraError as MissingExtraError
 from edgesparse_runtime.session import Session as Session
 
+if TYPE_CHECKING:
+    from edgesparse_runtime.evaluation.evaluate import evaluate as evaluate
+    from edgesparse_runtime.evaluation.verify import verify as verify
+    from edgesparse_runtime.measure.compare import compare as compare
+    from edgesparse_runtime.measure.profile import profile as profile
+    from edgesparse_runtime.stream import stream_scores as stream_scores
+
 __all__ = [
     "Bundle",
     "BundleError",
@@ -40,6 +52,34 @@ __all__ = [
     "ReadOptions",
     "SeriesSet",
     "Session",
+    "compare",
+    "evaluate",
     "open_bundle",
+    "profile",
     "read_dataset",
+    "stream_scores",
+    "verify",
 ]
+
+# Where the rest is; each module brings more along than predictions need.
+_LAZY = {
+    "compare": "measure.compare",
+    "evaluate": "evaluation.evaluate",
+    "profile": "measure.profile",
+    "stream_scores": "stream",
+    "verify": "evaluation.verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "stream":
+        return importlib.import_module(f"{__name__}.stream")
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))
