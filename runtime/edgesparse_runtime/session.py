@@ -10,7 +10,8 @@ import numpy as np
 import onnxruntime
 
 from edgesparse_runtime.arrays import BoolArray, FloatArray, IndexArray
-from edgesparse_runtime.bundle.bundle import SUFFIX, Bundle, open_bundle
+from edgesparse_runtime.bundle.names import SUFFIX
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.data.model_inputs import TensorData, TensorInputs, WindowData, WindowInputs
 from edgesparse_runtime.data.tensor_batch import TensorBatch
 from edgesparse_runtime.dense_switch import Switch, find_switch, known_density, twin_file
