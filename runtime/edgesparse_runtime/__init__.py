@@ -7,8 +7,9 @@ session = Session("pump.edgesparse")
 scores = session.predict(read_dataset("pump_TEST.csv"))
 ```
 
-Only the names listed here are stable; any module behind them may move. Those that a device rarely needs
-(`verify`, `evaluate`, `profile`, `compare`, `stream_scores` and the room `stream`) load when first used.
+Only the names listed here are stable; any module behind them may move. What opening a model does not need
+(the readers, `verify`, `evaluate`, `profile`, `compare`, `stream_scores` and the room `stream`) loads when
+first used.
 """
 
 from __future__ import annotations
@@ -23,8 +24,6 @@ os.environ.setdefault("ORT_TELEMETRY_DISABLED", "1")
 
 from edgesparse_runtime.bundle.read import Bundle as Bundle
 from edgesparse_runtime.bundle.read import open_bundle as open_bundle
-from edgesparse_runtime.data.readers import ReadOptions as ReadOptions
-from edgesparse_runtime.data.readers import read_dataset as read_dataset
 from edgesparse_runtime.data.series_set import SeriesSet as SeriesSet
 from edgesparse_runtime.errors import BundleError as BundleError
 from edgesparse_runtime.errors import EdgeSparseError as EdgeSparseError
@@ -35,6 +34,8 @@ from edgesparse_runtime.errors import MissingExtraError as MissingExtraError
 from edgesparse_runtime.session import Session as Session
 
 if TYPE_CHECKING:
+    from edgesparse_runtime.data.readers import ReadOptions as ReadOptions
+    from edgesparse_runtime.data.readers import read_dataset as read_dataset
     from edgesparse_runtime.evaluation.evaluate import evaluate as evaluate
     from edgesparse_runtime.evaluation.verify import verify as verify
     from edgesparse_runtime.measure.compare import compare as compare
@@ -63,6 +64,8 @@ __all__ = [
 
 # Where the rest is; each module brings more along than predictions need.
 _LAZY = {
+    "ReadOptions": "data.readers",
+    "read_dataset": "data.readers",
     "compare": "measure.compare",
     "evaluate": "evaluation.evaluate",
     "profile": "measure.profile",
