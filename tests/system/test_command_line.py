@@ -262,7 +262,7 @@ def test_ctrl_c_leaves_a_run_that_resumes(tmp_path: Path, table: Path) -> None:
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 130
-    assert "add --resume to go on" in errors
+    assert "add --resume to continue" in errors
     assert "Traceback" not in errors
     check_one_line(edgesparse(*arguments), 2, "holds an unfinished run. Add --resume")
     # Another number of epochs is another run: the same configuration is asked for, not guessed.
