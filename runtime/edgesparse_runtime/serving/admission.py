@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from edgesparse_runtime.serving.refusal import Refusal
+from edgesparse_runtime.serving.protocol.refusal import Refusal
 
 
 class Admission:

@@ -20,7 +20,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import onnxruntime
 
-from edgesparse_runtime.serving.tensors import FloatArray
+from edgesparse_runtime.serving.protocol.tensors import FloatArray
 
 
 class Runnable(Protocol):

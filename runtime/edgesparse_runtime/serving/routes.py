@@ -18,15 +18,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from edgesparse_runtime.bundle.bundle import tool_version
 from edgesparse_runtime.errors import EdgeSparseError
 from edgesparse_runtime.serving.admission import Admission
-from edgesparse_runtime.serving.auth import OPEN_PATHS, Guard
 from edgesparse_runtime.serving.batching import Batcher
-from edgesparse_runtime.serving.connection import is_crowded
+from edgesparse_runtime.serving.http.auth import OPEN_PATHS, AccessControl
+from edgesparse_runtime.serving.http.connection import is_crowded
 from edgesparse_runtime.serving.log import log
-from edgesparse_runtime.serving.metrics import CONTENT_TYPE, Figures
+from edgesparse_runtime.serving.metrics import CONTENT_TYPE, Metrics
 from edgesparse_runtime.serving.openapi import describe, to_html
-from edgesparse_runtime.serving.protocol import InferRequest, read_request, write_answer
-from edgesparse_runtime.serving.refusal import Refusal
-from edgesparse_runtime.serving.registry import Shelf
+from edgesparse_runtime.serving.protocol.messages import InferRequest, read_request, write_answer
+from edgesparse_runtime.serving.protocol.refusal import Refusal
+from edgesparse_runtime.serving.registry import Registry
 from edgesparse_runtime.serving.served_model import ServedModel
 from edgesparse_runtime.serving.settings import Settings
 
@@ -37,20 +37,20 @@ _Answer = tuple[bytes, int | None]
 
 
 class Routes:
-    """Handlers over one shelf of models.
+    """Handlers over one registry of models.
 
     Attributes:
-        is_leaving: the server was told to stop; it is not ready any more.
+        is_shutting_down: the server was told to stop; it is not ready any more.
     """
 
     def __init__(
-        self, shelf: Shelf, settings: Settings, admission: Admission, batcher: Batcher, figures: Figures
+        self, registry: Registry, settings: Settings, admission: Admission, batcher: Batcher, metrics: Metrics
     ) -> None:
-        self._shelf, self._settings = shelf, settings
-        self._admission, self._batcher, self._figures = admission, batcher, figures
-        self.is_leaving = False
+        self._registry, self._settings = registry, settings
+        self._admission, self._batcher, self._metrics = admission, batcher, metrics
+        self.is_shutting_down = False
 
-    def application(self, guard: Guard) -> ASGIApp:
+    def application(self, access: AccessControl) -> ASGIApp:
         """The ASGI application."""
         model = "/v2/models/{name}"
         pairs: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = []
@@ -75,13 +75,13 @@ class Routes:
         app = Starlette(routes=routes, exception_handlers=handlers)
         # A path with a slash too many is not there; a redirect would be one more thing to describe.
         app.router.redirect_slashes = False
-        return _Guarded(app, guard, self)
+        return _Guarded(app, access, self)
 
     async def live(self, request: Request) -> Response:
         return JSONResponse({"live": True})
 
     async def ready(self, request: Request) -> Response:
-        return JSONResponse({"ready": not self.is_leaving}, 503 if self.is_leaving else 200)
+        return JSONResponse({"ready": not self.is_shutting_down}, 503 if self.is_shutting_down else 200)
 
     async def server_metadata(self, request: Request) -> Response:
         extensions = ["binary_tensor_data", "explain"]
@@ -89,25 +89,25 @@ class Routes:
 
     async def model_metadata(self, request: Request) -> Response:
         model = self._model(request)
-        versions = self._shelf.versions(model.place.name)
+        versions = self._registry.versions(model.address.name)
         return JSONResponse(model.metadata(versions), headers=_headers(model))
 
     async def model_ready(self, request: Request) -> Response:
         model = self._model(request)
         return JSONResponse(
-            {"name": model.place.name, "ready": not self.is_leaving},
-            503 if self.is_leaving else 200,
+            {"name": model.address.name, "ready": not self.is_shutting_down},
+            503 if self.is_shutting_down else 200,
             headers=_headers(model),
         )
 
     async def metrics(self, request: Request) -> Response:
-        return Response(self._figures.show(self._shelf.models()), media_type=CONTENT_TYPE)
+        return Response(self._metrics.show(self._registry.models()), media_type=CONTENT_TYPE)
 
     async def openapi(self, request: Request) -> Response:
-        return JSONResponse(describe(self._shelf, self._settings))
+        return JSONResponse(describe(self._registry, self._settings))
 
     async def docs(self, request: Request) -> Response:
-        return HTMLResponse(to_html(describe(self._shelf, self._settings)))
+        return HTMLResponse(to_html(describe(self._registry, self._settings)))
 
     async def infer(self, request: Request) -> Response:
         return await self._compute(request, "infer", self._infer)
@@ -117,14 +117,14 @@ class Routes:
 
     async def _infer(self, model: ServedModel, asked: InferRequest) -> _Answer:
         scores = await self._batcher.scores(model, asked.window)
-        place = model.place
-        return write_answer(asked, place.name, place.version, model.parameters(), {"scores": scores})
+        address = model.address
+        return write_answer(asked, address.name, address.version, model.parameters(), {"scores": scores})
 
     async def _explain(self, model: ServedModel, asked: InferRequest) -> _Answer:
         outputs = await self._batcher.call(lambda: model.explain(asked.window))
-        place = model.place
+        address = model.address
         parameters = model.parameters() | model.explain_parameters(outputs)
-        return write_answer(asked, place.name, place.version, parameters, outputs)
+        return write_answer(asked, address.name, address.version, parameters, outputs)
 
     async def _compute(
         self,
@@ -176,13 +176,13 @@ class Routes:
         ran = response.status_code == 200
         if ran:
             self._admission.note(seconds)
-        self._figures.answered(operation, model, response.status_code, seconds if ran else None)
+        self._metrics.answered(operation, model, response.status_code, seconds if ran else None)
         if self._settings.log_requests:
             log(
                 "request",
                 operation=operation,
-                model=model.place.name if model else None,
-                version=model.place.version if model else None,
+                model=model.address.name if model else None,
+                version=model.address.version if model else None,
                 bundle_sha256=model.bundle_hash if model else None,
                 status=response.status_code,
                 windows=windows,
@@ -191,7 +191,7 @@ class Routes:
         return response
 
     def _model(self, request: Request) -> ServedModel:
-        return self._shelf.find(request.path_params["name"], request.path_params.get("version"))
+        return self._registry.find(request.path_params["name"], request.path_params.get("version"))
 
     async def _refused(self, request: Request, refusal: Refusal) -> Response:
         return self.refuse(refusal)
@@ -207,15 +207,15 @@ class Routes:
 
     def refuse(self, refusal: Refusal) -> Response:
         """The answer to a request that no model saw."""
-        self._figures.answered("other", None, refusal.status)
+        self._metrics.answered("other", None, refusal.status)
         return _error(refusal, None)
 
 
 class _Guarded:
-    """Asks the guard before anything else is done, and answers when something of ours breaks."""
+    """Asks the access before anything else is done, and answers when something of ours breaks."""
 
-    def __init__(self, app: ASGIApp, guard: Guard, routes: Routes) -> None:
-        self._app, self._guard, self._routes = app, guard, routes
+    def __init__(self, app: ASGIApp, access: AccessControl, routes: Routes) -> None:
+        self._app, self._access, self._routes = app, access, routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -223,7 +223,7 @@ class _Guarded:
                 if is_crowded(scope) and scope["path"] not in OPEN_PATHS:
                     # Whoever restarts or routes must still learn that the server lives.
                     raise Refusal(503, _CROWDED, {"Retry-After": "1", "Connection": "close"})
-                self._guard.check(scope["path"], Request(scope).headers)
+                self._access.check(scope["path"], Request(scope).headers)
             except Refusal as refusal:
                 await self._routes.refuse(refusal)(scope, receive, send)
                 return
@@ -246,7 +246,7 @@ def _length(header: str | None) -> int | None:
 
 
 def _headers(model: ServedModel) -> dict[str, str]:
-    return {"edgesparse-version": model.place.version, "edgesparse-bundle": model.bundle_hash}
+    return {"edgesparse-version": model.address.version, "edgesparse-bundle": model.bundle_hash}
 
 
 def _error(refusal: Refusal, model: ServedModel | None) -> Response:

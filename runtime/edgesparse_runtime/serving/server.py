@@ -14,18 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 import uvicorn
 
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.serving.addresses import Place
+from edgesparse_runtime.serving.addresses import Address
 from edgesparse_runtime.serving.admission import Admission
-from edgesparse_runtime.serving.auth import Guard
 from edgesparse_runtime.serving.batching import Batcher
-from edgesparse_runtime.serving.connection import bounded_connection
+from edgesparse_runtime.serving.http.auth import AccessControl
+from edgesparse_runtime.serving.http.connection import bounded_connection
+from edgesparse_runtime.serving.http.tls import check_tls
 from edgesparse_runtime.serving.log import EventHandler, log
 from edgesparse_runtime.serving.memory import bound_arenas, give_back
-from edgesparse_runtime.serving.metrics import Figures
-from edgesparse_runtime.serving.registry import Shelf
+from edgesparse_runtime.serving.metrics import Metrics
+from edgesparse_runtime.serving.registry import Registry
 from edgesparse_runtime.serving.routes import Routes
 from edgesparse_runtime.serving.settings import Settings
-from edgesparse_runtime.serving.tls import check_tls
 
 # Longest time that one thread keeps the interpreter from another.
 SWITCH_SECONDS = 0.0005
@@ -41,9 +41,9 @@ class _Uvicorn(uvicorn.Server):
 
 
 def serve(
-    places: Sequence[Place],
+    addresses: Sequence[Address],
     settings: Settings,
-    on_ready: Callable[[str, Shelf], None] = lambda url, shelf: None,
+    on_ready: Callable[[str, Registry], None] = lambda url, registry: None,
 ) -> None:
     """Serve until a signal ends it.
 
@@ -58,13 +58,15 @@ def serve(
     token = settings.token()
     check_tls(settings.tls_cert, settings.tls_key)
     admission = Admission(settings.queue, settings.max_body, settings.max_bodies)
-    figures = Figures(admission)
-    shelf = Shelf(places, settings, lambda place, outcome, model: figures.reloaded(outcome, model))
+    metrics = Metrics(admission)
+    registry = Registry(addresses, settings, lambda address, outcome, model: metrics.reloaded(outcome, model))
     # Without a secret, who asks must at least mean this machine; behind TLS anyone may ask by any name.
     names = settings.host_names if token is None and settings.tls_cert is None else None
     listener = _listen(settings)
     with contextlib.closing(listener):
-        serving = _serve(listener, shelf, settings, admission, figures, Guard(token, names), on_ready)
+        serving = _serve(
+            listener, registry, settings, admission, metrics, AccessControl(token, names), on_ready
+        )
         with asyncio.Runner(loop_factory=_new_loop()) as runner:
             runner.run(serving)
 
@@ -80,20 +82,20 @@ def _new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(
     listener: socket.socket,
-    shelf: Shelf,
+    registry: Registry,
     settings: Settings,
     admission: Admission,
-    figures: Figures,
-    guard: Guard,
-    on_ready: Callable[[str, Shelf], None],
+    metrics: Metrics,
+    access: AccessControl,
+    on_ready: Callable[[str, Registry], None],
 ) -> None:
-    batcher = Batcher(settings.runs, settings.max_batch, settings.batch_wait, figures.ran)  # type: ignore[arg-type]
-    routes = Routes(shelf, settings, admission, batcher, figures)
+    batcher = Batcher(settings.runs, settings.max_batch, settings.batch_wait, metrics.ran)  # type: ignore[arg-type]
+    routes = Routes(registry, settings, admission, batcher, metrics)
     logger = logging.getLogger("uvicorn.error")
     logger.handlers, logger.propagate = [EventHandler()], False
     logger.setLevel(logging.WARNING)
     config = uvicorn.Config(
-        routes.application(guard),
+        routes.application(access),
         http=bounded_connection(settings.max_head, settings.timeout, settings.connections),
         ws="none",
         lifespan="off",
@@ -114,13 +116,13 @@ async def _serve(
     def leave(name: str) -> None:
         if server.should_exit:
             server.force_exit = True
-        routes.is_leaving = server.should_exit = True
-        log("leaving", signal=name, in_flight=admission.taken)
+        routes.is_shutting_down = server.should_exit = True
+        log("shutting down", signal=name, in_flight=admission.taken)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave, number.name)
-    watcher = asyncio.create_task(_watch(shelf, settings.reload_every)) if settings.reload_every else None
-    announcer = asyncio.create_task(_announce(server, listener, settings, shelf, on_ready))
+    watcher = asyncio.create_task(_watch(registry, settings.reload_every)) if settings.reload_every else None
+    announcer = asyncio.create_task(_announce(server, listener, settings, registry, on_ready))
     try:
         await server.serve(sockets=[listener])
     finally:
@@ -128,10 +130,10 @@ async def _serve(
         if watcher is not None:
             watcher.cancel()
         await asyncio.to_thread(batcher.close)
-        log("left", in_flight=admission.taken)
+        log("stopped", in_flight=admission.taken)
 
 
-async def _watch(shelf: Shelf, every: float) -> None:
+async def _watch(registry: Registry, every: float) -> None:
     was_replaced = False
     loop, loader = asyncio.get_running_loop(), ThreadPoolExecutor(1, thread_name_prefix="edgesparse-load")
     while True:
@@ -140,7 +142,7 @@ async def _watch(shelf: Shelf, every: float) -> None:
             if was_replaced:
                 # One look later: by now the last request of the old model is answered.
                 await loop.run_in_executor(loader, give_back)
-            was_replaced = await loop.run_in_executor(loader, shelf.reload_changed)
+            was_replaced = await loop.run_in_executor(loader, registry.reload_changed)
         except Exception as error:
             # A watcher that ends would leave the server on old models without a word.
             log("reload failed", error=repr(error))
@@ -150,26 +152,26 @@ async def _announce(
     server: uvicorn.Server,
     listener: socket.socket,
     settings: Settings,
-    shelf: Shelf,
-    on_ready: Callable[[str, Shelf], None],
+    registry: Registry,
+    on_ready: Callable[[str, Registry], None],
 ) -> None:
     while not server.started:
         await asyncio.sleep(0.01)
     scheme = "http" if settings.tls_cert is None else "https"
     host, port = listener.getsockname()[:2]
     url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-    for model in shelf.models():
+    for model in registry.models():
         log(
             "serving",
-            model=model.place.name,
-            version=model.place.version,
-            bundle=str(model.place.path),
+            model=model.address.name,
+            version=model.address.version,
+            bundle=str(model.address.path),
             bundle_sha256=model.bundle_hash,
             precision=model.session.precision,
             engine=model.session.engine,
         )
     log("ready", url=url, threads=settings.threads, parallel=settings.runs)
-    on_ready(url, shelf)
+    on_ready(url, registry)
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -19,7 +19,7 @@ from edgesparse_runtime.bundle.bundle import Bundle, all_files, open_bundle, rew
 from edgesparse_runtime.bundle.manifest import SIGNATURE_NAME
 from edgesparse_runtime.bundle.signature import make_key_pair, sign
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.serving.tls import check_tls
+from edgesparse_runtime.serving.http.tls import check_tls
 from tests.support.running import ENVIRONMENT, running
 
 pytest.importorskip("cryptography", reason="cryptography is not installed (pip install 'edgesparse[sign]')")

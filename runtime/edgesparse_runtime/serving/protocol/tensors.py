@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesparse_runtime.serving.refusal import Refusal
+from edgesparse_runtime.serving.protocol.refusal import Refusal
 
 FloatArray = npt.NDArray[np.float32]
 _NUMBERS = {int, float, type(None)}

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesparse_runtime.serving.refusal import Refusal
-from edgesparse_runtime.serving.tensors import (
+from edgesparse_runtime.serving.protocol.refusal import Refusal
+from edgesparse_runtime.serving.protocol.tensors import (
     FloatArray,
     WindowBounds,
     check_finite,

@@ -1,0 +1,1 @@
+"""The Open Inference Protocol: requests to arrays, arrays to answers, refusals."""
