@@ -23,7 +23,7 @@ sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in type
 
 with atheris.instrument_imports(
     include=[
-        "edgesparse_runtime.serving.protocol.messages",
+        "edgesparse_runtime.serving.protocol.requests",
         "edgesparse_runtime.serving.protocol.tensors",
         "edgesparse_runtime.model_check.check",
         "edgesparse_runtime.model_check.protobuf_wire",
@@ -38,8 +38,8 @@ with atheris.instrument_imports(
     from edgesparse_runtime.bundle.npz import read_arrays
     from edgesparse_runtime.errors import EdgeSparseError
     from edgesparse_runtime.model_check.check import check_model
-    from edgesparse_runtime.serving.protocol.messages import read_request
     from edgesparse_runtime.serving.protocol.refusal import Refusal
+    from edgesparse_runtime.serving.protocol.requests import read_request
     from edgesparse_runtime.serving.protocol.tensors import WindowBounds
 
 BOUNDS = WindowBounds(channels=2, min_steps=1, max_steps=4096, most_windows=8)

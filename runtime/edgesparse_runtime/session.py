@@ -198,9 +198,18 @@ class Session:
             raise InputError(f"{self.path.name} must be a causal model. Train with --set model.causal=true.")
         return np.asarray(self._run(["token_scores"], self.prepare(data))[0], dtype=np.float32)
 
-    def selections(self, data: SeriesSet | TensorBatch | npt.ArrayLike) -> list[BoolArray]:
-        """The blocks that each layer attended to, bool [n, heads, query blocks, key blocks] a layer."""
-        return [np.asarray(s, dtype=np.bool_) for s in self._run(self.selection_names, self.prepare(data))]
+    def selections(
+        self,
+        data: SeriesSet | TensorBatch | npt.ArrayLike,
+        options: onnxruntime.RunOptions | None = None,
+    ) -> list[BoolArray]:
+        """Per layer the blocks attended to, bool [n, heads, query blocks, key blocks].
+
+        Args:
+            options: a handle on the run; `terminate` ends it between two operators.
+        """
+        selections = self._run(self.selection_names, self.prepare(data), options)
+        return [np.asarray(s, dtype=np.bool_) for s in selections]
 
     def scores(self, batch: FloatArray, options: onnxruntime.RunOptions | None = None) -> FloatArray:
         """Scores of one model run on a batch that `prepare` returned.

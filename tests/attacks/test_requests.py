@@ -10,8 +10,8 @@ import time
 import numpy as np
 import pytest
 
-from edgesparse_runtime.serving.protocol.messages import read_request
 from edgesparse_runtime.serving.protocol.refusal import Refusal
+from edgesparse_runtime.serving.protocol.requests import read_request
 from edgesparse_runtime.serving.protocol.tensors import WindowBounds
 from tests.support.running import Running
 

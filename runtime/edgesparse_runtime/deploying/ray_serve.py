@@ -24,8 +24,9 @@ from starlette.responses import JSONResponse, Response
 
 from edgesparse_runtime.bundle.bundle import open_bundle
 from edgesparse_runtime.serving.addresses import Address
-from edgesparse_runtime.serving.protocol.messages import read_request, write_answer
+from edgesparse_runtime.serving.protocol.answers import write_answer
 from edgesparse_runtime.serving.protocol.refusal import Refusal
+from edgesparse_runtime.serving.protocol.requests import read_request
 from edgesparse_runtime.serving.protocol.tensors import FloatArray
 from edgesparse_runtime.serving.served_model import load
 from edgesparse_runtime.serving.settings import Settings
@@ -83,9 +84,10 @@ class Front:
         header = request.headers.get("inference-header-content-length")
         asked = read_request(body, header, self._served.bounds, ("scores",))
         scores = await self._scores(asked.window)
-        content, head = write_answer(asked, self._name, "1", self._served.parameters(), {"scores": scores})
+        answer = write_answer(asked, self._name, "1", self._served.parameters(), {"scores": scores})
+        head = answer.head_length
         response = Response(
-            content, media_type="application/json" if head is None else "application/octet-stream"
+            answer.content(), media_type="application/json" if head is None else "application/octet-stream"
         )
         if head is not None:
             response.headers["inference-header-content-length"] = str(head)

@@ -54,6 +54,12 @@ class Metrics:
             [*labels, "bundle_sha256", "precision", "engine"],
             registry=self.registry,
         )
+        self._cut = Counter(
+            "edgesparse_connections_cut",
+            "Connections cut off: past the deadline, or to make room on a crowded server.",
+            ["reason"],
+            registry=self.registry,
+        )
         taken = Gauge(
             "edgesparse_requests_in_flight", "Requests accepted and not yet answered.", registry=self.registry
         )
@@ -71,6 +77,14 @@ class Metrics:
         self._requests.labels(operation, name, version, str(status)).inc()
         if seconds is not None:
             self._seconds.labels(name, version).observe(seconds)
+
+    def refused(self, status: int) -> None:
+        """Count a request that never reached a route."""
+        self.answered("other", None, status)
+
+    def cut(self, reason: str) -> None:
+        """Count a connection that was cut off."""
+        self._cut.labels(reason).inc()
 
     def ran(self, model: ServedModel, rows: int, waited: float) -> None:
         """Count a model run."""

@@ -20,6 +20,8 @@ from edgesparse_runtime.serving.settings import Settings
 from edgesparse_runtime.session import BoolArray, Session
 
 MOST_EXPLAINED = 8
+# What can be sent as FP32 without a surprise.
+_SCORE_TYPES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +62,16 @@ class ServedModel:
         return replace(self.bounds, most_windows=min(MOST_EXPLAINED, self.bounds.most_windows))
 
     def scores(self, window: FloatArray, options: onnxruntime.RunOptions | None = None) -> FloatArray:
-        """Scores [n, k] of windows [n, channels, steps]."""
-        return self.session.scores(window, options)
+        """Scores [n, k] of windows [n, channels, steps]; what goes out as FP32 is float32."""
+        return np.asarray(self.session.scores(window, options), dtype=np.float32)
 
-    def explain(self, window: FloatArray) -> dict[str, FloatArray | BoolArray]:
+    def explain(
+        self, window: FloatArray, options: onnxruntime.RunOptions | None = None
+    ) -> dict[str, FloatArray | BoolArray]:
         """Scores, and per layer the blocks attended to, bool [n, heads, query blocks, key blocks]."""
-        outputs: dict[str, FloatArray | BoolArray] = {"scores": self.session.scores(window)}
+        outputs: dict[str, FloatArray | BoolArray] = {"scores": self.scores(window, options)}
         names = self.session.selection_names
-        return outputs | dict(zip(names, self.session.selections(window), strict=True))
+        return outputs | dict(zip(names, self.session.selections(window, options), strict=True))
 
     def explain_parameters(self, outputs: Mapping[str, FloatArray | BoolArray]) -> dict[str, Any]:
         """How to read a selection: tokens per block, and the share of blocks kept per layer."""
@@ -122,7 +126,8 @@ def load(address: Address, settings: Settings) -> ServedModel:
     check = check_scores(session)
     if not check.holds:
         raise BundleError(
-            f"{address.path} must reproduce its golden scores on this machine; {check.boundary}: {check.detail}."
+            f"{address.path} must reproduce its golden scores on this machine; {check.boundary}: "
+            f"{check.detail}."
         )
     least = int(bundle.manifest["input"].get("min_steps", 1))
     channels = session.channel_count if isinstance(session.channel_count, int) else None
@@ -130,6 +135,9 @@ def load(address: Address, settings: Settings) -> ServedModel:
     # Dynamic int8 sets its scale over the whole batch: an answer must not depend on other requests.
     max_rows = 1 if session.precision == "int8" else None
     model = ServedModel(address, hashlib.sha256(bundle.manifest_bytes).hexdigest(), session, bounds, max_rows)
-    if not np.isfinite(model.scores(np.zeros((1, channels or 1, max(least, 16)), np.float32))).all():
+    raw = session.scores(np.zeros((1, channels or 1, max(least, 16)), np.float32))
+    if raw.dtype not in _SCORE_TYPES:
+        raise BundleError(f"{address.path} must output `scores` of type float32; it outputs {raw.dtype}.")
+    if not np.isfinite(raw).all():
         raise BundleError(f"{address.path} outputs scores that are not finite for a window of zeros.")
     return model
