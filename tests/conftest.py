@@ -13,7 +13,7 @@ from edgesparse.training.loop import train
 from edgesparse.training.run_folder import Run
 from edgesparse_export.quantize.bundle import quantize_bundle
 from edgesparse_export.run_bundle import export_run
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 
 torch.set_num_threads(1)

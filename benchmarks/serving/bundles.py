@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgesparse_runtime.bundle.bundle import Bundle, all_files, open_bundle, store_files
+from edgesparse_runtime.bundle.read import Bundle, all_files, open_bundle
+from edgesparse_runtime.bundle.write import store_files
 from edgesparse_runtime.errors import EdgeSparseError
 from edgesparse_runtime.session import Session
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from edgesparse.config import TrainingConfig
-from edgesparse.training.run_folder import DataFacts
+from edgesparse.model.data_facts import DataFacts
 from edgesparse_runtime.data.forecasting import estimate_season
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from edgesparse.config import RunConfig, TrainingConfig
+from edgesparse.model.data_facts import DataFacts
 from edgesparse.model.transformer import SequenceTransformer
 from edgesparse.training.data import to_targets, to_tensor
-from edgesparse.training.run_folder import DataFacts
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.evaluation.metrics import (
     Metric,

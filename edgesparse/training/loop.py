@@ -21,6 +21,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
 from edgesparse.config import RunConfig, TrainingConfig
+from edgesparse.model.build import build_model
+from edgesparse.model.data_facts import DataFacts
 from edgesparse.model.transformer import SequenceTransformer, choose_sizes, count_parameters
 from edgesparse.training.augment import disturb, shift_in_time
 from edgesparse.training.budget import BudgetController, calibrate, sparse_layers
@@ -34,7 +36,7 @@ from edgesparse.training.evaluation import evaluate as evaluate
 from edgesparse.training.head_stats import as_log_line, examine_heads
 from edgesparse.training.masked_spans import Reconstruction, hide_spans, reach_of_window
 from edgesparse.training.processes import Engine
-from edgesparse.training.run_folder import LOG, DataFacts, Run, build_model, save_run, write_text
+from edgesparse.training.run_folder import LOG, Run, save_run, write_text
 from edgesparse.training.schedule import attention_share, disturbed_share, learning_rate
 from edgesparse.training.split import hold_out
 from edgesparse_runtime.data.forecasting import cut_horizon

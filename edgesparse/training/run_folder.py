@@ -19,44 +19,13 @@ import torch
 import yaml
 
 from edgesparse.config import RunConfig, config_from_dict
+from edgesparse.model.build import build_model
+from edgesparse.model.data_facts import DataFacts
 from edgesparse.model.transformer import SequenceTransformer
 from edgesparse.training.checkpoint import read_tensors, write_tensors
 from edgesparse_runtime.errors import InputError
 
 CONFIG, RUN, WEIGHTS, LOG = "config.yaml", "run.json", "model.safetensors", "log.jsonl"
-
-
-@dataclass(frozen=True)
-class DataFacts:
-    """What a model must know of the data it was trained on.
-
-    Attributes:
-        source: file name.
-        channels: names, in order.
-        classes: names, in the order of the scores; empty for regression.
-        variable_length: training series had different lengths.
-        shortest: steps of the shortest training series.
-        longest: steps of the longest.
-        series: how many there were.
-        target_center: added to, and
-        target_scale: multiplied with a regression model's or a forecaster's output.
-        horizon: forecasting: steps that are foretold,
-        target_channel: of this channel; and
-        season: the steps after which it repeats most closely (0 = none found).
-    """
-
-    source: str
-    channels: list[str]
-    classes: list[str]
-    variable_length: bool
-    shortest: int
-    longest: int
-    series: int
-    target_center: float = 0.0
-    target_scale: float = 1.0
-    horizon: int = 0
-    target_channel: str = ""
-    season: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,20 +48,6 @@ class Run:
             calibration = self.report.get("calibration")
             return (output / calibration["temperature"] if calibration else output).softmax(-1)
         return output * self.facts.target_scale + self.facts.target_center
-
-
-def build_model(config: RunConfig, facts: DataFacts) -> SequenceTransformer:
-    """An untrained model that fits the data."""
-    if config.training.task == "forecasting":
-        from edgesparse.model.forecaster import build_forecaster
-
-        return build_forecaster(config.model, facts)
-    return SequenceTransformer(
-        config.model,
-        channels=len(facts.channels),
-        outputs=len(facts.classes) or 1,
-        variable_length=facts.variable_length,
-    )
 
 
 def save_run(run: Run) -> None:

@@ -16,8 +16,8 @@ import os
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("ORT_TELEMETRY_DISABLED", "1")
 
-from edgesparse_runtime.bundle.bundle import Bundle as Bundle
-from edgesparse_runtime.bundle.bundle import open_bundle as open_bundle
+from edgesparse_runtime.bundle.read import Bundle as Bundle
+from edgesparse_runtime.bundle.read import open_bundle as open_bundle
 from edgesparse_runtime.data.readers import ReadOptions as ReadOptions
 from edgesparse_runtime.data.readers import read_dataset as read_dataset
 from edgesparse_runtime.data.series_set import SeriesSet as SeriesSet

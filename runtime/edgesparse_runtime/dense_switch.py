@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from edgesparse_runtime.bundle.manifest import Manifest
+from edgesparse_runtime.bundle.manifest_types import Manifest
 from edgesparse_runtime.engine import get_library_path
 from edgesparse_runtime.machine.processor import cpu_name, instruction_sets
 

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from edgesparse_runtime.bundle.bundle import SUFFIX, Bundle, open_bundle
+from edgesparse_runtime.bundle.names import SUFFIX
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.data.readers import check_channels
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.data.tensor_batch import TensorBatch, check_tensors

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from tests.kernels.pinned import Results
@@ -66,6 +67,22 @@ def test_every_instruction_set_gives_the_same_bits(pinned_results: dict[str, Res
         for node in LINEAR + FLOAT:
             name = f"layer/{node.name}"
             assert result[name].tobytes() == pinned_results["scalar"][name].tobytes(), (isa, name)
+
+
+@pytest.mark.parametrize("node", [FLOAT[1], LINEAR[11]], ids=by_name)
+def test_the_old_names_of_the_filter_banks_have_the_same_bits(library: Path, node: Node) -> None:
+    """Files made when they were called `KernelBank` and `KernelBankLinear`, with and without their bodies."""
+    expected = run_layer(library, node)
+    for with_body in (True, False):
+        model = make_layer_model(node, with_body=with_body)
+        for named in (*model.graph.node, *model.functions):
+            old = node.op_type.replace("Filter", "Kernel")
+            if isinstance(named, onnx.NodeProto):
+                named.op_type = old
+            elif named.name == node.op_type:
+                named.name = old
+        (output,) = open_session(library, model).run(None, node.feeds)
+        assert output.tobytes() == expected.tobytes()
 
 
 REFUSED = [

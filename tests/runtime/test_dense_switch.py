@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from edgesparse_export.twin_bundle import add_twins
-from edgesparse_runtime.bundle.bundle import Bundle, open_bundle, rewrite_bundle
 from edgesparse_runtime.bundle.manifest import manifest_schema
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
+from edgesparse_runtime.bundle.write import rewrite_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.dense_switch import Switch, describe_machine, find_limits, hash_of, known_density
 from edgesparse_runtime.errors import InputError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgesparse_runtime import session as session_module
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import BundleError, InputError
 from edgesparse_runtime.session import Session, default_threads

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edgesparse_export.twin_bundle import add_twins
-from edgesparse_runtime.bundle.bundle import Bundle, open_bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.cli.app import run as command
 from edgesparse_runtime.cli.checking import breakeven as verb
 from edgesparse_runtime.session import Session

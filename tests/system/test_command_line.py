@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.cli.app import VERBS
 from edgesparse_runtime.cli.building.quickstart import BEGUN
 from edgesparse_runtime.data.readers import write_csv

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edgesparse_runtime.bundle.bundle import Bundle
-from edgesparse_runtime.bundle.manifest import SCHEMA_VERSION
+from edgesparse_runtime.bundle.manifest_upgrade import SCHEMA_VERSION
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.cli.app import VERBS
 from edgesparse_runtime.data.readers import write_csv
 from edgesparse_runtime.data.series_set import SeriesSet
@@ -27,7 +27,7 @@ def test_verbs_of_the_readme_exist() -> None:
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if p.exists()], ids=lambda p: str(p.relative_to(ROOT)))
-def test_links_and_make_words_lead_somewhere(page: Path) -> None:
+def test_links_and_make_targets_lead_somewhere(page: Path) -> None:
     text = page.read_text()
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert (page.parent / target).exists(), target

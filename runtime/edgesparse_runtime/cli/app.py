@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from edgesparse_runtime.bundle.bundle import tool_version
+from edgesparse_runtime.bundle.version import tool_version
 from edgesparse_runtime.cli.building import export as export_verb
 from edgesparse_runtime.cli.building import pack as pack_verb
 from edgesparse_runtime.cli.building import quantize as quantize_verb

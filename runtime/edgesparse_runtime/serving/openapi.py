@@ -9,7 +9,7 @@ from copy import deepcopy
 from importlib.resources import files
 from typing import Any
 
-from edgesparse_runtime.bundle.bundle import tool_version
+from edgesparse_runtime.bundle.version import tool_version
 from edgesparse_runtime.serving.registry import Registry
 from edgesparse_runtime.serving.served_model import ServedModel
 from edgesparse_runtime.serving.settings import Settings

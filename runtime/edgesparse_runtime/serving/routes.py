@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edgesparse_runtime.bundle.bundle import tool_version
+from edgesparse_runtime.bundle.version import tool_version
 from edgesparse_runtime.errors import EdgeSparseError
 from edgesparse_runtime.serving.admission import Admission, Place
 from edgesparse_runtime.serving.batching import Batcher

@@ -248,10 +248,10 @@ ort::Status* create(const ort::CustomOp*, const ort::Api* api, const ort::Kernel
 }
 
 template <bool linear>
-ort::CustomOp describe() {
+ort::CustomOp describe(const char* (*name)(const ort::CustomOp*)) {
   ort::CustomOp made{};
   made.version = ort::kInterfaceVersion;
-  made.GetName = [](const ort::CustomOp*) { return linear ? "FilterBankLinear" : "FilterBank"; };
+  made.GetName = name;
   made.GetExecutionProviderType = [](const ort::CustomOp*) -> const char* { return nullptr; };
   made.GetInputTypeCount = [](const ort::CustomOp*) -> size_t { return linear ? size_t{kInputs} : kBankInputs; };
   made.GetOutputTypeCount = [](const ort::CustomOp*) -> size_t { return 1; };
@@ -271,12 +271,22 @@ ort::CustomOp describe() {
 }  // namespace
 
 const ort::CustomOp* filter_bank_op() {
-  static const ort::CustomOp op = describe<false>();
+  static const ort::CustomOp op = describe<false>([](const ort::CustomOp*) { return "FilterBank"; });
   return &op;
 }
 
 const ort::CustomOp* filter_bank_linear_op() {
-  static const ort::CustomOp op = describe<true>();
+  static const ort::CustomOp op = describe<true>([](const ort::CustomOp*) { return "FilterBankLinear"; });
+  return &op;
+}
+
+const ort::CustomOp* kernel_bank_op() {
+  static const ort::CustomOp op = describe<false>([](const ort::CustomOp*) { return "KernelBank"; });
+  return &op;
+}
+
+const ort::CustomOp* kernel_bank_linear_op() {
+  static const ort::CustomOp op = describe<true>([](const ort::CustomOp*) { return "KernelBankLinear"; });
   return &op;
 }
 

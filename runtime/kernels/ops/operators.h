@@ -11,6 +11,9 @@ const ort::CustomOp* linear_op();
 const ort::CustomOp* linear_split_op();
 const ort::CustomOp* filter_bank_op();
 const ort::CustomOp* filter_bank_linear_op();
+// The names that the filter banks had in files made before November 2026.
+const ort::CustomOp* kernel_bank_op();
+const ort::CustomOp* kernel_bank_linear_op();
 const ort::CustomOp* feed_forward_op();
 const ort::CustomOp* block_scores_op();
 const ort::CustomOp* value_convolution_op();

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from edgesparse_runtime import bundle as bundle_module
-from edgesparse_runtime.bundle.bundle import Bundle, open_bundle, rewrite_bundle, write_bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
+from edgesparse_runtime.bundle.write import rewrite_bundle, write_bundle
 from edgesparse_runtime.errors import BundleError, InputError
 
 

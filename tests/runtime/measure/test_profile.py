@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.errors import BundleError, EdgeSparseError, InputError
 from edgesparse_runtime.machine import memory_bounds
 from edgesparse_runtime.measure import soak as soak_module

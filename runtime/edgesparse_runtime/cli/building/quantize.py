@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgesparse_runtime.bundle.bundle import open_bundle
+from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.cli.output import note, print_fields, print_json
 from edgesparse_runtime.cli.preflight import check_output, check_writable
 from edgesparse_runtime.cli.require import require

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgesparse_runtime.bundle.bundle import open_bundle
+from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.cli.gate import check_gates, parse_gates
 from edgesparse_runtime.cli.options import (
     Channels,

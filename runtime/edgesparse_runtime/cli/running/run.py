@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from edgesparse_runtime.bundle.atomic import replace_text
-from edgesparse_runtime.bundle.bundle import Bundle, open_bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.cli.options import (
     Channels,
     GroupColumn,
