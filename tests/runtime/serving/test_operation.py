@@ -87,7 +87,7 @@ def test_a_model_that_answers_otherwise_is_not_let_in(tmp_path: Path, float_bund
         wait_for(lambda: server.event("reload refused"))
         refused = server.event("reload refused")
         assert refused is not None
-        assert "must answer here as where it was made; float32 scores" in refused["reason"]
+        assert "must reproduce its golden scores on this machine; float32 scores" in refused["reason"]
         assert bundle_of(server) == first
 
 

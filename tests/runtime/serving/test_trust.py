@@ -112,10 +112,10 @@ def test_unusable_tls_files_are_named_before_a_bundle_is_loaded(tmp_path: Path) 
     )
     check_tls(cert, key)
     for bad_cert, bad_key, message in (
-        (tmp_path / "none.pem", key, "`--tls-cert` .*none.pem must be a readable file; No such file"),
-        (cert, tmp_path, "`--tls-key` .* must be a readable file; Is a directory"),
-        (noise, key, "`--tls-cert` .*noise.pem must hold certificates in PEM"),
-        (cert, noise, "`--tls-key` .*noise.pem must hold a private key in PEM"),
+        (tmp_path / "none.pem", key, "`--tls-cert` .*none.pem: no such file or directory"),
+        (cert, tmp_path, "`--tls-key` .*: is a directory"),
+        (noise, key, "`--tls-cert` .*noise.pem must hold PEM certificates"),
+        (cert, noise, "`--tls-key` .*noise.pem must hold a PEM private key"),
         (cert, other, "`--tls-key` .* must be the key of `--tls-cert`"),
         (cert, locked, "`--tls-key` .* must not be encrypted"),
     ):

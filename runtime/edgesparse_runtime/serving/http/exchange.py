@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
-
-from starlette.types import Scope
 
 _KEY = "edgesparse.exchange"
 
@@ -47,7 +45,7 @@ class Exchange:
         scope["state"][_KEY] = self
 
     @staticmethod
-    def of(scope: Scope) -> Exchange:
+    def of(scope: Mapping[str, Any]) -> Exchange:
         """The exchange of a request."""
         exchange: Exchange = scope["state"][_KEY]
         return exchange

@@ -102,7 +102,7 @@ def _parse(head: bytes | bytearray) -> object:
     except UnicodeEncodeError:
         raise Refusal(400, "The request must hold valid Unicode; got half of a surrogate pair.") from None
     except RecursionError:
-        raise Refusal(400, "The request must be JSON that is less deeply nested.") from None
+        raise Refusal(400, "The request must be JSON that is not nested so deeply.") from None
     except (UnicodeDecodeError, ValueError) as error:
         raise Refusal(400, f"The request must be JSON in UTF-8; {_cut(str(error))}.") from None
 
@@ -113,7 +113,7 @@ def _object(value: object, subject: str, keys: Sequence[str] | None = None) -> d
         raise Refusal(400, f"{subject} must be a JSON object.")
     if keys is not None and not value.keys() <= set(keys):
         unknown = min(value.keys() - set(keys))
-        raise Refusal(400, f"{subject} may have the keys {', '.join(keys)}; got {_cut(unknown)}.")
+        raise Refusal(400, f"{subject} must hold {', '.join(keys)} only; got {_cut(unknown)}.")
     return value
 
 
