@@ -8,7 +8,8 @@ Rules:
 4. A request of more windows than a run may hold becomes several runs, each with a later turn.
 5. A model whose answers depend on what shares the run (`max_rows` 1) runs window by window. An explanation
    shares no run.
-6. A window whose request gave up before its run started is left out; a run that nobody waits for is ended.
+6. When a shared run fails, each of its requests runs alone: one cannot fail the others.
+7. A window whose request gave up before its run started is left out; a run that nobody waits for is ended.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import onnxruntime
 
+from edgesparse_runtime.errors import EdgeSparseError
 from edgesparse_runtime.serving.protocol.tensors import FloatArray
 
 YIELD = 4.0
@@ -168,23 +170,19 @@ class Batcher:
         work = loop.run_in_executor(
             self._pool, _compute, model, operation, [p.window for p in parts], run.options
         )
-        work.add_done_callback(lambda done: self._finish(operation, parts, done, began))
+        work.add_done_callback(lambda done: self._finish(parts, done, began))
 
-    def _finish(
-        self, operation: Operation, parts: list[_Waiting], done: asyncio.Future[Any], began: float
-    ) -> None:
+    def _finish(self, parts: list[_Waiting], done: asyncio.Future[list[Any]], began: float) -> None:
         self._free += 1
         error = done.exception()
-        at = 0
-        for item in parts:
-            count = len(item.window)
-            if not item.answer.done():
-                if error is not None:
-                    item.answer.set_exception(error)
-                else:
-                    rows = done.result()
-                    item.answer.set_result(rows if operation == "explain" else rows[at : at + count])
-            at += count
+        results = [error] * len(parts) if error is not None else done.result()
+        for item, result in zip(parts, results, strict=True):
+            if item.answer.done():
+                continue
+            if isinstance(result, BaseException):
+                item.answer.set_exception(result)
+            else:
+                item.answer.set_result(result)
         seconds = asyncio.get_running_loop().time() - began
         pace = seconds / max(1, sum(item.window.size for item in parts))
         self._pace = pace if self._pace == 0 else self._pace + (pace - self._pace) / 8
@@ -199,6 +197,23 @@ def _end_if_unwanted(run: _Run) -> None:
 
 def _compute(
     model: Runnable, operation: Operation, windows: list[FloatArray], options: onnxruntime.RunOptions
-) -> Any:
-    batch = windows[0] if len(windows) == 1 else np.concatenate(windows)
-    return model.explain(batch, options) if operation == "explain" else model.scores(batch, options)
+) -> list[Any]:
+    """What each window's request gets: its rows, its explanation, or the exception that it caused."""
+    if operation == "explain":
+        return [model.explain(windows[0], options)]
+    if len(windows) == 1:
+        return [model.scores(windows[0], options)]
+    try:
+        rows = model.scores(np.concatenate(windows), options)
+        return np.split(rows, np.cumsum([len(window) for window in windows])[:-1])
+    except EdgeSparseError:
+        return [_scores_or_error(model, window, options) for window in windows]
+
+
+def _scores_or_error(
+    model: Runnable, window: FloatArray, options: onnxruntime.RunOptions
+) -> FloatArray | EdgeSparseError:
+    try:
+        return model.scores(window, options)
+    except EdgeSparseError as error:
+        return error

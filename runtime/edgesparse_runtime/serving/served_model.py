@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from edgesparse_runtime.arrays import BoolArray
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.errors import BundleError
 from edgesparse_runtime.evaluation.verify import check_scores
@@ -17,7 +18,7 @@ from edgesparse_runtime.serving.addresses import Address
 from edgesparse_runtime.serving.protocol.refusal import Refusal
 from edgesparse_runtime.serving.protocol.tensors import FloatArray, WindowBounds
 from edgesparse_runtime.serving.settings import Settings
-from edgesparse_runtime.session import BoolArray, Session
+from edgesparse_runtime.session import Session
 
 MOST_EXPLAINED = 8
 # What can be sent as FP32 without a surprise.
@@ -63,7 +64,10 @@ class ServedModel:
 
     def scores(self, window: FloatArray, options: onnxruntime.RunOptions | None = None) -> FloatArray:
         """Scores [n, k] of windows [n, channels, steps]; what goes out as FP32 is float32."""
-        return np.asarray(self.session.scores(window, options), dtype=np.float32)
+        return np.asarray(self._predict(window, options), dtype=np.float32)
+
+    def _predict(self, window: FloatArray, options: onnxruntime.RunOptions | None) -> FloatArray:
+        return self.session.predict(window, batch_size=max(1, len(window)), options=options)
 
     def explain(
         self, window: FloatArray, options: onnxruntime.RunOptions | None = None
@@ -71,7 +75,7 @@ class ServedModel:
         """Scores, and per layer the blocks attended to, bool [n, heads, query blocks, key blocks]."""
         outputs: dict[str, FloatArray | BoolArray] = {"scores": self.scores(window, options)}
         names = self.session.selection_names
-        return outputs | dict(zip(names, self.session.selections(window, options), strict=True))
+        return outputs | dict(zip(names, self.session.selections(window, options=options), strict=True))
 
     def explain_parameters(self, outputs: Mapping[str, FloatArray | BoolArray]) -> dict[str, Any]:
         """How to read a selection: tokens per block, and the share of blocks kept per layer."""
@@ -135,7 +139,7 @@ def load(address: Address, settings: Settings) -> ServedModel:
     # Dynamic int8 sets its scale over the whole batch: an answer must not depend on other requests.
     max_rows = 1 if session.precision == "int8" else None
     model = ServedModel(address, hashlib.sha256(bundle.manifest_bytes).hexdigest(), session, bounds, max_rows)
-    raw = session.scores(np.zeros((1, channels or 1, max(least, 16)), np.float32))
+    raw = session.predict(np.zeros((1, channels or 1, max(least, 16)), np.float32))
     if raw.dtype not in _SCORE_TYPES:
         raise BundleError(f"{address.path} must output `scores` of type float32; it outputs {raw.dtype}.")
     if not np.isfinite(raw).all():
