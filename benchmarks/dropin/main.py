@@ -52,7 +52,7 @@ from edgesparse.dropin.sparsify import sparsify
 from edgesparse_export.dropin.bundle import export_model
 from edgesparse_export.dropin.program import dropin_to_onnx
 from edgesparse_export.quantize.bundle import quantize_bundle
-from edgesparse_runtime.bundle.bundle import open_bundle
+from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.cli.output import note
 from edgesparse_runtime.data.tensor_batch import TensorBatch, golden_inputs
 from edgesparse_runtime.session import Session

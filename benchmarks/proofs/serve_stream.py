@@ -29,7 +29,7 @@ from edgesparse.config import RunConfig, TrainingConfig
 from edgesparse.presets import tiny
 from edgesparse.training.loop import train
 from edgesparse_export.run_bundle import export_run
-from edgesparse_runtime.bundle.bundle import Bundle, open_bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.token_stream import StepModel, TokenStream

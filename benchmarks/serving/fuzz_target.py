@@ -33,9 +33,10 @@ with atheris.instrument_imports(
         "zipfile",
     ]
 ):
-    from edgesparse_runtime.bundle.bundle import open_bundle, pack_files
+    from edgesparse_runtime.bundle.archive import pack_files
     from edgesparse_runtime.bundle.manifest import parse_manifest
     from edgesparse_runtime.bundle.npz import read_arrays
+    from edgesparse_runtime.bundle.read import open_bundle
     from edgesparse_runtime.errors import EdgeSparseError
     from edgesparse_runtime.model_check.check import check_model
     from edgesparse_runtime.serving.protocol import read_request

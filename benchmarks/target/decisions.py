@@ -25,7 +25,7 @@ from edgesparse.training.run_folder import Run, load_run
 from edgesparse_export.quantize.bundle import quantize_bundle
 from edgesparse_export.quantize.change import Judge, selection_overlap, share
 from edgesparse_export.run_bundle import export_run
-from edgesparse_runtime.bundle.bundle import Bundle, open_bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.session import Session
 
@@ -33,7 +33,7 @@ ISAS = ("avx512vnni", "avx2", "neon", "scalar")
 GOLDEN = """
 import json, sys
 import numpy as np
-from edgesparse_runtime.bundle.bundle import open_bundle
+from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.session import Session
 bundle = open_bundle(sys.argv[1])
 found = {}

@@ -17,8 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesparse_runtime.bundle.bundle import Bundle, all_files, open_bundle, pack_files, rewrite_bundle
+from edgesparse_runtime.bundle.archive import pack_files
 from edgesparse_runtime.bundle.npz import read_arrays
+from edgesparse_runtime.bundle.read import Bundle, all_files, open_bundle
+from edgesparse_runtime.bundle.write import rewrite_bundle
 from edgesparse_runtime.errors import BundleError, EdgeSparseError
 from edgesparse_runtime.serving.addresses import Place
 from edgesparse_runtime.serving.sandbox import rehearse

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.errors import BundleError
 from edgesparse_runtime.model_check.check import Limits, check_model
 from edgesparse_runtime.model_check.protobuf_wire import WireError, fields

@@ -19,12 +19,12 @@ from edgesparse_export.quantize.bundle import quantize_bundle
 from edgesparse_export.quantize.int8 import attention_nodes, linear_nodes, quantize_dynamically
 from edgesparse_export.quantize.recipe import Int8Recipe
 from edgesparse_export.run_bundle import export_run
-from edgesparse_runtime.bundle.bundle import Bundle, open_bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.evaluation.verify import verify
 from edgesparse_runtime.session import Session
-from tests.conftest import make_series, tiny_config
+from tests.support.synthetic import make_series, tiny_config
 from tests.support.tolerances import ENGINES
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edgesparse_export.twin_bundle import add_twins
-from edgesparse_runtime.bundle.bundle import Bundle, open_bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.cli.app import run as command
 from edgesparse_runtime.cli.checking import breakeven as verb
 from edgesparse_runtime.session import Session
@@ -124,7 +124,7 @@ def test_a_box_without_the_extra_needs_a_prepared_bundle(
 
 
 def test_bad_input_is_one_line(copied: Path, tmp_path: Path) -> None:
-    check_one_line(edgesparse("breakeven", tmp_path / "no.edgesparse"), 2, "nothing of that name")
+    check_one_line(edgesparse("breakeven", tmp_path / "no.edgesparse"), 2, "no such file or folder")
     check_one_line(edgesparse("breakeven", copied, "--precision", "int4"), 2, "must be float32, int8 or all")
     check_one_line(edgesparse("breakeven", copied, "--length", "long"), 2, "numbers with commas")
     check_one_line(edgesparse("breakeven", copied, "--density", "1.5"), 2, "at most at 1")

@@ -13,14 +13,15 @@ from edgesparse_export.quantize import bundle
 from edgesparse_export.quantize.bundle import quantize_bundle
 from edgesparse_export.quantize.recipe import read_recipe
 from edgesparse_runtime.bundle import atomic
-from edgesparse_runtime.bundle.bundle import Bundle, all_files, open_bundle, rewrite_bundle, store_files
+from edgesparse_runtime.bundle.read import Bundle, all_files, open_bundle
+from edgesparse_runtime.bundle.write import rewrite_bundle, store_files
 from edgesparse_runtime.cli.app import run
 from edgesparse_runtime.cli.checking import profile as profile_module
 from edgesparse_runtime.data.readers import write_csv
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.measure.worker import Request
-from tests.conftest import make_series
+from tests.support.synthetic import make_series
 
 
 @pytest.fixture

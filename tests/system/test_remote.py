@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.remote.connection import Target, runner_files
 from edgesparse_runtime.session import Session

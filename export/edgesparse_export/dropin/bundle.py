@@ -19,7 +19,8 @@ from edgesparse.dropin.outputs import Batch, run_model, try_model
 from edgesparse_export.dropin.program import dropin_to_onnx, has_free_tokens, named_tensors
 from edgesparse_export.parity import LEAST_AGREEMENT, Parity
 from edgesparse_export.run_bundle import CARD, GOLDEN, MODEL, pack_golden
-from edgesparse_runtime.bundle.bundle import Bundle, check_target, write_bundle
+from edgesparse_runtime.bundle.read import Bundle
+from edgesparse_runtime.bundle.write import check_target, write_bundle
 from edgesparse_runtime.data.tensor_batch import PREFIX, TensorBatch
 from edgesparse_runtime.errors import GateError
 from edgesparse_runtime.session import Session

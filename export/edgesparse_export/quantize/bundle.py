@@ -17,7 +17,8 @@ from edgesparse_export.quantize.search import Found, NodeEffect, Search
 from edgesparse_export.quantize.targets import saturating_nodes
 from edgesparse_export.quantize.tensor_models import quantize_tensor_model
 from edgesparse_export.run_bundle import GOLDEN, pack_golden
-from edgesparse_runtime.bundle.bundle import Bundle, rewrite_bundle
+from edgesparse_runtime.bundle.read import Bundle
+from edgesparse_runtime.bundle.write import rewrite_bundle
 from edgesparse_runtime.data.forecasting import cut_horizon
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.data.tensor_batch import golden_inputs

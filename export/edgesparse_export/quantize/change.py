@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.evaluate import score_metrics
@@ -150,7 +151,7 @@ def share(name: str, is_so: BoolArray) -> Metric:
     return Metric(name, count / n, low, high, n)
 
 
-def selection_overlap(before: Session, after: Session, windows: FloatArray) -> Metric:
+def selection_overlap(before: Session, after: Session, windows: Sequence[FloatArray]) -> Metric:
     """Share of block choices that are equal; the interval resamples series, whose choices hang together."""
     equal = []
     for window in windows:

@@ -12,7 +12,7 @@ import onnx
 from edgesparse_export.quantize.change import Change
 from edgesparse_export.quantize.recipe import Int8Recipe
 from edgesparse_export.quantize.search import Found
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.tensor_batch import TensorBatch, golden_inputs
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.evaluation.metrics import Metric, wilson_interval

@@ -22,7 +22,7 @@ from ray.exceptions import RayError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from edgesparse_runtime.bundle.bundle import open_bundle
+from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.serving.addresses import Place
 from edgesparse_runtime.serving.protocol import read_request, write_answer
 from edgesparse_runtime.serving.refusal import Refusal

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from edgesparse_runtime.bundle.atomic import put_in_place, staging_folder
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.deploying.destination import check_folder
 from edgesparse_runtime.deploying.names import plain_name
 from edgesparse_runtime.deploying.triton_config import (

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from edgesparse_runtime.bundle.bundle import Bundle, open_bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.dense_switch import (
     LEAST_GAIN,
     MOST_FLIPPED,

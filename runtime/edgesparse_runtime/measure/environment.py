@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from edgesparse_runtime.bundle.bundle import tool_version
+from edgesparse_runtime.bundle.version import tool_version
 from edgesparse_runtime.engine import get_library_path, register
 from edgesparse_runtime.machine.cgroup import cgroup_quota, throttling
 from edgesparse_runtime.machine.processor import cpu_name, instruction_sets

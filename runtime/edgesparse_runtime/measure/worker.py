@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from edgesparse_runtime.bundle.bundle import open_bundle
+from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.errors import EdgeSparseError, InputError
 from edgesparse_runtime.machine.memory_bounds import check_counts, check_spans
 from edgesparse_runtime.machine.peak_memory import peak_memory

@@ -21,7 +21,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from edgesparse_runtime.bundle.bundle import SUFFIX, all_files, open_bundle, pack_files
+from edgesparse_runtime.bundle.archive import pack_files
+from edgesparse_runtime.bundle.names import SUFFIX
+from edgesparse_runtime.bundle.read import all_files, open_bundle
 from edgesparse_runtime.errors import EdgeSparseError, InputError
 from edgesparse_runtime.measure.breakeven import BreakEvenRequest
 from edgesparse_runtime.measure.worker import Request, read_answer

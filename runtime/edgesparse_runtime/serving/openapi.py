@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from edgesparse_runtime.bundle.bundle import tool_version
+from edgesparse_runtime.bundle.version import tool_version
 from edgesparse_runtime.serving.registry import Shelf
 from edgesparse_runtime.serving.served_model import ServedModel
 from edgesparse_runtime.serving.settings import Settings

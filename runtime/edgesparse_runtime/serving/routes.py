@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from edgesparse_runtime.bundle.bundle import tool_version
+from edgesparse_runtime.bundle.version import tool_version
 from edgesparse_runtime.errors import EdgeSparseError
 from edgesparse_runtime.serving.admission import Admission
 from edgesparse_runtime.serving.auth import OPEN_PATHS, Guard

@@ -5,13 +5,14 @@ The two ONNX files and their inputs are described in docs/streaming.md, "Causal 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.errors import BundleError
 from edgesparse_runtime.model_check.check import check_model
 from edgesparse_runtime.stream.sample import FloatArray
@@ -46,9 +47,9 @@ class StepFacts:
         Raises:
             BundleError: a fact is missing, or no size.
         """
-        entry = bundle.manifest[FIELD]
+        entry: Mapping[str, object] = bundle.manifest.get("stream", {})
         names = [name for name in cls.__dataclass_fields__]
-        values = {name: entry.get(name) for name in names} if isinstance(entry, dict) else {}
+        values = {name: entry.get(name) for name in names}
         for name in names:
             value = values.get(name)
             if name in ("step", "block"):

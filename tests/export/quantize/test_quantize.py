@@ -24,11 +24,11 @@ from edgesparse_export.quantize.targets import (
     saturating_nodes,
 )
 from edgesparse_export.run_bundle import export_run
-from edgesparse_runtime.bundle.bundle import Bundle, open_bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.session import Session
-from tests.conftest import make_series, tiny_config
+from tests.support.synthetic import make_series, tiny_config
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from edgesparse_runtime import bundle as bundle_module
-from edgesparse_runtime.bundle.bundle import Bundle, open_bundle, rewrite_bundle, write_bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
+from edgesparse_runtime.bundle.write import rewrite_bundle, write_bundle
 from edgesparse_runtime.errors import BundleError, InputError
 
 
@@ -89,7 +90,7 @@ def test_a_manifest_that_is_no_json_is_refused(copied: Path) -> None:
 
 
 def test_not_a_bundle(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nothing of that name"):
+    with pytest.raises(InputError, match="no such file or folder"):
         open_bundle(tmp_path / "none.edgesparse")
     with pytest.raises(BundleError, match="it has no manifest"):
         open_bundle(tmp_path)

@@ -13,8 +13,8 @@ import jsonschema
 import pytest
 
 from edgesparse_export.quantize.bundle import quantize_bundle
-from edgesparse_runtime.bundle.bundle import Bundle, all_files, open_bundle
 from edgesparse_runtime.bundle.manifest import manifest_schema, parse_manifest
+from edgesparse_runtime.bundle.read import Bundle, all_files, open_bundle
 from edgesparse_runtime.bundle.schema_check import find_mismatch
 from edgesparse_runtime.cli.checking.inspect import _fields
 from edgesparse_runtime.data.series_set import SeriesSet

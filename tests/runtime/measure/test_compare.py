@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesparse_runtime.bundle.bundle import Bundle, open_bundle, rewrite_bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
+from edgesparse_runtime.bundle.write import rewrite_bundle
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.measure.compare import COMPARED, compare
 from edgesparse_runtime.measure.interleaved import find_ratio, time_in_turns

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesparse_runtime.bundle.bundle import Bundle, open_bundle, rewrite_bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
+from edgesparse_runtime.bundle.write import rewrite_bundle
 from edgesparse_runtime.errors import BundleError, InputError
 from edgesparse_runtime.serving.addresses import Place, parse_places
 from edgesparse_runtime.serving.registry import Shelf, check_same_interface

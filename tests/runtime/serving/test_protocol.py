@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.session import Session
 from tests.support.running import ROOT, Running
 from tests.support.tolerances import ENGINES

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesparse_runtime.bundle.bundle import Bundle, all_files, open_bundle, rewrite_bundle, store_files
-from edgesparse_runtime.bundle.manifest import SIGNATURE_NAME
+from edgesparse_runtime.bundle.names import SIGNATURE_NAME
+from edgesparse_runtime.bundle.read import Bundle, all_files, open_bundle
 from edgesparse_runtime.bundle.signature import make_key_pair, sign
+from edgesparse_runtime.bundle.write import rewrite_bundle, store_files
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.serving.tls import check_tls
 from tests.support.running import ENVIRONMENT, running

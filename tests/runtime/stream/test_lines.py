@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.errors import EdgeSparseError, InputError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import Counts, Sample, SampleParser

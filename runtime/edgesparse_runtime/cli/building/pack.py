@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from edgesparse_runtime.bundle.bundle import SUFFIX, Bundle, all_files, check_target, open_bundle, store_files
+from edgesparse_runtime.bundle.names import SUFFIX
+from edgesparse_runtime.bundle.read import Bundle, all_files, open_bundle
+from edgesparse_runtime.bundle.write import check_target, store_files
 from edgesparse_runtime.cli.output import print_fields, print_json
 from edgesparse_runtime.errors import BundleError, InputError
 

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from edgesparse_runtime.bundle.bundle import all_files, open_bundle, store_files
-from edgesparse_runtime.bundle.manifest import SIGNATURE_NAME
+from edgesparse_runtime.bundle.names import SIGNATURE_NAME
+from edgesparse_runtime.bundle.read import all_files, open_bundle
 from edgesparse_runtime.bundle.signature import make_key_pair, public_path
 from edgesparse_runtime.bundle.signature import sign as sign_bytes
+from edgesparse_runtime.bundle.write import store_files
 from edgesparse_runtime.cli.output import print_fields, print_json
 from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.errors import InputError

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from edgesparse_runtime.bundle.bundle import Bundle, open_bundle, rewrite_bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
+from edgesparse_runtime.bundle.write import rewrite_bundle
 from edgesparse_runtime.cli.output import note, print_json, print_table
 from edgesparse_runtime.cli.preflight import check_remote, note_threads
 from edgesparse_runtime.dense_switch import MACHINE, describe_machine, hash_of, twin_file
@@ -151,7 +153,7 @@ def _store(opened: Bundle, entries: list[dict[str, Any]]) -> None:
     rewrite_bundle(opened, {}, {"breakeven": older + entries})
 
 
-def _place(entry: dict[str, Any]) -> list[Any]:
+def _place(entry: Mapping[str, Any]) -> list[Any]:
     return [entry.get(name) for name in (*MACHINE, "precision")]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgesparse_runtime.bundle.bundle import open_bundle
+from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.cli.output import print_fields, print_json
 from edgesparse_runtime.measure.environment import describe_environment, missing_extras
 from edgesparse_runtime.session import Session

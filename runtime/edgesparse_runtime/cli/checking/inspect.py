@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from edgesparse_runtime.bundle.bundle import Bundle, open_bundle
 from edgesparse_runtime.bundle.manifest import manifest_schema
+from edgesparse_runtime.bundle.manifest_types import Attention, BreakevenEntry, QuantizationReport
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.cli.output import print_fields, print_json, print_table
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.metrics import with_interval
@@ -95,7 +96,7 @@ def _fields(opened: Bundle) -> dict[str, object]:
     return fields
 
 
-def _attention(attention: dict[str, Any]) -> str:
+def _attention(attention: Attention) -> str:
     if attention["mode"] != "sparse":
         return "dense"
     return (
@@ -104,7 +105,7 @@ def _attention(attention: dict[str, Any]) -> str:
     )
 
 
-def _cost(report: dict[str, Any]) -> str:
+def _cost(report: QuantizationReport) -> str:
     """What int8 changed on the series that `edgesparse quantize` was given."""
     before, after, flipped = report.get("metric"), report.get("int8"), report.get("flipped")
     found = []
@@ -116,17 +117,12 @@ def _cost(report: dict[str, Any]) -> str:
             f"{round(flipped['value'] * flipped['n'])} of {flipped['n']} decisions flipped "
             f"[{flipped['low']:.1%}, {flipped['high']:.1%}]"
         )
-    return "; ".join(found) or "not judged: quantized without --data"
+    return "; ".join(found) or "not measured: quantized without --data"
 
 
-def _breakeven(entry: dict[str, Any]) -> str:
-    """One measurement; what is in it may come from anybody."""
-    rows = entry.get("dense_up_to")
-    steps = (
-        [r.get("steps") for r in rows if isinstance(r, dict) and r.get("density") is None]
-        if isinstance(rows, list)
-        else []
-    )
+def _breakeven(entry: BreakevenEntry) -> str:
+    """One measurement."""
+    steps = [row["steps"] for row in entry.get("dense_up_to", []) if row["density"] is None]
     limit = f"dense up to {steps[0]} steps" if steps and steps[0] else "sparse always"
     return f"{entry.get('precision')}, {entry.get('threads')} thread(s) of {entry.get('cpu')}: {limit}"
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgesparse_runtime.bundle.bundle import open_bundle
+from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.cli.output import print_fields, print_json
 from edgesparse_runtime.cli.preflight import check_remote, note_threads
 from edgesparse_runtime.errors import BundleError, GateError

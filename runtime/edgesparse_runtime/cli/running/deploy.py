@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgesparse_runtime.bundle.bundle import Bundle, open_bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.cli.output import note, print_fields, print_json
 from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.deploying.container import make_containerfile, make_kserve
