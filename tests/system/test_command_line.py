@@ -19,7 +19,7 @@ from edgesparse_runtime.cli.app import VERBS
 from edgesparse_runtime.cli.building.quickstart import BEGUN
 from edgesparse_runtime.data.readers import write_csv
 from edgesparse_runtime.data.series_set import SeriesSet
-from tests.conftest import make_series
+from tests.support.synthetic import make_series
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = os.pathsep.join(str(ROOT / part) for part in ("", "export", "runtime"))
