@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgesparse.attention.record import Records
 from edgesparse.config import TrainingConfig
 from edgesparse.training.budget import BudgetController
 from edgesparse.training.checkpoint import load_checkpoint, save_checkpoint
@@ -64,10 +65,17 @@ class Batch:
 
 @dataclass(frozen=True)
 class Loss:
-    """`total` is minimized; `logged` is the part of it that is shown."""
+    """What an objective returns.
 
-    logged: Tensor
+    Attributes:
+        total: what is minimized.
+        logged: the part of it that is shown.
+        records: of the attention layers, in the pass whose compute is held at the budget.
+    """
+
     total: Tensor
+    logged: Tensor
+    records: Records
 
 
 Objective = Callable[[Batch], Loss]
@@ -197,7 +205,7 @@ def take_step(
     processes.average_gradients(learner.trained.parameters())
     nn.utils.clip_grad_norm_(learner.trained.parameters(), 1.0)
     learner.optimizer.step()
-    share = learner.controller.update(processes.sum)
+    share = learner.controller.update(loss.records, processes.sum)
     update_average(learner.average, learner.averaged, batch.step, settings.average_decay)
     logged = float(processes.sum(loss.logged.detach())) / processes.count
     if not math.isfinite(logged):

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgesparse.attention.record import attention_records
 from edgesparse.config import RunConfig, TrainingConfig
 from edgesparse.model.transformer import SequenceTransformer, choose_sizes
 from edgesparse.training.augment import shift_in_time
@@ -34,7 +35,7 @@ from edgesparse.training.processes import Processes
 from edgesparse.training.run_folder import Run, save_run
 from edgesparse.training.supervised import STEM_SERIES, router_loss
 from edgesparse.training.train import train
-from edgesparse_runtime.data.readers import check_channels
+from edgesparse_runtime.data.channels import check_channels
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 
@@ -201,9 +202,11 @@ def _objective(
     window_BCT = shift_in_time(batch.window_BCT, batch.lengths_B, settings.shift)
     hidden_BN = hide_tokens(model, batch.lengths_B, window_BCT.shape[-1], settings.auxiliary_share)
     mine_BN = processes.take(hidden_BN)
-    error = task(model, processes.take(window_BCT), mine_BN)
+    with attention_records(model) as records:
+        error = task(model, processes.take(window_BCT), mine_BN)
     error = processes.mean(error, mine_BN.sum(), hidden_BN.sum())
-    return Loss(error, error + settings.router_weight * router_loss(model, processes, batch))
+    total = error + settings.router_weight * router_loss(records, processes, batch)
+    return Loss(total, error, records)
 
 
 def _split(data: SeriesSet) -> tuple[Windows, Windows]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
+from edgesparse.attention.record import Records, attention_records
 from edgesparse.config import RunConfig, TrainingConfig
 from edgesparse.model.build import build_model
 from edgesparse.model.data_facts import DataFacts
@@ -30,8 +31,8 @@ from edgesparse.training.masked_spans import Reconstruction, hide_tokens
 from edgesparse.training.processes import Processes
 from edgesparse.training.schedule import augmented_share
 from edgesparse.training.split import hold_out
+from edgesparse_runtime.data.channels import check_channels
 from edgesparse_runtime.data.forecasting import cut_horizon
-from edgesparse_runtime.data.readers import check_channels
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 
@@ -173,18 +174,19 @@ class Supervised:
                 self.auxiliary(self.model, window_BCT, mine_BN), mine_BN.sum(), hidden_BN.sum()
             )
             terms.append(settings.auxiliary_weight * error)
-        output = self.model(window_BCT)
+        with attention_records(self.model) as records:
+            output = self.model(window_BCT)
         loss = task_loss(output, self.targets_B[mine_B], settings, self.weights)
         weight, whole = (_weight_of(self.targets_B[rows], self.weights) for rows in (mine_B, batch.index_B))
         loss = processes.mean(loss, weight, whole)
-        router = router_loss(self.model, processes, batch)
+        router = router_loss(records, processes, batch)
         if self._compares_with_dense(batch.step):
             apart = consistency_loss(
                 self.model, window_BCT, output, is_classification=settings.task == "classification"
             )
             apart = processes.mean(apart, len(mine_B), len(batch.index_B))
             terms.append(settings.consistency_weight * apart)
-        return Loss(loss, sum(terms, loss + settings.router_weight * router))
+        return Loss(sum(terms, loss + settings.router_weight * router), loss, records)
 
     def _augmented(self, batch: Batch) -> Tensor:
         settings, window_BCT = self.settings, batch.window_BCT
@@ -258,9 +260,9 @@ def task_loss(output: Tensor, target: Tensor, settings: TrainingConfig, weights:
     return mse_loss(output.view_as(target), target)
 
 
-def router_loss(model: nn.Module, processes: Processes, batch: Batch) -> Tensor:
-    """Sum of the routers' losses in the last forward pass, as a mean over the batch of all processes."""
-    losses = [layer.router_loss for layer in sparse_layers(model) if layer.router_loss is not None]
+def router_loss(records: Records, processes: Processes, batch: Batch) -> Tensor:
+    """Sum of the routers' losses in a pass, as a mean over the batch of all processes."""
+    losses = [record.router_loss for record in records.values() if record.router_loss is not None]
     rows = len(batch.index_B)
     return processes.mean(sum(losses, torch.zeros(())), len(processes.take(batch.index_B)), rows)
 

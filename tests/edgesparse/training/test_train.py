@@ -22,7 +22,7 @@ from edgesparse.training.run_folder import Run, load_run
 from edgesparse.training.train import train
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
-from tests.conftest import make_series, tiny_config
+from tests.support.synthetic import make_series, tiny_config
 
 
 def stop(*arguments: object, **named: object) -> None:
