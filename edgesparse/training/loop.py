@@ -145,7 +145,7 @@ def fit(
     settings: TrainingConfig,
     folder: Path,
     *,
-    title: str,
+    title: str = "Training",
     after_epoch: AfterEpoch = lambda epoch, line: False,
     processes: Processes,
     quiet: bool,

@@ -96,17 +96,7 @@ def fit_labeled(
     else:
         validation = _with_targets(check_channels(validation, data.channels), settings)
     training, held = (training_set(part, facts, settings) for part in (data, validation))
-    torch.manual_seed(settings.seed)
-    model = build_model(config, facts)
-    if initial is None:
-        model.fit_stem(training.sample(STEM_SERIES))
-    else:
-        load_initial(model, initial)
-    processes.prepare(model)
-    auxiliary: Reconstruction | None = None
-    if settings.auxiliary_weight:
-        auxiliary = Reconstruction(config.model.width, model.bank.features)
-        auxiliary.fit(model, training.sample(STEM_SERIES))
+    model, auxiliary = _build(training, config, initial, processes)
     trained = model if auxiliary is None else nn.ModuleList([model, auxiliary])
     started_with = {"settings": config.to_dict(), "data": training.fingerprint}
     learner = Learner(trained, model, model, settings, started_with)
@@ -115,22 +105,31 @@ def fit_labeled(
     if resume:
         learner.resume(out)
     objective = Supervised(model, auxiliary, learner.controller, training, settings, processes)
-    fit(
-        learner,
-        training,
-        objective,
-        settings,
-        out,
-        title="Training",
-        after_epoch=watch.after_epoch,
-        processes=processes,
-        quiet=quiet,
-    )
+    after = watch.after_epoch
+    fit(learner, training, objective, settings, out, after_epoch=after, processes=processes, quiet=quiet)
     final = with_weights(model, watch.best, config, facts)
     watched = budget_windows(held if len(held) else training)
     budget = settings.budget if config.model.attention == "sparse" else 1.0
     compute = fit_budget(final, torch.split(watched, 16), budget, rule=settings.rule)
     return Fitted(final, config, facts, training, held, compute)
+
+
+def _build(
+    data: TrainingSet, config: RunConfig, initial: Mapping[str, Tensor] | None, processes: Processes
+) -> tuple[SequenceTransformer, Reconstruction | None]:
+    """The model with its stem fitted, and what the long-range task adds to it."""
+    torch.manual_seed(config.training.seed)
+    model = build_model(config, data.facts)
+    if initial is None:
+        model.fit_stem(data.sample(STEM_SERIES))
+    else:
+        load_initial(model, initial)
+    processes.prepare(model)
+    if not config.training.auxiliary_weight:
+        return model, None
+    auxiliary = Reconstruction(config.model.width, model.bank.features)
+    auxiliary.fit(model, data.sample(STEM_SERIES))
+    return model, auxiliary
 
 
 def budget_windows(data: TrainingSet) -> Tensor:
