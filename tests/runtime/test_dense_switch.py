@@ -80,7 +80,11 @@ def test_short_windows_run_dense_and_long_ones_sparse(bundle: Bundle, series: Se
 
 @pytest.mark.parametrize("field", ["cpu", "instruction_sets", "onnxruntime", "engine", "kernels"])
 def test_a_bundle_from_another_machine_runs_sparse(bundle: Bundle, field: str) -> None:
-    bundle = with_entry(bundle, [{"density": None, "steps": 9999}], **{field: "another"})
+    bundle = with_entry(
+        bundle,
+        [{"density": None, "steps": 9999}],
+        **{field: ["another"] if field == "instruction_sets" else "another"},
+    )
     session = Session(bundle, precision="float32", threads=1)
     assert not session.takes_dense(100)
     assert session.switch.reason == f"break-even was measured elsewhere ({field} differ)"
