@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,13 @@ from edgesparse_runtime.data.readers import check_channels
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.data.tensor_batch import TensorBatch, check_tensors
 from edgesparse_runtime.dense_switch import Switch, find_switch, known_density, twin_file
-from edgesparse_runtime.engine import register
+from edgesparse_runtime.engine import first_line, open_session, register, session_options
 from edgesparse_runtime.errors import BundleError, InputError
 from edgesparse_runtime.machine.cgroup import cgroup_quota
 from edgesparse_runtime.model_check.check import LIMITS, check_model
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
-# onnxruntime severity: warnings about overridable initializers are by design, errors are raised anyway.
-_ONLY_FATAL = 4
 
 
 def default_threads() -> int:
@@ -51,6 +49,8 @@ class Session:
             machine like this one (docs/break-even.md); "sparse" = never; "dense" = always the twin.
         trace: a folder to write onnxruntime's own profile and the graph that it made of the model to;
             `end_trace` closes it. Slows each call down.
+        operators: of a model of your own that you trust: operators that it may hold besides those known to be
+            safe, as `ai.onnx::LSTM`.
 
     Raises:
         InputError: no such file or precision, or a knob that the model does not have.
@@ -69,6 +69,7 @@ class Session:
         engine: str = "auto",
         attention: str = "auto",
         trace: Path | None = None,
+        operators: Collection[str] = (),
     ) -> None:
         if attention not in ("auto", "sparse", "dense"):
             raise InputError(f"`attention` must be auto, sparse or dense; got {attention}.")
@@ -88,32 +89,22 @@ class Session:
             content = self.bundle.read(name)
         if content is None:
             content = _read_file(self.path)
-        # Somebody else's file reaches onnxruntime's parser only when it keeps the rules.
-        check_model(content, str(self.path))
+        # What reaches onnxruntime is what was checked, written anew; never the file itself.
+        checked = check_model(content, str(self.path), operators=operators)
+        self._content = checked.content
         self.precision = precision
         self.threads = threads or default_threads()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ONLY_FATAL
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options = session_options(self.threads)
         if trace is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(trace / "profile")
             options.optimized_model_filepath = str(trace / "optimized.onnx")
         attached = str(register(options, wanted=engine))
-        try:
-            # Without fallback: a second try with the same provider would only print the first one's error.
-            self._session = onnxruntime.InferenceSession(
-                content, options, providers=["CPUExecutionProvider"], enable_fallback=False
-            )
-            inputs, outputs = self._session.get_inputs(), [o.name for o in self._session.get_outputs()]
-            knobs = {knob.name: knob for knob in self._session.get_overridable_initializers()}
-        except Exception as error:  # onnxruntime raises a class of its own for each status
-            raise BundleError(f"{self.path} must be an ONNX model; {_first_line(error)}.") from None
+        self._session = open_session(checked.content, options, str(self.path))
+        inputs, outputs = self._session.get_inputs(), [o.name for o in self._session.get_outputs()]
+        knobs = {knob.name: knob for knob in self._session.get_overridable_initializers()}
+        _check_scores(self.path, self._session)
         if self.bundle is not None:
-            # The hashes were those of the files that were there when it was opened.
-            self.bundle.check_unchanged()
             _check_classes(self.bundle, self._session)
         self.is_sparse = "top_p" in knobs
         # A dense model's attention is onnxruntime's own.
@@ -135,7 +126,12 @@ class Session:
         self._dense: Session | None = None
         if self.switch.limits:
             self._dense = Session(
-                self.bundle or model, precision=precision, threads=threads, engine=engine, attention="dense"
+                self.bundle or model,
+                precision=precision,
+                threads=threads,
+                engine=engine,
+                attention="dense",
+                operators=operators,
             )
 
     @property
@@ -216,10 +212,8 @@ class Session:
         return scores
 
     def read_model(self) -> bytes:
-        """The bytes of the model's file."""
-        if self.bundle is not None:
-            return self.bundle.read(self.path.name)
-        return self.path.read_bytes()
+        """The model as it runs: the file's content, checked and written anew."""
+        return self._content
 
     def end_trace(self) -> Path:
         """Close the profile of a session that was opened with `trace`, and say where it is."""
@@ -282,8 +276,17 @@ class Session:
             return list(self._session.run(outputs, {**feeds, **self._feed}, options))
         except Exception as error:  # onnxruntime raises a class of its own for each status
             raise InputError(
-                f"{self.path.name} does not run on input {list(batch.shape)}; {_first_line(error)}."
+                f"{self.path.name} does not run on input {list(batch.shape)}; {first_line(error)}."
             ) from None
+
+
+def _check_scores(path: Path, session: onnxruntime.InferenceSession) -> None:
+    """Whoever reads scores reads them as float32."""
+    for output in session.get_outputs():
+        if output.name in ("scores", "token_scores") and output.type != "tensor(float)":
+            raise BundleError(
+                f"{path} must return `{output.name}` as float32; it returns {output.type}. Export it again."
+            )
 
 
 def _check_classes(bundle: Bundle, session: onnxruntime.InferenceSession) -> None:
@@ -335,8 +338,3 @@ def _overrides(knobs: dict[str, Any], top_p: float | None, max_blocks: int | Non
         kind = np.float32 if name == "top_p" else np.int64
         feed[name] = np.full(knobs[name].shape, value, dtype=kind)
     return feed
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].split(" : ")[-1].strip().rstrip(".")[:200]
