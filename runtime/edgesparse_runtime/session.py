@@ -13,6 +13,7 @@ import onnxruntime
 
 from edgesparse_runtime.bundle.names import SUFFIX
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
+from edgesparse_runtime.bundle.regular_file import open_regular
 from edgesparse_runtime.data.readers import check_channels
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.data.tensor_batch import TensorBatch, check_tensors
@@ -20,7 +21,8 @@ from edgesparse_runtime.dense_switch import Switch, find_switch, known_density, 
 from edgesparse_runtime.engine import first_line, open_session, register, session_options
 from edgesparse_runtime.errors import BundleError, InputError
 from edgesparse_runtime.machine.cgroup import cgroup_quota
-from edgesparse_runtime.model_check.check import LIMITS, check_model
+from edgesparse_runtime.model_check.check import check_model
+from edgesparse_runtime.model_check.limits import LIMITS
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -316,15 +318,16 @@ def _find(model: str | Path | Bundle) -> tuple[Bundle | None, Path]:
     if path.is_dir() or path.suffix == SUFFIX:
         return open_bundle(path), path
     if not path.is_file():
-        raise InputError(f"{path} must be a bundle or an .onnx file; there is nothing of that name.")
+        raise InputError(f"{path}: no such file or folder.")
     return None, path
 
 
 def _read_file(path: Path) -> bytes:
-    size = path.stat().st_size
-    if size > LIMITS.largest:
-        raise BundleError(f"{path} must be at most {LIMITS.largest >> 30} GB; got {size} bytes.")
-    return path.read_bytes()
+    with open_regular(path) as stream:
+        content = stream.read(LIMITS.largest + 1)
+    if len(content) > LIMITS.largest:
+        raise BundleError(f"{path} must be at most {LIMITS.largest >> 30} GB.")
+    return content
 
 
 def _overrides(knobs: dict[str, Any], top_p: float | None, max_blocks: int | None) -> dict[str, Any]:
