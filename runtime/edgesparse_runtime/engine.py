@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import onnxruntime
 
-from edgesparse_runtime.errors import BundleError, LibraryError
+from edgesparse_runtime.errors import LibraryError
+from edgesparse_runtime.model_check.open import first_line, session_options
 from edgesparse_runtime.model_check.protobuf_wire import write_field
 
 ENGINE_VARIABLE = "EDGESPARSE_ENGINE"
 ISA_VARIABLE = "EDGESPARSE_ISA"
 LIBRARY_NAME = "edgesparse_kernels.so"
-_ONLY_FATAL = 4
 
 
 class Engine(NamedTuple):
@@ -45,48 +45,6 @@ def get_library_path() -> str | None:
         return None
     with resources.as_file(found) as path:
         return str(path) if Path(path).is_file() else None
-
-
-def session_options(threads: int) -> onnxruntime.SessionOptions:
-    """Options that every session of a model has.
-
-    The format is pinned: onnxruntime would otherwise recognize its own format by four bytes of the file, and
-    read another model than the one that was checked.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Warnings about overridable initializers are by design, and errors are raised anyway.
-    options.log_severity_level = _ONLY_FATAL
-    options.add_session_config_entry("session.load_model_format", "ONNX")
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
-
-
-def open_session(
-    content: bytes, options: onnxruntime.SessionOptions, name: str
-) -> onnxruntime.InferenceSession:
-    """A session of a model that `check_model` returned.
-
-    Args:
-        name: of the model's file, for messages.
-
-    Raises:
-        BundleError: onnxruntime does not open it.
-    """
-    try:
-        # Without fallback: a second try with the same provider would only print the first one's error.
-        return onnxruntime.InferenceSession(
-            content, options, providers=["CPUExecutionProvider"], enable_fallback=False
-        )
-    except Exception as error:  # onnxruntime raises a class of its own for each status
-        raise BundleError(f"{name} must be an ONNX model; {first_line(error)}.") from None
-
-
-def first_line(error: Exception) -> str:
-    """onnxruntime's message without its codes, on one line."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].split(" : ")[-1].strip().rstrip(".")[:200]
 
 
 def register(options: onnxruntime.SessionOptions, path: str | None = None, wanted: str = "auto") -> Engine:

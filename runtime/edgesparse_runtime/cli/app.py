@@ -26,6 +26,7 @@ from edgesparse_runtime.cli.checking import evaluate as evaluate_verb
 from edgesparse_runtime.cli.checking import inspect as inspect_verb
 from edgesparse_runtime.cli.checking import profile as profile_verb
 from edgesparse_runtime.cli.checking import verify as verify_verb
+from edgesparse_runtime.cli.command import as_command
 from edgesparse_runtime.cli.running import deploy as deploy_verb
 from edgesparse_runtime.cli.running import run as run_verb
 from edgesparse_runtime.cli.running import serve as serve_verb
@@ -89,7 +90,7 @@ def _options(
 
 
 for _name, _verb in VERBS.items():
-    app.command(_name)(_verb)
+    app.command(_name)(as_command(_verb))
 
 
 def run(arguments: list[str]) -> int:
@@ -127,7 +128,7 @@ def run(arguments: list[str]) -> int:
         print("edgesparse: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has had enough; closing stdout again must not complain.
+        # The reader of our output closed it; closing stdout again must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except SystemExit as end:
@@ -139,8 +140,8 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         _show(error)
         print(
-            f"edgesparse: error: unexpected {type(error).__name__}: {_one_line(error)} "
-            "(a bug of ours; `edgesparse --debug ...` shows where)",
+            f"edgesparse: error: unexpected {type(error).__name__}: {_one_line(error).rstrip('.')}. "
+            "This is a bug in EdgeSparse; rerun with --debug for a traceback.",
             file=sys.stderr,
         )
         return 1

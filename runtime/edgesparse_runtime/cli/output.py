@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 JSON_VERSION = 1
@@ -26,8 +26,8 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None
         print("  ".join(padded).rstrip())
 
 
-def print_fields(fields: dict[str, object]) -> None:
-    """Names and values, a line each."""
+def print_fields(fields: Mapping[str, object]) -> None:
+    """Names and values, one line per pair."""
     width = max(map(len, fields), default=0)
     for name, value in fields.items():
         print(f"{name.ljust(width)}  {value}")

@@ -13,9 +13,9 @@ import numpy as np
 import onnxruntime
 
 from edgesparse_runtime.bundle.read import Bundle
-from edgesparse_runtime.engine import first_line, open_session, session_options
 from edgesparse_runtime.errors import BundleError
 from edgesparse_runtime.model_check.check import check_model
+from edgesparse_runtime.model_check.open import first_line, open_session, session_options
 from edgesparse_runtime.stream.sample import FloatArray
 
 FIELD = "stream"
@@ -245,7 +245,7 @@ def _check_state(f: StepFacts, channels: int, blocks: int) -> None:
 
 
 def _open(name: str, content: bytes, threads: int) -> onnxruntime.InferenceSession:
-    return open_session(check_model(content, name).content, session_options(threads), name)
+    return open_session(check_model(content, name), name, session_options(threads))
 
 
 def _run(name: str, session: onnxruntime.InferenceSession, feeds: dict[str, Any]) -> list[Any]:
