@@ -128,11 +128,7 @@ def pretrain(
         error_before=learner.state["error_before"],
         error_after=reconstruction_error(model, task, held_out, settings.auxiliary_share),
     )
-    weights = {
-        name: value.detach().clone().contiguous()
-        for name, value in model.state_dict().items()
-        if not name.startswith("head.")
-    }
+    weights = _without_head(model)
     if processes.is_main:
         _write(folder, weights, started_with, done)
     processes.wait()
