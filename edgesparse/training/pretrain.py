@@ -235,6 +235,11 @@ def _build(
     return model, task
 
 
+def _without_head(model: SequenceTransformer) -> dict[str, Tensor]:
+    kept = {name: value for name, value in model.state_dict().items() if not name.startswith("head.")}
+    return {name: value.detach().clone().contiguous() for name, value in kept.items()}
+
+
 def _write(folder: Path, weights: dict[str, Tensor], started_with: dict[str, Any], done: Pretraining) -> None:
     metadata = {"done": json.dumps(done.to_dict()), "started_with": json.dumps(started_with)}
     write_tensors(folder / WEIGHTS, weights, metadata)
