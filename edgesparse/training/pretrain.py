@@ -100,23 +100,19 @@ def pretrain(
     started_with = {"settings": config.to_dict(), "data": fingerprint(replace(data, labels=None))}
     if resume and (folder / WEIGHTS).exists():
         return _read(folder, started_with)
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    torch.manual_seed(settings.seed)
     windows, held_out = _split(data)
     model, task = _build(data, windows, config, processes)
     trained = nn.ModuleList([model, task])
     learner = Learner(trained, trained, model, settings, started_with)
+    error = partial(reconstruction_error, model, task, held_out, settings.auxiliary_share)
     folder.mkdir(parents=True, exist_ok=True)
     if resume and (folder / FILE_NAME).exists():
         learner.resume(folder)
     else:
-        if processes.is_main:
-            (folder / WEIGHTS).unlink(missing_ok=True)
-        error = reconstruction_error(model, task, held_out, settings.auxiliary_share)
-        learner.state["error_before"] = error
+        (folder / WEIGHTS).unlink(missing_ok=True)
+        learner.state["error_before"] = error()
     objective = partial(_objective, model, task, settings, processes)
-    # Attention stays dense: the budget is all of it.
+    # Attention stays dense.
     dense = replace(settings, budget=1.0)
     fit(learner, windows, objective, dense, folder, title="Pre-training", processes=processes, quiet=quiet)
     trained.load_state_dict(trained.state_dict() | learner.average)
@@ -126,7 +122,7 @@ def pretrain(
         steps=plan_steps(len(windows), settings).steps,
         held_out=len(held_out),
         error_before=learner.state["error_before"],
-        error_after=reconstruction_error(model, task, held_out, settings.auxiliary_share),
+        error_after=error(),
     )
     weights = _without_head(model)
     if processes.is_main:
@@ -221,6 +217,9 @@ def _build(
     data: SeriesSet, windows: Windows, config: RunConfig, processes: Processes
 ) -> tuple[SequenceTransformer, Reconstruction]:
     """The model with its stem fitted, and what the task adds to it."""
+    if config.training.threads is not None:
+        torch.set_num_threads(config.training.threads)
+    torch.manual_seed(config.training.seed)
     model = SequenceTransformer(
         config.model,
         channels=len(data.channels),
