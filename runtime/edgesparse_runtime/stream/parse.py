@@ -1,10 +1,11 @@
-"""Records of any form to samples: mappings, pairs, bare values; and the time stamps in them."""
+"""Records of any form to samples: mappings, pairs, bare values; and their time stamps."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,9 +21,24 @@ from edgesparse_runtime.stream.counts import Counts
 from edgesparse_runtime.stream.sample import Sample
 
 Record = Mapping[str, Any] | tuple[Any, npt.ArrayLike] | npt.ArrayLike
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 # Seconds; year 5138. What lies beyond is in another unit.
 LONGEST_TIME = 1e11
+# Calendar times from year 5 on can be written in any zone.
+EARLIEST_TIME = -6.2e10
+# Bytes of a machine's name.
+LONGEST_NAME = 256
+# Machines whose kind of time is remembered; as many as are scored.
+_MOST_CLOCKS = 1000
+
+
+@dataclass
+class _Clock:
+    """What is known of the time stamps of one machine: there are none, numbers, or calendar times."""
+
+    is_timed: bool | None = None
+    is_calendar: bool = False
 
 
 class SampleParser:
@@ -34,8 +50,7 @@ class SampleParser:
         time_column: name of the time stamp; None = time, timestamp, t or step.
         time_unit: of times that are numbers: s, ms, us or ns.
 
-    Attributes:
-        iso_times: time stamps are calendar times, not bare numbers; known from the first sample on.
+    Every machine has time stamps of one kind, its own: none, numbers, or calendar times.
     """
 
     def __init__(
@@ -46,20 +61,25 @@ class SampleParser:
         assert isinstance(session.channel_count, int)
         self.channels = session.channels or generic_names(session.channel_count)
         self.unit = TIME_UNITS[time_unit]
-        self.iso_times = False
+        self.time_column = time_column
         self._counts = counts
         self._time_names = (time_column,) if time_column else USUAL_NAMES["time"]
-        self._is_timed: bool | None = None
+        self._lower_time_names = frozenset(name.lower() for name in self._time_names)
+        self._clocks: dict[tuple[str, str], _Clock] = {}
 
-    def to_sample(self, record: Record, *, arrived: float | None = None, machine: str = "") -> Sample:
-        """A sample of one record.
+    def to_sample(
+        self, record: Record, *, arrived: float | None = None, machine: str = "", topic: str = ""
+    ) -> Sample:
+        """The sample of one record. A value that is no number is missing, unless all are.
 
         Args:
             arrived: when it came in, of `time.perf_counter`; None = now.
-            machine: where it comes from, unless the record says so.
+            machine: where it comes from, unless the record names another.
+            topic: the broker's topic that it came on.
 
         Raises:
-            InputError: not one of the forms, another number of channels, or not numbers.
+            InputError: not one of the forms, another number of channels, no numbers, or another kind of time
+                than this machine had.
         """
         stamp: object = None
         cells: Any
@@ -69,18 +89,24 @@ class SampleParser:
             stamp, cells = record
         else:
             cells = record
+        if not _is_name(machine):
+            raise InputError(f"A machine's name must be text of at most {LONGEST_NAME} bytes.")
+        values = self._values(cells)
+        seconds, is_calendar = self._time(stamp, self._clock(topic, machine))
         return Sample(
-            values=self._values(cells),
-            time=self._time(stamp),
-            arrived=time.perf_counter() if arrived is None else arrived,
-            machine=machine,
+            values,
+            seconds,
+            time.perf_counter() if arrived is None else arrived,
+            machine,
+            topic,
+            is_calendar=is_calendar,
         )
 
     def find_columns(self, names: Sequence[str]) -> tuple[int | None, int | None, list[int]]:
         """Places of time, machine and each channel among a table's columns.
 
-        Columns beyond the model's are left alone. Where the model was trained without channel names and
-        none of them is there, the columns that are neither time, machine nor label are taken in order.
+        Columns beyond the model's are ignored. Where the model was trained without channel names and
+        none of them is there, the columns that are neither time, machine nor label are used in order.
 
         Raises:
             InputError: a channel is missing.
@@ -88,8 +114,9 @@ class SampleParser:
         lower = [name.lower() for name in names]
         twice = next((name for name in self.channels if list(names).count(name) > 1), None)
         if twice is not None:
-            raise InputError(f"The stream must have each channel once; {twice} stands in its header twice.")
-        stamp = next((lower.index(n.lower()) for n in self._time_names if n.lower() in lower), None)
+            raise InputError(f"The stream must have each channel once; {twice} is in its header twice.")
+        free = ["" if name in self.channels else name.lower() for name in names]
+        stamp = next((free.index(n.lower()) for n in self._time_names if n.lower() in free), None)
         if stamp is None and self._time_names not in (USUAL_NAMES["time"],):
             raise InputError(f"The stream must have a column {self._time_names[0]}; got {', '.join(names)}.")
         machine = next((lower.index(n) for n in USUAL_NAMES["group"] if n in lower), None)
@@ -105,12 +132,25 @@ class SampleParser:
             f"{', '.join(missing)} is missing from {', '.join(names)}."
         )
 
+    def time_key(self, record: Mapping[str, Any]) -> str | None:
+        """The key of a record that holds its time, in any case; a channel is no time."""
+        lower = {str(key).lower(): key for key in reversed(list(record)) if key not in self.channels}
+        return next((lower[name.lower()] for name in self._time_names if name.lower() in lower), None)
+
+    def unknown_keys(self, record: Mapping[str, Any]) -> set[str]:
+        """Keys of a record that are neither channel, time, machine nor label."""
+        known = self._lower_time_names.union(*(USUAL_NAMES[role] for role in ("group", "label", "series")))
+        return {key[:40] for key in record if key not in self.channels and key.lower() not in known}
+
     def has_name_among(self, names: Sequence[str]) -> bool:
-        """Whether one of them is a channel's or the time stamp's: a header and no rubbish."""
-        return any(name in self.channels or name.lower() in self._time_names for name in names)
+        """Whether one of them is a channel's or the time stamp's: a header, not garbage."""
+        return any(name in self.channels or name.lower() in self._lower_time_names for name in names)
 
     def _from_mapping(self, record: Mapping[str, Any], machine: str) -> tuple[object, str, list[Any]]:
-        stamp = next((record[n] for n in self._time_names if n in record), None)
+        key = self.time_key(record)
+        if key is None and self.time_column is not None:
+            raise InputError(f"A sample must have its time in {self.time_column}; got {_names(record)}.")
+        stamp = None if key is None else record[key]
         named = next((record[n] for n in USUAL_NAMES["group"] if n in record), machine)
         if isinstance(named, (dict, list)):
             raise InputError(f"A machine must be a name or a number; got {str(named)[:40]}.")
@@ -118,7 +158,7 @@ class SampleParser:
         if not any(name in record for name in self.channels):
             raise InputError(
                 f"A sample must name at least one of the channels {', '.join(self.channels)}; "
-                f"got {', '.join(map(str, list(record)[:6])) or 'nothing'}."
+                f"got {_names(record)}."
             )
         return stamp, machine, [record.get(name) for name in self.channels]
 
@@ -127,11 +167,7 @@ class SampleParser:
             with np.errstate(over="ignore"):
                 values = np.array(cells, dtype=np.float32)
         except (TypeError, ValueError, OverflowError):
-            try:
-                with np.errstate(over="ignore"):
-                    values = np.array([to_number(cell) for cell in cells], dtype=np.float32)
-            except (TypeError, ValueError, OverflowError):
-                raise InputError(f"A sample's values must be numbers; got {str(cells)[:80]}.") from None
+            values = self._values_that_can_be_read(cells)
         if values.shape != (len(self.channels),):
             raise InputError(
                 f"A sample must have {len(self.channels)} value(s), {', '.join(self.channels)}; "
@@ -143,24 +179,58 @@ class SampleParser:
             values[infinite] = np.nan
         return values
 
-    def _time(self, stamp: object) -> float | None:
-        """Seconds; None where the stream has no time stamps."""
+    def _values_that_can_be_read(self, cells: Any) -> npt.NDArray[np.float32]:
+        """One bad cell loses that cell: the other sensors of the sample are right."""
+        values, bad = [], 0
+        for cell in cells:
+            try:
+                values.append(to_number(cell))
+            except (TypeError, ValueError, OverflowError):
+                values.append(math.nan)
+                bad += 1
+        if bad and np.isnan(values).all():
+            raise InputError(f"A sample's values must be numbers; got {str(cells)[:80]}.")
+        self._counts.bad_cells += bad
+        with np.errstate(over="ignore"):
+            return np.array(values, dtype=np.float32)
+
+    def _clock(self, topic: str, machine: str) -> _Clock:
+        clock = self._clocks.get((topic, machine))
+        if clock is None:
+            clock = _Clock()
+            if len(self._clocks) < _MOST_CLOCKS:
+                self._clocks[topic, machine] = clock
+        return clock
+
+    def _time(self, stamp: object, clock: _Clock) -> tuple[float | None, bool]:
+        """Seconds, and whether they are a calendar time; None where the machine has no time stamps."""
         if stamp is None or (isinstance(stamp, str) and not stamp.strip()):
-            if self._is_timed:
+            if clock.is_timed:
                 raise InputError("A sample must have a time stamp as those before it had; this one has none.")
-            self._is_timed = False
-            return None
-        if self._is_timed is False:
+            clock.is_timed = False
+            return None, False
+        if clock.is_timed is False:
             raise InputError("A sample must have no time stamp, as those before it had none; this one has.")
         seconds, is_calendar = to_seconds(stamp, self.unit)
-        if self._is_timed and is_calendar != self.iso_times:
+        if clock.is_timed and is_calendar != clock.is_calendar:
             raise InputError(f"A time stamp must be of the same kind as those before it; got {stamp!r}.")
-        self._is_timed, self.iso_times = True, is_calendar
-        return seconds
+        clock.is_timed, clock.is_calendar = True, is_calendar
+        return seconds, is_calendar
+
+
+def _names(record: Mapping[str, Any]) -> str:
+    return ", ".join(str(name)[:40] for name in list(record)[:6]) or "nothing"
+
+
+def _is_name(machine: str) -> bool:
+    try:
+        return len(machine) <= LONGEST_NAME and len(machine.encode()) <= LONGEST_NAME
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
 
 
 def to_number(cell: object) -> float:
-    """A number, NaN for the usual ways to write a missing value; raises `ValueError` otherwise."""
+    """A number, NaN for the usual notations of a missing value; raises `ValueError` otherwise."""
     if cell is None or (isinstance(cell, str) and cell.strip().lower() in MISSING):
         return math.nan
     if not isinstance(cell, (int, float, str, np.number)):
@@ -193,10 +263,16 @@ def to_seconds(stamp: object, unit: float) -> tuple[float, bool]:
                     f"A time stamp must be a number or ISO 8601; got {str(stamp)[:40]!r}."
                 ) from None
     if isinstance(stamp, np.datetime64):
+        if np.isnat(stamp):
+            raise InputError("A time stamp must be a time; got NaT.")
         return float(stamp.astype("datetime64[ns]").astype(np.int64)) * 1e-9, True
     if isinstance(stamp, datetime):
         aware = stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)
-        return aware.timestamp(), True
+        # Not `timestamp()`, which fails near the first and last year.
+        seconds = (aware - _EPOCH).total_seconds()
+        if not EARLIEST_TIME <= seconds <= LONGEST_TIME:
+            raise InputError(f"A calendar time must lie between the years 5 and 5138; got {stamp}.")
+        return seconds, True
     if not isinstance(stamp, (int, float, np.number, str)) or isinstance(stamp, bool):
         raise InputError(f"A time stamp must be a number or ISO 8601; got {str(stamp)[:40]!r}.")
     if not math.isfinite(seconds):
@@ -204,6 +280,6 @@ def to_seconds(stamp: object, unit: float) -> tuple[float, bool]:
     if abs(seconds) > LONGEST_TIME:
         raise InputError(
             f"A time stamp must lie within {LONGEST_TIME:g} seconds; got {str(stamp)[:40]}. "
-            "`--time-unit` says what it counts: s, ms, us or ns."
+            "Set `--time-unit` to its unit: s, ms, us or ns."
         )
     return seconds, False
