@@ -6,25 +6,23 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesparse_runtime.data.channels import generic_names
+from edgesparse_runtime.data.clock import LONGEST, UNITS
+from edgesparse_runtime.data.plain_number import to_plain
 from edgesparse_runtime.data.readers.tables import USUAL_NAMES
 from edgesparse_runtime.data.readers.text import MISSING
+from edgesparse_runtime.data.stream_clock import StreamClock
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.counts import Counts
 from edgesparse_runtime.stream.sample import Sample
 
 Record = Mapping[str, Any] | tuple[Any, npt.ArrayLike] | npt.ArrayLike
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-# Seconds; year 5138. What lies beyond is in another unit.
-LONGEST_TIME = 1e11
 # Calendar times from year 5 on can be written in any zone.
 EARLIEST_TIME = -6.2e10
 # Bytes of a machine's name.
@@ -34,11 +32,11 @@ _MOST_CLOCKS = 1000
 
 
 @dataclass
-class _Clock:
-    """What is known of the time stamps of one machine: there are none, numbers, or calendar times."""
+class _Times:
+    """What is known of the time stamps of one machine: whether it has any, and how they are written."""
 
+    clock: StreamClock
     is_timed: bool | None = None
-    is_calendar: bool = False
 
 
 class SampleParser:
@@ -56,16 +54,17 @@ class SampleParser:
     def __init__(
         self, session: Session, counts: Counts, *, time_column: str | None = None, time_unit: str = "s"
     ) -> None:
-        if time_unit not in TIME_UNITS:
-            raise InputError(f"`time_unit` must be {', '.join(TIME_UNITS)}; got {time_unit}.")
+        if time_unit not in UNITS:
+            raise InputError(f"`time_unit` must be {', '.join(UNITS)}; got {time_unit}.")
         assert isinstance(session.channel_count, int)
         self.channels = session.channels or generic_names(session.channel_count)
-        self.unit = TIME_UNITS[time_unit]
+        self.time_unit = time_unit
+        self.unit = UNITS[time_unit]
         self.time_column = time_column
         self._counts = counts
         self._time_names = (time_column,) if time_column else USUAL_NAMES["time"]
         self._lower_time_names = frozenset(name.lower() for name in self._time_names)
-        self._clocks: dict[tuple[str, str], _Clock] = {}
+        self._clocks: dict[tuple[str, str], _Times] = {}
 
     def to_sample(
         self, record: Record, *, arrived: float | None = None, machine: str = "", topic: str = ""
@@ -92,7 +91,7 @@ class SampleParser:
         if not _is_name(machine):
             raise InputError(f"A machine's name must be text of at most {LONGEST_NAME} bytes.")
         values = self._values(cells)
-        seconds, is_calendar = self._time(stamp, self._clock(topic, machine))
+        seconds, is_calendar = self._time(stamp, self._times(topic, machine))
         return Sample(
             values,
             seconds,
@@ -164,9 +163,13 @@ class SampleParser:
 
     def _values(self, cells: Any) -> npt.NDArray[np.float32]:
         try:
+            # numpy takes 1_1 for eleven.
+            is_doubtful = any(isinstance(cell, str) and "_" in cell for cell in cells)
             with np.errstate(over="ignore"):
-                values = np.array(cells, dtype=np.float32)
+                values = None if is_doubtful else np.array(cells, dtype=np.float32)
         except (TypeError, ValueError, OverflowError):
+            values = None
+        if values is None:
             values = self._values_that_can_be_read(cells)
         if values.shape != (len(self.channels),):
             raise InputError(
@@ -194,27 +197,29 @@ class SampleParser:
         with np.errstate(over="ignore"):
             return np.array(values, dtype=np.float32)
 
-    def _clock(self, topic: str, machine: str) -> _Clock:
-        clock = self._clocks.get((topic, machine))
-        if clock is None:
-            clock = _Clock()
+    def _times(self, topic: str, machine: str) -> _Times:
+        times = self._clocks.get((topic, machine))
+        if times is None:
+            times = _Times(StreamClock(self.time_unit))
             if len(self._clocks) < _MOST_CLOCKS:
-                self._clocks[topic, machine] = clock
-        return clock
+                self._clocks[topic, machine] = times
+        return times
 
-    def _time(self, stamp: object, clock: _Clock) -> tuple[float | None, bool]:
+    def _time(self, stamp: object, times: _Times) -> tuple[float | None, bool]:
         """Seconds, and whether they are a calendar time; None where the machine has no time stamps."""
         if stamp is None or (isinstance(stamp, str) and not stamp.strip()):
-            if clock.is_timed:
+            if times.is_timed:
                 raise InputError("A sample must have a time stamp as those before it had; this one has none.")
-            clock.is_timed = False
+            times.is_timed = False
             return None, False
-        if clock.is_timed is False:
+        if times.is_timed is False:
             raise InputError("A sample must have no time stamp, as those before it had none; this one has.")
-        seconds, is_calendar = to_seconds(stamp, self.unit)
-        if clock.is_timed and is_calendar != clock.is_calendar:
-            raise InputError(f"A time stamp must be of the same kind as those before it; got {stamp!r}.")
-        clock.is_timed, clock.is_calendar = True, is_calendar
+        seconds = times.clock.seconds(stamp)
+        assert times.clock.clock is not None
+        is_calendar = times.clock.clock.is_calendar
+        if is_calendar and not EARLIEST_TIME <= seconds <= LONGEST:
+            raise InputError(f"A calendar time must lie between the years 5 and 5138; got {str(stamp)[:40]}.")
+        times.is_timed = True
         return seconds, is_calendar
 
 
@@ -233,53 +238,8 @@ def to_number(cell: object) -> float:
     """A number, NaN for the usual notations of a missing value; raises `ValueError` otherwise."""
     if cell is None or (isinstance(cell, str) and cell.strip().lower() in MISSING):
         return math.nan
-    if not isinstance(cell, (int, float, str, np.number)):
+    if isinstance(cell, str):
+        return to_plain(cell)
+    if not isinstance(cell, (int, float, np.number)):
         raise ValueError(f"not a number: {cell!r}")
     return float(cell)
-
-
-def to_seconds(stamp: object, unit: float) -> tuple[float, bool]:
-    """Seconds since 1970 or since any start, and whether it was a calendar time.
-
-    Args:
-        stamp: a number of `unit` seconds each, ISO 8601 text (without a zone: UTC), or a `datetime`.
-
-    Raises:
-        InputError: something else, or not finite.
-    """
-    if isinstance(stamp, (int, float, np.number)) and not isinstance(stamp, bool):
-        try:
-            seconds = float(stamp) * unit
-        except OverflowError:
-            seconds = math.inf
-    elif isinstance(stamp, str):
-        try:
-            seconds = float(stamp) * unit
-        except ValueError:
-            try:
-                stamp = datetime.fromisoformat(stamp.strip())
-            except ValueError:
-                raise InputError(
-                    f"A time stamp must be a number or ISO 8601; got {str(stamp)[:40]!r}."
-                ) from None
-    if isinstance(stamp, np.datetime64):
-        if np.isnat(stamp):
-            raise InputError("A time stamp must be a time; got NaT.")
-        return float(stamp.astype("datetime64[ns]").astype(np.int64)) * 1e-9, True
-    if isinstance(stamp, datetime):
-        aware = stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)
-        # Not `timestamp()`, which fails near the first and last year.
-        seconds = (aware - _EPOCH).total_seconds()
-        if not EARLIEST_TIME <= seconds <= LONGEST_TIME:
-            raise InputError(f"A calendar time must lie between the years 5 and 5138; got {stamp}.")
-        return seconds, True
-    if not isinstance(stamp, (int, float, np.number, str)) or isinstance(stamp, bool):
-        raise InputError(f"A time stamp must be a number or ISO 8601; got {str(stamp)[:40]!r}.")
-    if not math.isfinite(seconds):
-        raise InputError(f"A time stamp must be finite; got {str(stamp)[:40]}.")
-    if abs(seconds) > LONGEST_TIME:
-        raise InputError(
-            f"A time stamp must lie within {LONGEST_TIME:g} seconds; got {str(stamp)[:40]}. "
-            "Set `--time-unit` to its unit: s, ms, us or ns."
-        )
-    return seconds, False
