@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgesparse_runtime.plain_text import printable
+from edgesparse_runtime.data.plain_text import printable
 
 MOST_NOTES = 50
 LONGEST_NOTE = 500

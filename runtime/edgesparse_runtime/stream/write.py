@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TextIO
 
-from edgesparse_runtime.plain_text import csv_cell
+from edgesparse_runtime.data.plain_text import csv_cell
 from edgesparse_runtime.stream.sample import Score
 
 SCHEMA = "edgesparse.stream/1"
