@@ -59,10 +59,11 @@ def seconds_until_closed(server: Running, head: bytes, drip: bytes, most: float)
         client.sendall(head)
         while (spent := time.monotonic() - began) < most:
             try:
-                if select.select([client], [], [], 0.1)[0] and not client.recv(65536):
-                    # The server has closed its side; it reads no more once it has closed the other.
-                    pass
+                # The server may have closed its side; it reads no more once it has closed the other.
+                if select.select([client], [], [], 0)[0]:
+                    client.recv(65536)
                 client.sendall(drip)
+                time.sleep(0.1)
             except OSError:
                 return spent
         return most
@@ -172,17 +173,15 @@ def metric(server: Running, name: str) -> float:
 
 
 def test_an_unread_answer_counts_until_the_deadline_and_is_cut_off(hurried: Running) -> None:
-    # 4 windows of 32,000 steps: a few megabytes of blocks, more than the system's buffers hold.
-    request = post(EXPLAIN, 4, 32_000)
+    # Some megabytes of blocks, more than the system's buffers hold.
+    request = post(EXPLAIN, 2, 32_000)
     with connect(hurried) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.sendall(request)
         until = time.monotonic() + 20
-        seen = 0.0
-        while time.monotonic() < until and not seen:
-            seen = metric(hurried, "edgesparse_bytes_in_flight")
+        while metric(hurried, "edgesparse_bytes_in_flight") <= len(request):
+            assert time.monotonic() < until, "an unread answer is not counted"
             time.sleep(0.02)
-        assert seen > len(request) / 2, "an unread answer is not counted"
         assert metric(hurried, "edgesparse_requests_in_flight") == 1
         until = time.monotonic() + TIMEOUT + SLACK
         while metric(hurried, "edgesparse_requests_in_flight"):
@@ -210,9 +209,9 @@ def test_work_of_clients_that_vanish_is_dropped(hurried: Running) -> None:
 
 
 def test_an_explanation_that_nobody_waits_for_is_ended(hurried: Running) -> None:
-    clients = [connect(hurried) for _ in range(3)]
+    clients = [connect(hurried) for _ in range(12)]
     for client in clients:
-        client.sendall(post(EXPLAIN, 8, 60_000))
+        client.sendall(post(EXPLAIN, 8, 16_000))
     time.sleep(TIMEOUT)
     for client in clients:
         client.close()
@@ -228,7 +227,7 @@ def test_an_explanation_that_nobody_waits_for_is_ended(hurried: Running) -> None
 def test_a_large_request_yields_to_small_ones(shared_bundle: Bundle) -> None:
     with running(f"pump={shared_bundle.path}", "--timeout", 30, "--parallel", 1) as server:
         with ThreadPoolExecutor(4) as pool:
-            large = [pool.submit(server.ask, "POST", *body(64, 16_000)) for _ in range(3)]
+            large = [pool.submit(server.ask, "POST", *body(64, 8_000)) for _ in range(3)]
             time.sleep(0.3)
             small = [server.ask("POST", *body(1, 64)).status for _ in range(10)]
             done = [future.done() for future in large]

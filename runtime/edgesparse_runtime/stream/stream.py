@@ -205,6 +205,11 @@ class Stream:
                 if not machine:
                     raise InputError(str(error)) from None
                 self.warn(f"{machine}: {error} Its samples are not scored.")
+            except Exception as error:
+                if not machine:
+                    raise
+                self.counts.failed += 1
+                self.warn(f"{machine}: its last samples could not be scored: {error}")
 
     def is_late(self, score: Score) -> bool:
         """Record the time from arrival to now as the score's latency; true when it exceeds the deadline.

@@ -55,7 +55,7 @@ def test_lines_without_a_time_and_with_a_machine(session: Session) -> None:
     samples = parse(session, "machine,current,voltage", "saw,1,2", "press,1,2")[0]
     assert [sample.machine for sample in samples] == ["saw", "press"]
     assert parse(session, '{"device": 7, "current": 1}')[0][0].machine == "7"
-    times = parse(session, "2026-01-01T00:00:00Z,1,2", "2026-01-01 00:00:01,3,4")[0]
+    times = parse(session, "2026-01-01T00:00:00Z,1,2", "2026-01-01 00:00:01Z,3,4")[0]
     assert times[1].time - times[0].time == 1.0  # type: ignore[operator]
 
 
