@@ -209,6 +209,7 @@ class Stream:
                 if not machine:
                     raise
                 self.counts.failed += 1
+                self.counts.of(track.topic or machine).failed += 1
                 self.warn(f"{machine}: its last samples could not be scored: {error}")
 
     def is_late(self, score: Score) -> bool:
