@@ -1,9 +1,10 @@
 """Counts places with six or more repeated lines: `python -m benchmarks.support.repeated_lines [FOLDER]`.
 
-Read are the project's Python and C++ files. A line is stripped of surrounding space; blank lines, comments and
-imports are left out, and so are Python's docstrings; every string counts as one string and every number as one
-number. Six lines in a row that hold at least 120 characters and occur anywhere else are repeated; a place is a
-longest run of such lines in one file. A passage that three files share therefore counts as three places.
+The project's Python and C++ files are read. A line is stripped of surrounding space; blank lines,
+comments and imports are left out, and so are Python's docstrings; every string counts as one string and
+every number as one number. Six lines in a row that hold at least 120 characters and occur anywhere else
+are repeated; a place is a longest run of such lines in one file. A passage that three files share therefore
+counts as three places.
 """
 
 from __future__ import annotations
@@ -59,9 +60,10 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 def _docstring_lines(text: str) -> set[int]:
     lines: set[int] = set()
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            if isinstance(node.value.value, str):
-                lines.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+            continue
+        if isinstance(node.value.value, str):
+            lines.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     return lines
 
 

@@ -1,7 +1,7 @@
 """Made the files beside it, in a checkout of commit 07f76d6: `python make.py OUT`, run from its root.
 
-Four bundles, one run folder, and `expected.npz` with their inputs and outputs. It uses the names of that commit,
-so it does not run on later ones; it is kept to tell what the files are.
+Four bundles, one run folder, and `expected.npz` with their inputs and outputs. It uses the names of that
+commit, so it does not run on later ones; it is kept to tell what the files are.
 """
 
 from __future__ import annotations
