@@ -117,7 +117,7 @@ class SeriesSet:
         """The series at `indices`, in that order."""
         index = np.asarray(indices, dtype=np.int64)
         columns = {name: getattr(self, name) for name in _COLUMNS}
-        kept = {name: None if column is None else column[index] for name, column in columns.items()}
+        kept: dict[str, Any] = {k: None if column is None else column[index] for k, column in columns.items()}
         return replace(self, series=[self.series[i] for i in index], **kept)
 
     def to_batch(self) -> FloatArray:

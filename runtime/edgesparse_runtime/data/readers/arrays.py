@@ -42,7 +42,7 @@ def series_of(
     ]
 
     def spread(column: Sequence[Any] | None) -> list[Any] | None:
-        return None if column is None else [column[i] for i in owner]
+        return None if column is None else [column[int(i)] for i in owner]
 
     cells = spread(labels) if options.needs_labels and options.task != "forecasting" else None
     data = assemble(

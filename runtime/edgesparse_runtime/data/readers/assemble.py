@@ -184,7 +184,7 @@ def _whole_labels(
                     f"{str(first)!r}. Give `--window` to cut a recording into windows."
                 )
         found.append(to_target(first, path, place(recording)) if is_number else class_name(first))
-    return np.array(found, dtype=np.float64 if is_number else np.str_)
+    return np.array(found, dtype=np.float64) if is_number else np.array(found, dtype=np.str_)
 
 
 def _mean_target(

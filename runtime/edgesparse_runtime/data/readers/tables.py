@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +74,14 @@ def _values(table: Table, roles: Roles) -> list[DoubleArray]:
     found = []
     for name, cells in zip(roles.channels, columns, strict=True):
         try:
-            found.append(
-                to_floats(cells, table.path, lambda i, name=name: f"{table.place(i)}, column {name}", comma)
-            )
+            found.append(to_floats(cells, table.path, partial(_cell, table, name), comma))
         except InputError as error:
             raise InputError(f"{error}{_text_hint(cells, roles)}") from None
     return found
+
+
+def _cell(table: Table, name: str, row: int) -> str:
+    return f"{table.place(row)}, column {name}"
 
 
 def _text_hint(cells: Sequence[Any], roles: Roles) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from edgesparse_runtime.arrays import FloatArray
+from edgesparse_runtime.arrays import DoubleArray, FloatArray
 from edgesparse_runtime.data.channels import generic_names
 from edgesparse_runtime.data.clock import Clock, read_times
 from edgesparse_runtime.data.model_inputs import without_padding
@@ -115,7 +116,8 @@ def _read_channels(
     channels: Sequence[str], header: _Header, path: Path, number: int
 ) -> tuple[FloatArray, list[str]]:
     """Values [channels, steps], and the time stamps where the file has some."""
-    rows, times = [], []
+    rows: list[DoubleArray] = []
+    times: list[str] = []
     for i, text in enumerate(channels):
         cells = [cell.strip() for cell in text.split(",")]
         if header.has_times:
@@ -124,10 +126,14 @@ def _read_channels(
             if times and own != times:
                 raise InputError(f"{path}, row {number}: all channels must have the same time stamps.")
             times = own
-        rows.append(to_floats(cells, path, lambda k, i=i: f"row {number}, channel {i + 1}, value {k + 1}"))
+        rows.append(to_floats(cells, path, partial(_value, number, i)))
     if len({len(row) for row in rows}) > 1:
         raise InputError(f"{path}, row {number}: channels of one series must have one length.")
     return np.stack(rows).astype(np.float32), times
+
+
+def _value(row: int, channel: int, value: int) -> str:
+    return f"row {row}, channel {channel + 1}, value {value + 1}"
 
 
 def _pairs(text: str, path: Path, number: int, channel: int) -> list[tuple[str, str]]:
@@ -144,7 +150,7 @@ def _pairs(text: str, path: Path, number: int, channel: int) -> list[tuple[str, 
     return found
 
 
-def _read_stamps(stamps: Sequence[Sequence[str]], path: Path) -> tuple[Clock, list[np.ndarray]]:
+def _read_stamps(stamps: Sequence[Sequence[str]], path: Path) -> tuple[Clock, list[DoubleArray]]:
     """One clock for the whole file."""
     owner = [(i, k) for i, own in enumerate(stamps) for k in range(len(own))]
     try:
