@@ -41,7 +41,7 @@ from benchmarks.learning.tables import (
 from benchmarks.proofs.lines import Line, finish, line, machine_now
 from benchmarks.support.settings import COMMITTED, QUICK, SCRATCH
 from edgesparse.config import RunConfig
-from edgesparse.training.loop import plan
+from edgesparse.training.loop import plan_steps
 
 # Five seeds where the test set has 500 series or fewer, three elsewhere.
 SEEDS, SEEDS_OF_LARGE = (1, 1) if QUICK else (5, 3)
@@ -161,7 +161,7 @@ def compare_compute(found: Found) -> Line:
 def time_default_run() -> float:
     """Seconds of `edgesparse train` on ACSF1, two threads; QUICK runs a part of its passes and scales."""
     training, _ = load("ACSF1")
-    epochs, _ = plan(len(training), RunConfig().training)
+    epochs = plan_steps(len(training), RunConfig().training).epochs
     part = QUICK_PASSES if QUICK else epochs
     spec = importlib.util.find_spec("sktime")
     assert spec is not None

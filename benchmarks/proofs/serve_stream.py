@@ -28,7 +28,7 @@ from benchmarks.support.settings import QUICK, SCRATCH
 from benchmarks.support.stored_cases import StoredCases
 from edgesparse.config import RunConfig, TrainingConfig
 from edgesparse.presets import tiny
-from edgesparse.training.loop import train
+from edgesparse.training.train import train
 from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
