@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,19 @@ class Running:
         return self.process.wait(timeout=40)
 
 
+def _limit_descriptors(count: int) -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
+
+
 @contextmanager
-def running(*arguments: object) -> Iterator[Running]:
-    """`edgesparse serve ARGUMENTS` on a free port of loopback, ended at the end."""
+def running(*arguments: object, descriptors: int | None = None) -> Iterator[Running]:
+    """`edgesparse serve ARGUMENTS` on a free port of loopback, ended at the end.
+
+    Args:
+        descriptors: that the process may have open; None = as this one.
+    """
     process = subprocess.Popen(
         [
             sys.executable,
@@ -99,6 +110,7 @@ def running(*arguments: object) -> Iterator[Running]:
         stderr=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,
+        preexec_fn=None if descriptors is None else partial(_limit_descriptors, descriptors),
     )
     assert process.stdout is not None and process.stderr is not None
     server = Running(process, "")
