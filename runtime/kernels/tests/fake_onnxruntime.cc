@@ -22,7 +22,7 @@ struct TensorInfo {
 };
 struct Allocator {
   const tests::Conditions* conditions;
-  int64_t left, held;
+  std::atomic<int64_t> left, held;
 };
 struct KernelInfo {
   const tests::Call* call;
@@ -275,7 +275,7 @@ Result Library::run(const Call& call, const Conditions& conditions) const {
     result.error = "The node has more outputs than its operator.";
     return result;
   }
-  ort::Allocator allocator{&conditions, conditions.allocations, 0};
+  ort::Allocator allocator{&conditions, {conditions.allocations}, {0}};
   const ort::KernelInfo info{&call, &allocator};
   void* kernel = nullptr;
   if (ort::Status* const failed = op->CreateKernelV2(op, table(), &info, &kernel)) {
