@@ -19,7 +19,8 @@ from typing import Any
 from benchmarks.support.network_attempts import can_isolate, missing_tool, watch
 from benchmarks.support.stored_cases import StoredCases
 from benchmarks.target.decisions import make_bundle
-from edgesparse_runtime.measure.worker import Request, run_job
+from edgesparse_runtime.measure.job import Job
+from edgesparse_runtime.measure.worker import run_job
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = os.environ.get("QUICK") == "1"
@@ -40,9 +41,9 @@ Line = dict[str, Any]
 
 def measure_soak(bundle: Path) -> dict[str, Any]:
     """Memory over `RUNS` runs of lengths from a quarter of the training windows' up to them."""
-    request = Request(model=str(bundle), threads=1, seconds=0.5, soak_runs=RUNS)
-    found: dict[str, Any] = run_job(request)["soak"]
-    return found
+    soak = run_job(Job(model=str(bundle), threads=1, seconds=0.5, soak_runs=RUNS)).soak
+    assert soak is not None
+    return soak.to_dict()
 
 
 def measure_import(repeats: int = 11) -> dict[str, float]:

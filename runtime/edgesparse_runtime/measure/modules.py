@@ -33,9 +33,9 @@ class Module:
 
     Attributes:
         name: of the PyTorch module; an attention operator is a row of its own, `<attention>.operator`.
-        milliseconds: a call, median.
+        milliseconds: median per call.
         share: of the sum of all rows.
-        operators: what ran there, with how often a call.
+        operators: what ran there, with runs per call.
         density: share of the reachable blocks that the operator attended to; None for other rows.
     """
 
@@ -179,18 +179,18 @@ def _name(event: dict[str, Any]) -> str:
     return str(event["name"]).removesuffix("_kernel_time")
 
 
-def doubt(modules: Sequence[dict[str, Any]], p50: float) -> str:
+def doubt(modules: Sequence[Module], p50: float) -> str:
     """Why the table's milliseconds are not to be trusted, in words; empty when they fit the latency.
 
     The table is measured after the latency, and under the profiler: on a busy machine the two are of
     different moments, and on a small model writing events down costs as much as the nodes themselves.
     """
-    whole = sum(m["milliseconds"] for m in modules)
+    whole = sum(m.milliseconds for m in modules)
     if abs(whole - p50) <= MOST_APART * p50:
         return ""
     return (
-        f"the rows add up to {whole:.2f} ms and a call took {p50:.2f} ms: they were measured one after the "
-        "other, the rows under the profiler. Trust their shares, and measure again when the machine is idle."
+        f"the rows add up to {whole:.2f} ms, but a call took {p50:.2f} ms: the rows were measured later, "
+        "under the profiler. Trust the shares, and measure again when the machine is idle."
     )
 
 
