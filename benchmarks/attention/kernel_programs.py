@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.attention.case import BLOCK, Case
 from benchmarks.support.stored_cases import hash_files
-from tests.kernels.conftest import ROOT
+from tests.support.paths import ROOT
 
 
 def hash_sources() -> str:

@@ -25,7 +25,8 @@ from benchmarks.attention.parts import make_balance, make_router
 from benchmarks.support.machine import describe_machine
 from benchmarks.support.stored_cases import StoredCases
 from edgesparse_runtime.engine import LIBRARY_NAME
-from tests.kernels.conftest import ROOT, build_kernels
+from tests.support.kernels.build import build_kernels
+from tests.support.paths import ROOT
 
 RESULTS = ROOT / "bench-results"
 QUICK = os.environ.get("QUICK") == "1"

@@ -16,11 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.support.network_attempts import can_isolate, missing_tool, watch
 from benchmarks.support.stored_cases import StoredCases
 from benchmarks.target.decisions import make_bundle
 from edgesparse_runtime.measure.job import Job
 from edgesparse_runtime.measure.worker import run_job
+from tests.support.network_attempts import can_isolate, missing_tool, watch
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = os.environ.get("QUICK") == "1"

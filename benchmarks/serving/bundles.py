@@ -67,7 +67,7 @@ def _make(path: Path, seed: int) -> Bundle:
     from edgesparse.presets import tiny
     from edgesparse.training.loop import train
     from edgesparse_export.run_bundle import export_run
-    from tests.conftest import make_series
+    from tests.support.synthetic import make_series
 
     path.parent.mkdir(parents=True, exist_ok=True)
     series = make_series(12, channels=1, steps=STEPS, seed=seed)

@@ -39,7 +39,7 @@ from edgesparse.training.masked_spans import Reconstruction, hide_spans, reach_o
 from edgesparse.training.processes import Engine
 from edgesparse.training.run_folder import LOG, Run, save_run, write_text
 from edgesparse.training.schedule import learning_rate
-from edgesparse_runtime.data.readers import check_channels
+from edgesparse_runtime.data.channels import check_channels
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.progress import progress

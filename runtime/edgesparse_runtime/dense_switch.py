@@ -2,7 +2,7 @@
 
 On short windows the router and the selection can cost more than they save. `edgesparse breakeven` measures
 that and stores it in the bundle; here it is looked up. An entry counts only on a machine like the one that it
-was measured on, for the very model file that was measured: anything else runs sparse, and says why.
+was measured on, for the very model file that was measured: anything else runs sparse, and the reason is kept.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ class Switch:
 
 
 def describe_machine(threads: int, engine: str) -> dict[str, Any]:
-    """What a measured time depends on, beside the model.
+    """What a measured time depends on, besides the model.
 
     Args:
         threads: of one prediction.
-        engine: what runs sparse attention, as `Session.engine` has it.
+        engine: what runs sparse attention, as `Session.engine` names it.
     """
     return {
         "cpu": cpu_name(),
@@ -98,7 +98,7 @@ def find_switch(manifest: Manifest, precision: str, threads: int, engine: str) -
 
 
 def known_density(manifest: Manifest, knobs: Mapping[str, Any], steps: int) -> float | None:
-    """The share of blocks that a query block keeps where the knobs alone say it, else None.
+    """The share of blocks that a query block keeps where the knobs alone fix it, else None.
 
     They do when `top_p` is 1: then `max_blocks` are kept, whatever the data.
     """
@@ -134,7 +134,7 @@ def entries_of(manifest: Manifest, precision: str) -> list[dict[str, Any]]:
 
 
 def find_limits(table: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Steps up to which dense wins at every measured length, a density each; 0 where it does not.
+    """Per density, the steps up to which dense wins at every measured length; 0 where it does not.
 
     A length counts when dense is faster and decides the same.
     """

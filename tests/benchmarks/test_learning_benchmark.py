@@ -21,7 +21,7 @@ from benchmarks.learning.store import ROOT, Job
 from benchmarks.learning.tables import TABLES
 from benchmarks.support.import_closure import import_closure, source_text
 from edgesparse_runtime.data.series_set import SeriesSet
-from tests.conftest import make_series
+from tests.support.synthetic import make_series
 
 
 def value_of(symbols: Iterator[tuple[int, float]]) -> int | None:

@@ -27,12 +27,16 @@ HEAVY = {
     "typer",
     "urllib.request",
 }
+# Bytes of our own source that `import edgesparse_runtime` may load; it was 130,092 at commit 07f76d6.
+MOST_SOURCE = 130_000
 MODULES = """
-import json, sys
+import json, os, sys
 import numpy, onnxruntime
 before = set(sys.modules)
 import edgesparse_runtime
-print(json.dumps(sorted(set(sys.modules) - before)))
+new = sorted(set(sys.modules) - before)
+ours = [name for name in new if name.startswith("edgesparse")]
+print(json.dumps([new, ours, sum(os.path.getsize(sys.modules[name].__file__) for name in ours)]))
 """
 OPTIONS = """
 import json
@@ -64,10 +68,11 @@ def run_python(code: str, *arguments: str, prefix: tuple[str, ...] = ()) -> str:
 
 
 def test_imports_are_few_and_none_is_heavy() -> None:
-    modules = json.loads(run_python(MODULES))
+    modules, ours, source_bytes = json.loads(run_python(MODULES))
     assert not HEAVY & set(modules)
-    ours = [name for name in modules if name.startswith("edgesparse")]
-    assert len(ours) <= 30
+    # Small files are many: what counts is how much is compiled and run.
+    assert source_bytes <= MOST_SOURCE
+    assert len(ours) <= 40
     assert len(modules) - len(ours) <= 70
 
 

@@ -107,5 +107,24 @@ def test_telemetry_is_off_before_onnxruntime_loads() -> None:
 
 
 def test_public_names_exist() -> None:
-    script = "import edgesparse_runtime as r; print(all(hasattr(r, n) for n in r.__all__))"
-    assert run_python("-c", script).stdout == "True\n"
+    script = "import edgesparse_runtime as r; print([n for n in r.__all__ if not hasattr(r, n)])"
+    assert run_python("-c", script).stdout == "[]\n"
+
+
+def test_what_a_device_rarely_needs_loads_when_it_is_used() -> None:
+    script = """
+import sys
+import edgesparse_runtime
+rooms = "data.readers evaluation.verify evaluation.evaluate measure.profile measure.compare stream"
+for room in rooms.split():
+    assert f"edgesparse_runtime.{room}" not in sys.modules, room
+from edgesparse_runtime import compare, evaluate, profile, stream, stream_scores, verify
+print([f.__name__ for f in (verify, evaluate, profile, compare, stream_scores, stream)])
+"""
+    names = ["verify", "evaluate", "profile", "compare", "stream_scores", "edgesparse_runtime.stream"]
+    assert run_python("-c", script).stdout == f"{names}\n"
+
+
+def test_an_unknown_name_is_no_attribute() -> None:
+    script = "import edgesparse_runtime as r; print(hasattr(r, 'nothing'))"
+    assert run_python("-c", script).stdout == "False\n"

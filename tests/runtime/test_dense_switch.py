@@ -65,7 +65,6 @@ def test_short_windows_run_dense_and_long_ones_sparse(bundle: Bundle, series: Se
     for steps, expected, other in ((300, dense, sparse), (301, sparse, dense)):
         cut = np.ascontiguousarray(windows[:, :, :steps])
         np.testing.assert_array_equal(session.predict(cut), expected.predict(cut))
-        np.testing.assert_array_equal(session.scores(cut), expected.predict(cut))
         # The two must differ, or this test could not tell them apart.
         assert (session.predict(cut) != other.predict(cut)).any()
         np.testing.assert_array_equal(session.predict(cut, may_switch=False), sparse.predict(cut))
@@ -80,7 +79,8 @@ def test_short_windows_run_dense_and_long_ones_sparse(bundle: Bundle, series: Se
 
 @pytest.mark.parametrize("field", ["cpu", "instruction_sets", "onnxruntime", "engine", "kernels"])
 def test_a_bundle_from_another_machine_runs_sparse(bundle: Bundle, field: str) -> None:
-    bundle = with_entry(bundle, [{"density": None, "steps": 9999}], **{field: "another"})
+    another = ["another"] if field == "instruction_sets" else "another"
+    bundle = with_entry(bundle, [{"density": None, "steps": 9999}], **{field: another})
     session = Session(bundle, precision="float32", threads=1)
     assert not session.takes_dense(100)
     assert session.switch.reason == f"break-even was measured elsewhere ({field} differ)"

@@ -124,7 +124,7 @@ def test_a_box_without_the_extra_needs_a_prepared_bundle(
 
 
 def test_bad_input_is_one_line(copied: Path, tmp_path: Path) -> None:
-    check_one_line(edgesparse("breakeven", tmp_path / "no.edgesparse"), 2, "nothing of that name")
+    check_one_line(edgesparse("breakeven", tmp_path / "no.edgesparse"), 2, "no such file or folder")
     check_one_line(edgesparse("breakeven", copied, "--precision", "int4"), 2, "must be float32, int8 or all")
     check_one_line(edgesparse("breakeven", copied, "--length", "long"), 2, "numbers with commas")
     check_one_line(edgesparse("breakeven", copied, "--density", "1.5"), 2, "at most at 1")

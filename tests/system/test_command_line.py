@@ -19,7 +19,7 @@ from edgesparse_runtime.cli.app import VERBS
 from edgesparse_runtime.cli.building.quickstart import BEGUN
 from edgesparse_runtime.data.readers import write_csv
 from edgesparse_runtime.data.series_set import SeriesSet
-from tests.conftest import make_series
+from tests.support.synthetic import make_series
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = os.pathsep.join(str(ROOT / part) for part in ("", "export", "runtime"))
@@ -172,12 +172,12 @@ def test_unlabeled_data_are_predicted(shared_bundle: Bundle, tmp_path: Path, ser
 def test_missing_files(shared_bundle: Bundle, tmp_path: Path, table: Path) -> None:
     nothing = tmp_path / "none"
     out = tmp_path / "out.edgesparse"
-    check_one_line(edgesparse("train", nothing, "-o", tmp_path / "r"), 2, "nothing of that name")
+    check_one_line(edgesparse("train", nothing, "-o", tmp_path / "r"), 2, "no such file or folder")
     check_one_line(edgesparse("export", nothing, "-o", out), 2, "must be a run folder")
-    check_one_line(edgesparse("run", nothing, table), 2, "nothing of that name")
-    check_one_line(edgesparse("run", shared_bundle.path, f"{nothing}.csv"), 2, "nothing of that name")
-    check_one_line(edgesparse("profile", nothing), 2, "nothing of that name")
-    check_one_line(edgesparse("quantize", nothing), 2, "nothing of that name")
+    check_one_line(edgesparse("run", nothing, table), 2, "no such file or folder")
+    check_one_line(edgesparse("run", shared_bundle.path, f"{nothing}.csv"), 2, "no such file or folder")
+    check_one_line(edgesparse("profile", nothing), 2, "no such file or folder")
+    check_one_line(edgesparse("quantize", nothing), 2, "no such file or folder")
     assert list(tmp_path.iterdir()) == []
 
 

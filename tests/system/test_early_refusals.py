@@ -22,7 +22,7 @@ from edgesparse_runtime.data.readers import write_csv
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.measure.job import Job
-from tests.conftest import make_series
+from tests.support.synthetic import make_series
 
 
 @pytest.fixture

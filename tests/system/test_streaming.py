@@ -22,7 +22,7 @@ import pytest
 
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.session import Session
-from tests.conftest import make_series
+from tests.support.synthetic import make_series
 from tests.support.tolerances import ENGINES
 from tests.system.test_command_line import ROOT, SOURCES, check_one_line
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,7 +151,7 @@ def share(name: str, is_so: BoolArray) -> Metric:
     return Metric(name, count / n, low, high, n)
 
 
-def selection_overlap(before: Session, after: Session, windows: FloatArray) -> Metric:
+def selection_overlap(before: Session, after: Session, windows: Sequence[FloatArray]) -> Metric:
     """Share of block choices that are equal; the interval resamples series, whose choices hang together."""
     equal = []
     for window in windows:

@@ -171,7 +171,9 @@ class Search:
         effects = [self._timed(effect, models[effect.name], windows, len(effects)) for effect in effects]
         return sorted(effects, key=lambda e: (-e.score_change, e.name))
 
-    def _timed(self, effect: NodeEffect, session: Session, windows: FloatArray, count: int) -> NodeEffect:
+    def _timed(
+        self, effect: NodeEffect, session: Session, windows: list[FloatArray], count: int
+    ) -> NodeEffect:
         """`effect` with the time that it saves, measured in turns with the float32 model."""
         # Half of what is left is for the gate.
         end = min(self.deadline, time.monotonic() + (self.deadline - time.monotonic()) / (2 * count))
@@ -201,7 +203,7 @@ class Search:
         self.say(f"{len(recipe.float32)} nodes in float32: drop {change.drop}")
         return recipe, content, change
 
-    def _sample(self) -> FloatArray:
+    def _sample(self) -> list[FloatArray]:
         assert self.judge.data is not None
         rows = np.unique(np.linspace(0, len(self.judge.data) - 1, SAMPLE).astype(int))
         return self.before.prepare(self.judge.data.take(rows))

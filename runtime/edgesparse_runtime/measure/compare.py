@@ -127,4 +127,4 @@ def _compare_answers(a: Session, b: Session, inputs: Inputs) -> EqualDecisions |
 
 
 def _inputs_of(session: Session) -> str:
-    return "named tensors" if session.takes_tensors else str(session.channel_count)
+    return str(session.inputs)

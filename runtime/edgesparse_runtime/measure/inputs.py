@@ -89,6 +89,12 @@ def _check_memory(session: Session, batch: int, base: FloatArray, length: int) -
     check_memory(batch=batch, channels=base.shape[1], length=length, kept=len(base), scores=scores)
 
 
+def _as_batch(windows: list[FloatArray]) -> FloatArray:
+    """Windows of the longest one's length; shorter ones are continued."""
+    longest = max(x.shape[1] for x in windows)
+    return np.concatenate([fit_length(x[None], longest) for x in windows])
+
+
 def _base(session: Session, data: Path | None, length: int | None) -> tuple[FloatArray, str]:
     if data is not None:
         task = session.bundle.task if session.bundle else "classification"
@@ -96,11 +102,11 @@ def _base(session: Session, data: Path | None, length: int | None) -> tuple[Floa
         windows = session.prepare(read_dataset(data, options))
         if not len(windows):
             raise InputError(f"{data} holds no series.")
-        return windows[:64], f"windows of {data.name}"
+        return _as_batch(windows[:64]), f"windows of {data.name}"
     if session.bundle is not None:
         golden = session.bundle.golden().get("windows")
         if golden is not None and len(golden):
-            return session.prepare(golden), "the bundle's golden windows"
+            return _as_batch(session.prepare(golden)), "the bundle's golden windows"
     channels = session.channel_count if isinstance(session.channel_count, int) else 1
     check_memory(batch=1, channels=channels, length=length or 1024, kept=2 * 16, scores=0)
     walks = np.random.default_rng(0).standard_normal((16, channels, length or 1024)).cumsum(axis=-1)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from edgesparse_runtime.arrays import BoolArray
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.errors import BundleError
 from edgesparse_runtime.evaluation.verify import check_scores
@@ -17,7 +18,7 @@ from edgesparse_runtime.serving.addresses import Place
 from edgesparse_runtime.serving.refusal import Refusal
 from edgesparse_runtime.serving.settings import Settings
 from edgesparse_runtime.serving.tensors import FloatArray, WindowBounds
-from edgesparse_runtime.session import BoolArray, Session
+from edgesparse_runtime.session import Session
 
 MOST_EXPLAINED = 8
 
@@ -61,11 +62,11 @@ class ServedModel:
 
     def scores(self, window: FloatArray, options: onnxruntime.RunOptions | None = None) -> FloatArray:
         """Scores [n, k] of windows [n, channels, steps]."""
-        return self.session.scores(window, options)
+        return self.session.predict(window, batch_size=max(1, len(window)), options=options)
 
     def explain(self, window: FloatArray) -> dict[str, FloatArray | BoolArray]:
         """Scores, and the blocks attended to as bool [n, heads, query blocks, key blocks] a layer."""
-        outputs: dict[str, FloatArray | BoolArray] = {"scores": self.session.scores(window)}
+        outputs: dict[str, FloatArray | BoolArray] = {"scores": self.session.predict(window)}
         names = self.session.selection_names
         return outputs | dict(zip(names, self.session.selections(window), strict=True))
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesparse_runtime.data.readers.channels import generic_names
+from edgesparse_runtime.data.channels import generic_names
 from edgesparse_runtime.data.readers.tables import USUAL_NAMES
 from edgesparse_runtime.data.readers.text import MISSING
 from edgesparse_runtime.errors import InputError

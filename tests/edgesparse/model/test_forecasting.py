@@ -20,7 +20,7 @@ from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.evaluate import evaluate
 from edgesparse_runtime.session import Session
-from tests.conftest import TINY_MODEL, tiny_config
+from tests.support.synthetic import TINY_MODEL, tiny_config
 from tests.support.tolerances import ENGINES
 
 HORIZON = 20

@@ -16,7 +16,7 @@ from edgesparse.training.loop import train
 from edgesparse.training.masked_spans import Reconstruction, hide_spans, reach_of_window
 from edgesparse.training.run_folder import Run
 from edgesparse_runtime.data.series_set import SeriesSet
-from tests.conftest import make_series, tiny_config
+from tests.support.synthetic import make_series, tiny_config
 
 
 def equal(a: Run, b: Run) -> bool:

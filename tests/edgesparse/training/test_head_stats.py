@@ -16,7 +16,7 @@ from edgesparse.training.head_stats import SAMPLED_BLOCKS, examine_heads
 from edgesparse.training.loop import train
 from edgesparse.training.run_folder import Run
 from edgesparse_runtime.data.series_set import SeriesSet
-from tests.conftest import tiny_config
+from tests.support.synthetic import tiny_config
 
 
 def windows_of(series: SeriesSet) -> list[torch.Tensor]:

@@ -19,7 +19,7 @@ from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.cli.app import run as command
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
-from tests.conftest import make_series, tiny_config
+from tests.support.synthetic import make_series, tiny_config
 
 
 def unlabeled(count: int = 60) -> SeriesSet:

@@ -20,7 +20,7 @@ from edgesparse.model.dropout import Dropout
 from edgesparse.training.accelerate_processes import SharedDropout
 from edgesparse.training.checkpoint import read_tensors
 from edgesparse.training.processes import Engine, gather_gradients, spread_gradients
-from tests.conftest import make_series
+from tests.support.synthetic import make_series
 from tests.support.tolerances import PROCESSES, PROCESSES_LOSS
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -23,7 +23,7 @@ from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
-from tests.conftest import make_series, tiny_config
+from tests.support.synthetic import make_series, tiny_config
 from tests.support.tolerances import ENGINES
 
 

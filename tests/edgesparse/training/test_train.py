@@ -18,7 +18,7 @@ from edgesparse.training.loop import evaluate, plan, to_tensor, train
 from edgesparse.training.run_folder import Run, load_run
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
-from tests.conftest import make_series, tiny_config
+from tests.support.synthetic import make_series, tiny_config
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:

@@ -20,7 +20,7 @@ from edgesparse_runtime.bundle.write import store_files
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import GateError
 from edgesparse_runtime.session import Session
-from tests.conftest import TINY_MODEL, make_series, tiny_config
+from tests.support.synthetic import TINY_MODEL, make_series, tiny_config
 
 
 @pytest.mark.parametrize("kind", ["plain", "unequal", "causal"])

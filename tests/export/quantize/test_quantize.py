@@ -28,7 +28,7 @@ from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.session import Session
-from tests.conftest import make_series, tiny_config
+from tests.support.synthetic import make_series, tiny_config
 
 
 @pytest.fixture

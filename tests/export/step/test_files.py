@@ -29,7 +29,7 @@ from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import Sample, Stream, StreamOptions
 from edgesparse_runtime.stream.replay import run_tokens
 from edgesparse_runtime.stream.token_stream import StepFacts, StepModel, TokenStream, has_step_model
-from tests.conftest import TINY_MODEL, make_series, tiny_config
+from tests.support.synthetic import TINY_MODEL, make_series, tiny_config
 from tests.support.tolerances import ENGINES
 
 BASE = ModelConfig(

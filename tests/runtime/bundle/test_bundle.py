@@ -90,7 +90,7 @@ def test_a_manifest_that_is_no_json_is_refused(copied: Path) -> None:
 
 
 def test_not_a_bundle(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nothing of that name"):
+    with pytest.raises(InputError, match="no such file or folder"):
         open_bundle(tmp_path / "none.edgesparse")
     with pytest.raises(BundleError, match="it has no manifest"):
         open_bundle(tmp_path)

@@ -10,7 +10,7 @@ import pytest
 from edgesparse_runtime.data.readers import ReadOptions, read_dataset, write_csv
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
-from tests.conftest import make_series
+from tests.support.synthetic import make_series
 
 
 def same(a: SeriesSet, b: SeriesSet) -> None:

@@ -103,5 +103,5 @@ def test_engines_that_disagree(copied: Bundle) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nothing of that name"):
+    with pytest.raises(InputError, match="no such file or folder"):
         verify_path(tmp_path / "none.edgesparse")

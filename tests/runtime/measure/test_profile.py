@@ -24,8 +24,8 @@ from edgesparse_runtime.measure.modules import Module, doubt, match_events, name
 from edgesparse_runtime.measure.nodes import Node, module_of, read_nodes
 from edgesparse_runtime.measure.paced_load import pace
 from edgesparse_runtime.measure.report import svg
-from edgesparse_runtime.measure.report.output import write_result
 from edgesparse_runtime.measure.report.html import describe_verdict, profile_page
+from edgesparse_runtime.measure.report.output import write_result
 from edgesparse_runtime.measure.results import ProfileResult
 from edgesparse_runtime.measure.soak import slope_with_interval, soak
 from edgesparse_runtime.measure.trace import chrome_trace
@@ -216,7 +216,7 @@ def test_a_result_travels_as_json(result: ProfileResult) -> None:
 
 
 def test_errors_of_the_measuring_process_come_back(tmp_path: Path) -> None:
-    with pytest.raises(EdgeSparseError, match="nothing of that name") as caught:
+    with pytest.raises(EdgeSparseError, match="no such file or folder") as caught:
         run_job(Job(model=str(tmp_path / "none.onnx")))
     assert caught.value.exit_code == 2
     for bad, words in (

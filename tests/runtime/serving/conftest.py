@@ -14,8 +14,8 @@ from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.bundle.write import write_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.session import Session
-from tests.conftest import tiny_config
 from tests.support.running import Running, running
+from tests.support.synthetic import tiny_config
 
 
 @pytest.fixture(scope="session")

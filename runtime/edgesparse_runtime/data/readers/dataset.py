@@ -41,7 +41,7 @@ def read_dataset(path: str | Path, options: ReadOptions | None = None) -> Series
 
         near = difflib.get_close_matches(file.name, _siblings(file), n=1)
         hint = f" Did you mean {file.with_name(near[0])}?" if near else ""
-        raise InputError(f"{file} must be a data file; there is nothing of that name.{hint}")
+        raise InputError(f"{file}: no such file or folder.{hint}")
     if file.is_dir():
         raise InputError(f"{file} must be a data file; it is a folder.")
     reader = READERS.get(file.suffix.lower())

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesparse_runtime.data.readers.channels import generic_names
+from edgesparse_runtime.data.channels import generic_names
 from edgesparse_runtime.data.readers.labels import to_labels
 from edgesparse_runtime.data.readers.options import ReadOptions
 from edgesparse_runtime.data.series_set import SeriesSet

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgesparse_runtime.data.readers.channels import generic_names
+from edgesparse_runtime.data.channels import generic_names
 from edgesparse_runtime.data.readers.labels import to_labels
 from edgesparse_runtime.data.readers.npz import strip_tail
 from edgesparse_runtime.data.readers.options import ReadOptions

@@ -109,9 +109,10 @@ def bars(rows: Sequence[tuple[str, float, str]], *, unit: str, width: int = WIDE
         y, length = 4 + i * step, max(room * value / most, 1.0)
         title = f"<title>{escape(name)}: {value:.4g} {escape(unit)}</title>"
         if is_narrow:
+            short = text.split(", density")[0]
             parts.append(
                 f'<text x="0" y="{y + 11}">{escape(_shorten(name, 24))}</text>'
-                f'<text class="small end" x="{width}" y="{y + 11}">{escape(text.split(", density")[0])}</text>'
+                f'<text class="small end" x="{width}" y="{y + 11}">{escape(short)}</text>'
                 f'<rect class="bar c0" x="0" y="{y + 17}" width="{length:.1f}" height="12">{title}</rect>'
             )
         else:

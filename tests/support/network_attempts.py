@@ -16,7 +16,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import SOURCES
+
 ALIVE_SECONDS = 16.0
 PREDICT = """
 import sys, time
@@ -68,7 +69,7 @@ def watch(bundle: Path, *, telemetry_on: bool = False, seconds: float = ALIVE_SE
         (folder / "home").mkdir()
         ours = ("ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED", "XDG_CACHE_HOME")
         environment = {key: value for key, value in os.environ.items() if key not in ours}
-        environment |= {"HOME": str(folder / "home"), "PYTHONPATH": str(ROOT / "runtime")}
+        environment |= {"HOME": str(folder / "home"), "PYTHONPATH": SOURCES}
         command = ["strace", "-f", "-qq", "-e", "trace=network", "-o", str(folder / "calls")]
         command += [sys.executable, "-c", PREDICT, str(bundle), str(seconds)]
         if telemetry_on:
