@@ -9,7 +9,7 @@ import pytest
 
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.cli import app
-from tests.system.test_command_line import check_one_line
+from tests.support.processes import check_one_line
 from tests.system.test_streaming import COMMAND, ENVIRONMENT, VALUES, finish, start, to_csv
 
 
