@@ -92,6 +92,13 @@ def test_scopes_name_the_module() -> None:
     assert module_of("__import__('os').abort()") is None
 
 
+@pytest.mark.parametrize(
+    "scopes", ["{[]:1}", "[" * 5000, "['a'", "('a', 'b')", "['a', 1]", "['a\\', 'b']", "['a', " * 2000]
+)
+def test_scopes_that_are_no_list_of_names_name_nothing(scopes: str) -> None:
+    assert module_of(scopes) is None
+
+
 def test_fused_nodes_take_the_module_of_what_they_produce() -> None:
     original = [
         Node("mm", "MatMul", ("x",), ("a",), "layers.0"),
