@@ -18,10 +18,9 @@ import torch
 
 from benchmarks.support.interleaved import ratio, take_turns
 from benchmarks.support.machine import describe_machine
-from edgesparse.attention.gather import gather_attention
+from edgesparse.attention import gather, reference
 from edgesparse.attention.layer import AttentionConfig, SparseAttention
-from edgesparse.attention.reference import reference_attention
-from edgesparse.attention.selection import block_count, ordered_selection, reachable_blocks, valid_blocks
+from edgesparse.attention.selection import block_count
 
 # Series a step.
 BATCH = 4
@@ -30,22 +29,20 @@ BATCH = 4
 def paths_agree(config: AttentionConfig, length: int) -> bool:
     """Whether gathering equals the naive twin at this shape, to 1e-5."""
     torch.manual_seed(0)
-    query, key, value = torch.randn(3, 1, config.num_heads, length, config.head_size)
-    mask = torch.ones(1, length, dtype=torch.bool)
+    query, key, value = torch.randn(3, 1, length, config.width)
     blocks = block_count(length, config.block_size)
-    reach = reachable_blocks(valid_blocks(mask, config.block_size), blocks, is_causal=False)
-    order, kept = ordered_selection(
+    inputs = (
+        query,
+        key,
+        value,
         torch.randn(1, config.num_heads, blocks, blocks),
         torch.ones(1),
         torch.tensor([max(blocks // 4, 1)]),
-        reach,
-        window=1,
+        torch.ones(1, length, dtype=torch.bool),
     )
-    rule = {"block_size": config.block_size, "scale": 0.2, "summaries": True, "is_causal": False}
-    fast = gather_attention(query, key, value, order, kept, mask, reach, **rule)  # type: ignore[arg-type]
-    selection = torch.zeros_like(kept).scatter(-1, order, kept)
-    naive = reference_attention(query, key, value, selection, mask, reach, **rule)  # type: ignore[arg-type]
-    return bool((fast - naive).abs().max() < 1e-5)
+    fast, selection = gather.sparse_attention(*inputs, attributes=config.attributes)
+    naive, expected = reference.sparse_attention(*inputs, attributes=config.attributes)
+    return torch.equal(selection, expected) and bool((fast - naive).abs().max() < 1e-5)
 
 
 def make_layer(mode: str, length: int, density: float) -> tuple[SparseAttention, torch.Tensor]:
@@ -63,9 +60,10 @@ def choose_block_size(length: int) -> int:
 
 def step(layer: SparseAttention, x: torch.Tensor) -> None:
     """Forward and backward, the router's loss included."""
-    loss = layer(x).square().mean()
-    if layer.router_loss is not None:
-        loss = loss + layer.router_loss
+    output, record = layer(x)
+    loss = output.square().mean()
+    if record.router_loss is not None:
+        loss = loss + record.router_loss
     loss.backward()
 
 

@@ -21,8 +21,8 @@ from benchmarks.dropin.compare import print_rows
 from benchmarks.dropin.text import GOLDEN_COSINES
 from benchmarks.support.machine import describe_machine
 from benchmarks.support.stored_cases import StoredCases
-from edgesparse.attention.reference import reference_attention, split_heads
-from edgesparse.attention.selection import reachable_blocks, select_blocks, valid_blocks
+from edgesparse.attention.heads import merge_heads
+from edgesparse.attention.reference import sparse_attention
 from edgesparse.dropin import dropin_layers
 from edgesparse.dropin.outputs import run_model
 from edgesparse.dropin.sparsify import sparsify
@@ -129,29 +129,26 @@ def judge_decoder() -> list[Line]:
     seen: dict[str, Any] = {}
     hooks = [
         layer.register_forward_pre_hook(lambda _, args: seen.update(inputs=args[:3])),
-        layer.register_forward_hook(lambda _, args, output: seen.update(output=output)),
+        layer.register_forward_hook(lambda _, args, result: seen.update(output=result[0])),
     ]
     before = run_model(model, {"input_ids": ids})
     for hook in hooks:
         hook.remove()
-    query, key, value = seen["inputs"]
-    scores = layer.router(query.transpose(1, 2).flatten(2), key.transpose(1, 2).flatten(2), None)
+    query, key, value = (merge_heads(x) for x in seen["inputs"])
+    scores = layer.router(query, key, None)
     mask = torch.ones(ids.shape, dtype=torch.bool)
-    valid = valid_blocks(mask, 16)
-    reach = reachable_blocks(valid, valid.shape[1], is_causal=True)
-    selection = select_blocks(scores, layer.top_p, layer.max_blocks, reach, window=0)
-    expected = reference_attention(
-        query, key, value, selection, mask, reach,
-        block_size=16, scale=layer.scale, summaries=True, is_causal=True,
-    )  # fmt: skip
-    apart = float((split_heads(seen["output"], 8) - expected).abs().max())
+    expected, selection = sparse_attention(
+        query, key, value, scores, layer.top_p, layer.max_blocks, mask, attributes=layer.attributes
+    )
+    apart = float((seen["output"] - expected).abs().max())
     leak = 0.0
     for place in range(1, 300, 23):
         changed = ids.clone()
         changed[:, place:] = (changed[:, place:] + 101) % 256
         after = run_model(model, {"input_ids": changed})
         leak = max(leak, float((after[:, :place] - before[:, :place]).abs().max()))
-    share = float((selection & reach).sum() / (reach.sum() * layer.heads))
+    blocks = selection.shape[-1]
+    share = float(selection.float().mean() * blocks * blocks / (blocks * (blocks + 1) / 2))
     return [
         line("causal decoder, share of blocks kept", share, "below 0.5", 0 < share < 0.5),
         line(

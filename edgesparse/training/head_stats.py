@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgesparse.attention.heads import split_heads
 from edgesparse.attention.layer import SparseAttention
-from edgesparse.attention.reference import split_heads
+from edgesparse.attention.record import AttentionRecord
 from edgesparse.attention.router import true_block_mass
 from edgesparse.model.transformer import SequenceTransformer
 from edgesparse.training.budget import recording, sparse_layers
@@ -68,7 +69,7 @@ class HeadHealth:
 
 
 def examine_heads(model: SequenceTransformer, windows: Iterable[Tensor]) -> list[HeadHealth]:
-    """Measure every head of every sparse layer; the model and its records are left as they were.
+    """Measure every head of every sparse layer; the model is left as it was.
 
     Args:
         windows: raw windows [1, C, T] each: one at a time, since the true mass of many is large.
@@ -77,7 +78,6 @@ def examine_heads(model: SequenceTransformer, windows: Iterable[Tensor]) -> list
     if not layers:
         return []
     kept = [_Sums(layer) for layer in layers]
-    records = [(layer.selection, layer.reach, layer.flops, layer.dense_flops) for layer in layers]
     hooks = [layer.register_forward_hook(sums.add) for layer, sums in zip(layers, kept, strict=True)]
     try:
         with recording(model):
@@ -86,8 +86,6 @@ def examine_heads(model: SequenceTransformer, windows: Iterable[Tensor]) -> list
     finally:
         for hook in hooks:
             hook.remove()
-        for layer, record in zip(layers, records, strict=True):
-            layer.selection, layer.reach, layer.flops, layer.dense_flops = record
     return [head for i, sums in enumerate(kept) for head in sums.heads(i)]
 
 
@@ -110,15 +108,17 @@ class _Sums:
         )
         self.pairs = self.rows = self.sampled = self.window = 0.0
 
-    def add(self, layer: SparseAttention, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """A forward hook: `layer` has just recorded its selection of these inputs."""
-        cfg, router = layer.config, layer.router
-        assert router is not None and layer.selection is not None and layer.reach is not None
+    def add(
+        self, layer: SparseAttention, inputs: tuple[Any, ...], output: tuple[Tensor, AttentionRecord]
+    ) -> None:
+        """A forward hook."""
+        cfg, router, record = layer.config, layer.router, output[1]
+        assert router is not None and record.selection is not None
         x_BNC, mask_BN = inputs[0], inputs[1] if len(inputs) > 1 else None
         query, key, _ = layer.project_in(x_BNC).split(
             [cfg.width, cfg.groups * cfg.head_size, cfg.groups * cfg.head_size], dim=-1
         )
-        selection, reach = layer.selection, layer.reach
+        selection, reach = record.selection, record.reach
         self.density += selection.sum((0, 2, 3)).double()
         self.pairs += float(reach.sum())
         index = torch.arange(reach.shape[-1])

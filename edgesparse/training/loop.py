@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
+from edgesparse.attention.record import attention_records
 from edgesparse.config import RunConfig, TrainingConfig
 from edgesparse.model.build import build_model
 from edgesparse.model.data_facts import DataFacts
@@ -171,12 +172,11 @@ def train(
                     lost = auxiliary(model, batch, engine.take(hidden))
                     lost = engine.mean(lost, engine.take(hidden).sum(), hidden.sum())
                     terms.append(settings.auxiliary_weight * lost)
-                output = model(batch)
+                with attention_records(model) as records:
+                    output = model(batch)
                 loss = task_loss(output, targets[mine], settings, weights)
                 loss = engine.mean(loss, *(weight_of(targets[r], weights) for r in (mine, rows)))
-                router = [
-                    layer.router_loss for layer in sparse_layers(model) if layer.router_loss is not None
-                ]
+                router = [r.router_loss for r in records.values() if r.router_loss is not None]
                 taught = engine.mean(sum(router, torch.zeros(())), len(mine), len(rows))
                 if (
                     settings.consistency_weight
@@ -193,7 +193,7 @@ def train(
                 engine.average_gradients(learner.parameters())
                 torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
                 optimizer.step()
-                shares.append(controller.update(engine.sum))
+                shares.append(controller.update(records, engine.sum))
                 update_average(average, model, step, settings.average_decay)
                 losses.append(float(engine.sum(loss.detach())) / engine.processes)
                 if not math.isfinite(losses[-1]):

@@ -22,10 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgesparse.attention.record import attention_records
 from edgesparse.config import RunConfig
 from edgesparse.model.transformer import SequenceTransformer, choose_sizes
 from edgesparse.training.augment import shift_in_time
-from edgesparse.training.budget import BudgetController, sparse_layers
+from edgesparse.training.budget import BudgetController
 from edgesparse.training.checkpoint import (
     FILE_NAME,
     load_checkpoint,
@@ -160,9 +161,10 @@ def pretrain(
                 batch = windows[rows, :, : int(lengths[rows].max())]
                 batch = engine.take(shift_in_time(batch, lengths[rows], settings.shift))
                 hidden = hide(model, lengths[rows], batch.shape[-1], settings.auxiliary_share)
-                error = task(model, batch, engine.take(hidden))
+                with attention_records(model) as records:
+                    error = task(model, batch, engine.take(hidden))
                 error = engine.mean(error, engine.take(hidden).sum(), hidden.sum())
-                router = [x.router_loss for x in sparse_layers(model) if x.router_loss is not None]
+                router = [r.router_loss for r in records.values() if r.router_loss is not None]
                 taught = engine.mean(sum(router, torch.zeros(())), len(batch), len(rows))
                 optimizer.zero_grad()
                 (error + settings.router_weight * taught).backward()  # type: ignore[no-untyped-call]

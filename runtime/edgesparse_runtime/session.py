@@ -200,14 +200,19 @@ class Session:
         batch = self.inputs.batch(data)
         return np.asarray(self._model.run(["token_scores"], _feeds(batch), batch.shape)[0], dtype=np.float32)
 
-    def selections(self, data: WindowData | TensorData) -> list[BoolArray]:
+    def selections(
+        self, data: WindowData | TensorData, *, options: onnxruntime.RunOptions | None = None
+    ) -> list[BoolArray]:
         """The blocks that each layer attended to: per layer, bool [n, heads, query blocks, key blocks].
+
+        Args:
+            options: a handle on the run; `terminate` ends it between two operators.
 
         Raises:
             InputError: as `predict`; windows of different lengths, where the model does not mask padding.
         """
         batch = self.inputs.batch(data)
-        found = self._model.run(self.selection_names, _feeds(batch), batch.shape)
+        found = self._model.run(self.selection_names, _feeds(batch), batch.shape, options)
         return [np.asarray(s, dtype=np.bool_) for s in found]
 
     def read_model(self) -> bytes:

@@ -22,7 +22,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_dyna
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from edgesparse_export.functions.sparse_attention import DOMAIN
+from edgesparse_export.functions.domain import DOMAIN
 from edgesparse_export.passes.linear import use_native_linear
 from edgesparse_export.quantize.ranges import Method, calibrate
 

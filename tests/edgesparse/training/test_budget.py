@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgesparse.attention.layer import NO_CAP, AttentionConfig, SparseAttention
+from edgesparse.attention.core import NO_CAP
+from edgesparse.attention.layer import AttentionConfig, SparseAttention
+from edgesparse.attention.record import attention_records
 from edgesparse.config import RunConfig, resolve_config
 from edgesparse.training.budget import BudgetController, calibrate, measure, set_selection
 from edgesparse.training.loop import train
@@ -27,7 +29,7 @@ class TwoLayers(nn.Module):
     def forward(self, window: Tensor) -> Tensor:
         x: Tensor = self.embed(window.mT)
         for layer in self.layers:
-            x = x + layer(x)
+            x = x + layer(x)[0]
         return x.mean(1)
 
 
@@ -83,13 +85,15 @@ def test_calibration_to_an_impossible_budget_says_what_it_got(model: TwoLayers, 
 def test_controller_follows_the_schedule(model: TwoLayers, windows: Tensor) -> None:
     controller = BudgetController(model)
     model.train()
-    model(windows)
-    assert controller.update() == 1.0
+    with attention_records(model) as records:
+        model(windows)
+    assert controller.update(records) == 1.0
     assert all(layer.warmup for layer in model.layers)
     controller.set_target(0.3)
     for _ in range(25):
-        model(windows)
-        share = controller.update()
+        with attention_records(model) as records:
+            model(windows)
+        share = controller.update(records)
     assert share == pytest.approx(0.3, abs=0.02)
 
 
@@ -104,14 +108,16 @@ def test_top_k_keeps_as_many_blocks_for_every_query_block(model: TwoLayers, wind
     assert report.top_p == 1.0
     assert 0.3 < report.attention_share <= 0.4
     for layer in model.layers:
-        assert (layer.selection.sum(-1) == report.max_blocks).all()
+        _, record = layer(torch.randn(2, 500, 32))
+        assert (record.selection.sum(-1) == report.max_blocks).all()
     controller = BudgetController(model, "top_k")
     model.train()
     shares = []
     for step in range(40):
         controller.set_target(1.0 if step < 2 else 0.4)
-        model(windows)
-        shares.append(controller.update())
+        with attention_records(model) as records:
+            model(windows)
+        shares.append(controller.update(records))
     # One block more or fewer is about 3 % of dense attention here.
     assert abs(shares[-1] - 0.4) < 0.03
     again = BudgetController(model, "top_k")

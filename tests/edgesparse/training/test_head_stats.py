@@ -33,16 +33,14 @@ def test_figures_are_what_they_are_called(tiny_run: Run, series: SeriesSet) -> N
     for window in windows:
         tokens = model.layers[0].norm_attention(model.embed_window(window)[0])  # type: ignore[operator]
         with torch.no_grad():
-            layer.is_recording = True
-            layer(tokens)
-            layer.is_recording = False
+            _, record = layer(tokens)
             q, k, _ = layer.project_in(tokens).split(16, dim=-1)
             share = layer.router(q, k, None).softmax(-1)  # type: ignore[misc]
             entropy += (-(share * share.log()).sum(-1) / torch.tensor(10.0).log()).mean((0, 2))
             q, k = (x.view(1, 75, 2, 8).transpose(1, 2) for x in (q, k))
             sample = torch.linspace(0, 8, SAMPLED_BLOCKS).long()
             dense = (q @ k.mT * layer.scale).softmax(-1)
-            kept = layer.selection[:, :, sample].repeat_interleave(8, 2)  # type: ignore[index]
+            kept = record.selection[:, :, sample].repeat_interleave(8, 2)
             kept = kept.repeat_interleave(8, 3)[..., :75]
             rows = (sample[:, None] * 8 + torch.arange(8)).flatten()
             agreement += (dense[:, :, rows] * kept).sum(-1).mean((0, 2))

@@ -12,11 +12,11 @@ import typer
 from edgesparse_runtime.cli.options import Precision, Request, TrustedKeys
 from edgesparse_runtime.cli.output import print_fields, print_json
 from edgesparse_runtime.cli.require import require
-from edgesparse_runtime.serving.addresses import parse_places
+from edgesparse_runtime.serving.addresses import parse_addresses
 from edgesparse_runtime.serving.settings import Settings
 
 if TYPE_CHECKING:
-    from edgesparse_runtime.serving.registry import Shelf
+    from edgesparse_runtime.serving.registry import Registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,24 +110,24 @@ def serve(request: ServeRequest) -> None:
         require("serve --require-signature", "sign", "cryptography")
     from edgesparse_runtime.serving.server import serve as run_server
 
-    def on_ready(url: str, shelf: Shelf) -> None:
-        _print(url, shelf, as_json=request.as_json)
+    def on_ready(url: str, registry: Registry) -> None:
+        _print(url, registry, as_json=request.as_json)
         # Whoever reads a pipe waits for this to know that the server is up.
         sys.stdout.flush()
 
-    run_server(parse_places(request.bundles), request.settings(), on_ready)
+    run_server(parse_addresses(request.bundles), request.settings(), on_ready)
 
 
-def _print(url: str, shelf: Shelf, *, as_json: bool) -> None:
+def _print(url: str, registry: Registry, *, as_json: bool) -> None:
     models = [
         {
-            "name": model.place.name,
-            "version": model.place.version,
+            "name": model.address.name,
+            "version": model.address.version,
             "bundle_sha256": model.bundle_hash,
             "precision": model.session.precision,
             "engine": model.session.engine,
         }
-        for model in shelf.models()
+        for model in registry.models()
     ]
     if as_json:
         print_json("serve", {"url": url, "models": models})
