@@ -61,4 +61,4 @@ def test_a_closed_output_is_said(shared_bundle: Bundle) -> None:
         env=ENVIRONMENT,
         check=False,
     )
-    check_one_line(done, 2, "standard output must be open")
+    check_one_line(done, 2, "standard output is closed")

@@ -1,4 +1,4 @@
-"""Where a call's time goes, by PyTorch module: onnxruntime's profile, told in the names of the trained model.
+"""Where a call's time goes, by PyTorch module: onnxruntime's profile, in the names of the trained model.
 
 onnxruntime fuses and renames nodes. What it made of the graph is read back, and each node is given the module
 of the tensor that it produces; a node whose tensors are all new takes that of the first node after it that
@@ -32,7 +32,7 @@ class Module:
     """One row of the table.
 
     Attributes:
-        name: of the PyTorch module; an attention operator is a row of its own, `<attention>.operator`.
+        name: of the PyTorch module; an attention operator has its own row, `<attention>.operator`.
         milliseconds: median per call.
         share: of the sum of all rows.
         operators: what ran there, with runs per call.
@@ -142,7 +142,7 @@ def name_modules(original: list[Node], made: list[Node], float32: Sequence[Node]
             names[node.name] = module
             label = f"{module}.operator" if node.operator in ATTENTION else module
             behind |= dict.fromkeys(node.outputs, module)
-            # What the float32 file says of a tensor stands against a guess here.
+            # A name from the float32 file takes precedence over a guess.
             tensors = dict.fromkeys(node.outputs, label) | tensors
     readers: dict[str, list[int]] = {}
     for i, node in enumerate(made):
@@ -166,7 +166,7 @@ def name_modules(original: list[Node], made: list[Node], float32: Sequence[Node]
 def match_events(events: list[dict[str, Any]], made: list[Node], modules: list[str]) -> list[str]:
     """The module of each event of one call.
 
-    Nodes of a function body have no names of their own; where a call's events are the graph's nodes in order,
+    Nodes of a function body have no names; where a call's events are the graph's nodes in order,
     as they are when nodes run one after the other, their place tells which is which.
     """
     if [e["args"].get("op_name") for e in events] == [node.operator for node in made]:

@@ -54,7 +54,7 @@ class Paced:
 
 
 def pace(session: Session, inputs: Inputs, *, rate: float, deadline: float | None, seconds: float) -> Paced:
-    """Call `rate` times a second for `seconds`, at least ten times.
+    """Call `rate` times per second for `seconds`, at least ten times.
 
     Args:
         deadline: milliseconds; None = until the next window is due.

@@ -34,7 +34,7 @@ class Soak:
         runs: calls that were made.
         seconds: that they took.
         lengths: steps of the shortest and the longest window.
-        slope_mb: what memory rises over all runs, by a line through its course after the first tenth.
+        slope_mb: rise of memory over all runs, by a line fitted to everything after the first tenth.
         slope_low, slope_high: the slope's 95 % interval.
         resident: MB, first after warm-up and last.
         p50_first, p50_last: microseconds per step in the first and the last calls (a tenth of all, at most

@@ -129,7 +129,7 @@ def _attention_shares(modules: list[Module]) -> str:
     attention = sum(m.share for m in modules if m.name.endswith(".operator"))
     if not attention:
         return ""
-    return f"routing takes {routing:.0%} and attention {attention:.0%} of it. "
+    return f"routing takes {routing:.0%} and attention {attention:.0%} of the time. "
 
 
 def _sweep(setting: str, points: list[Profile]) -> str:
