@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from edgesparse_runtime.arrays import FloatArray, IndexArray
 from edgesparse_runtime.data.channels import check_channels
-from edgesparse_runtime.data.numbers import to_float32
+from edgesparse_runtime.data.float_array import to_float32
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.data.tensor_batch import TensorBatch, check_tensors
 from edgesparse_runtime.errors import InputError

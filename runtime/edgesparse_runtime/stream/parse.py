@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesparse_runtime.data.channels import generic_names
-from edgesparse_runtime.data.readers.tables import USUAL_NAMES
+from edgesparse_runtime.data.column_names import USUAL_NAMES
 from edgesparse_runtime.data.readers.text import MISSING
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
