@@ -81,9 +81,14 @@ class Running:
 
 
 @contextmanager
-def running(*arguments: object) -> Iterator[Running]:
-    """`edgesparse serve ARGUMENTS` on a free port of loopback, ended at the end."""
-    process = start(*CLI, "serve", *arguments, "--port", "0", "--json")
+def running(*arguments: object, descriptors: int | None = None) -> Iterator[Running]:
+    """`edgesparse serve ARGUMENTS` on a free port of loopback, ended at the end.
+
+    Args:
+        descriptors: that the process may have open; None = as this one.
+    """
+    limit = () if descriptors is None else ("prlimit", f"--nofile={descriptors}:{descriptors}")
+    process = start(*limit, *CLI, "serve", *arguments, "--port", "0", "--json")
     assert process.stdout is not None and process.stderr is not None
     server = Running(process, "")
     errors = process.stderr
