@@ -2,54 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from edgesparse.config import ModelConfig, RunConfig, TrainingConfig
-from edgesparse.training.loop import train
 from edgesparse.training.run_folder import Run
+from edgesparse.training.train import train
 from edgesparse_export.quantize.bundle import quantize_bundle
 from edgesparse_export.run_bundle import export_run
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.series_set import SeriesSet
-
-torch.set_num_threads(1)
-
-# Small enough to train in seconds, large enough to be sparse: 600 steps are 75 tokens or 10 blocks.
-TINY_MODEL = ModelConfig(
-    width=16, layers=2, num_heads=2, filters=8, patch=8, dilations=(1, 4), thresholds=2, block_size=8
-)
+from tests.support.kinds import mark_kinds
+from tests.support.synthetic import make_series, tiny_config
 
 
-def make_series(
-    count: int = 36, *, channels: int = 2, steps: int = 600, unequal: bool = False, seed: int = 0
-) -> SeriesSet:
-    """Two classes that differ in frequency; every third series is shorter when `unequal`."""
-    rng = np.random.default_rng(seed)
-    series, labels = [], []
-    for i in range(count):
-        length = steps - (steps // 4 if unequal and i % 3 == 0 else 0)
-        time = np.arange(length)
-        kind = i % 2
-        wave = np.sin(time * (0.15 if kind else 0.4) + rng.uniform(0, 6, (channels, 1)))
-        series.append((wave + 0.2 * rng.standard_normal((channels, length))).astype(np.float32))
-        labels.append("slow" if kind else "fast")
-    names = ("current", "voltage", "speed", "torque")[:channels]
-    return SeriesSet(series, names, np.array(labels), source="synthetic")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mark_kinds(items)
 
 
-def tiny_config(**training: object) -> RunConfig:
-    settings: dict[str, object] = {
-        "epochs": 20,
-        "budget": 0.5,
-        "batch_size": 8,
-        "learning_rate": 5e-3,
-        **training,
-    }
-    return RunConfig(model=TINY_MODEL, training=TrainingConfig(**settings))  # type: ignore[arg-type]
+@pytest.fixture(scope="session", autouse=True)
+def one_torch_thread() -> Iterator[None]:
+    """Small models train fastest, and repeatably, on one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +45,27 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, series: SeriesSet) -> Run
 
 @pytest.fixture(scope="session")
 def shared_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_run: Run, series: SeriesSet) -> Bundle:
-    """The run as a bundle with an int8 model; tests must not change it."""
+    """The run as a bundle with an int8 model, shared: a test that changes its files fails."""
     folder: Path = tmp_path_factory.mktemp("bundles")
     bundle, _ = export_run(tiny_run, folder / "tiny.edgesparse", data=series)
     return quantize_bundle(bundle, data=series, max_drop=0.5)[0]
+
+
+@pytest.fixture(autouse=True)
+def shared_bundle_stays(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compares the shared bundle's files before and after each test that uses it.
+
+    File modes would not do: root may write anyway, and copies made for a test would inherit them.
+    """
+    if "shared_bundle" not in request.fixturenames:
+        yield
+        return
+    bundle = request.getfixturevalue("shared_bundle")
+    before = hash_folder(bundle.path)
+    yield
+    assert hash_folder(bundle.path) == before, "this test changed the bundle that all tests share"
+
+
+def hash_folder(folder: Path) -> dict[str, str]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}

@@ -22,7 +22,7 @@ from benchmarks.attention.plot import plot
 from benchmarks.support.machine import describe_machine
 from benchmarks.support.stored_cases import StoredCases
 from edgesparse_runtime.progress import progress
-from tests.kernels.conftest import build_kernels
+from tests.support.kernels.build import build_kernels
 
 LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
 HEADS = ((4, 32), (8, 64), (12, 32), (6, 64))

@@ -16,12 +16,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.support.interleaved import ratio, take_turns
+from benchmarks.support.interleaved import find_ratio, time_by_name
 from benchmarks.support.machine import describe_machine
-from edgesparse.attention.gather import gather_attention
+from edgesparse.attention import gather, reference
 from edgesparse.attention.layer import AttentionConfig, SparseAttention
-from edgesparse.attention.reference import reference_attention
-from edgesparse.attention.selection import block_count, ordered_selection, reachable_blocks, valid_blocks
+from edgesparse.attention.selection import block_count
 
 # Series a step.
 BATCH = 4
@@ -30,22 +29,20 @@ BATCH = 4
 def paths_agree(config: AttentionConfig, length: int) -> bool:
     """Whether gathering equals the naive twin at this shape, to 1e-5."""
     torch.manual_seed(0)
-    query, key, value = torch.randn(3, 1, config.num_heads, length, config.head_size)
-    mask = torch.ones(1, length, dtype=torch.bool)
+    query, key, value = torch.randn(3, 1, length, config.width)
     blocks = block_count(length, config.block_size)
-    reach = reachable_blocks(valid_blocks(mask, config.block_size), blocks, is_causal=False)
-    order, kept = ordered_selection(
+    inputs = (
+        query,
+        key,
+        value,
         torch.randn(1, config.num_heads, blocks, blocks),
         torch.ones(1),
         torch.tensor([max(blocks // 4, 1)]),
-        reach,
-        window=1,
+        torch.ones(1, length, dtype=torch.bool),
     )
-    rule = {"block_size": config.block_size, "scale": 0.2, "summaries": True, "is_causal": False}
-    fast = gather_attention(query, key, value, order, kept, mask, reach, **rule)  # type: ignore[arg-type]
-    selection = torch.zeros_like(kept).scatter(-1, order, kept)
-    naive = reference_attention(query, key, value, selection, mask, reach, **rule)  # type: ignore[arg-type]
-    return bool((fast - naive).abs().max() < 1e-5)
+    fast, selection = gather.sparse_attention(*inputs, attributes=config.attributes)
+    naive, expected = reference.sparse_attention(*inputs, attributes=config.attributes)
+    return torch.equal(selection, expected) and bool((fast - naive).abs().max() < 1e-5)
 
 
 def make_layer(mode: str, length: int, density: float) -> tuple[SparseAttention, torch.Tensor]:
@@ -63,23 +60,24 @@ def choose_block_size(length: int) -> int:
 
 def step(layer: SparseAttention, x: torch.Tensor) -> None:
     """Forward and backward, the router's loss included."""
-    loss = layer(x).square().mean()
-    if layer.router_loss is not None:
-        loss = loss + layer.router_loss
+    output, record = layer(x)
+    loss = output.square().mean()
+    if record.router_loss is not None:
+        loss = loss + record.router_loss
     loss.backward()
 
 
 def measure(length: int, density: float, seconds: float, threads: int) -> dict[str, object]:
     """Ratio of a dense to a sparse step at this length, and the memory of each."""
     layers = {mode: make_layer(mode, length, density) for mode in ("sparse", "dense")}
-    times = take_turns(
+    times = time_by_name(
         {mode: lambda made=made: step(*made) for mode, made in layers.items()},  # type: ignore[misc]
         seconds=seconds,
     )
     return (
         {"length": length, "block_size": choose_block_size(length), "density": density}
         | {"heads": 4, "width": 128, "batch": BATCH}
-        | asdict(ratio(times["sparse"], times["dense"]))
+        | asdict(find_ratio(times["sparse"], times["dense"]))
         | {f"{mode}_peak_mb": peak_memory(mode, length, density, threads) for mode in layers}
     )
 

@@ -17,7 +17,10 @@ from transformers import AttentionInterface
 
 from benchmarks.dropin.compare import print_rows
 from benchmarks.dropin.whisper import load_whisper, read_clips
-from edgesparse.attention.reference import block_means, reference_attention
+from edgesparse.attention.attributes import Attributes
+from edgesparse.attention.core import NO_CAP
+from edgesparse.attention.gather import sparse_attention
+from edgesparse.attention.heads import merge_heads, split_heads
 
 DENSITY = 0.2
 RULES = ("band", "pooled", "mean", "root mean square", "largest")
@@ -39,15 +42,16 @@ _choice = _Choice()
 def choose_blocks(query: Tensor, key: Tensor, scale: float, block_size: int, rule: str) -> Tensor:
     """Kept pairs of blocks [B, H, K, K] at `DENSITY`, own blocks among them."""
     batch, heads, length, _ = query.shape
-    mask = torch.ones(batch, length, dtype=torch.bool)
     blocks = -(-length // block_size)
     rest = blocks * block_size - length
     index = torch.arange(blocks)
     if rule == "band":
         score = -(index[:, None] - index).abs().float().expand(batch, heads, -1, -1)
     elif rule == "pooled":
-        means = (block_means(x, mask, block_size) for x in (query, key))
-        pooled_query, pooled_key = means
+        starts = range(0, length, block_size)
+        pooled_query, pooled_key = (
+            torch.stack([x[:, :, i : i + block_size].mean(2) for i in starts], dim=2) for x in (query, key)
+        )
         score = (pooled_query @ pooled_key.mT * scale).softmax(-1)
     else:
         weights = torch.nn.functional.pad((query @ key.mT * scale).softmax(-1), (0, rest, 0, rest))
@@ -69,11 +73,16 @@ def _attention(
 ) -> tuple[Tensor, None]:
     kept = choose_blocks(query, key, scaling, _choice.block_size, _choice.rule)
     real = torch.ones(query.shape[0], query.shape[2], dtype=torch.bool)
-    mixed = reference_attention(
-        query, key, value, kept, real, torch.ones_like(kept[:, :1]),
-        block_size=_choice.block_size, scale=scaling, summaries=_choice.summaries, is_causal=False,
+    heads = query.shape[1]
+    # Equal shares for the blocks wanted, none for the others: 0.999 of the mass is all of them.
+    mixed, selection = sparse_attention(
+        merge_heads(query), merge_heads(key), merge_heads(value),
+        torch.zeros(kept.shape).masked_fill(~kept, -torch.inf), torch.tensor([0.999]), torch.tensor([NO_CAP]),
+        real,
+        attributes=Attributes(heads, heads, _choice.block_size, scaling, summaries=int(_choice.summaries)),
     )  # fmt: skip
-    return mixed.transpose(1, 2).contiguous(), None
+    assert torch.equal(selection, kept)
+    return split_heads(mixed, heads).transpose(1, 2).contiguous(), None
 
 
 def main() -> None:

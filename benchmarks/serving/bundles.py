@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgesparse_runtime.bundle.bundle import Bundle, all_files, open_bundle, store_files
+from edgesparse_runtime.bundle.read import Bundle, all_files, open_bundle
+from edgesparse_runtime.bundle.write import store_files
 from edgesparse_runtime.errors import EdgeSparseError
 from edgesparse_runtime.session import Session
 
@@ -64,9 +65,9 @@ def _make(path: Path, seed: int) -> Bundle:
         pass
     from edgesparse.config import RunConfig, TrainingConfig
     from edgesparse.presets import tiny
-    from edgesparse.training.loop import train
+    from edgesparse.training.train import train
     from edgesparse_export.run_bundle import export_run
-    from tests.conftest import make_series
+    from tests.support.synthetic import make_series
 
     path.parent.mkdir(parents=True, exist_ok=True)
     series = make_series(12, channels=1, steps=STEPS, seed=seed)

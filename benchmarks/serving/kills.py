@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.serving.bundles import Pair, bundle_hash, put
-from edgesparse_runtime.bundle.bundle import Bundle, open_bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.errors import EdgeSparseError
 from tests.support.running import Running, running
 

@@ -5,8 +5,8 @@ blocks with all block means behind them; logits, softmax and products then run i
 buffers that are used again. The backward pass is written out: it needs the softmax's normalizer only, gathers
 a second time and computes no forward pass again. Nothing of size N x N exists.
 
-Shapes as in attention_reference.py; `I` items (a batch entry and key/value head each), `R` query heads an
-item, `T` query blocks of all heads of an item, `S` blocks kept, `b` the block size, `c` query blocks a piece.
+Shapes as in reference.py; `I` items (a batch entry and key/value head each), `R` query heads per item, `T`
+query blocks of all heads of an item, `S` blocks kept, `b` the block size, `c` query blocks per piece.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
+from edgesparse.attention.attributes import Attributes
 from edgesparse.attention.gather_layout import TableLayout
-from edgesparse.attention.selection import block_count
+from edgesparse.attention.heads import merge_heads, split_heads
+from edgesparse.attention.selection import block_count, ordered_selection, reachable_blocks, valid_blocks
 
 # Gathered keys and values, logits and their gradients of one piece. Measured at 2,048 tokens: 2 to 6 MB are
 # alike, 1 MB is a fifth slower and 512 KB a third (many small calls).
@@ -33,36 +35,42 @@ GROUP_BYTES = 2 << 20
 LN_2 = math.log(2.0)
 
 
-def gather_attention(
-    query_BHND: Tensor,
-    key_BGMD: Tensor,
-    value_BGME: Tensor,
-    order_BHQK: Tensor,
-    kept_BHQK: Tensor,
+def sparse_attention(
+    query_BNC: Tensor,
+    key_BMC: Tensor,
+    value_BMC: Tensor,
+    block_scores_BHQK: Tensor,
+    top_p: Tensor,
+    max_blocks: Tensor,
     key_mask_BM: Tensor,
-    reach_B1QK: Tensor,
     *,
-    block_size: int,
-    scale: float,
-    summaries: bool,
-    is_causal: bool,
-) -> Tensor:
-    """Attention over gathered blocks plus summaries; see `reference_attention` for the rule.
+    attributes: Attributes,
+) -> tuple[Tensor, Tensor]:
+    """The operator over gathered blocks; inputs and result as in `edgesparse.attention.reference`.
 
-    Args:
-        order_BHQK: block indices, the kept ones first (`selection.ordered_selection`).
-        kept_BHQK: bool, whether the block at that place of `order` is kept.
-
-    Returns:
-        [B, H, N, E].
+    The selection has no gradient, and none flows to scores and knobs.
     """
-    layout = TableLayout(key_BGMD.shape[2], block_size, summaries)
-    mask = None if bool(key_mask_BM.all()) else key_mask_BM
-    rule = _Rule(layout, scale, is_causal)
-    mixed: Tensor = _Gather.apply(  # type: ignore[no-untyped-call]
-        query_BHND, key_BGMD, value_BGME, order_BHQK, kept_BHQK, mask, reach_B1QK, rule
+    a = attributes
+    valid = valid_blocks(key_mask_BM, a.block_size)
+    reach = reachable_blocks(valid, block_scores_BHQK.shape[2], is_causal=bool(a.is_causal))
+    with torch.no_grad():
+        order, kept = ordered_selection(block_scores_BHQK, top_p, max_blocks, reach, window=a.window)
+        selection = torch.zeros_like(kept).scatter(-1, order, kept)
+    key = split_heads(key_BMC, a.kv_num_heads)
+    rule = _Rule(
+        TableLayout(key.shape[2], a.block_size, bool(a.summaries)), a.scale, is_causal=bool(a.is_causal)
     )
-    return mixed
+    mixed: Tensor = _Gather.apply(  # type: ignore[no-untyped-call]
+        split_heads(query_BNC, a.num_heads),
+        key,
+        split_heads(value_BMC, a.kv_num_heads),
+        order,
+        kept,
+        None if bool(key_mask_BM.all()) else key_mask_BM,
+        reach,
+        rule,
+    )
+    return merge_heads(mixed), selection
 
 
 @dataclass(frozen=True)

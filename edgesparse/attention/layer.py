@@ -1,31 +1,27 @@
-"""`SparseAttention`: multi-head self-attention that computes only the blocks its router asks for.
+"""`SparseAttention`: multi-head self-attention that computes only the blocks its router selects.
 
 Shapes: `B` batch, `N` tokens, `C` width, `H` heads, `G` key/value heads, `D` head size, `Q`/`K` blocks.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import pad
 
-from edgesparse.attention.flops import AttentionShape, dense_flops, sparse_flops
-from edgesparse.attention.gather import gather_attention
-from edgesparse.attention.reference import merge_heads, split_heads
+from edgesparse.attention.attributes import Attributes
+from edgesparse.attention.core import BlockAttention
+from edgesparse.attention.heads import merge_heads, split_heads
+from edgesparse.attention.record import AttentionRecord
 from edgesparse.attention.router import Router, router_loss, true_block_mass
-from edgesparse.attention.selection import block_count, ordered_selection, reachable_blocks, valid_blocks
+from edgesparse.attention.selection import block_count
 
-OPERATOR = "edgesparse::SparseAttention"
-OPERATOR_VERSION = 1
-# `max_blocks` that never binds; far below the int64 limit so that engines may add to it.
-NO_CAP = 1 << 30
-
-# Logits of the router's teacher that are at hand at the same time: four times as many were four times as slow
-# (2,048 tokens: 38 ms in one piece, 10 ms a batch entry).
-TEACHER_LOGITS = 1 << 20
+# Logits of the router's target that are in memory at the same time: four times as many were four times as
+# slow (2,048 tokens: 38 ms in one piece, 10 ms per batch entry).
+TARGET_LOGITS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -36,8 +32,8 @@ class AttentionConfig:
         width: model width C.
         num_heads: query heads H; must divide `width`.
         kv_num_heads: key/value heads G, dividing H; None = H.
-        block_size: tokens a block.
-        window: blocks on each side that are always kept; 0 = the own block only.
+        block_size: tokens per block.
+        window: blocks on each side that are always kept; 0 = the diagonal block only.
         summaries: every dropped block still takes part as one summary token.
         is_causal: tokens see only the past.
         mode: "dense" computes everything and has no router.
@@ -79,34 +75,30 @@ class AttentionConfig:
         return self.kv_num_heads or self.num_heads
 
     @property
-    def shape(self) -> AttentionShape:
-        return AttentionShape(
-            heads=self.num_heads,
-            groups=self.groups,
-            head_size=self.head_size,
+    def attributes(self) -> Attributes:
+        """Of the operator that the layer computes."""
+        return Attributes(
+            num_heads=self.num_heads,
+            kv_num_heads=self.groups,
             block_size=self.block_size,
-            summaries=self.summaries,
-            is_causal=self.is_causal,
+            scale=self.head_size**-0.5,
+            window=self.window,
+            summaries=int(self.summaries),
+            is_causal=int(self.is_causal),
         )
 
 
-class SparseAttention(nn.Module):
+class SparseAttention(BlockAttention):
     """Self-attention over selected blocks, with summaries and a value convolution for what was dropped.
 
-    The rule is docs/operator.md; `top_p` [H] and `max_blocks` [1] are buffers, so that a controller can
-    move them during training and a session after export. While `warmup` is true attention is dense and
-    only the router learns (its loss needs no selection).
-
-    After a forward pass in training mode: `router_loss` (KL to the true block mass on sampled query
-    blocks), and after any forward pass with `is_recording`: `selection`, `reach`, `flops` and
-    `dense_flops`.
+    The rule is docs/operator.md. While `warmup` is true attention is dense and only the router learns (its
+    loss needs no selection).
     """
 
-    top_p: Tensor
-    max_blocks: Tensor
+    router: Router | None
 
     def __init__(self, config: AttentionConfig) -> None:
-        super().__init__()
+        super().__init__(config.attributes, config.head_size)
         self.config = config
         width, kv_width = config.width, config.groups * config.head_size
         self.project_in = nn.Linear(width, width + 2 * kv_width)
@@ -116,8 +108,7 @@ class SparseAttention(nn.Module):
             self.value_conv = nn.Conv1d(kv_width, kv_width, config.value_filter, groups=kv_width, bias=False)
             # Starts as nothing, so that attention starts as attention.
             nn.init.zeros_(self.value_conv.weight)
-        self.scale = config.head_size**-0.5
-        self.router: Router | None = None
+        self.router = None
         if config.mode == "sparse":
             self.router = Router(
                 config.num_heads,
@@ -126,19 +117,11 @@ class SparseAttention(nn.Module):
                 config.block_size,
                 is_causal=config.is_causal,
             )
-            self.register_buffer("top_p", torch.ones(config.num_heads))
-            self.register_buffer("max_blocks", torch.full((1,), NO_CAP, dtype=torch.int64))
+            self.add_knobs()
         self.warmup = False
-        self.is_recording = False
-        self.overrides: tuple[Tensor, Tensor] | None = None
-        self.router_loss: Tensor | None = None
-        self.selection: Tensor | None = None
-        self.reach: Tensor | None = None
-        self.flops: Tensor | None = None
-        self.dense_flops: Tensor | None = None
 
-    def forward(self, x_BNC: Tensor, key_mask_BN: Tensor | None = None) -> Tensor:
-        """[B, N, C] -> [B, N, C].
+    def forward(self, x_BNC: Tensor, key_mask_BN: Tensor | None = None) -> tuple[Tensor, AttentionRecord]:
+        """[B, N, C] -> [B, N, C], and what the pass did.
 
         Args:
             key_mask_BN: bool, false = padding; None = every token is real.
@@ -146,16 +129,23 @@ class SparseAttention(nn.Module):
         cfg = self.config
         kv_width = cfg.groups * cfg.head_size
         query, key, value = self.project_in(x_BNC).split([cfg.width, kv_width, kv_width], dim=-1)
-        if cfg.mode == "dense":
-            mixed = self._dense(query, key, value, key_mask_BN)
-        elif torch.onnx.is_in_onnx_export():
-            mixed = self._operator(query, key, value, key_mask_BN)
+        if self.router is None:
+            mixed, record = self.attend_densely(query, key, value, key_mask_BN)
         else:
-            mixed = self._sparse(query, key, value, key_mask_BN)
+            # The router learns from its own loss alone: selection has no gradient, and the model's q and k
+            # should serve attention, not the router.
+            scores = self.router(query.detach(), key.detach(), key_mask_BN)
+            if self.warmup:
+                mixed, record = self.attend_densely(query, key, value, key_mask_BN)
+            else:
+                mixed, record = self.attend(query, key, value, scores.detach(), key_mask_BN)
+            if self.training:
+                loss = self._router_loss(query.detach(), key.detach(), scores, record)
+                record = replace(record, router_loss=loss)
         if self.value_conv is not None:
             mixed = mixed + self._convolve(value, key_mask_BN)
         projected: Tensor = self.project_out(mixed)
-        return projected
+        return projected, record
 
     def _convolve(self, value_BNC: Tensor, key_mask_BN: Tensor | None) -> Tensor:
         assert self.value_conv is not None
@@ -169,123 +159,18 @@ class SparseAttention(nn.Module):
             local = merge_heads(split_heads(local, self.config.groups).repeat_interleave(repeats, dim=1))
         return local
 
-    def _dense(
-        self, query_BNC: Tensor, key_BNC: Tensor, value_BNC: Tensor, key_mask_BN: Tensor | None
-    ) -> Tensor:
-        cfg = self.config
-        if (
-            torch.onnx.is_in_onnx_export()
-            and key_mask_BN is None
-            and not cfg.is_causal
-            and cfg.kv_num_heads is None
-        ):
-            # onnxruntime's fused attention: the fastest dense rival on a CPU, and the one to be fair to.
-            fused = torch.onnx.ops.symbolic(
-                "com.microsoft::MultiHeadAttention",
-                (query_BNC, key_BNC, value_BNC),
-                {"num_heads": cfg.num_heads, "scale": self.scale},
-                dtype=query_BNC.dtype,
-                shape=query_BNC.shape,
-                version=1,
-            )
-            return fused
-        mask = None if key_mask_BN is None else key_mask_BN[:, None, None, :]
-        if cfg.is_causal and mask is not None:
-            length = query_BNC.shape[1]
-            mask = mask & torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()
-        mixed = scaled_dot_product_attention(
-            split_heads(query_BNC, cfg.num_heads),
-            split_heads(key_BNC, cfg.groups),
-            split_heads(value_BNC, cfg.groups),
-            attn_mask=mask,
-            is_causal=cfg.is_causal and mask is None,
-            enable_gqa=cfg.groups != cfg.num_heads,
-        )
-        return merge_heads(mixed)
-
-    def _operator(
-        self, query_BNC: Tensor, key_BNC: Tensor, value_BNC: Tensor, key_mask_BN: Tensor | None
-    ) -> Tensor:
-        """Emits the custom operator; only inside an ONNX export."""
-        assert self.router is not None
-        cfg = self.config
-        block_scores = self.router(query_BNC, key_BNC, key_mask_BN)
-        if key_mask_BN is None:
-            key_mask_BN = torch.ones_like(key_BNC[..., 0], dtype=torch.bool)
-        # The exporter hands in the graph's inputs, so that density stays a knob of the exported file.
-        top_p, max_blocks = self.overrides or (self.top_p, self.max_blocks)
-        output, selection = torch.onnx.ops.symbolic_multi_out(
-            OPERATOR,
-            (query_BNC, key_BNC, value_BNC, block_scores, top_p, max_blocks, key_mask_BN),
-            {
-                "num_heads": cfg.num_heads,
-                "kv_num_heads": cfg.groups,
-                "block_size": cfg.block_size,
-                "scale": self.scale,
-                "window": cfg.window,
-                "summaries": int(cfg.summaries),
-                "is_causal": int(cfg.is_causal),
-                "precision": "float32",
-            },
-            dtypes=(query_BNC.dtype, torch.bool),
-            shapes=(query_BNC.shape, block_scores.shape),
-            version=OPERATOR_VERSION,
-        )
-        self.selection = selection
-        return output
-
-    def _sparse(
-        self, query_BNC: Tensor, key_BNC: Tensor, value_BNC: Tensor, key_mask_BN: Tensor | None
-    ) -> Tensor:
-        assert self.router is not None
-        cfg = self.config
-        query = split_heads(query_BNC, cfg.num_heads)
-        key, value = split_heads(key_BNC, cfg.groups), split_heads(value_BNC, cfg.groups)
-        mask = torch.ones_like(key_BNC[..., 0], dtype=torch.bool) if key_mask_BN is None else key_mask_BN
-        valid = valid_blocks(mask, cfg.block_size)
-        reach = reachable_blocks(valid, valid.shape[1], is_causal=cfg.is_causal)
-        # The router learns from its own loss alone: selection has no gradient, and the model's q and k
-        # should serve attention, not the router.
-        block_scores = self.router(query_BNC.detach(), key_BNC.detach(), key_mask_BN)
-        if self.training:
-            self.router_loss = self._teach_router(query.detach(), key.detach(), block_scores, mask, reach)
-        if self.warmup:
-            return self._dense(query_BNC, key_BNC, value_BNC, key_mask_BN)
-        order, kept = ordered_selection(
-            block_scores.detach(), self.top_p, self.max_blocks, reach, window=cfg.window
-        )
-        if self.is_recording:
-            self._record(order, kept, reach, mask)
-        mixed = gather_attention(
-            query,
-            key,
-            value,
-            order,
-            kept,
-            mask,
-            reach,
-            block_size=cfg.block_size,
-            scale=self.scale,
-            summaries=cfg.summaries,
-            is_causal=cfg.is_causal,
-        )
-        return merge_heads(mixed)
-
-    def _teach_router(
-        self,
-        query_BHND: Tensor,
-        key_BGMD: Tensor,
-        block_scores_BHQK: Tensor,
-        mask_BN: Tensor,
-        reach_B1QK: Tensor,
+    def _router_loss(
+        self, query_BNC: Tensor, key_BNC: Tensor, block_scores_BHQK: Tensor, record: AttentionRecord
     ) -> Tensor:
         """KL to the true block mass on a sixteenth of the whole query blocks (at least two)."""
-        whole = query_BHND.shape[2] // self.config.block_size
+        cfg = self.config
+        query, key = split_heads(query_BNC, cfg.num_heads), split_heads(key_BNC, cfg.groups)
+        whole = query.shape[2] // cfg.block_size
         if whole == 0:
             return block_scores_BHQK.sum() * 0.0
         sample = torch.randperm(whole)[: max(2, whole // 16)]
-        logits = query_BHND.shape[1] * len(sample) * self.config.block_size * key_BGMD.shape[2]
-        entries = max(1, TEACHER_LOGITS // logits)
+        logits = query.shape[1] * len(sample) * cfg.block_size * key.shape[2]
+        entries = max(1, TARGET_LOGITS // logits)
         with torch.no_grad():
             mass = torch.cat(
                 [
@@ -294,22 +179,16 @@ class SparseAttention(nn.Module):
                         key,
                         sample,
                         mask,
-                        block_size=self.config.block_size,
-                        scale=self.scale,
-                        is_causal=self.config.is_causal,
+                        block_size=cfg.block_size,
+                        scale=self.attributes.scale,
+                        is_causal=cfg.is_causal,
                     )
                     for query, key, mask in zip(
-                        *(torch.split(x, entries) for x in (query_BHND, key_BGMD, mask_BN)), strict=True
+                        *(torch.split(x, entries) for x in (query, key, record.key_mask)), strict=True
                     )
                 ]
             )
-        return router_loss(block_scores_BHQK[:, :, sample], mass, reach_B1QK[:, :, sample])
-
-    def _record(self, order_BHQK: Tensor, kept_BHQK: Tensor, reach_B1QK: Tensor, mask_BN: Tensor) -> None:
-        self.selection = torch.zeros_like(kept_BHQK).scatter(-1, order_BHQK, kept_BHQK)
-        self.reach = reach_B1QK
-        self.flops = sparse_flops(self.config.shape, self.selection, reach_B1QK, mask_BN)
-        self.dense_flops = dense_flops(self.config.shape, mask_BN.sum(-1))
+        return router_loss(block_scores_BHQK[:, :, sample], mass, record.reach[:, :, sample])
 
     def extra_repr(self) -> str:
         cfg = self.config

@@ -1,85 +1,118 @@
-"""The naive twin: sparse attention as dense attention with a mask, written to be read.
+"""The naive twin: the whole operator of docs/operator.md, one query block at a time, written to be read.
 
-It computes everything and throws most of it away. The fast path, the ONNX function body and the C++
-kernel are all tested against it; in float64 it is the reference that errors are measured from.
+The fast path, the ONNX function body and the C++ kernels are all tested against it; on float64 inputs it is
+the reference that errors are measured from.
 
-Shapes: `B` batch, `N` query tokens, `M` key tokens, `H` heads, `G` key/value heads, `D`/`E` head size of
-keys/values, `Q`/`K` query and key blocks.
+Shapes: `B` batch, `N` query tokens, `M` key tokens, `H` query heads, `G` key/value heads, `D`/`E` head size
+of keys/values, `Q`/`K` query and key blocks, `n` tokens of one query block.
 """
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
-from edgesparse.attention.selection import block_count, valid_counts
+from edgesparse.attention.attributes import Attributes
+from edgesparse.attention.heads import merge_heads, split_heads
 
 
-def split_heads(x_BNC: Tensor, heads: int) -> Tensor:
-    """[B, N, H*D] -> [B, H, N, D]."""
-    batch, length, width = x_BNC.shape
-    return x_BNC.view(batch, length, heads, width // heads).transpose(1, 2)
-
-
-def merge_heads(x_BHND: Tensor) -> Tensor:
-    """[B, H, N, D] -> [B, N, H*D]."""
-    batch, heads, length, size = x_BHND.shape
-    return x_BHND.transpose(1, 2).reshape(batch, length, heads * size)
-
-
-def block_means(x_BHMD: Tensor, key_mask_BM: Tensor, block_size: int) -> Tensor:
-    """Mean over each block's unmasked tokens, [B, H, K, D]; an empty block gives 0."""
-    batch, heads, length, size = x_BHMD.shape
-    blocks = block_count(length, block_size)
-    # A pass over everything, forward and backward, that most data does not need.
-    x = x_BHMD if bool(key_mask_BM.all()) else x_BHMD.masked_fill(~key_mask_BM[:, None, :, None], 0.0)
-    x = torch.nn.functional.pad(x, (0, 0, 0, blocks * block_size - length))
-    counts = valid_counts(key_mask_BM, block_size).clamp(min=1)[:, None, :, None]
-    return x.view(batch, heads, blocks, block_size, size).sum(3) / counts
-
-
-def reference_attention(
-    query_BHND: Tensor,
-    key_BGMD: Tensor,
-    value_BGME: Tensor,
-    selection_BHQK: Tensor,
+def sparse_attention(
+    query_BNC: Tensor,
+    key_BMC: Tensor,
+    value_BMC: Tensor,
+    block_scores_BHQK: Tensor,
+    top_p: Tensor,
+    max_blocks: Tensor,
     key_mask_BM: Tensor,
-    reach_B1QK: Tensor,
     *,
-    block_size: int,
-    scale: float,
-    summaries: bool,
-    is_causal: bool,
-) -> Tensor:
-    """Attention over kept blocks plus one summary token a dropped block (docs/operator.md, Attention).
+    attributes: Attributes,
+) -> tuple[Tensor, Tensor]:
+    """Select blocks, then attend to their tokens and to one summary token per dropped block.
 
     Args:
-        selection_BHQK: bool, the blocks to attend to.
+        query_BNC: packed, [B, N, H*D]; key [B, M, G*D] and value [B, M, G*E] likewise.
+        block_scores_BHQK: the router's score of each query block for each key block.
+        top_p: [H] or [1].
+        max_blocks: int64 [1].
         key_mask_BM: bool, false = padding.
-        reach_B1QK: bool, blocks that are valid (and, causal, not in the future).
 
     Returns:
-        [B, H, N, E]; a query with nothing valid gives zeros.
+        Output [B, N, H*E] in the dtype of the query, and the selection, bool [B, H, Q, K], true = attended.
+        A query with nothing valid gives zeros.
     """
-    heads, queries = query_BHND.shape[1:3]
-    groups, keys = key_BGMD.shape[1:3]
-    key = key_BGMD.repeat_interleave(heads // groups, dim=1)
-    value = value_BGME.repeat_interleave(heads // groups, dim=1)
+    a = attributes
+    query = split_heads(query_BNC, a.num_heads)
+    per_group = a.num_heads // a.kv_num_heads
+    key, value = (
+        split_heads(x, a.kv_num_heads).repeat_interleave(per_group, dim=1) for x in (key_BMC, value_BMC)
+    )
+    output = query.new_zeros(*query.shape[:3], value.shape[-1])
+    selection = torch.zeros(block_scores_BHQK.shape, dtype=torch.bool)
+    batch, heads, query_blocks, key_blocks = block_scores_BHQK.shape
+    block_of_key = torch.arange(key.shape[2]) // a.block_size
+    for b, h, i in itertools.product(range(batch), range(heads), range(query_blocks)):
+        mask = key_mask_BM[b]
+        is_valid = torch.bincount(block_of_key[mask], minlength=key_blocks) > 0
+        if a.is_causal:
+            is_valid &= torch.arange(key_blocks) <= i
+        kept = select_row(
+            block_scores_BHQK[b, h, i],
+            is_valid,
+            i,
+            window=a.window,
+            top_p=float(top_p[h if len(top_p) > 1 else 0]),
+            max_blocks=int(max_blocks),
+        )
+        selection[b, h, i] = kept
+        tokens = torch.arange(query.shape[2])[i * a.block_size : (i + 1) * a.block_size]
+        allowed = (mask & kept[block_of_key]).expand(len(tokens), -1)
+        if a.is_causal:
+            allowed = allowed & (torch.arange(key.shape[2]) <= tokens[:, None])
+        dropped = (is_valid & ~kept).nonzero().flatten().tolist() if a.summaries else []
+        members = [mask & (block_of_key == j) for j in dropped]
+        output[b, h, tokens] = _attend(
+            query[b, h, tokens] * a.scale, key[b, h], value[b, h], allowed, members
+        )
+    return merge_heads(output), selection
 
-    def to_tokens(blocks: Tensor, dim: int, length: int) -> Tensor:
-        return blocks.repeat_interleave(block_size, dim=dim).narrow(dim, 0, length)
 
-    allowed = to_tokens(to_tokens(selection_BHQK, -1, keys), -2, queries) & key_mask_BM[:, None, None, :]
-    if is_causal:
-        allowed = allowed & torch.ones(queries, keys, dtype=torch.bool, device=key.device).tril()
-    logits = (query_BHND @ key.mT * scale).masked_fill(~allowed, -torch.inf)
-    if summaries:
-        counts = valid_counts(key_mask_BM, block_size)[:, None, None, :].to(key.dtype)
-        dropped = to_tokens(reach_B1QK & ~selection_BHQK, -2, queries)
-        summary_logits = query_BHND @ block_means(key, key_mask_BM, block_size).mT * scale + counts.log()
-        logits = torch.cat([logits, summary_logits.masked_fill(~dropped, -torch.inf)], dim=-1)
-        value = torch.cat([value, block_means(value, key_mask_BM, block_size)], dim=2)
-    weights = logits.softmax(-1)
+def select_row(
+    scores_K: Tensor, is_valid_K: Tensor, row: int, *, window: int, top_p: float, max_blocks: int
+) -> Tensor:
+    """The blocks that one query block of one head keeps, bool [K]: rules 1 to 4 in order."""
+    shares = _shares(scores_K, is_valid_K)
+    valid = is_valid_K.tolist()
+    kept = [valid[j] and abs(row - j) <= window for j in range(len(valid))]
+    mass = sum(shares[j] for j in range(len(valid)) if kept[j])
+    others = [j for j in range(len(valid)) if valid[j] and not kept[j]]
+    for j in sorted(others, key=lambda j: (-shares[j], j)):
+        # A `top_p` of NaN is not above 0.
+        is_enough = not top_p > 0 or (top_p < 1 and mass >= top_p)
+        if is_enough or sum(kept) >= max_blocks:
+            break
+        kept[j] = True
+        mass += shares[j]
+    return torch.tensor(kept, dtype=torch.bool)
+
+
+def _shares(scores_K: Tensor, is_valid_K: Tensor) -> list[float]:
+    """Softmax over the valid blocks in float32; all 0 where every valid score is minus infinity."""
+    scores = scores_K.float().masked_fill(scores_K.isnan() | ~is_valid_K, -torch.inf)
+    shares: list[float] = scores.clamp(max=torch.finfo(torch.float32).max).softmax(0).nan_to_num(0.0).tolist()
+    return shares
+
+
+def _attend(
+    query_nD: Tensor, key_MD: Tensor, value_ME: Tensor, allowed_nM: Tensor, members: list[Tensor]
+) -> Tensor:
+    """One softmax over the allowed tokens and a summary token per dropped block, given as its members."""
+    logits = (query_nD @ key_MD.mT).masked_fill(~allowed_nM, -torch.inf)
+    for member in members:
+        summary = query_nD @ key_MD[member].mean(0) + member.sum().to(query_nD.dtype).log()
+        logits = torch.cat([logits, summary[:, None]], dim=1)
+    values = torch.cat([value_ME, *(value_ME[member].mean(0, keepdim=True) for member in members)])
     # Rows with nothing valid are all NaN after the softmax; the contract says zeros.
-    nothing = torch.isneginf(logits).all(-1, keepdim=True)
-    return weights.masked_fill(nothing, 0.0) @ value
+    has_nothing = torch.isneginf(logits).all(-1, keepdim=True)
+    return logits.softmax(-1).masked_fill(has_nothing, 0.0) @ values

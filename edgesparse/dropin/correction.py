@@ -9,11 +9,13 @@ keeps all is left alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from edgesparse.dropin.attention import DropinAttention
+from edgesparse.attention.record import AttentionRecord
+from edgesparse.dropin.attention import DropinAttention, dropped_share
 from edgesparse.dropin.layers import attention_mode, dropin_layers
 from edgesparse.dropin.outputs import Batch, run_model
 
@@ -54,11 +56,12 @@ def _totals(
     """Sums of each layer's output over real tokens [C], and of the share of blocks that they drop."""
     found: dict[int, tuple[Tensor, float]] = {}
 
-    def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(layer, DropinAttention)
-        mask = torch.ones(output.shape[:2], dtype=torch.bool) if inputs[3] is None else inputs[3]
+    def add(layer: nn.Module, inputs: Any, result: tuple[Tensor, AttentionRecord]) -> None:
+        output, record = result
+        mask = record.key_mask
         total, dropped = found.get(id(layer), (torch.zeros(output.shape[-1], dtype=torch.float64), 0.0))
-        share = 0.0 if layer.dropped is None else float((layer.dropped * mask.sum(-1)).sum())
+        is_dense = record.selection is None
+        share = 0.0 if is_dense else float((dropped_share(record) * mask.sum(-1)).sum())
         found[id(layer)] = total + (output.double() * mask[..., None]).sum((0, 1)), dropped + share
         if layer is layers[-1]:
             raise _Enough

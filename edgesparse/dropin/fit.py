@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from edgesparse.attention.layer import NO_CAP
+from edgesparse.attention.core import NO_CAP
 from edgesparse.attention.router import router_loss
 from edgesparse.attention.selection import select_blocks
 from edgesparse.dropin.attention import DropinAttention

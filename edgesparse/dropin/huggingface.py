@@ -197,7 +197,7 @@ def attention(
                 f"The sparse layer of {type(module).__name__} must be of this model; heads, scale or "
                 "causality differ. Call `edgesparse.sparsify` anew."
             )
-        mixed = layer(query, key, value, attention_mask)
+        mixed, _ = layer(query, key, value, attention_mask)
     return mixed.view(batch, length, heads, value.shape[-1]), None
 
 

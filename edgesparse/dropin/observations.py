@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from edgesparse.attention.reference import merge_heads
+from edgesparse.attention.heads import merge_heads
 from edgesparse.attention.selection import block_count, reachable_blocks, valid_blocks
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, multi_head_attention_forward, scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
-from edgesparse.attention.reference import split_heads
+from edgesparse.attention.heads import split_heads
 from edgesparse.dropin.attention import DropinAttention
 from edgesparse.dropin.config import DropinConfig
 from edgesparse.dropin.layers import require_float32
@@ -161,7 +161,7 @@ class _Adapter(TorchFunctionMode):
             return scaled_dot_product_attention(
                 query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
             )
-        return split_heads(layer(query, key, value, mask), query.shape[1])
+        return split_heads(layer(query, key, value, mask)[0], query.shape[1])
 
     def _next(
         self, query: Tensor, key: Tensor, is_known_mask: bool, is_causal: bool, scale: float | None
@@ -261,7 +261,7 @@ class _Adapter(TorchFunctionMode):
         layer = self._next(query, key, True, True, None)
         if layer is None:
             raise InputError("Causal cross attention with padding is not supported.")
-        return split_heads(layer(query, key, value, mask[:, 0, 0]), query.shape[1])
+        return split_heads(layer(query, key, value, mask[:, 0, 0])[0], query.shape[1])
 
 
 # No softmax in float32 gives a logit this low any weight: finfo.min and -1e9 hide too.

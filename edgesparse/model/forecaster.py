@@ -16,10 +16,6 @@ from torch.nn.functional import pad
 from edgesparse.config import ModelConfig
 from edgesparse.model.normalize import FixedNormalize, real_steps
 from edgesparse.model.transformer import SequenceTransformer
-from edgesparse.training.run_folder import DataFacts
-
-# Recent steps that the linear part sees, at most.
-MOST_RECENT = 256
 
 
 class Forecaster(SequenceTransformer):
@@ -113,17 +109,3 @@ class Forecaster(SequenceTransformer):
             return ones * self.normalize.center[self.target], ones * self.normalize.spread[self.target]
         mean, log_spread = self.normalize.level(window_BCT).chunk(2, dim=1)
         return mean[:, self.target], log_spread[:, self.target].exp()
-
-
-def build_forecaster(config: ModelConfig, facts: DataFacts) -> Forecaster:
-    """An untrained forecaster that fits the data."""
-    return Forecaster(
-        config,
-        channels=len(facts.channels),
-        horizon=facts.horizon,
-        target=facts.channels.index(facts.target_channel),
-        recent=min(facts.shortest, MOST_RECENT),
-        center=facts.target_center,
-        scale=facts.target_scale,
-        variable_length=facts.variable_length,
-    )

@@ -51,7 +51,8 @@ class Layer(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x_BNW: Tensor, mask_BN: Tensor | None) -> Tensor:
-        x_BNW = x_BNW + self.dropout(self.attention(self.norm_attention(x_BNW), mask_BN))
+        attended, _ = self.attention(self.norm_attention(x_BNW), mask_BN)
+        x_BNW = x_BNW + self.dropout(attended)
         mixed: Tensor = x_BNW + self.dropout(self.feed_forward(self.norm_feed_forward(x_BNW)))
         return mixed
 

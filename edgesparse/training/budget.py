@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from edgesparse.attention.layer import NO_CAP, SparseAttention, window_blocks
+from edgesparse.attention.core import NO_CAP
+from edgesparse.attention.layer import SparseAttention, window_blocks
+from edgesparse.attention.record import Records, attention_records
 
 Rule = Literal["top_p", "top_k"]
 # `top_p` of sigmoid(-12) is nothing and of sigmoid(12) everything, in float32.
@@ -32,9 +34,9 @@ class ComputeReport:
         attention_share: FLOPs of attention, router and summaries included, over dense attention's.
         model_share: FLOPs of the whole model over those of the same model with dense attention.
         density: share of (query block, key block) pairs that are attended to.
-        density_by_head: the same, one list a layer.
+        density_by_head: the same, one list per layer.
         top_p: the share of the router's mass that was kept.
-        max_blocks: the cap on key blocks a query block.
+        max_blocks: the cap on key blocks per query block.
     """
 
     attention_share: float
@@ -70,8 +72,10 @@ class BudgetController:
     def __init__(self, model: nn.Module, rule: Rule = "top_p") -> None:
         self.model = model
         self.rule = rule
-        # Key blocks a query block by `top_k`, rounded when it is used; None until a selection was seen.
+        # Key blocks per query block by `top_k`, rounded when used; None until a selection was seen.
         self.blocks: float | None = None
+        # Key blocks of the last batch that a selection was seen of.
+        self.key_blocks: int | None = None
         self.logit = LOGIT_LIMIT
         self.target = 1.0
         self.share = 1.0
@@ -86,23 +90,22 @@ class BudgetController:
         self.target = share
         for layer in layers:
             layer.warmup = share >= 1.0
-            layer.is_recording = share < 1.0
         if layers:
             self._select()
 
-    def update(self, total: Callable[[Tensor], Tensor] = lambda flops: flops) -> float:
-        """Read what the last forward pass computed, correct `top_p`, and return the measured share.
+    def update(self, records: Records, total: Callable[[Tensor], Tensor] = lambda flops: flops) -> float:
+        """Read what a forward pass computed, correct `top_p`, and return the measured share.
 
         Args:
+            records: of the pass.
             total: sums FLOPs over the processes that share a batch.
         """
-        layers = [layer for layer in sparse_layers(self.model) if layer.flops is not None]
-        if self.target >= 1.0 or not layers:
+        self.key_blocks = _key_blocks(records) or self.key_blocks
+        if self.target >= 1.0 or self.key_blocks is None:
             return 1.0
-        self.share = _measured_share(layers, total)
+        self.share = _measured_share(records, total)
         if self.rule == "top_k":
-            assert layers[0].selection is not None
-            most = layers[0].selection.shape[-1]
+            most = self.key_blocks
             before = self.target * most if self.blocks is None else self.blocks
             self.blocks = min(max(before + 0.5 * most * (self.target - self.share), 1.0), float(most))
         else:
@@ -119,9 +122,9 @@ class BudgetController:
 
     def _cap(self, share: float) -> int:
         layers = sparse_layers(self.model)
-        if not layers or layers[0].selection is None:
+        if not layers or self.key_blocks is None:
             return NO_CAP
-        return blocks_cap(layers[0], layers[0].selection.shape[-1], share)
+        return blocks_cap(layers[0], self.key_blocks, share)
 
     def state(self) -> dict[str, float]:
         """What a checkpoint keeps."""
@@ -141,7 +144,7 @@ def blocks_cap(layer: SparseAttention, key_blocks: int, share: float) -> int:
     return max(math.ceil(2 * share * key_blocks), window + 1)
 
 
-def calibrate(
+def fit_budget(
     model: nn.Module,
     batches: Iterable[Tensor],
     budget: float,
@@ -165,44 +168,42 @@ def calibrate(
     data = list(batches)
     if not layers or budget >= 1.0:
         set_selection(model, 1.0)
-        return measure(model, data)
-    share = _share_at(model, data, -LOGIT_LIMIT, NO_CAP)
-    assert layers[0].selection is not None
-    key_blocks = layers[0].selection.shape[-1]
+        return measure_compute(model, data)
+    share, key_blocks = _share_at(model, data, -LOGIT_LIMIT, NO_CAP)
     if rule == "top_k":
         fewest, most = 1, key_blocks
         while fewest < most:
             blocks = (fewest + most + 1) // 2
-            if _share_at(model, data, math.inf, blocks) <= budget:
+            if _share_at(model, data, math.inf, blocks)[0] <= budget:
                 fewest = blocks
             else:
                 most = blocks - 1
         set_selection(model, 1.0, fewest)
-        return measure(model, data)
+        return measure_compute(model, data)
     cap = blocks_cap(layers[0], key_blocks, budget)
     low, high = -LOGIT_LIMIT, LOGIT_LIMIT
     for _ in range(20):
         if 0 <= budget - share <= tolerance:
             break
         middle = (low + high) / 2
-        tried = _share_at(model, data, middle, cap)
+        tried, _ = _share_at(model, data, middle, cap)
         if tried <= budget:
             low, share = middle, tried
         else:
             high = middle
     set_selection(model, _sigmoid(low), NO_CAP if low == -LOGIT_LIMIT else cap)
-    return measure(model, data)
+    return measure_compute(model, data)
 
 
-def measure(model: nn.Module, batches: Iterable[Tensor]) -> ComputeReport:
-    """What the model computes on these windows at its present `top_p`, against dense attention."""
+def measure_compute(model: nn.Module, batches: Iterable[Tensor]) -> ComputeReport:
+    """What the model computes on these windows at its current `top_p`, against dense attention."""
     layers = sparse_layers(model)
     if not layers:
         return ComputeReport(1.0, 1.0, 1.0, [], 1.0, NO_CAP)
     flops = dense = other = 0.0
     kept = [torch.zeros(layer.config.num_heads) for layer in layers]
     possible = 0.0
-    with recording(model):
+    with recording(model) as records:
         for batch in batches:
             with FlopCounterMode(display=False) as counter:
                 model(batch)
@@ -210,13 +211,12 @@ def measure(model: nn.Module, batches: Iterable[Tensor]) -> ComputeReport:
             # Linear layers and convolutions; attention and router are counted exactly, below.
             other += sum(n for op, n in counts.items() if str(op) in _MODEL_OPERATIONS)
             for i, layer in enumerate(layers):
-                assert layer.flops is not None and layer.dense_flops is not None
-                assert layer.selection is not None
-                flops += float(layer.flops)
-                dense += float(layer.dense_flops)
-                kept[i] += layer.selection.sum((0, 2, 3)).float()
-            assert layers[0].reach is not None
-            possible += float(layers[0].reach.sum())
+                record = records[layer]
+                assert record.selection is not None
+                flops += float(record.flops)
+                dense += float(record.dense_flops)
+                kept[i] += record.selection.sum((0, 2, 3)).float()
+            possible += float(records[layers[0]].reach.sum())
     by_head = [(k / possible).tolist() for k in kept]
     return ComputeReport(
         attention_share=flops / dense,
@@ -231,40 +231,46 @@ def measure(model: nn.Module, batches: Iterable[Tensor]) -> ComputeReport:
 _MODEL_OPERATIONS = frozenset({"aten.mm", "aten.addmm", "aten.convolution"})
 
 
-def _share_at(model: nn.Module, data: list[Tensor], logit: float, cap: int) -> float:
-    """Attention share over `data`, longest batch last so that its block count is what layers remember."""
+def _share_at(model: nn.Module, data: list[Tensor], logit: float, cap: int) -> tuple[float, int]:
+    """Attention share over `data`, and the key blocks of its longest batch."""
     set_selection(model, _sigmoid(logit), cap)
     flops = dense = 0.0
-    with recording(model):
-        for batch in sorted(data, key=lambda batch: batch.shape[-1]):
+    most = 0
+    with recording(model) as records:
+        for batch in data:
             model(batch)
-            for layer in sparse_layers(model):
-                assert layer.flops is not None and layer.dense_flops is not None
-                flops += float(layer.flops)
-                dense += float(layer.dense_flops)
-    return flops / dense
+            flops += sum(float(records[layer].flops) for layer in sparse_layers(model))
+            dense += sum(float(records[layer].dense_flops) for layer in sparse_layers(model))
+            most = max(most, _key_blocks(records) or 0)
+    return flops / dense, most
 
 
 @contextmanager
-def recording(model: nn.Module) -> Iterator[None]:
-    """Evaluate without gradients, with every sparse layer keeping its selection and counts."""
+def recording(model: nn.Module) -> Iterator[Records]:
+    """Evaluate sparsely and without gradients; gives the records of the latest pass."""
     layers, was_training = sparse_layers(model), model.training
-    before = [(layer.warmup, layer.is_recording) for layer in layers]
+    before = [layer.warmup for layer in layers]
     model.eval()
     for layer in layers:
-        layer.warmup, layer.is_recording = False, True
+        layer.warmup = False
     try:
-        with torch.no_grad():
-            yield
+        with torch.no_grad(), attention_records(model) as records:
+            yield records
     finally:
         model.train(was_training)
-        for layer, (warmup, is_recording) in zip(layers, before, strict=True):
-            layer.warmup, layer.is_recording = warmup, is_recording
+        for layer, warmup in zip(layers, before, strict=True):
+            layer.warmup = warmup
 
 
-def _measured_share(layers: list[SparseAttention], total: Callable[[Tensor], Tensor]) -> float:
-    flops = sum(float(layer.flops) for layer in layers if layer.flops is not None)
-    dense = sum(float(layer.dense_flops) for layer in layers if layer.dense_flops is not None)
+def _key_blocks(records: Records) -> int | None:
+    """Key blocks of the selections; None without one."""
+    return next((r.selection.shape[-1] for r in records.values() if r.selection is not None), None)
+
+
+def _measured_share(records: Records, total: Callable[[Tensor], Tensor]) -> float:
+    sparse = [record for record in records.values() if record.selection is not None]
+    flops = sum(float(record.flops) for record in sparse)
+    dense = sum(float(record.dense_flops) for record in sparse)
     sums = total(torch.tensor([flops, dense], dtype=torch.float64))
     return float(sums[0]) / float(sums[1])
 

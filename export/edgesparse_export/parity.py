@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from edgesparse.training.budget import recording, sparse_layers
+from edgesparse.training.budget import recording
 from edgesparse_export.program import Postprocess
 
 FloatArray = npt.NDArray[np.float32]
@@ -91,9 +91,7 @@ def torch_outputs(
     model: nn.Module, to_scores: Postprocess, windows: FloatArray
 ) -> tuple[FloatArray, list[BoolArray]]:
     """Scores and selections of the trained model in torch."""
-    with recording(model):
+    with recording(model) as records:
         scores = to_scores(model(torch.from_numpy(windows))).numpy()
-        selections = [
-            layer.selection.numpy() for layer in sparse_layers(model) if layer.selection is not None
-        ]
+        selections = [record.selection.numpy() for record in records.values() if record.selection is not None]
     return scores, selections

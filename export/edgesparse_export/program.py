@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from edgesparse.attention.layer import SparseAttention
+from edgesparse.attention.record import attention_records
 from edgesparse.model.transformer import SequenceTransformer
 from edgesparse.training.budget import sparse_layers
 from edgesparse_export.functions.attach import attach_bodies
@@ -34,32 +36,49 @@ OPSET = 18
 Postprocess = Callable[[Tensor], Tensor]
 
 
-class _Program(nn.Module):
-    """The graph above, as a module: selection knobs as inputs, selections as outputs."""
+class _Scores(nn.Module):
+    """Raw windows to decision scores; of a causal model, those at the end of each token too."""
 
     def __init__(self, model: nn.Module, to_scores: Postprocess) -> None:
         super().__init__()
         self.model = model
         self.to_scores = to_scores
 
+    def forward(self, window: Tensor) -> tuple[Tensor, ...]:
+        if not is_causal(self.model):
+            return (self.to_scores(self.model(window)),)
+        token_scores = self.to_scores(self.model.score_tokens(window))  # type: ignore[operator]
+        return token_scores[:, -1], token_scores
+
+
+class _Program(nn.Module):
+    """The graph above, as a module: selection knobs as inputs, selections as outputs."""
+
+    def __init__(self, model: nn.Module, to_scores: Postprocess) -> None:
+        super().__init__()
+        self.scores = _Scores(model, to_scores)
+
     def forward(
         self, window: Tensor, top_p: Tensor | None = None, max_blocks: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        layers = sparse_layers(self.model)
-        for i, layer in enumerate(layers):
-            assert top_p is not None and max_blocks is not None
-            layer.overrides = (top_p[i], max_blocks)
-        scores: tuple[Tensor, ...]
-        if is_causal(self.model):
-            token_scores = self.to_scores(self.model.score_tokens(window))  # type: ignore[operator]
-            scores = (token_scores[:, -1], token_scores)
-        else:
-            scores = (self.to_scores(self.model(window)),)
-        selections = tuple(layer.selection for layer in layers if layer.selection is not None)
-        for layer in layers:
-            # An export must leave the module as it found it.
-            layer.overrides, layer.selection = None, None
-        return (*scores, *selections)
+        names = [f"model.{name}" for name in module_names(self.scores.model)]
+        buffers = knob_buffers(names, top_p, max_blocks)
+        with attention_records(self.scores) as records:
+            scores: tuple[Tensor, ...] = functional_call(self.scores, buffers, (window,))
+        selections = (record.selection for record in records.values())
+        return (*scores, *(x for x in selections if x is not None))
+
+
+def knob_buffers(
+    names: Sequence[str], top_p_LH: Tensor | None, max_blocks: Tensor | None
+) -> dict[str, Tensor]:
+    """The graph's inputs in place of the buffers of the layers of these names; none for a dense graph."""
+    if top_p_LH is None or max_blocks is None:
+        return {}
+    buffers: dict[str, Tensor] = {}
+    for i, name in enumerate(names):
+        buffers |= {f"{name}.top_p": top_p_LH[i], f"{name}.max_blocks": max_blocks}
+    return buffers
 
 
 def to_onnx(model: nn.Module, example: Tensor, to_scores: Postprocess) -> ir.Model:
@@ -81,10 +100,8 @@ def to_onnx(model: nn.Module, example: Tensor, to_scores: Postprocess) -> ir.Mod
     if layers:
         inputs += [torch.stack([layer.top_p for layer in layers]), layers[0].max_blocks.clone()]
         shapes += [{}, {}]
-    recording = [layer.is_recording for layer in layers]
     for layer in layers:
-        layer.warmup = layer.is_recording = False
-        layer.selection = None
+        layer.warmup = False
     scores = ["scores", "token_scores"] if is_causal(model) else ["scores"]
     names = ["window", "top_p", "max_blocks"][: len(inputs)]
     try:
@@ -102,8 +119,6 @@ def to_onnx(model: nn.Module, example: Tensor, to_scores: Postprocess) -> ir.Mod
             )
     finally:
         model.train(was_training)
-        for layer, before in zip(layers, recording, strict=True):
-            layer.is_recording = before
     assert program is not None
     onnx_model = program.model
     fuse_value_convolutions(onnx_model)

@@ -18,7 +18,8 @@ from edgesparse_export.card import write_card
 from edgesparse_export.parity import Parity, compare, torch_outputs
 from edgesparse_export.program import is_causal, module_names, to_onnx
 from edgesparse_export.step.files import can_step, step_part
-from edgesparse_runtime.bundle.bundle import Bundle, check_target, write_bundle
+from edgesparse_runtime.bundle.read import Bundle
+from edgesparse_runtime.bundle.write import check_target, write_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import GateError
 from edgesparse_runtime.session import Session
@@ -174,6 +175,6 @@ def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
         "budget": run.report["budget"],
         "compute": run.report["compute"],
         "metrics": run.report["metrics"],
-        "calibration": run.report.get("calibration"),
+        "temperature": run.report.get("temperature"),
         "parity": verdict.to_dict(),
     } | forecast

@@ -2,24 +2,26 @@
 
 On short windows the router and the selection can cost more than they save. `edgesparse breakeven` measures
 that and stores it in the bundle; here it is looked up. An entry counts only on a machine like the one that it
-was measured on, for the very model file that was measured: anything else runs sparse, and says why.
+was measured on, for the very model file that was measured: anything else runs sparse, and the reason is kept.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
 
-from edgesparse_runtime.bundle.manifest import Manifest
 from edgesparse_runtime.engine import get_library_path
 from edgesparse_runtime.machine.processor import cpu_name, instruction_sets
+
+if TYPE_CHECKING:
+    from edgesparse_runtime.bundle.manifest_types import Manifest
 
 # What must be equal for a measurement to count.
 MACHINE = ("cpu", "instruction_sets", "threads", "onnxruntime", "engine", "kernels")
@@ -65,11 +67,11 @@ class Switch:
 
 
 def describe_machine(threads: int, engine: str) -> dict[str, Any]:
-    """What a measured time depends on, beside the model.
+    """What a measured time depends on, besides the model.
 
     Args:
         threads: of one prediction.
-        engine: what runs sparse attention, as `Session.engine` has it.
+        engine: what runs sparse attention, as `Session.engine` names it.
     """
     return {
         "cpu": cpu_name(),
@@ -98,7 +100,7 @@ def find_switch(manifest: Manifest, precision: str, threads: int, engine: str) -
 
 
 def known_density(manifest: Manifest, knobs: Mapping[str, Any], steps: int) -> float | None:
-    """The share of blocks that a query block keeps where the knobs alone say it, else None.
+    """The share of blocks that a query block keeps where the knobs alone fix it, else None.
 
     They do when `top_p` is 1: then `max_blocks` are kept, whatever the data.
     """
@@ -133,8 +135,8 @@ def entries_of(manifest: Manifest, precision: str) -> list[dict[str, Any]]:
     return [entry for entry in reversed(manifest["breakeven"]) if entry.get("precision") == precision]
 
 
-def find_limits(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Steps up to which dense wins at every measured length, a density each; 0 where it does not.
+def find_limits(table: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Per density, the steps up to which dense wins at every measured length; 0 where it does not.
 
     A length counts when dense is faster and decides the same.
     """

@@ -13,7 +13,7 @@ LINE_SECONDS = 10.0
 
 
 class Progress(Protocol):
-    """What a long job calls as it goes."""
+    """What a long job calls as it proceeds."""
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """`steps` more are done; `note` is shown beside the bar."""

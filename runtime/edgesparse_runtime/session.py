@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 
-from edgesparse_runtime.bundle.bundle import SUFFIX, Bundle, open_bundle
-from edgesparse_runtime.data.readers import check_channels
-from edgesparse_runtime.data.series_set import SeriesSet
-from edgesparse_runtime.data.tensor_batch import TensorBatch, check_tensors
+from edgesparse_runtime.arrays import BoolArray, FloatArray, IndexArray
+from edgesparse_runtime.bundle.names import SUFFIX
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
+from edgesparse_runtime.bundle.regular_file import open_regular
+from edgesparse_runtime.data.model_inputs import TensorData, TensorInputs, WindowData, WindowInputs
+from edgesparse_runtime.data.tensor_batch import TensorBatch
 from edgesparse_runtime.dense_switch import Switch, find_switch, known_density, twin_file
-from edgesparse_runtime.engine import register
 from edgesparse_runtime.errors import BundleError, InputError
-from edgesparse_runtime.machine.cgroup import cgroup_quota
-from edgesparse_runtime.model_check.check import LIMITS, check_model
-
-FloatArray = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
-# onnxruntime severity: warnings about overridable initializers are by design, errors are raised anyway.
-_ONLY_FATAL = 4
-
-
-def default_threads() -> int:
-    """Cores this process may use: CPU affinity, and the container's quota where there is one."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cgroup_quota()
-    return max(1, min(allowed, int(quota)) if quota else allowed)
+from edgesparse_runtime.model_check.limits import LIMITS
+from edgesparse_runtime.onnx_model import OnnxModel
+from edgesparse_runtime.onnx_model import default_threads as default_threads
 
 
 class Session:
@@ -42,14 +30,27 @@ class Session:
         precision: "float32", "int8", or "auto" = int8 where the bundle holds it.
         threads: threads of one prediction; None = what affinity and quota allow.
         top_p: share of the router's mass that query blocks keep, over the exported one; sparse models only.
-        max_blocks: cap on key blocks a query block, over the exported one; sparse models only.
+        max_blocks: cap on key blocks per query block, over the exported one; sparse models only.
         content: an ONNX model in memory, in place of the file; `model` then only names it.
         engine: what runs sparse attention: "native", "body" (the ONNX function), or "auto" = the first that
-            this machine has, unless `EDGESPARSE_ENGINE` says which.
+            this machine has, unless `EDGESPARSE_ENGINE` selects one.
         attention: "auto" = the bundle's dense twin on windows so short that it was measured to be faster on a
             machine like this one (docs/break-even.md); "sparse" = never; "dense" = always the twin.
         trace: a folder to write onnxruntime's own profile and the graph that it made of the model to;
             `end_trace` closes it. Slows each call down.
+        operators: of a model of your own that you trust: operators that it may hold besides those known to be
+            safe, as `ai.onnx::LSTM`.
+
+    Attributes:
+        bundle: None for a bare .onnx file.
+        path: the model's file, inside its bundle.
+        inputs: what the model takes, `WindowInputs` or `TensorInputs`.
+        precision: "float32" or "int8" ("auto" for a bare file).
+        threads: of one prediction.
+        switch: when the dense twin runs, and why.
+        is_sparse: the model has sparse attention.
+        is_causal: it has scores at every token.
+        engine: what runs attention.
 
     Raises:
         InputError: no such file or precision, or a knob that the model does not have.
@@ -68,87 +69,80 @@ class Session:
         engine: str = "auto",
         attention: str = "auto",
         trace: Path | None = None,
+        operators: Collection[str] = (),
     ) -> None:
-        if attention not in ("auto", "sparse", "dense"):
-            raise InputError(f"`attention` must be auto, sparse or dense; got {attention}.")
-        if precision not in ("auto", "float32", "int8"):
-            raise InputError(f"`precision` must be auto, float32 or int8; got {precision}.")
-        if threads is not None and threads < 1:
-            raise InputError(f"`threads` must be at least 1; got {threads}.")
+        _check_choices(attention, precision, threads)
+        self.threads = threads or default_threads()
         self.bundle, self.path = (None, Path(str(model))) if content is not None else _find(model)
+        self.precision = precision
         if self.bundle is not None:
-            if precision == "auto":
-                precision = "int8" if "int8" in self.bundle.precisions else "float32"
-            name = self.bundle.model_file(precision)
+            self.precision = _pick_precision(self.bundle, precision)
+            name = self.bundle.model_file(self.precision)
             if attention == "dense":
-                name = _twin(self.bundle, precision)
-            self.path = self.bundle.path / name
-            # The bytes whose hash was checked are the bytes that run.
-            content = self.bundle.read(name)
+                name = _twin(self.bundle, self.precision)
+            self.path, content = self.bundle.path / name, self.bundle.read(name)
         if content is None:
             content = _read_file(self.path)
-        # Somebody else's file reaches onnxruntime's parser only when it keeps the rules.
-        check_model(content, str(self.path))
-        self.precision = precision
-        self.threads = threads or default_threads()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ONLY_FATAL
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if trace is not None:
-            options.enable_profiling = True
-            options.profile_file_prefix = str(trace / "profile")
-            options.optimized_model_filepath = str(trace / "optimized.onnx")
-        attached = str(register(options, wanted=engine))
-        try:
-            # Without fallback: a second try with the same provider would only print the first one's error.
-            self._session = onnxruntime.InferenceSession(
-                content, options, providers=["CPUExecutionProvider"], enable_fallback=False
-            )
-            inputs, outputs = self._session.get_inputs(), [o.name for o in self._session.get_outputs()]
-            knobs = {knob.name: knob for knob in self._session.get_overridable_initializers()}
-        except Exception as error:  # onnxruntime raises a class of its own for each status
-            raise BundleError(f"{self.path} must be an ONNX model; {_first_line(error)}.") from None
+        self._model = OnnxModel(
+            content,
+            self.path,
+            threads=self.threads,
+            engine=engine,
+            top_p=top_p,
+            max_blocks=max_blocks,
+            trace=trace,
+            operators=operators,
+        )
         if self.bundle is not None:
-            # The hashes were those of the files that were there when it was opened.
-            self.bundle.check_unchanged()
-            _check_classes(self.bundle, self._session)
-        self.is_sparse = "top_p" in knobs
-        # A dense model's attention is onnxruntime's own.
-        self.engine = attached if self.is_sparse else "onnxruntime"
-        self._feed = _overrides(knobs, top_p, max_blocks)
-        self._inputs = inputs
-        takes_windows = [i.name for i in self._inputs] == ["window"] and len(self._inputs[0].shape) == 3
-        # Models of `edgesparse export --hf` take named tensors in place of windows.
-        self.takes_tensors = not takes_windows and "scores" in outputs and bool(self._inputs)
-        if not takes_windows and not self.takes_tensors:
-            raise BundleError(
-                f"{self.path} must take one input `window` [batch, channels, time], or named "
-                f"tensors and return `scores`; it takes {', '.join(f'{i.name} {i.shape}' for i in inputs)}."
-            )
-        self.channel_count = None if self.takes_tensors else self._inputs[0].shape[1]
-        self.selection_names = [name for name in outputs if name.startswith("selection.")]
-        self.is_causal = "token_scores" in outputs
+            _check_classes(self.bundle, self._model.score_count)
+        self.is_sparse, self.engine = self._model.is_sparse, self._model.engine
+        self.inputs = _find_inputs(self._model, self.bundle)
+        self.selection_names = [name for name in self._model.outputs if name.startswith("selection.")]
+        self.is_causal = "token_scores" in self._model.outputs
         self.switch = self._look_up(attention)
-        self._dense: Session | None = None
-        if self.switch.limits:
-            self._dense = Session(
-                self.bundle or model, precision=precision, threads=threads, engine=engine, attention="dense"
+        self._dense: OnnxModel | None = None
+        if self.switch.limits and self.bundle is not None:
+            twin = _twin(self.bundle, self.precision)
+            self._dense = OnnxModel(
+                self.bundle.read(twin),
+                self.bundle.path / twin,
+                threads=self.threads,
+                engine=engine,
+                operators=operators,
             )
 
     @property
     def knobs(self) -> dict[str, Any]:
         """`top_p` and `max_blocks` as they are fed over the exported ones; empty when they are not."""
-        return dict(self._feed)
+        return dict(self._model.knobs)
+
+    @property
+    def takes_tensors(self) -> bool:
+        """True for models of named tensors, False for those of windows."""
+        return isinstance(self.inputs, TensorInputs)
+
+    @property
+    def channel_count(self) -> int | None:
+        """Channels of a window; None = any number, or no windows at all."""
+        return None if isinstance(self.inputs, TensorInputs) else self.inputs.channel_count
+
+    @property
+    def channels(self) -> tuple[str, ...] | None:
+        """Channel names, when the model came in a bundle."""
+        return None if self.bundle is None else self.bundle.channels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the scores' columns; empty for regression, and for a bare .onnx file."""
+        return () if self.bundle is None else self.bundle.classes
 
     def takes_dense(self, steps: int) -> bool:
         """True when windows of `steps` run through the dense twin."""
         if self._dense is None or self.bundle is None:
             return False
-        if not self._feed:
+        if not self._model.knobs:
             return self.switch.takes(steps)
-        density = known_density(self.bundle.manifest, self._feed, steps)
+        density = known_density(self.bundle.manifest, self._model.knobs, steps)
         return density is not None and self.switch.takes(steps, density)
 
     def engine_at(self, steps: int) -> str:
@@ -157,140 +151,158 @@ class Session:
             return f"{self._dense.engine}, dense twin"
         return self.engine
 
-    @property
-    def channels(self) -> tuple[str, ...] | None:
-        """Channel names, when the model came in a bundle."""
-        return None if self.bundle is None else self.bundle.channels
-
     def predict(
         self,
-        data: SeriesSet | TensorBatch | npt.ArrayLike | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike],
+        data: WindowData | TensorData,
         *,
         batch_size: int = 16,
         may_switch: bool = True,
+        options: onnxruntime.RunOptions | None = None,
     ) -> FloatArray:
         """Scores [n, classes], or [n, targets] in the targets' own units; states of an exported encoder.
+
+        A row of scores depends on its own window alone: not on the others, their lengths or their order.
 
         Args:
             data: a `SeriesSet`, or raw windows [n, channels, time] (one window may omit n); NaN = missing,
                 a tail of NaN in all channels = padding. Arrays by name where the model takes tensors.
-            batch_size: series are run so many at a time.
+            batch_size: at most so many windows share a run.
             may_switch: False = the sparse model itself, also where its dense twin is faster.
+            options: a handle on the runs; `terminate` ends them between two operators.
 
         Raises:
-            InputError: wrong channel count, no or too few steps, infinite values.
+            InputError: wrong channel count, no or too few steps, infinite values; or it was ended.
         """
-        batch = self.prepare(data)
-        model = self if not may_switch else self._choose(batch.shape[2])
-        parts = (batch[i : i + batch_size] for i in range(0, len(batch), batch_size))
-        rows = [model._run(["scores"], part)[0] for part in parts]
-        return np.concatenate(rows) if rows else np.zeros((0, 0), dtype=np.float32)
+        parts: list[tuple[IndexArray, FloatArray]] = []
+        for rows, batch in self._parts(data, batch_size):
+            model = self._dense if may_switch and self._dense and self.takes_dense(batch.shape[2]) else None
+            found = (model or self._model).run(["scores"], _feeds(batch), batch.shape, options)[0]
+            parts.append((rows, found))
+        if not parts:
+            return np.zeros((0, self._model.score_count or 0), dtype=np.float32)
+        if len(parts) == 1:
+            return parts[0][1]
+        order = np.argsort(np.concatenate([rows for rows, _ in parts]))
+        return np.concatenate([found for _, found in parts])[order]
 
-    def token_scores(self, data: SeriesSet | npt.ArrayLike) -> FloatArray:
+    def run_padded(self, windows: FloatArray | TensorBatch) -> FloatArray:
+        """Scores of one run on all windows as they lie, padding included.
+
+        What is padded counts as missing where the model does not mask it: for golden vectors that were made
+        this way. `predict` is right in all other places.
+        """
+        scores: FloatArray = self._model.run(["scores"], _feeds(windows), windows.shape)[0]
+        return scores
+
+    def token_scores(self, data: WindowData) -> FloatArray:
         """Scores at every token of causal models, [n, tokens, classes or targets].
 
-        Token i's are what `predict` says of the steps up to the end of token i.
+        Those of token i are what `predict` returns for the steps up to the end of token i.
 
         Raises:
             InputError: the model is not causal.
         """
-        if not self.is_causal:
+        if not self.is_causal or isinstance(self.inputs, TensorInputs):
             raise InputError(f"{self.path.name} must be a causal model. Train with --set model.causal=true.")
-        return np.asarray(self._run(["token_scores"], self.prepare(data))[0], dtype=np.float32)
+        batch = self.inputs.batch(data)
+        return np.asarray(self._model.run(["token_scores"], _feeds(batch), batch.shape)[0], dtype=np.float32)
 
-    def selections(self, data: SeriesSet | TensorBatch | npt.ArrayLike) -> list[BoolArray]:
-        """The blocks that each layer attended to, bool [n, heads, query blocks, key blocks] a layer."""
-        return [np.asarray(s, dtype=np.bool_) for s in self._run(self.selection_names, self.prepare(data))]
-
-    def scores(self, batch: FloatArray, options: onnxruntime.RunOptions | None = None) -> FloatArray:
-        """Scores of one model run on a batch that `prepare` returned.
+    def selections(
+        self, data: WindowData | TensorData, *, options: onnxruntime.RunOptions | None = None
+    ) -> list[BoolArray]:
+        """The blocks that each layer attended to: per layer, bool [n, heads, query blocks, key blocks].
 
         Args:
             options: a handle on the run; `terminate` ends it between two operators.
 
         Raises:
-            InputError: the model does not run on it, or was ended.
+            InputError: as `predict`; windows of different lengths, where the model does not mask padding.
         """
-        scores: FloatArray = self._choose(batch.shape[2])._run(["scores"], batch, options)[0]
-        return scores
+        batch = self.inputs.batch(data)
+        found = self._model.run(self.selection_names, _feeds(batch), batch.shape, options)
+        return [np.asarray(s, dtype=np.bool_) for s in found]
 
     def read_model(self) -> bytes:
-        """The bytes of the model's file."""
-        if self.bundle is not None:
-            return self.bundle.read(self.path.name)
-        return self.path.read_bytes()
+        """The model as it runs: the file's content, checked and written anew."""
+        return self._model.content
 
     def end_trace(self) -> Path:
-        """Close the profile of a session that was opened with `trace`, and say where it is."""
-        return Path(self._session.end_profiling())
+        """Close the profile of a session that was opened with `trace`, and return its path."""
+        return Path(self._model.session.end_profiling())
 
-    def prepare(
-        self,
-        data: SeriesSet | TensorBatch | npt.ArrayLike | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike],
-    ) -> FloatArray:
-        """Check `data` and lay it out as one float32 array [n, channels, time].
+    def prepare(self, data: WindowData) -> list[FloatArray]:
+        """Check `data` and return its windows, each [channels, steps] without padding.
 
-        Where the model takes tensors, a `TensorBatch` stands for that array.
+        Raises:
+            InputError: as `predict`; the model takes no windows.
         """
-        if self.takes_tensors:
-            return check_tensors(self._inputs, data)  # type: ignore[return-value]
-        if isinstance(data, (TensorBatch, Mapping)):
-            raise InputError(f"{self.path.name} takes windows [batch, channels, time]; got named arrays.")
-        if isinstance(data, SeriesSet) and self.channels is not None:
-            data = check_channels(data, self.channels)
-        values = data.to_batch() if isinstance(data, SeriesSet) else data
-        try:
-            batch = np.asarray(values, dtype=np.float32)
-        except (TypeError, ValueError):
-            raise InputError("Input `window` must be numbers [batch, channels, time].") from None
-        if batch.ndim == 2:
-            batch = batch[None]
-        if batch.ndim != 3 or (isinstance(self.channel_count, int) and batch.shape[1] != self.channel_count):
-            names = f" The model was trained on channels {', '.join(self.channels)}." if self.channels else ""
-            raise InputError(
-                f"Input `window` must have shape [batch, {self.channel_count}, time]; "
-                f"got {list(batch.shape)}.{names}"
-            )
-        least = 1 if self.bundle is None else int(self.bundle.manifest["input"].get("min_steps", 1))
-        if batch.shape[2] < least:
-            raise InputError(f"Input `window` must have at least {least} steps; got {batch.shape[2]}.")
-        if np.isinf(batch).any():
-            raise InputError("Input `window` must be finite; got infinity. Use NaN for a missing value.")
-        return batch
+        if isinstance(self.inputs, TensorInputs):
+            raise InputError(f"{self.path.name} takes named tensors; it has no windows.")
+        return self.inputs.lay_out(data)
+
+    def _parts(
+        self, data: WindowData | TensorData, size: int
+    ) -> Iterator[tuple[IndexArray, FloatArray]] | Iterator[tuple[IndexArray, TensorBatch]]:
+        if size < 1:
+            raise InputError(f"`batch_size` must be at least 1; got {size}.")
+        if self._model.rows_share_scale:
+            size = 1
+        return self.inputs.parts(data, size)
 
     def _look_up(self, attention: str) -> Switch:
         if not self.is_sparse:
-            return Switch((), "the model is dense" if attention == "auto" else f"{attention}: asked for")
+            return Switch((), "the model is dense" if attention == "auto" else f"attention={attention}")
         if attention != "auto":
-            return Switch((), f"{attention}: asked for")
+            return Switch((), f"attention={attention}")
         if self.bundle is None or self.takes_tensors:
             return Switch((), "a dense twin is for bundles of windows")
         return find_switch(self.bundle.manifest, self.precision, self.threads, self.engine)
 
-    def _choose(self, steps: int) -> Session:
-        return self._dense if self._dense is not None and self.takes_dense(steps) else self
 
-    def _run(
-        self,
-        outputs: list[str],
-        batch: FloatArray | TensorBatch,
-        options: onnxruntime.RunOptions | None = None,
-    ) -> list[Any]:
-        try:
-            feeds = batch.arrays if isinstance(batch, TensorBatch) else {"window": batch}
-            return list(self._session.run(outputs, {**feeds, **self._feed}, options))
-        except Exception as error:  # onnxruntime raises a class of its own for each status
-            raise InputError(
-                f"{self.path.name} does not run on input {list(batch.shape)}; {_first_line(error)}."
-            ) from None
+def _feeds(batch: FloatArray | TensorBatch) -> Mapping[str, Any]:
+    return batch.arrays if isinstance(batch, TensorBatch) else {"window": batch}
 
 
-def _check_classes(bundle: Bundle, session: onnxruntime.InferenceSession) -> None:
+def _check_choices(attention: str, precision: str, threads: int | None) -> None:
+    if attention not in ("auto", "sparse", "dense"):
+        raise InputError(f"`attention` must be auto, sparse or dense; got {attention}.")
+    if precision not in ("auto", "float32", "int8"):
+        raise InputError(f"`precision` must be auto, float32 or int8; got {precision}.")
+    if threads is not None and threads < 1:
+        raise InputError(f"`threads` must be at least 1; got {threads}.")
+
+
+def _pick_precision(bundle: Bundle, precision: str) -> str:
+    if precision != "auto":
+        return precision
+    return "int8" if "int8" in bundle.precisions else "float32"
+
+
+def _find_inputs(model: OnnxModel, bundle: Bundle | None) -> WindowInputs | TensorInputs:
+    """What the model takes; its bundle knows the names and lengths."""
+    shapes: list[Sequence[Any]] = [i.shape for i in model.inputs]
+    if [i.name for i in model.inputs] == ["window"] and len(shapes[0]) == 3:
+        facts = {} if bundle is None else bundle.manifest["input"]
+        return WindowInputs(
+            model.path.name,
+            shapes[0][1] if isinstance(shapes[0][1], int) else None,
+            None if bundle is None else bundle.channels,
+            min_steps=int(facts.get("min_steps", 1)),
+            masks_padding=bool(facts.get("variable_length", False)),
+        )
+    if model.inputs and "scores" in model.outputs:
+        return TensorInputs(model.inputs)
+    raise BundleError(
+        f"{model.path} must take one input `window` [batch, channels, time], or named tensors, and return "
+        f"`scores`; it takes {', '.join(f'{i.name} {i.shape}' for i in model.inputs)}."
+    )
+
+
+def _check_classes(bundle: Bundle, score_count: int | None) -> None:
     """A decision needs a name for every score."""
-    shape: Sequence[Any] = next((o.shape for o in session.get_outputs() if o.name == "scores"), ())
-    if bundle.classes and len(shape) == 2 and isinstance(shape[1], int) and shape[1] != len(bundle.classes):
+    if bundle.classes and score_count is not None and score_count != len(bundle.classes):
         raise BundleError(
-            f"{bundle.path}: field `classes` must name {shape[1]} classes, one a score; got "
+            f"{bundle.path}: field `classes` must name {score_count} classes, one per score; got "
             f"{len(bundle.classes)}. Export the bundle again."
         )
 
@@ -312,30 +324,13 @@ def _find(model: str | Path | Bundle) -> tuple[Bundle | None, Path]:
     if path.is_dir() or path.suffix == SUFFIX:
         return open_bundle(path), path
     if not path.is_file():
-        raise InputError(f"{path} must be a bundle or an .onnx file; there is nothing of that name.")
+        raise InputError(f"{path}: no such file or folder.")
     return None, path
 
 
 def _read_file(path: Path) -> bytes:
-    size = path.stat().st_size
-    if size > LIMITS.largest:
-        raise BundleError(f"{path} must be at most {LIMITS.largest >> 30} GB; got {size} bytes.")
-    return path.read_bytes()
-
-
-def _overrides(knobs: dict[str, Any], top_p: float | None, max_blocks: int | None) -> dict[str, Any]:
-    """What to feed over the model's defaults."""
-    feed: dict[str, Any] = {}
-    for name, value in (("top_p", top_p), ("max_blocks", max_blocks)):
-        if value is None:
-            continue
-        if name not in knobs:
-            raise InputError(f"`{name}` must be left out; this model is dense and has no such knob.")
-        kind = np.float32 if name == "top_p" else np.int64
-        feed[name] = np.full(knobs[name].shape, value, dtype=kind)
-    return feed
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].split(" : ")[-1].strip().rstrip(".")[:200]
+    with open_regular(path) as stream:
+        content = stream.read(LIMITS.largest + 1)
+    if len(content) > LIMITS.largest:
+        raise BundleError(f"{path} must be at most {LIMITS.largest >> 30} GB.")
+    return content

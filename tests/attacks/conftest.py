@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
 from tests.support.running import Running, running
 
 

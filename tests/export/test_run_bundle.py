@@ -11,20 +11,20 @@ import onnxruntime
 import pytest
 import torch
 
-from edgesparse.training.loop import train
 from edgesparse.training.run_folder import Run
+from edgesparse.training.train import train
 from edgesparse_export import run_bundle
 from edgesparse_export.parity import compare
 from edgesparse_export.quantize.bundle import quantize_bundle
 from edgesparse_export.quantize.int8 import attention_nodes, linear_nodes, quantize_dynamically
 from edgesparse_export.quantize.recipe import Int8Recipe
 from edgesparse_export.run_bundle import export_run
-from edgesparse_runtime.bundle.bundle import Bundle, open_bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.evaluation.verify import verify
 from edgesparse_runtime.session import Session
-from tests.conftest import make_series, tiny_config
+from tests.support.synthetic import make_series, tiny_config
 from tests.support.tolerances import ENGINES
 
 
@@ -176,7 +176,7 @@ def test_int8_that_costs_too_much_is_refused(tmp_path: Path, tiny_run: Run, seri
 
 
 def test_static_needs_data(shared_bundle: Bundle) -> None:
-    with pytest.raises(InputError, match="needs data to calibrate with"):
+    with pytest.raises(InputError, match="needs data to observe ranges on"):
         quantize_bundle(shared_bundle, Int8Recipe(mode="static"))
 
 

@@ -20,11 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.kernels.conftest import ROOT, build_kernels
 from tests.kernels.pinned import run_cases
 from tests.support.kernels.body_model import make_model_with_body
+from tests.support.kernels.build import build_kernels
 from tests.support.kernels.cases import CASES
 from tests.support.kernels.reference import sparse_attention
+from tests.support.paths import ROOT
 from tests.support.tolerances import ENGINES
 
 FOLDER = ROOT / "build" / "arm64-wheel"

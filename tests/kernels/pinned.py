@@ -11,10 +11,10 @@ import numpy as np
 import onnxruntime
 
 from edgesparse_runtime.engine import register
-from tests.kernels.conftest import ROOT
 from tests.support.kernels.cases import CASES
 from tests.support.kernels.layer_models import FLOAT, LINEAR, run_layer
 from tests.support.kernels.models import run_kernel
+from tests.support.paths import ROOT
 
 Results = dict[str, np.ndarray]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.kernels.conftest import ROOT
 from tests.support.kernels.models import Shape, make_feeds, make_model, open_session
 from tests.support.kernels.reference import Attributes
+from tests.support.paths import ROOT
 
 ATTRIBUTES = [
     ({"block_size": 0}, "`block_size` must be from 1"),

@@ -10,9 +10,9 @@ import onnxruntime
 import pytest
 
 from edgesparse_runtime import engine as runtime_library
-from tests.kernels.conftest import expected_isas
 from tests.kernels.pinned import Results, run_cases
 from tests.support.kernels.cases import CASES
+from tests.support.kernels.isas import expected_isas
 from tests.support.kernels.reference import sparse_attention
 from tests.support.tolerances import ENGINES, INT8_RMS, INT8_RMS_LARGE_LOGITS
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernels.conftest import expected_isas
+from tests.support.kernels.isas import expected_isas
 
 CALLS = 3000
 

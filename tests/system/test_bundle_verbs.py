@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.readers import write_csv
 from edgesparse_runtime.data.series_set import SeriesSet
-from tests.system.test_command_line import check_one_line, edgesparse
+from tests.support.processes import check_one_line, edgesparse
 
 
 @pytest.fixture
@@ -73,12 +73,12 @@ def test_run_asks_for_a_signature_too(copied: Path, tmp_path: Path, series: Seri
         check_one_line(bad, 2, "its signature is another's")
     model = copied / "model.onnx"
     bare = edgesparse("run", model, table, "--require-signature", tmp_path / "a.pub.pem")
-    check_one_line(bare, 2, "must come with a bundle")
+    check_one_line(bare, 2, "needs a bundle; ")
 
 
 def test_inspect_says_what_is_inside(copied: Path) -> None:
     shown = edgesparse("inspect", copied).stdout
-    for word in ("signature           none", "schema version 2", "float32, int8", "trained on", "golden.npz"):
+    for word in ("signature           none", "schema version 3", "float32, int8", "trained on", "golden.npz"):
         assert word in shown, shown
     assert json.loads(edgesparse("inspect", "--schema").stdout)["title"] == "EdgeSparse bundle manifest"
     check_one_line(edgesparse("inspect"), 2, "must get a bundle")

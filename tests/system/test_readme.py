@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edgesparse_runtime.bundle.bundle import Bundle
-from edgesparse_runtime.bundle.manifest import SCHEMA_VERSION
+from edgesparse_runtime.bundle.manifest_upgrade import SCHEMA_VERSION
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.cli.app import VERBS
 from edgesparse_runtime.data.readers import write_csv
 from edgesparse_runtime.data.series_set import SeriesSet

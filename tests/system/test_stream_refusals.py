@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.cli import app
-from tests.system.test_command_line import check_one_line
+from tests.support.processes import check_one_line
 from tests.system.test_streaming import COMMAND, ENVIRONMENT, VALUES, finish, start, to_csv
 
 
@@ -33,7 +33,10 @@ def test_what_does_not_fit_a_stream_is_one_line(
         ([table, "--lateness", 3], "`--lateness` is for streams. Add --follow."),
         (["-"], "Add --follow."),
         (["-", "--follow", "--deadline", -3], "above 0 milliseconds; got -3"),
-        (["-", "--follow", "-o", tmp_path / "none" / "x.json"], "must be a file that can be written"),
+        (
+            ["-", "--follow", "-o", tmp_path / "none" / "x.json"],
+            "none/x.json: cannot be written: No such file or directory",
+        ),
         (["-", "--follow", "--format", "json", "-o", scores], "must hold json lines"),
     ):
         check_in_place(capsys, [bundle, *arguments], 2, message)
@@ -42,7 +45,7 @@ def test_what_does_not_fit_a_stream_is_one_line(
 
 def test_a_stream_without_a_score_says_why(shared_bundle: Bundle) -> None:
     err = finish(start(shared_bundle, "-"), to_csv(VALUES[:, :19]))[1]
-    assert "no score: a window is 600 steps in a row, and the stream gave 19 in all" in err
+    assert "no score: a window is 600 consecutive steps, and the stream had 19 in all" in err
     process = start(shared_bundle, "-")
     _, err = process.communicate("time,current,voltage\n" + "x\n" * 100, timeout=60)
     assert process.returncode == 2
@@ -58,4 +61,4 @@ def test_a_closed_output_is_said(shared_bundle: Bundle) -> None:
         env=ENVIRONMENT,
         check=False,
     )
-    check_one_line(done, 2, "standard output must be open")
+    check_one_line(done, 2, "standard output is closed")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.support.network_attempts import can_isolate, missing_tool, watch
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
+from tests.support.network_attempts import can_isolate, missing_tool, watch
 
 
 @pytest.mark.slow

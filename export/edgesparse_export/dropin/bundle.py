@@ -11,6 +11,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
+from edgesparse.attention.record import attention_records
 from edgesparse.dropin.batches import read_batches
 from edgesparse.dropin.calibrate import Calibration
 from edgesparse.dropin.layers import attention_mode, counted_density, dropin_layers, layer_names
@@ -18,7 +19,8 @@ from edgesparse.dropin.outputs import Batch, run_model, try_model
 from edgesparse_export.dropin.program import dropin_to_onnx, has_free_tokens, named_tensors
 from edgesparse_export.parity import LEAST_AGREEMENT, Parity
 from edgesparse_export.run_bundle import CARD, GOLDEN, MODEL, pack_golden
-from edgesparse_runtime.bundle.bundle import Bundle, check_target, write_bundle
+from edgesparse_runtime.bundle.read import Bundle
+from edgesparse_runtime.bundle.write import check_target, write_bundle
 from edgesparse_runtime.data.tensor_batch import PREFIX, TensorBatch
 from edgesparse_runtime.errors import GateError
 from edgesparse_runtime.session import Session
@@ -115,13 +117,9 @@ def _torch_outputs(
 ) -> tuple[FloatArray, list[npt.NDArray[np.bool_]]]:
     """The model's output and each layer's selection in torch."""
     batch: Batch = tensors["input"] if is_lone else tensors
-    with attention_mode(model, "sparse"):
-        for layer in dropin_layers(model):
-            layer.selection = None
+    with attention_mode(model, "sparse"), attention_records(model) as records:
         output = run_model(model, batch).numpy()
-        selections = [x.selection.numpy() for x in dropin_layers(model) if x.selection is not None]
-    for layer in dropin_layers(model):
-        layer.selection = None
+    selections = [record.selection.numpy() for record in records.values() if record.selection is not None]
     return output, selections
 
 

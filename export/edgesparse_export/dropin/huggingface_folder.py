@@ -18,8 +18,9 @@ from edgesparse.dropin.outputs import Batch
 from edgesparse.dropin.sparsify import sparsify
 from edgesparse_export.dropin.bundle import export_model
 from edgesparse_export.parity import Parity
-from edgesparse_runtime.bundle.bundle import Bundle, check_target
 from edgesparse_runtime.bundle.npz import read_arrays
+from edgesparse_runtime.bundle.read import Bundle
+from edgesparse_runtime.bundle.write import check_target
 from edgesparse_runtime.errors import InputError
 
 TOKENIZER_FILES = (

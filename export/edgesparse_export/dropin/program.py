@@ -19,12 +19,16 @@ from contextlib import contextmanager
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
+from edgesparse.attention.record import attention_records
 from edgesparse.dropin.attention import DropinAttention
-from edgesparse.dropin.layers import attention_mode, dropin_layers
-from edgesparse.dropin.outputs import Batch, run_model
-from edgesparse_export.functions.sparse_attention import DOMAIN, VERSION, function_body
-from edgesparse_export.program import OPSET, give_defaults, quiet_exporter
+from edgesparse.dropin.layers import attention_mode, dropin_layers, layer_names
+from edgesparse.dropin.outputs import Batch, main_output, run_model
+from edgesparse_export.functions.domain import DOMAIN, VERSION
+from edgesparse_export.functions.sparse_attention import function_body
+from edgesparse_export.passes.emit_operators import operators_in_place
+from edgesparse_export.program import OPSET, give_defaults, knob_buffers, quiet_exporter
 from edgesparse_runtime.errors import InputError
 
 
@@ -36,24 +40,20 @@ def named_tensors(batch: Batch) -> dict[str, Tensor]:
 class _Program(nn.Module):
     """The graph above, as a module."""
 
-    def __init__(self, model: nn.Module, names: list[str], *, dense: bool) -> None:
+    def __init__(self, model: nn.Module, names: list[str]) -> None:
         super().__init__()
-        self.model, self.names, self.dense = model, names, dense
+        self.model, self.names = model, names
 
     def forward(
         self, inputs: tuple[Tensor, ...], top_p: Tensor | None = None, max_blocks: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        layers = dropin_layers(self.model)
-        for i, layer in enumerate(layers):
-            if top_p is not None and max_blocks is not None:
-                layer.overrides = (top_p[i], max_blocks)
-        lone = self.names == ["input"]
-        batch: Batch = inputs[0] if lone else dict(zip(self.names, inputs, strict=True))
-        scores = run_model(self.model, batch)
-        selections = tuple(layer.selection for layer in layers if layer.selection is not None)
-        for layer in layers:
-            layer.overrides, layer.selection = None, None
-        return (scores, *selections)
+        buffers = knob_buffers(layer_names(self.model), top_p, max_blocks)
+        named = dict(zip(self.names, inputs, strict=True))
+        is_lone = self.names == ["input"]
+        with attention_records(self.model) as records:
+            result = functional_call(self.model, buffers, inputs if is_lone else (), {} if is_lone else named)
+        selections = (record.selection for record in records.values())
+        return (main_output(result), *(x for x in selections if x is not None))
 
 
 def dropin_to_onnx(model: nn.Module, batch: Batch, *, dense: bool = False) -> ir.Model:
@@ -81,7 +81,6 @@ def dropin_to_onnx(model: nn.Module, batch: Batch, *, dense: bool = False) -> ir
             raise InputError("All attention layers must have one number of heads to share the input `top_p`.")
         for layer in layers:
             layer.is_counting, layer.mode = False, "dense" if dense else "sparse"
-            layer.selection = None
         return _export(model, tensors, layers, dense=dense)
 
 
@@ -92,10 +91,10 @@ def _export(
         "top_p": torch.stack([layer.top_p for layer in layers]),
         "max_blocks": layers[0].max_blocks.clone(),
     }  # fmt: skip
-    with warnings.catch_warnings(), quiet_exporter():
+    with warnings.catch_warnings(), quiet_exporter(), operators_in_place(model, fuse_masked=True):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            _Program(model, list(tensors), dense=dense),
+            _Program(model, list(tensors)),
             (tuple(tensors.values()), *knobs.values()),
             input_names=[*tensors, *knobs],
             output_names=["scores", *([] if dense else [f"selection.{i}" for i in range(len(layers))])],

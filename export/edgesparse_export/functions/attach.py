@@ -5,9 +5,9 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 
+from edgesparse_export.functions.domain import DOMAIN, VERSION
 from edgesparse_export.functions.filter_bank import bank_body
 from edgesparse_export.functions.layers import bodies
-from edgesparse_export.functions.sparse_attention import DOMAIN, VERSION
 
 
 def attach_bodies(model: ir.Model) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 from onnx import FunctionProto, NodeProto, TensorProto, helper
 
-from edgesparse_export.functions.sparse_attention import DOMAIN
+from edgesparse_export.functions.domain import DOMAIN
 
 INPUTS = ("window", "real", "weight", "slope", "offset", "center", "spread")
 LENGTH = 9

@@ -18,7 +18,8 @@ from onnxscript import BOOL, FLOAT, INT8, script
 from onnxscript import opset18 as op
 from onnxscript.values import Opset
 
-from edgesparse_export.functions.sparse_attention import DOMAIN, VERSION, function_body
+from edgesparse_export.functions.domain import DOMAIN, VERSION
+from edgesparse_export.functions.sparse_attention import function_body
 
 _edgesparse = Opset(DOMAIN, VERSION)
 

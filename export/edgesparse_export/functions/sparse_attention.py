@@ -18,8 +18,7 @@ from onnxscript import BOOL, FLOAT, INT64, script
 from onnxscript import opset18 as op
 from onnxscript.values import Opset
 
-DOMAIN = "edgesparse"
-VERSION = 1
+from edgesparse_export.functions.domain import DOMAIN, VERSION
 
 
 @script(Opset(DOMAIN, VERSION), default_opset=op)

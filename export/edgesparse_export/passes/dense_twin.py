@@ -14,7 +14,7 @@ from __future__ import annotations
 import onnx
 from onnx import helper, numpy_helper
 
-from edgesparse_export.functions.sparse_attention import DOMAIN
+from edgesparse_export.functions.domain import DOMAIN
 
 FUSED_DOMAIN = "com.microsoft"
 

@@ -1,6 +1,14 @@
-"""While a model is exported, its stem and routers are replaced by modules that emit our operators.
+"""While a model is exported, modules that emit our operators stand where it computes.
 
-The trained modules stay as they are: each is taken out for the time of the export only.
+The trained modules stay as they are: each is taken out for the time of the export only. The rules:
+
+1. `FilterBank` becomes `edgesparse::FilterBank`.
+2. `Router` becomes `edgesparse::BlockScores`. A `DropinRouter` does not: it adds biases that the operator
+   lacks, and is exported in standard operators.
+3. The sparse core of an attention layer becomes `edgesparse::SparseAttention`.
+4. Its dense core becomes `com.microsoft::MultiHeadAttention`, onnxruntime's fused attention: the fastest
+   dense rival on a CPU, and the one to be fair to. Causal attention, grouped heads and, without
+   `fuse_masked`, attention with padding stay in standard operators.
 
 Shapes: `B` batch, `C` channels, `T` steps, `N` tokens, `H`/`G` query and key/value heads, `D` head size.
 """
@@ -13,10 +21,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from edgesparse.attention.attributes import Attributes
+from edgesparse.attention.core import DenseCore, SparseCore
 from edgesparse.attention.router import Router
 from edgesparse.attention.selection import block_count
 from edgesparse.model.filter_bank import LENGTH, FilterBank
-from edgesparse_export.functions.sparse_attention import DOMAIN, VERSION
+from edgesparse_export.functions.domain import DOMAIN, VERSION
 
 
 class BankOperator(nn.Module):
@@ -84,17 +94,84 @@ class RouterOperator(nn.Module):
         return scores
 
 
+class AttentionOperator(nn.Module):
+    """Emits `edgesparse::SparseAttention` in place of a `SparseCore`."""
+
+    def forward(
+        self,
+        query_BNC: Tensor,
+        key_BNC: Tensor,
+        value_BNC: Tensor,
+        block_scores_BHQK: Tensor,
+        top_p: Tensor,
+        max_blocks: Tensor,
+        key_mask_BN: Tensor,
+        *,
+        attributes: Attributes,
+    ) -> tuple[Tensor, Tensor]:
+        """Output [B, N, H*E] and selection."""
+        output, selection = torch.onnx.ops.symbolic_multi_out(
+            f"{DOMAIN}::SparseAttention",
+            (query_BNC, key_BNC, value_BNC, block_scores_BHQK, top_p, max_blocks, key_mask_BN),
+            {**attributes.to_node()},
+            dtypes=(query_BNC.dtype, torch.bool),
+            shapes=(_output_shape(query_BNC, value_BNC, attributes), block_scores_BHQK.shape),
+            version=VERSION,
+        )
+        return output, selection
+
+
+class DenseOperator(nn.Module):
+    """Emits fused dense attention in place of a `DenseCore`, by rule 4."""
+
+    def __init__(self, core: DenseCore, *, fuse_masked: bool) -> None:
+        super().__init__()
+        self.core, self.fuse_masked = core, fuse_masked
+
+    def forward(
+        self,
+        query_BNC: Tensor,
+        key_BNC: Tensor,
+        value_BNC: Tensor,
+        key_mask_BN: Tensor | None,
+        *,
+        attributes: Attributes,
+        band_NN: Tensor | None = None,
+    ) -> Tensor:
+        """Output [B, N, H*E]."""
+        a = attributes
+        is_plain = not a.is_causal and a.num_heads == a.kv_num_heads and band_NN is None
+        if not is_plain or (key_mask_BN is not None and not self.fuse_masked):
+            mixed: Tensor = self.core(
+                query_BNC, key_BNC, value_BNC, key_mask_BN, attributes=attributes, band_NN=band_NN
+            )
+            return mixed
+        padding = () if key_mask_BN is None else (None, key_mask_BN.to(torch.int32))
+        fused: Tensor = torch.onnx.ops.symbolic(
+            "com.microsoft::MultiHeadAttention",
+            (query_BNC, key_BNC, value_BNC, *padding),
+            {"num_heads": a.num_heads, "scale": a.scale},
+            dtype=query_BNC.dtype,
+            shape=_output_shape(query_BNC, value_BNC, attributes),
+            version=1,
+        )
+        return fused
+
+
+def _output_shape(
+    query_BNC: Tensor, value_BNC: Tensor, attributes: Attributes
+) -> tuple[int | torch.SymInt, ...]:
+    width = value_BNC.shape[2] // attributes.kv_num_heads * attributes.num_heads
+    return (*query_BNC.shape[:2], width)
+
+
 @contextlib.contextmanager
-def operators_in_place(model: nn.Module) -> Iterator[None]:
-    """Replaces every `FilterBank` and `Router` of `model`; puts them back at the end."""
+def operators_in_place(model: nn.Module, *, fuse_masked: bool = False) -> Iterator[None]:
+    """Puts modules that emit in the places that the rules name; puts the model's own back at the end."""
     taken: list[tuple[nn.Module, str, nn.Module]] = []
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            emitter: nn.Module | None = None
-            if type(child) is FilterBank:
-                emitter = BankOperator(child)
-            elif type(child) is Router:
-                emitter = RouterOperator(child)
+            emitter = _emitter(child, fuse_masked=fuse_masked)
             if emitter is not None:
                 taken.append((parent, name, child))
                 setattr(parent, name, emitter.train(child.training))
@@ -103,3 +180,17 @@ def operators_in_place(model: nn.Module) -> Iterator[None]:
     finally:
         for parent, name, child in taken:
             setattr(parent, name, child)
+
+
+def _emitter(module: nn.Module, *, fuse_masked: bool) -> nn.Module | None:
+    """What stands in this module's place; None = it stays."""
+    if isinstance(module, FilterBank):
+        return BankOperator(module)
+    # Not a subclass: rule 2.
+    if type(module) is Router:
+        return RouterOperator(module)
+    if isinstance(module, SparseCore):
+        return AttentionOperator()
+    if isinstance(module, DenseCore):
+        return DenseOperator(module, fuse_masked=fuse_masked)
+    return None

@@ -24,7 +24,7 @@ import onnx
 import onnx_ir as ir
 
 from edgesparse_export.functions.attach import attach_bodies
-from edgesparse_export.functions.sparse_attention import DOMAIN, VERSION
+from edgesparse_export.functions.domain import DOMAIN, VERSION
 from edgesparse_export.passes.match import constant_of, integer, is_number, number, only_user, other_input
 
 # Columns of a packed panel, and what rows and columns must be multiples of.

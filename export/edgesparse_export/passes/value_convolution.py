@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from edgesparse_export.functions.sparse_attention import DOMAIN, VERSION
+from edgesparse_export.functions.domain import DOMAIN, VERSION
 from edgesparse_export.passes.match import only_user
 
 _TURN = (0, 2, 1)

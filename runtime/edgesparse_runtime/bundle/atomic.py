@@ -6,13 +6,17 @@ import ctypes
 import errno
 import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
+# A new file, or an error: nothing that lies there already is opened or followed.
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 # A staging folder this young may belong to a writer that has not locked it yet.
 _GRACE_SECONDS = 60.0
@@ -40,7 +44,7 @@ def staging_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(target: Path) -> Iterator[None]:
-    """An error of the system names what was to be written, and not what stands for it meanwhile."""
+    """An error of the system names what was to be written, and not its staging file."""
     try:
         yield
     except OSError as error:
@@ -51,18 +55,39 @@ def naming(target: Path) -> Iterator[None]:
 
 def replace_text(target: Path, text: str) -> None:
     """Write a text file whole or not at all."""
-    staging = target.with_name(f".{target.name}.new")
+    replace_bytes(target, text.encode("utf-8"))
+
+
+def replace_bytes(target: Path, content: bytes) -> None:
+    """Write a file whole or not at all; it is on disk when this returns."""
+    with replacing(target) as stream:
+        stream.write(content)
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[BinaryIO]:
+    """A stream whose content takes the place of `target` when the block ends without an error.
+
+    It is written to a file of an unpredictable name beside the target, which is created anew and never
+    followed through a link, and replaces the target in one step. A failed block leaves nothing behind.
+    """
     with naming(target):
+        staging, handle = _create_beside(target)
         try:
-            staging.write_text(text, encoding="utf-8")
-            staging.replace(target)
-        finally:
+            with os.fdopen(handle, "wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(staging, target)
+        except BaseException:
             staging.unlink(missing_ok=True)
+            raise
+        sync_folder(target.parent)
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a file and wait until the disk has it."""
-    with path.open("wb") as stream:
+    """Write a new file and wait until the disk has it."""
+    with os.fdopen(os.open(path, _CREATE, 0o666), "wb") as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
@@ -100,8 +125,14 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def _create_beside(target: Path) -> tuple[Path, int]:
+    """A new, empty file in the folder of `target`: its path and an open handle."""
+    staging = target.with_name(f".{target.name}.{secrets.token_hex(8)}.new")
+    return staging, os.open(staging, _CREATE, 0o666)
+
+
 def _exchange(a: Path, b: Path) -> bool:
-    """Exchange two names in one step; False where that is not to be had."""
+    """Exchange two names in one step; False where the system cannot."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         return False

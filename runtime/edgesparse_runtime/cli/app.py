@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from edgesparse_runtime.bundle.bundle import tool_version
+from edgesparse_runtime.bundle.version import tool_version
 from edgesparse_runtime.cli.building import export as export_verb
 from edgesparse_runtime.cli.building import pack as pack_verb
 from edgesparse_runtime.cli.building import quantize as quantize_verb
@@ -26,6 +26,7 @@ from edgesparse_runtime.cli.checking import evaluate as evaluate_verb
 from edgesparse_runtime.cli.checking import inspect as inspect_verb
 from edgesparse_runtime.cli.checking import profile as profile_verb
 from edgesparse_runtime.cli.checking import verify as verify_verb
+from edgesparse_runtime.cli.command import as_command
 from edgesparse_runtime.cli.running import deploy as deploy_verb
 from edgesparse_runtime.cli.running import run as run_verb
 from edgesparse_runtime.cli.running import serve as serve_verb
@@ -53,9 +54,9 @@ VERBS: dict[str, Callable[..., None]] = {
     "doctor": doctor_verb.doctor,
 }
 INTERRUPTED = 130
-# typer's own class for a missing argument and the like; it names only this child of it.
+# typer's class for a missing argument and the like; only this subclass of it is public.
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
-# What a path given by the caller may be at fault for.
+# Errors that a path given by the caller can cause.
 WRONG_PLACE = {
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),
     *(errno.EACCES, errno.EPERM, errno.EROFS),
@@ -80,7 +81,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print it and exit."
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
 ) -> None:
@@ -89,7 +90,7 @@ def _options(
 
 
 for _name, _verb in VERBS.items():
-    app.command(_name)(_verb)
+    app.command(_name)(as_command(_verb))
 
 
 def run(arguments: list[str]) -> int:
@@ -98,13 +99,13 @@ def run(arguments: list[str]) -> int:
     if verb is not None and verb not in VERBS:
         near = difflib.get_close_matches(verb, list(VERBS), n=1)
         hint = f" Did you mean `edgesparse {near[0]}`?" if near else f" Verbs are {', '.join(VERBS)}."
-        print(f"edgesparse: error: there is no verb {verb!r}.{hint}", file=sys.stderr)
+        print(f"edgesparse: error: unknown verb {verb!r}.{hint}", file=sys.stderr)
         return 2
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if sys.stdout is None:
         print(
-            "edgesparse: error: standard output must be open. Send it to a file or to /dev/null.",
+            "edgesparse: error: standard output is closed. Redirect it to a file or to /dev/null.",
             file=sys.stderr,
         )
         return 2
@@ -127,7 +128,7 @@ def run(arguments: list[str]) -> int:
         print("edgesparse: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has had enough; closing stdout again must not complain.
+        # The reader of our output closed it; closing stdout again must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except SystemExit as end:
@@ -139,8 +140,8 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         _show(error)
         print(
-            f"edgesparse: error: unexpected {type(error).__name__}: {_one_line(error)} "
-            "(a bug of ours; `edgesparse --debug ...` shows where)",
+            f"edgesparse: error: unexpected {type(error).__name__}: {_one_line(error).rstrip('.')}. "
+            "This is a bug in EdgeSparse; rerun with --debug for a traceback.",
             file=sys.stderr,
         )
         return 1
@@ -161,12 +162,12 @@ def _show_usage(error: Any) -> int:
 
 
 def _describe(error: OSError) -> str:
-    """What the system said, and of which file."""
+    """The system's reason, and the file."""
     if error.strerror is None:
         return _one_line(error)
     if error.filename is None:
         return f"reading or writing failed: {error.strerror}."
-    return f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}."
+    return f"{os.fsdecode(error.filename)}: {error.strerror}."
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,47 +1,89 @@
-"""Options of every verb that reads labeled data."""
+"""Arguments and options that several verbs share, each declared once."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgesparse_runtime.data.readers import ReadOptions
+from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.remote.connection import Target
 
-LabelColumn = Annotated[str | None, typer.Option(help="Column with the label.", rich_help_panel="Tables")]
-SeriesColumn = Annotated[
-    str | None, typer.Option(help="Column that tells series apart.", rich_help_panel="Tables")
+BundleArgument = Annotated[Path, typer.Argument(help="Bundle.", show_default=False)]
+ModelArgument = Annotated[Path, typer.Argument(help="Bundle or .onnx file.", show_default=False)]
+Precision = Annotated[str, typer.Option(help="auto, float32 or int8.")]
+Threads = Annotated[int | None, typer.Option(help="Threads per prediction. [all usable]")]
+Batch = Annotated[int, typer.Option(help="Windows per call.")]
+Length = Annotated[int | None, typer.Option(help="Steps per window. [that of the inputs]")]
+Windows = Annotated[
+    Path | None, typer.Option(help="Data file to take windows from. [the bundle's golden windows]")
 ]
-GroupColumn = Annotated[
-    str | None, typer.Option(help="Column with machine, run or person.", rich_help_panel="Tables")
+Epochs = Annotated[int | None, typer.Option(help="Passes over the data. [chosen from its size]")]
+TrustedKeys = Annotated[
+    list[Path] | None,
+    typer.Option(help="Public key (PEM) that must have signed the bundle; may be repeated."),
 ]
-Channels = Annotated[
-    str | None, typer.Option(help="Channel columns, separated by commas.", rich_help_panel="Tables")
-]
-Window = Annotated[
-    int | None, typer.Option(help="Cut recordings into windows of so many steps.", rich_help_panel="Tables")
-]
-Stride = Annotated[
-    int | None, typer.Option(help="Steps between windows [default: window].", rich_help_panel="Tables")
+BundleFile = Annotated[
+    Path, typer.Option("--out", "-o", help="Bundle to write, NAME.edgesparse.", show_default=False)
 ]
 
 
-def read_options(
-    task: str,
-    label_column: str | None,
-    series_column: str | None,
-    group_column: str | None,
-    channels: str | None,
-    window: int | None,
-    stride: int | None,
-) -> ReadOptions:
-    """The options as the readers take them."""
-    return ReadOptions(
-        task="regression" if task == "regression" else "classification",
-        label_column=label_column,
-        series_column=series_column,
-        group_column=group_column,
-        channels=tuple(name.strip() for name in channels.split(",")) if channels else None,
-        window=window,
-        stride=stride,
-    )
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What every verb accepts."""
+
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableOptions(Request):
+    """How a verb reads labeled data."""
+
+    label_column: Annotated[str | None, typer.Option(help="Column with the label.")] = None
+    series_column: Annotated[str | None, typer.Option(help="Column that tells series apart.")] = None
+    group_column: Annotated[str | None, typer.Option(help="Column with the machine, run or person.")] = None
+    channels: Annotated[str | None, typer.Option(help="Channel columns, separated by commas.")] = None
+    window: Annotated[int | None, typer.Option(help="Cut recordings into windows of this many steps.")] = None
+    stride: Annotated[int | None, typer.Option(help="Steps from one window to the next. [the window]")] = None
+
+    def read_options(self, task: str) -> ReadOptions:
+        """The options as the readers take them."""
+        return ReadOptions(
+            task="regression" if task == "regression" else "classification",
+            label_column=self.label_column,
+            series_column=self.series_column,
+            group_column=self.group_column,
+            channels=tuple(name.strip() for name in self.channels.split(",")) if self.channels else None,
+            window=self.window,
+            stride=self.stride,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteOptions(Request):
+    """Where a verb measures: here, or on another machine over ssh."""
+
+    on: Annotated[
+        str | None, typer.Option(help="Run on another machine: ssh://USER@HOST[:PORT]. [this machine]")
+    ] = None
+    remote_python: Annotated[str, typer.Option(help="Python on that machine.")] = "python3"
+    wheelhouse: Annotated[
+        Path | None, typer.Option(help="Folder made by `edgesparse wheelhouse`, installed on that machine.")
+    ] = None
+
+    def target(self) -> Target | None:
+        """The other machine; None for this one.
+
+        Raises:
+            InputError: options for another machine where none is named, or an address that cannot be read.
+        """
+        if self.on is not None:
+            return Target.parse(self.on, self.remote_python)
+        if self.wheelhouse is not None:
+            raise InputError("`--wheelhouse` is for another machine. Add --on ssh://USER@HOST.")
+        if self.remote_python != "python3":
+            raise InputError("`--remote-python` is for another machine. Add --on ssh://USER@HOST.")
+        return None

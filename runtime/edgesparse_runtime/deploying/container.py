@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.deploying.names import cluster_name, plain_name
 from edgesparse_runtime.errors import InputError
 

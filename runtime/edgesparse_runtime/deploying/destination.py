@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgesparse_runtime.bundle.bundle import GOLDEN, SUFFIX
-from edgesparse_runtime.bundle.manifest import FILE_NAME
+from edgesparse_runtime.bundle.names import FILE_NAME, GOLDEN, SUFFIX
 from edgesparse_runtime.errors import InputError
 
 

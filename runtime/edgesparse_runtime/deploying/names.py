@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
 
 
 def plain_name(bundle: Bundle) -> str:

@@ -18,7 +18,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgesparse_runtime.bundle.bundle import tool_version
+from edgesparse_runtime.bundle.version import tool_version
 from edgesparse_runtime.engine import LIBRARY_NAME
 from edgesparse_runtime.errors import EdgeSparseError, InputError
 from edgesparse_runtime.remote.connection import runner_files

@@ -86,7 +86,7 @@ def evaluate(session: Session, data: SeriesSet, *, robustness: bool = False) -> 
             disturbed[name] = rows
     rivals: dict[str, list[Metric]] = {}
     if forecast is not None:
-        channel, horizon, season = (forecast[key] for key in ("channel", "horizon", "season"))
+        channel, horizon, season = forecast["channel"], forecast["horizon"], forecast["season"]
         rivals["last value"] = score_metrics(last_value(data, channel, horizon), data.labels, ())
         if season:
             seasonal = seasonal_values(data, channel, horizon, season)

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from edgesparse_runtime.arrays import DoubleArray
+from edgesparse_runtime.evaluation.bootstrap import RESAMPLES, bootstrap_interval
 
-# Draws of a bootstrap.
-RESAMPLES = 2000
 # Metrics in the target's own units, which may be of any size.
 ERRORS = ("mae", "rmse")
 
@@ -90,27 +89,23 @@ def recalls(truth: npt.NDArray[np.str_], decided: npt.NDArray[np.str_]) -> dict[
     return {str(c): accuracy((decided == c)[truth == c]) for c in np.unique(truth)}
 
 
-def mean_absolute_error(truth: FloatArray, predicted: FloatArray) -> Metric:
-    """Mean absolute error with a bootstrap interval over series; [n], or [n, steps] foretold."""
+def mean_absolute_error(truth: DoubleArray, predicted: DoubleArray) -> Metric:
+    """Mean absolute error with a bootstrap interval over series; [n], or [n, steps] of forecasts."""
     return _bootstrap("mae", _by_series(np.abs(truth - predicted)))
 
 
-def root_mean_square_error(truth: FloatArray, predicted: FloatArray) -> Metric:
+def root_mean_square_error(truth: DoubleArray, predicted: DoubleArray) -> Metric:
     """Root of the mean squared error with a bootstrap interval."""
     squared = _bootstrap("rmse", _by_series((truth - predicted) ** 2))
     root = math.sqrt
     return Metric("rmse", root(squared.value), root(squared.low), root(squared.high), squared.n)
 
 
-def _by_series(errors: FloatArray) -> FloatArray:
+def _by_series(errors: DoubleArray) -> DoubleArray:
     return errors if errors.ndim == 1 else errors.reshape(len(errors), -1).mean(axis=1)
 
 
-def _bootstrap(name: str, values: FloatArray, *, resamples: int = RESAMPLES) -> Metric:
-    """Mean of `values` with a percentile interval; the seed is fixed so that the same data say the same."""
-    n = len(values)
-    if n == 0:
+def _bootstrap(name: str, values: DoubleArray) -> Metric:
+    if not len(values):
         return Metric(name, math.nan, math.nan, math.nan, 0)
-    picks = np.random.default_rng(0).integers(0, n, (resamples, n))
-    low, high = np.quantile(values[picks].mean(axis=1), [0.025, 0.975])
-    return Metric(name, float(values.mean()), float(low), float(high), n)
+    return Metric(name, float(values.mean()), *bootstrap_interval(values), len(values))

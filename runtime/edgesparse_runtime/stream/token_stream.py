@@ -1,26 +1,27 @@
-"""`StepModel` and `TokenStream`: a causal model carried on token by token, all state in numpy.
+"""`StepModel` and `TokenStream`: a causal model advanced token by token, all state in numpy.
 
 The two ONNX files and their inputs are described in docs/streaming.md, "Causal models".
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.errors import BundleError
 from edgesparse_runtime.model_check.check import check_model
+from edgesparse_runtime.model_check.open import first_line, open_session, session_options
 from edgesparse_runtime.stream.sample import FloatArray
 
 FIELD = "stream"
-# Larger than any model of ours; a manifest must not make us take all memory.
+# Larger than any exported model; a manifest must not make us allocate all memory.
 _LARGEST = 1 << 16
 _LARGEST_STATE = 1 << 30
-_ONLY_FATAL = 4
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,11 @@ class StepFacts:
         """The facts of a bundle that holds a step model.
 
         Raises:
-            BundleError: a fact is missing, or no size.
+            BundleError: a fact is missing, or is no size.
         """
-        entry = bundle.manifest[FIELD]
+        entry: Mapping[str, object] = bundle.manifest.get("stream", {})
         names = [name for name in cls.__dataclass_fields__]
-        values = {name: entry.get(name) for name in names} if isinstance(entry, dict) else {}
+        values = {name: entry.get(name) for name in names}
         for name in names:
             value = values.get(name)
             if name in ("step", "block"):
@@ -122,7 +123,7 @@ class TokenStream:
         steps: most samples that will come.
 
     Raises:
-        BundleError: the sizes that the manifest states would take more memory than any model of ours.
+        BundleError: the sizes that the manifest states need more memory than any exported model.
     """
 
     def __init__(self, model: StepModel, steps: int) -> None:
@@ -139,7 +140,7 @@ class TokenStream:
         self._token_sum = np.zeros(f.width, dtype=np.float32)
         self._tokens = 0
         self._value_tail = _zeros(f.layers, max(0, f.value_filter - 1), groups * size)
-        # The block that is being filled, token last but one so that a prefix is one slice a head.
+        # The block that is being filled, token last but one so that a prefix is one slice per head.
         self._query = _zeros(f.layers, heads, f.block_size, size)
         self._key = _zeros(f.layers, groups, f.block_size, size)
         self._value = _zeros(f.layers, groups, f.block_size, size)
@@ -150,7 +151,7 @@ class TokenStream:
         self._mean_keys, self._mean_values, self._route_keys = (
             _zeros(blocks, f.layers, groups, size) for _ in range(3)
         )
-        # What every token of this block looks at; one token that weighs nothing before there is anything.
+        # What every token of this block attends to; one token of zero weight before there is anything.
         self._past_key, self._past_value = (_zeros(f.layers, heads, 1, size) for _ in range(2))
         self._past_bias = np.full((f.layers, heads, 1, 1), -np.inf, dtype=np.float32)
 
@@ -209,7 +210,7 @@ class TokenStream:
             self._close_block()
 
     def _close_block(self) -> None:
-        """A block is full: choose what the tokens of the next one look at."""
+        """A block is full: choose what the tokens of the next one attend to."""
         n = self._blocks
         self._keys[n], self._values[n] = self._key, self._value
         feeds = {
@@ -244,17 +245,7 @@ def _check_state(f: StepFacts, channels: int, blocks: int) -> None:
 
 
 def _open(name: str, content: bytes, threads: int) -> onnxruntime.InferenceSession:
-    # Somebody else's file reaches onnxruntime's parser only when it keeps the rules.
-    check_model(content, name)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _ONLY_FATAL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises a class of its own for each status
-        raise BundleError(f"{name} must be an ONNX model; {_first_line(error)}.") from None
+    return open_session(check_model(content, name), name, session_options(threads))
 
 
 def _run(name: str, session: onnxruntime.InferenceSession, feeds: dict[str, Any]) -> list[Any]:
@@ -262,14 +253,9 @@ def _run(name: str, session: onnxruntime.InferenceSession, feeds: dict[str, Any]
         return list(session.run(None, feeds))
     except Exception as error:  # onnxruntime raises a class of its own for each status
         raise BundleError(
-            f"{name} must run on the state that the manifest describes; {_first_line(error)}. "
+            f"{name} must run on the state that the manifest describes; {first_line(error)}. "
             "Export the bundle again."
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].split(" : ")[-1].strip().rstrip(".")[:200]
 
 
 def _zeros(*shape: int) -> FloatArray:

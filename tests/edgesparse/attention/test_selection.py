@@ -1,4 +1,4 @@
-"""Block selection against a literal reading of docs/operator.md."""
+"""Block selection against the naive twin's plain loop."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from edgesparse.attention.reference import select_row
 from edgesparse.attention.selection import (
     block_shares,
     ordered_selection,
@@ -16,21 +17,6 @@ from edgesparse.attention.selection import (
     select_blocks,
     valid_blocks,
 )
-
-
-def naive_selection(
-    share: list[float], reach: list[bool], row: int, *, window: int, top_p: float, max_blocks: int
-) -> list[bool]:
-    """One query block, one head, the rules in order."""
-    kept = [reach[j] and abs(row - j) <= window for j in range(len(share))]
-    mass, count = sum(s for s, k in zip(share, kept, strict=True) if k), sum(kept)
-    others = [j for j in range(len(share)) if reach[j] and not kept[j]]
-    for j in sorted(others, key=lambda j: (-share[j], j)):
-        enough = mass >= top_p and top_p < 1
-        if top_p <= 0 or math.isnan(top_p) or enough or count >= max_blocks:
-            break
-        kept[j], mass, count = True, mass + share[j], count + 1
-    return kept
 
 
 @settings(max_examples=200, deadline=None)
@@ -58,14 +44,9 @@ def test_matches_the_naive_rule(
     for b in range(2):
         for h in range(3):
             for i in range(blocks):
-                expected = naive_selection(
-                    shares[b, h, i].tolist(),
-                    reach[b, 0, i].tolist(),
-                    i,
-                    window=window,
-                    top_p=top_p,
-                    max_blocks=max_blocks,
-                )
+                expected = select_row(
+                    scores[b, h, i], reach[b, 0, i], i, window=window, top_p=top_p, max_blocks=max_blocks
+                ).tolist()
                 found = actual[b, h, i].tolist()
                 # The running sum may fall on either side of `top_p`; who stopped there holds just that mass.
                 masses = [float(shares[b, h, i][torch.tensor(kept)].sum()) for kept in (expected, found)]

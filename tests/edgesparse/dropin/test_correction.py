@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from edgesparse.attention.attributes import Attributes
+from edgesparse.attention.record import AttentionRecord
 from edgesparse.dropin import attention_mode, calibrate, dropin_layers, load_layers, save_layers
 from edgesparse.dropin.attention import DropinAttention, dropped_share
 from edgesparse.dropin.config import DropinConfig
@@ -33,7 +35,7 @@ def sparse_vit() -> tuple[DropinAttention, torch.nn.Module, dict[str, torch.Tens
 
 def layer_mean(layer: DropinAttention, model: torch.nn.Module, batch: object, mode: str) -> torch.Tensor:
     seen: list[torch.Tensor] = []
-    hook = layer.register_forward_hook(lambda _, args, output: seen.append(output))
+    hook = layer.register_forward_hook(lambda _, args, result: seen.append(result[0]))
     with attention_mode(model, mode):  # type: ignore[arg-type]
         run_model(model, batch)  # type: ignore[arg-type]
     hook.remove()
@@ -79,9 +81,9 @@ def test_an_input_that_keeps_all_is_left_alone() -> None:
     layer = DropinAttention(DropinConfig(8), heads=2, groups=2, head_size=4, scale=0.5, is_causal=False)
     x = torch.randn(1, 2, 8, 4)
     with torch.no_grad():
-        before = layer(x, x, x, None)
+        before, _ = layer(x, x, x, None)
         layer.correction = torch.full((8,), 100.0)
-        assert torch.equal(layer(x, x, x, None), before)
+        assert torch.equal(layer(x, x, x, None)[0], before)
 
 
 def test_causal_layers_have_none() -> None:
@@ -94,7 +96,8 @@ def test_the_share_left_out_counts_real_blocks() -> None:
     kept = torch.zeros(1, 2, 3, 3, dtype=torch.bool)
     kept[0, :, 0, 0] = kept[0, 0, 1, 1] = kept[0, :, 2, 2] = True
     # Two real blocks: three of eight pairs over both heads are kept.
-    assert dropped_share(kept, torch.tensor([[True, True, False]])).tolist() == [1 - 3 / 8]
+    record = AttentionRecord(Attributes(2, 2, 4), 8, torch.arange(12)[None] < 7, kept)
+    assert dropped_share(record).tolist() == [1 - 3 / 8]
 
 
 def test_a_correction_is_saved_and_exported(tmp_path: Path) -> None:

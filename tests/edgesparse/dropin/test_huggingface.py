@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from edgesparse.attention.reference import reference_attention, split_heads
-from edgesparse.attention.selection import reachable_blocks, select_blocks, valid_blocks
+from edgesparse.attention.heads import merge_heads
+from edgesparse.attention.reference import sparse_attention
+from edgesparse.attention.selection import select_blocks
 from edgesparse.dropin import attention_mode, calibrate, counted_density, dropin_layers
 from edgesparse.dropin.attention import DropinAttention
 from edgesparse.dropin.outputs import cosine, padding_of, run_model
@@ -68,23 +69,19 @@ def test_prefill_of_a_causal_decoder_equals_the_reference() -> None:
     layer = dropin_layers(model)[0]
     seen: dict[str, torch.Tensor] = {}
     layer.register_forward_pre_hook(lambda _, args: seen.update(query=args[0], key=args[1], value=args[2]))
-    layer.register_forward_hook(lambda _, args, output: seen.update(output=output))
+    layer.register_forward_hook(lambda _, args, result: seen.update(output=result[0]))
     with torch.no_grad():
         run_model(model, batch)
-        packed = [seen[name].transpose(1, 2).flatten(2) for name in ("query", "key")]
+        packed = [merge_heads(seen[name]) for name in ("query", "key", "value")]
         scores = layer.router(packed[0], packed[1], None)
     mask = torch.ones(2, 70, dtype=torch.bool)
-    valid = valid_blocks(mask, 16)
-    reach = reachable_blocks(valid, valid.shape[1], is_causal=True)
-    selection = select_blocks(scores, layer.top_p, layer.max_blocks, reach, window=0)
-    assert 0 < selection.sum() < reach.sum() * layer.heads
-    expected = reference_attention(
-        seen["query"], seen["key"], seen["value"], selection, mask, reach,
-        block_size=16, scale=layer.scale, summaries=True, is_causal=True,
-    )  # fmt: skip
-    torch.testing.assert_close(
-        split_heads(seen["output"], 4), expected, rtol=MODULE.relative, atol=MODULE.absolute
+    expected, selection = sparse_attention(
+        *packed, scores, layer.top_p, layer.max_blocks, mask, attributes=layer.attributes
     )
+    assert layer.attributes.is_causal and layer.attributes.block_size == 16
+    blocks = selection.shape[-1]
+    assert 8 * blocks <= selection.sum() < 8 * blocks * (blocks + 1) / 2
+    torch.testing.assert_close(seen["output"], expected, rtol=MODULE.relative, atol=MODULE.absolute)
 
 
 def test_no_token_of_a_causal_decoder_sees_the_future() -> None:

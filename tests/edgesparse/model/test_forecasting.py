@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from edgesparse.config import TrainingConfig
-from edgesparse.training.loop import train
 from edgesparse.training.run_folder import Run, load_run
+from edgesparse.training.train import train
 from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.cli.app import run as command
 from edgesparse_runtime.data.forecasting import cut_horizon, estimate_season, last_value, seasonal_values
@@ -20,7 +20,7 @@ from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.evaluate import evaluate
 from edgesparse_runtime.session import Session
-from tests.conftest import TINY_MODEL, tiny_config
+from tests.support.synthetic import TINY_MODEL, tiny_config
 from tests.support.tolerances import ENGINES
 
 HORIZON = 20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -16,24 +16,19 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from edgesparse.attention.reference import merge_heads, reference_attention, split_heads
-from edgesparse.attention.selection import block_count, reachable_blocks, select_blocks, valid_blocks
-from edgesparse_export.functions.sparse_attention import DOMAIN, SparseAttention
+from edgesparse.attention.attributes import Attributes
+from edgesparse.attention.reference import sparse_attention
+from edgesparse.attention.selection import block_count
+from edgesparse_export.functions.domain import DOMAIN
+from edgesparse_export.functions.sparse_attention import SparseAttention
 from tests.support.tolerances import ENGINES
 
 INPUTS = ["query", "key", "value", "block_scores", "top_p", "max_blocks", "key_mask"]
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 
-@dataclass(frozen=True)
-class Attributes:
-    num_heads: int = 4
-    kv_num_heads: int = 2
-    block_size: int = 16
-    window: int = 1
-    summaries: int = 1
-    is_causal: int = 0
-    scale: float = 0.3
+# Two query heads per key/value head.
+GROUPED = Attributes(num_heads=4, kv_num_heads=2, scale=0.3, window=1)
 
 
 def one_node_model(attributes: Attributes) -> onnx.ModelProto:
@@ -43,8 +38,7 @@ def one_node_model(attributes: Attributes) -> onnx.ModelProto:
         INPUTS,
         ["output", "selection"],
         domain=DOMAIN,
-        precision="float32",
-        **vars(attributes),
+        **attributes.to_node(),
     )
     kinds = [TensorProto.FLOAT] * 5 + [TensorProto.INT64, TensorProto.BOOL]
     ranks = [3, 3, 3, 4, 1, 1, 2]
@@ -96,23 +90,8 @@ def example(
 
 
 def reference(attributes: Attributes, x: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    a = attributes
-    valid = valid_blocks(x["key_mask"], a.block_size)
-    reach = reachable_blocks(valid, x["block_scores"].shape[2], is_causal=bool(a.is_causal))
-    selection = select_blocks(x["block_scores"], x["top_p"], x["max_blocks"], reach, window=a.window)
-    output = reference_attention(
-        split_heads(x["query"].double(), a.num_heads),
-        split_heads(x["key"].double(), a.kv_num_heads),
-        split_heads(x["value"].double(), a.kv_num_heads),
-        selection,
-        x["key_mask"],
-        reach,
-        block_size=a.block_size,
-        scale=a.scale,
-        summaries=bool(a.summaries),
-        is_causal=bool(a.is_causal),
-    )
-    return merge_heads(output), selection
+    wide = {name: x[name].double() for name in ("query", "key", "value")}
+    return sparse_attention(*(x | wide).values(), attributes=attributes)
 
 
 def arrays(x: dict[str, torch.Tensor]) -> Arrays:
@@ -130,7 +109,7 @@ def check(attributes: Attributes, x: dict[str, torch.Tensor]) -> None:
 @pytest.mark.parametrize("is_causal", [0, 1])
 @pytest.mark.parametrize("summaries", [0, 1])
 def test_equals_the_reference(length: int, is_causal: int, summaries: int) -> None:
-    attributes = Attributes(is_causal=is_causal, summaries=summaries)
+    attributes = replace(GROUPED, is_causal=is_causal, summaries=summaries)
     check(attributes, example(attributes, length))
 
 
@@ -147,7 +126,7 @@ def test_equals_the_reference_anywhere(
     shape: tuple[int, int, int], flags: tuple[int, int], window: int, length: int, max_blocks: int, seed: int
 ) -> None:
     heads, groups, block_size = shape
-    attributes = Attributes(heads, groups, block_size, window, summaries=flags[0], is_causal=flags[1])
+    attributes = Attributes(heads, groups, block_size, 0.3, window, summaries=flags[0], is_causal=flags[1])
     x = example(attributes, length, seed=seed)
     x["max_blocks"] = torch.tensor([max_blocks])
     check(attributes, x)
@@ -155,7 +134,7 @@ def test_equals_the_reference_anywhere(
 
 @pytest.mark.parametrize("is_causal", [0, 1])
 def test_onnx_reference_evaluator_runs_the_body(is_causal: int) -> None:
-    attributes = Attributes(is_causal=is_causal)
+    attributes = replace(GROUPED, is_causal=is_causal)
     x = example(attributes, 37, keep=1.1)
     # The evaluator warns about infinities that the rule uses on purpose.
     with np.errstate(all="ignore"):
@@ -166,7 +145,7 @@ def test_onnx_reference_evaluator_runs_the_body(is_causal: int) -> None:
 
 
 def test_odd_scores_and_top_p_are_survived() -> None:
-    attributes = Attributes()
+    attributes = GROUPED
     x = example(attributes, 70)
     x["block_scores"][0, 0, 0] = torch.tensor([np.nan, np.inf, 0.0, -np.inf, 1.0])
     x["block_scores"][1, 1] = -np.inf
@@ -175,7 +154,7 @@ def test_odd_scores_and_top_p_are_survived() -> None:
 
 
 def test_one_top_p_serves_all_heads() -> None:
-    attributes = Attributes()
+    attributes = GROUPED
     x = example(attributes, 70)
     x["top_p"] = torch.tensor([0.6])
     check(attributes, x)

@@ -10,16 +10,17 @@ import numpy as np
 import onnx
 import pytest
 
-from edgesparse.training.loop import train
+from edgesparse.training.train import train
 from edgesparse_export.passes.dense_twin import dense_twin
 from edgesparse_export.quantize.bundle import quantize_bundle
 from edgesparse_export.run_bundle import export_run
 from edgesparse_export.twin_bundle import add_twins
-from edgesparse_runtime.bundle.bundle import Bundle, all_files, open_bundle, store_files
+from edgesparse_runtime.bundle.read import Bundle, all_files, open_bundle
+from edgesparse_runtime.bundle.write import store_files
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import GateError
 from edgesparse_runtime.session import Session
-from tests.conftest import TINY_MODEL, make_series, tiny_config
+from tests.support.synthetic import TINY_MODEL, make_series, tiny_config
 
 
 @pytest.mark.parametrize("kind", ["plain", "unequal", "causal"])

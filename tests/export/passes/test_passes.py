@@ -16,8 +16,8 @@ from edgesparse.training.run_folder import Run
 from edgesparse_export.passes.linear import pack_weight, use_native_linear
 from edgesparse_export.program import to_onnx
 from edgesparse_export.quantize.int8 import linear_nodes, quantize_natively
-from edgesparse_runtime.bundle.bundle import Bundle
-from tests.conftest import make_series
+from edgesparse_runtime.bundle.read import Bundle
+from tests.support.synthetic import make_series
 
 
 def run_plain(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> np.ndarray:

@@ -17,10 +17,11 @@ import torch
 from edgesparse.attention.layer import SparseAttention
 from edgesparse.config import ModelConfig, RunConfig
 from edgesparse.model.transformer import Layer, SequenceTransformer
-from edgesparse.training.loop import train
+from edgesparse.training.train import train
 from edgesparse_export.run_bundle import export_run
 from edgesparse_export.step.files import can_step, step_fields, step_files
-from edgesparse_runtime.bundle.bundle import Bundle, open_bundle, rewrite_bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
+from edgesparse_runtime.bundle.write import rewrite_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import BundleError
 from edgesparse_runtime.evaluation.verify import verify
@@ -28,7 +29,7 @@ from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import Sample, Stream, StreamOptions
 from edgesparse_runtime.stream.replay import run_tokens
 from edgesparse_runtime.stream.token_stream import StepFacts, StepModel, TokenStream, has_step_model
-from tests.conftest import TINY_MODEL, make_series, tiny_config
+from tests.support.synthetic import TINY_MODEL, make_series, tiny_config
 from tests.support.tolerances import ENGINES
 
 BASE = ModelConfig(

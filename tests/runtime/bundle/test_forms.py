@@ -16,16 +16,10 @@ import jsonschema
 import numpy as np
 import pytest
 
-from edgesparse_runtime.bundle.bundle import (
-    Bundle,
-    all_files,
-    open_bundle,
-    pack_files,
-    rewrite_bundle,
-    store_files,
-    write_bundle,
-)
+from edgesparse_runtime.bundle.archive import pack_files
 from edgesparse_runtime.bundle.manifest import manifest_schema
+from edgesparse_runtime.bundle.read import Bundle, all_files, open_bundle
+from edgesparse_runtime.bundle.write import rewrite_bundle, store_files, write_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import BundleError, InputError
 from edgesparse_runtime.evaluation.verify import verify
@@ -69,7 +63,7 @@ def test_manifest_fits_the_published_schema(shared_bundle: Bundle) -> None:
         {"models": {}},
         {"models": {"float32": {"file": 3}}},
         {"breakeven": [1]},
-        {"schema_version": 3},
+        {"schema_version": 4},
     ],
 )
 def test_schema_and_reader_refuse_the_same(
@@ -113,7 +107,7 @@ def test_a_bundle_of_schema_version_1_opens_and_verifies(
     assert "float32 scores" in [c.boundary for c in checks]
     assert "float32 selection" not in [c.boundary for c in checks]
     # Written anew it is of this version, and whole.
-    assert json.loads(rewrite_bundle(opened, {}, {}).manifest_bytes)["schema_version"] == 2
+    assert json.loads(rewrite_bundle(opened, {}, {}).manifest_bytes)["schema_version"] == 3
 
 
 # One file
@@ -237,7 +231,8 @@ def test_a_form_does_not_replace_the_other(tmp_path: Path, archive: Path, shared
 WRITER = """
 import os, random, signal, sys, time
 from pathlib import Path
-from edgesparse_runtime.bundle.bundle import open_bundle, rewrite_bundle
+from edgesparse_runtime.bundle.read import open_bundle
+from edgesparse_runtime.bundle.write import rewrite_bundle
 path, rounds = Path(sys.argv[1]), int(sys.argv[2])
 cards = {b"old" * 9000, b"new" * 9000}
 for i in range(rounds):
@@ -297,7 +292,9 @@ def test_a_living_writer_keeps_its_place(tmp_path: Path) -> None:
 def test_a_reader_meets_whole_bundles_while_they_are_replaced(tmp_path: Path, shared_bundle: Bundle) -> None:
     bundle = store_files(tmp_path / "x.edgesparse", all_files(shared_bundle))
     code = (
-        "import sys, itertools; from edgesparse_runtime.bundle.bundle import *\n"
+        "import sys, itertools\n"
+        "from edgesparse_runtime.bundle.read import open_bundle\n"
+        "from edgesparse_runtime.bundle.write import rewrite_bundle\n"
         "for i in itertools.count(): rewrite_bundle(open_bundle(sys.argv[1]), {'card.md': b'%d' % i}, {})"
     )
     writer = subprocess.Popen(

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from edgesparse_runtime.bundle.bundle import Bundle, all_files, open_bundle, rewrite_bundle, store_files
+from edgesparse_runtime.bundle.read import Bundle, all_files, open_bundle
 from edgesparse_runtime.bundle.signature import make_key_pair, sign
+from edgesparse_runtime.bundle.write import rewrite_bundle, store_files
 from edgesparse_runtime.errors import BundleError, InputError
 
 cryptography = pytest.importorskip("cryptography")

@@ -16,7 +16,8 @@ import pytest
 import yaml
 from google.protobuf import text_format
 
-from edgesparse_runtime.bundle.bundle import Bundle, all_files, open_bundle, rewrite_bundle, store_files
+from edgesparse_runtime.bundle.read import Bundle, all_files, open_bundle
+from edgesparse_runtime.bundle.write import rewrite_bundle, store_files
 from edgesparse_runtime.cli import main
 from edgesparse_runtime.cli.running.deploy import TARGETS
 from edgesparse_runtime.deploying.container import make_containerfile, make_kserve

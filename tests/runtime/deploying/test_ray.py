@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesparse_runtime.bundle.bundle import Bundle
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.readers import write_csv
 from edgesparse_runtime.session import Session
-from tests.conftest import make_series
 from tests.support.running import ENVIRONMENT
+from tests.support.synthetic import make_series
 
 pytest.importorskip("ray", reason="ray is not installed (pip install 'edgesparse[ray]')")
 

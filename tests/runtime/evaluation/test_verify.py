@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 import pytest
 
-from edgesparse_runtime.bundle.bundle import Bundle, open_bundle, rewrite_bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
+from edgesparse_runtime.bundle.write import rewrite_bundle
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.verify import Check, verify, verify_path
 
@@ -102,5 +103,5 @@ def test_engines_that_disagree(copied: Bundle) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nothing of that name"):
+    with pytest.raises(InputError, match="no such file or folder"):
         verify_path(tmp_path / "none.edgesparse")

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from edgesparse.training.loop import train
+from edgesparse.training.train import train
 from edgesparse_export.run_bundle import export_run
-from edgesparse_runtime.bundle.bundle import Bundle, write_bundle
+from edgesparse_runtime.bundle.read import Bundle
+from edgesparse_runtime.bundle.write import write_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.session import Session
-from tests.conftest import tiny_config
 from tests.support.running import Running, running
+from tests.support.synthetic import tiny_config
 
 
 @pytest.fixture(scope="session")

@@ -2,132 +2,134 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Annotated
 
 import typer
 
+from edgesparse_runtime.bundle.read import Bundle
+from edgesparse_runtime.cli.options import BundleFile, Request
 from edgesparse_runtime.cli.output import note, print_fields, print_json
 from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.data.readers import read_dataset
 from edgesparse_runtime.errors import InputError
 
 
-def export(
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Bundle to write, NAME.edgesparse.", show_default=False)
-    ],
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest(Request):
+    """Arguments and options of `edgesparse export`."""
+
+    out: BundleFile
     run: Annotated[
         Path | None, typer.Argument(help="Run folder of `edgesparse train`.", show_default=False)
-    ] = None,
+    ] = None
     data: Annotated[
-        Path | None, typer.Option(help="Real series to prove parity on and to keep as golden vectors.")
-    ] = None,
-    hf: Annotated[
-        Path | None, typer.Option(help="Hugging Face model folder, in place of a run folder.")
-    ] = None,
+        Path | None, typer.Option(help="Real series to prove parity on; some are kept as golden vectors.")
+    ] = None
+    hf: Annotated[Path | None, typer.Option(help="Hugging Face model folder instead of a run folder.")] = None
     calibrate: Annotated[
         Path | None,
-        typer.Option(help="With --hf: unlabeled text (a document a line) or .npz of the model's inputs."),
-    ] = None,
+        typer.Option(help="With --hf: unlabeled text (one document per line) or .npz of the model's inputs."),
+    ] = None
     density: Annotated[
         float | None, typer.Option(help="With --hf: share of query-key pairs to attend to.")
-    ] = None,
+    ] = None
     fidelity: Annotated[
-        float | None, typer.Option(help="With --hf: least cosine to the dense model's output.")
-    ] = None,
-    block_size: Annotated[int, typer.Option(help="With --hf: tokens a block.")] = 32,
-    tokens: Annotated[int, typer.Option(help="With --hf: text is cut to so many tokens.")] = 512,
-    batch: Annotated[int, typer.Option(help="With --hf: rows a calibration batch.")] = 4,
+        float | None, typer.Option(help="With --hf: minimum cosine to the dense model's output.")
+    ] = None
+    block_size: Annotated[int, typer.Option(help="With --hf: tokens per block.")] = 32
+    tokens: Annotated[int, typer.Option(help="With --hf: truncate text to this many tokens.")] = 512
+    batch: Annotated[int, typer.Option(help="With --hf: rows per calibration batch.")] = 4
     distill: Annotated[
         int, typer.Option(help="With --hf: steps in which the weights adapt to sparse attention.")
-    ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-) -> None:
+    ] = 0
+
+
+def export(request: ExportRequest) -> None:
     """Export a trained run, or a trained Hugging Face model, with a parity verdict; exit 3 when it fails.
 
     Example: edgesparse export runs/pump -o pump.edgesparse --data pump_TRAIN.csv
 
     Example: edgesparse export --hf models/minilm --calibrate pages.txt --density 0.25 -o minilm.edgesparse
     """
-    if (run is None) == (hf is None):
-        raise InputError("`edgesparse export` must be given a run folder or `--hf FOLDER`, one of them.")
-    if hf is not None:
-        _export_hf(hf, calibrate, out, density, fidelity, block_size, tokens, batch, distill, as_json=as_json)
+    if (request.run is None) == (request.hf is None):
+        raise InputError("`edgesparse export` must be given either a run folder or `--hf FOLDER`.")
+    if request.hf is not None:
+        _export_hf(request.hf, request)
         return
-    given = {"--calibrate": calibrate, "--density": density, "--fidelity": fidelity}
-    extra = next((name for name, value in given.items() if value is not None), None)
-    if extra:
-        raise InputError(f"`{extra}` must go with `--hf`; a run was calibrated when it was trained.")
+    assert request.run is not None
+    _export_run(request.run, request)
+
+
+def _export_run(run: Path, request: ExportRequest) -> None:
+    given = {
+        "--calibrate": request.calibrate,
+        "--density": request.density,
+        "--fidelity": request.fidelity,
+    }
+    if extra := next((name for name, value in given.items() if value is not None), None):
+        raise InputError(f"`{extra}` needs `--hf`; a run already has its density from training.")
     require("export", "export", "torch", "onnx", "onnxscript", "safetensors", "yaml")
     from edgesparse.training.run_folder import load_run
     from edgesparse_export.run_bundle import export_run
 
-    assert run is not None
     trained = load_run(run)
-    series = None if data is None else read_dataset(data)
-    bundle, verdict = export_run(trained, out, data=series)
-    size = sum(entry["bytes"] for entry in bundle.manifest["files"].values())
-    if as_json:
+    series = None if request.data is None else read_dataset(request.data)
+    bundle, verdict = export_run(trained, request.out, data=series)
+    size = _size(bundle)
+    if request.as_json:
         print_json("export", {"bundle": str(bundle.path), "bytes": size, "parity": verdict.to_dict()})
         return
-    agreement = verdict.selection_overlap
+    overlap = verdict.selection_overlap
     print_fields(
         {
             "bundle": f"{bundle.path} ({size / 1024:.0f} kB)",
             "parity": f"holds on {verdict.windows} windows: largest score difference "
             f"{verdict.largest_difference:.1e}, {verdict.decisions_flipped} decisions flipped"
-            + ("" if agreement is None else f", block choices equal {agreement:.2%}"),
+            + ("" if overlap is None else f", selection overlap {overlap:.2%}"),
             "next": f"edgesparse quantize {quote(str(bundle.path))} --data TRAINING_DATA",
         }
     )
 
 
-def _export_hf(
-    folder: Path,
-    data: Path | None,
-    out: Path,
-    density: float | None,
-    fidelity: float | None,
-    block_size: int,
-    tokens: int,
-    batch: int,
-    distill: int,
-    *,
-    as_json: bool,
-) -> None:
+def _export_hf(folder: Path, request: ExportRequest) -> None:
     require("export --hf", "dropin,export", "torch", "onnx", "onnxscript", "safetensors", "transformers")
-    if data is None:
-        raise InputError("`--hf` must go with `--calibrate FILE`: density is met on data, text or .npz.")
+    if request.calibrate is None:
+        raise InputError("`--hf` needs `--calibrate FILE` (text or .npz): density is measured on data.")
     from edgesparse_export.dropin.huggingface_folder import export_folder
 
     made = export_folder(
         folder,
-        data,
-        out,
-        density=density,
-        fidelity=fidelity,
-        block_size=block_size,
-        tokens=tokens,
-        batch_size=batch,
-        distill_steps=distill,
+        request.calibrate,
+        request.out,
+        density=request.density,
+        fidelity=request.fidelity,
+        block_size=request.block_size,
+        tokens=request.tokens,
+        batch_size=request.batch,
+        distill_steps=request.distill,
         say=note,
     )
     found, verdict = made.calibration, made.parity
-    size = sum(entry["bytes"] for entry in made.bundle.manifest["files"].values())
-    if as_json:
+    size = _size(made.bundle)
+    if request.as_json:
         report = {"bundle": str(made.bundle.path), "bytes": size, "parity": verdict.to_dict()}
         print_json("export", {**report, "calibration": found.to_dict()})
         return
-    held_out = f"on {found.held_out} held-out batches" if found.held_out else "on the batch it learned from"
+    where = f"on {found.held_out} held-out batches" if found.held_out else "on the batch it was fitted to"
     print_fields(
         {
             "bundle": f"{made.bundle.path} ({size / 1024:.0f} kB)",
-            "density": f"{found.density:.1%} of query-key pairs {held_out}",
-            "fidelity": f"cosine {found.cosine:.4f} to the dense model, the same",
+            "density": f"{found.density:.1%} of query-key pairs {where}",
+            "fidelity": f"cosine {found.cosine:.4f} to the dense model's output {where}",
             "parity": f"holds on {verdict.windows} rows: largest difference "
-            f"{verdict.largest_difference:.1e}, block choices equal {verdict.selection_overlap or 1:.2%}",
+            f"{verdict.largest_difference:.1e}, selection overlap {verdict.selection_overlap or 1:.2%}",
             "next": f"edgesparse quantize {quote(str(made.bundle.path))}",
         }
     )
+
+
+def _size(bundle: Bundle) -> int:
+    return sum(int(entry["bytes"]) for entry in bundle.manifest["files"].values())

@@ -7,86 +7,89 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
 
+from edgesparse_runtime.cli.options import TableOptions
 from edgesparse_runtime.cli.output import note
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import SampleParser, Stream, StreamOptions
-from edgesparse_runtime.stream.live import Reader, run_live
+from edgesparse_runtime.stream.live import BACKLOG, Reader, run_live
 from edgesparse_runtime.stream.write import Form, ScoreWriter
 
-PANEL = "Streams (--follow)"
-Follow = Annotated[
-    bool,
-    typer.Option(
-        "--follow",
-        help="Score a stream: - for stdin, a growing file, mqtt://HOST/TOPIC.",
-        rich_help_panel=PANEL,
-    ),
-]
-Period = Annotated[
-    float | None,
-    typer.Option(help="Seconds between steps. [read from the first samples]", rich_help_panel=PANEL),
-]
-Lateness = Annotated[
-    float, typer.Option(help="Seconds to wait for samples out of order.", rich_help_panel=PANEL)
-]
-MaxGap = Annotated[
-    int | None,
-    typer.Option(
-        help="Missing steps that are filled; more restart the window. [a tenth of it]", rich_help_panel=PANEL
-    ),
-]
-Deadline = Annotated[
-    float | None,
-    typer.Option(help="Milliseconds from sample to score; misses are counted.", rich_help_panel=PANEL),
-]
-WaitingLines = Annotated[
-    int, typer.Option("--backlog", help="Lines that may wait to be scored.", rich_help_panel=PANEL)
-]
-TimeColumn = Annotated[
-    str | None, typer.Option(help="Column with the time stamp. [time, timestamp, t]", rich_help_panel=PANEL)
-]
-WholeWindows = Annotated[
-    bool,
-    typer.Option("--whole-windows", help="Run whole windows of a causal model too.", rich_help_panel=PANEL),
-]
-TimeUnit = Annotated[
-    str, typer.Option(help="Of times that are numbers: s, ms, us, ns.", rich_help_panel=PANEL)
-]
+# Sources whose own counts a summary lists.
+_MOST_SOURCES = 20
 
 
-@dataclass(frozen=True)
-class FollowOptions:
-    """What the command line says of a stream; `deadline` in milliseconds."""
+@dataclass(frozen=True, kw_only=True)
+class FollowOptions(TableOptions):
+    """Options of a live stream."""
 
-    window: int | None
-    stride: int | None
-    period: float | None
-    lateness: float
-    max_gap: int | None
-    deadline: float | None
-    backlog: int
-    time_column: str | None
-    time_unit: str
-    whole_windows: bool
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="Score a stream: - for stdin, a growing file, mqtt://HOST/TOPIC."),
+    ] = False
+    period: Annotated[
+        float | None, typer.Option(help="Streams: seconds between steps. [from the first samples]")
+    ] = None
+    lateness: Annotated[float, typer.Option(help="Streams: seconds to wait for samples out of order.")] = 0.0
+    max_gap: Annotated[
+        int | None,
+        typer.Option(
+            help="Streams: fill gaps of up to this many steps; longer ones restart the window. "
+            "[a tenth of the window]"
+        ),
+    ] = None
+    deadline: Annotated[
+        float | None,
+        typer.Option(help="Streams: milliseconds from sample to score; misses are counted."),
+    ] = None
+    backlog: Annotated[int, typer.Option(help="Streams: lines that may wait to be scored.")] = BACKLOG
+    time_column: Annotated[
+        str | None,
+        typer.Option(help="Streams: column with the time stamp. [time, timestamp, t]"),
+    ] = None
+    time_unit: Annotated[
+        str, typer.Option(help="Streams: unit of times that are numbers: s, ms, us, ns.")
+    ] = "s"
+    bind_topics: Annotated[
+        bool,
+        typer.Option(
+            "--bind-topics",
+            help="Streams: a message's MQTT topic is its machine, whatever the message names.",
+        ),
+    ] = False
+    whole_windows: Annotated[
+        bool,
+        typer.Option("--whole-windows", help="Streams: run a causal model on whole windows too."),
+    ] = False
+
+    def check_unused(self) -> None:
+        """Refuse options of streams where no stream is followed.
+
+        Raises:
+            InputError: one of them is given.
+        """
+        for field in fields(FollowOptions):
+            is_own = field.name in FollowOptions.__annotations__
+            if is_own and getattr(self, field.name) != field.default:
+                raise InputError(f"`--{field.name.replace('_', '-')}` is for streams. Add --follow.")
 
 
 def follow(
     session: Session, files: list[str], output: Path | None, form: str, options: FollowOptions
 ) -> None:
-    """Score one source until it ends or is interrupted; a summary stands at the end.
+    """Score one source until it ends or is interrupted; the last line is a summary.
 
     Raises:
         InputError: not one source, or options that do not fit the model.
     """
     if len(files) != 1:
-        raise InputError(f"`--follow` must have one source; got {len(files)}. Start one process a stream.")
+        raise InputError(f"`--follow` must have one source; got {len(files)}. Start one process per stream.")
     if form not in ("json", "csv"):
         raise InputError(f"`--format` of a stream must be json or csv; got {form}.")
     if options.deadline is not None and not options.deadline > 0:
@@ -112,11 +115,11 @@ def follow(
     note(_begin_line(files[0], stream))
     began = time.perf_counter()
     with _opened(output, form) as (out, is_begun):
-        writer = ScoreWriter(out, chosen, parser, classes, has_header=is_begun)
+        writer = ScoreWriter(out, chosen, parser.unit, classes, has_header=is_begun)
         try:
-            run_live(reader, stream, parser, writer.write, note=note)
+            run_live(reader, stream, parser, writer.write, note=note, bind_topics=options.bind_topics)
         except BrokenPipeError:
-            # Whoever read our output has had enough: an end like any other.
+            # The reader of our output closed it: an end like any other.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         finally:
             summary = _summary(stream, time.perf_counter() - began)
@@ -124,9 +127,7 @@ def follow(
             writer.write_summary(summary)
     counts = stream.counts
     if counts.malformed and not counts.samples:
-        raise InputError(
-            f"The stream must have lines that can be read; none of {counts.malformed:,} could be."
-        )
+        raise InputError(f"None of the stream's {counts.malformed:,} lines could be read.")
     if not counts.scores:
         note(_why_no_score(stream))
 
@@ -135,17 +136,17 @@ def _why_no_score(stream: Stream) -> str:
     counts, window = stream.counts, stream.options.window
     rest = counts.late + counts.duplicates + counts.strays
     return (
-        f"no score: a window is {window:,} steps in a row, and the stream gave {counts.steps:,} in all"
+        f"no score: a window is {window:,} consecutive steps, and the stream had {counts.steps:,} in all"
         + (f", with {counts.restarts:,} longer gap(s)" if counts.restarts else "")
-        + (f"; {rest:,} samples had a time stamp of no use (see --time-unit, --lateness)" if rest else "")
+        + (f"; {rest:,} samples had unusable time stamps (see --time-unit, --lateness)" if rest else "")
     )
 
 
 @contextlib.contextmanager
 def _opened(output: Path | None, form: str) -> Iterator[tuple[TextIO, bool]]:
-    """Where scores go, and whether something stands there already.
+    """Where scores go, and whether it already holds some.
 
-    A file is appended to, line by line: it is a log, and a service that starts again goes on with it.
+    A file is appended to, line by line: it is a log, and a restarted service continues it.
 
     Raises:
         InputError: it cannot be written, or holds something of another form.
@@ -157,10 +158,12 @@ def _opened(output: Path | None, form: str) -> Iterator[tuple[TextIO, bool]]:
         stream = output.open("a", encoding="utf-8")
         first = _first_byte(output) if output.is_file() else b""
     except OSError as error:
-        raise InputError(f"{output} must be a file that can be written; {error.strerror}.") from None
+        raise InputError(f"{output}: cannot be written: {error.strerror}.") from None
     with stream:
         if first and (first == b"{") != (form == "json"):
-            raise InputError(f"{output} must hold {form} lines, to be appended to; it holds something else.")
+            raise InputError(
+                f"{output} does not hold {form} lines, so none can be appended. Choose another file."
+            )
         yield stream, bool(first)
 
 
@@ -173,7 +176,9 @@ def _begin_line(source: str, stream: Stream) -> str:
     options = stream.options
     place = {"-": "standard input"}.get(source, source)
     if stream.is_incremental:
-        how = f"sample by sample, scores every {options.stride} over at most {options.window} steps, float32"
+        how = (
+            f"sample by sample, one score every {options.stride} steps over at most {options.window}, float32"
+        )
     else:
         how = (
             f"windows of {options.window} steps every {options.stride}, "
@@ -185,8 +190,14 @@ def _begin_line(source: str, stream: Stream) -> str:
 def _summary(stream: Stream, seconds: float) -> dict[str, Any]:
     known = {machine: period for machine, period in stream.periods.items() if period is not None}
     periods = sorted(known.values())
+    troubled = {
+        name: {field: count for field, count in asdict(counts).items() if count}
+        for name, counts in stream.counts.sources.items()
+        if counts.malformed or counts.dropped or counts.failed
+    }
     return {
         **stream.counts.to_dict(),
+        "sources": dict(list(troubled.items())[:_MOST_SOURCES]),
         "machines": len(stream.periods),
         "period_s": [round(p, 9) for p in (periods[0], periods[-1])] if periods else None,
         "seconds": round(seconds, 3),
@@ -200,7 +211,9 @@ def _note_summary(summary: dict[str, Any]) -> None:
         f"max {summary['latency_ms_max']:.2f}"
     )
     always = ("samples", "scores")
-    left_out = {"seconds", "period_s", "machines"} | {k for k in summary if k.startswith("latency_ms")}
+    left_out = {"seconds", "period_s", "machines", "sources"} | {
+        k for k in summary if k.startswith("latency_ms")
+    }
     shown = [
         f"{value:,} {name.replace('_', ' ')}"
         for name, value in summary.items()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from edgesparse_runtime.data.readers.channels import check_channels as check_channels
 from edgesparse_runtime.data.readers.dataset import read_dataset as read_dataset
 from edgesparse_runtime.data.readers.options import ReadOptions as ReadOptions
 from edgesparse_runtime.data.readers.write import write_csv as write_csv
 
-__all__ = ["ReadOptions", "check_channels", "read_dataset", "write_csv"]
+__all__ = ["ReadOptions", "read_dataset", "write_csv"]
