@@ -56,6 +56,8 @@ class Routes:
     ) -> None:
         self._registry, self._settings = registry, settings
         self._admission, self._batcher, self._metrics = admission, batcher, metrics
+        # JSON takes 25 times its size while it is parsed: one long body at a time.
+        self._long_json = asyncio.Semaphore(1)
         self.is_shutting_down = False
 
     def application(self, access: AccessControl) -> ASGIApp:
@@ -166,7 +168,8 @@ class Routes:
                 work.exchange.when_over(lambda: work.end(limit))
                 body = await _read_body(request, place)
                 work.is_reading = False
-                asked = await _read(body, headers, bounds, model.output_names(work.operation))
+                outputs = model.output_names(work.operation)
+                asked = await _read(body, headers, bounds, outputs, self._long_json)
                 work.windows = len(asked.window)
                 answer = await self._run(model, work.operation, asked)
         except TimeoutError:
@@ -331,11 +334,17 @@ async def _read_body(request: Request, place: Place) -> bytes | bytearray:
 
 
 async def _read(
-    body: bytes | bytearray, headers: Headers, bounds: WindowBounds, outputs: Sequence[str]
+    body: bytes | bytearray,
+    headers: Headers,
+    bounds: WindowBounds,
+    outputs: Sequence[str],
+    long_json: asyncio.Semaphore,
 ) -> InferRequest:
     header_length = headers.get("inference-header-content-length")
-    if header_length is None and len(body) > _LONG_JSON:
-        return await asyncio.to_thread(read_request, body, header_length, bounds, outputs)
+    is_long = len(body) > _LONG_JSON
+    if is_long and (header_length is None or len(header_length) > len(str(_LONG_JSON))):
+        async with long_json:
+            return await asyncio.to_thread(read_request, body, header_length, bounds, outputs)
     return read_request(body, header_length, bounds, outputs)
 
 

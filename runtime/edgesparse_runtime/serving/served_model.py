@@ -113,14 +113,21 @@ class ServedModel:
         return {"bundle_sha256": self.bundle_hash}
 
 
-def load(address: Address, settings: Settings) -> ServedModel:
+def load(address: Address, settings: Settings, rehearsed: str | None = None) -> ServedModel:
     """Open a bundle, run its golden vectors, and return the model.
+
+    Args:
+        rehearsed: `bundle_hash` of the only bundle that may be loaded; None = any.
 
     Raises:
         EdgeSparseError: the bundle is missing, damaged, takes named tensors, or does not reproduce its golden
             scores here.
     """
     bundle = open_bundle(address.path, trusted_keys=settings.trusted_keys)
+    # The manifest holds the hash of every file, and every file is read against it.
+    bundle_hash = hashlib.sha256(bundle.manifest_bytes).hexdigest()
+    if rehearsed is not None and bundle_hash != rehearsed:
+        raise BundleError(f"{address.path} must not change between its rehearsal and its loading; it did.")
     session = Session(bundle, precision=settings.precision, threads=settings.threads)
     if session.takes_tensors:
         raise BundleError(
@@ -138,7 +145,7 @@ def load(address: Address, settings: Settings) -> ServedModel:
     bounds = WindowBounds(channels, max(1, least), settings.max_steps, settings.max_windows)
     # Dynamic int8 sets its scale over the whole batch: an answer must not depend on other requests.
     max_rows = 1 if session.precision == "int8" else None
-    model = ServedModel(address, hashlib.sha256(bundle.manifest_bytes).hexdigest(), session, bounds, max_rows)
+    model = ServedModel(address, bundle_hash, session, bounds, max_rows)
     raw = session.predict(np.zeros((1, channels or 1, max(least, 16)), np.float32))
     if raw.dtype not in _SCORE_TYPES:
         raise BundleError(f"{address.path} must output `scores` of type float32; it outputs {raw.dtype}.")

@@ -1,4 +1,4 @@
-"""`CausalScorer`: a causal model carried on sample by sample, so that a score costs no whole window."""
+"""`CausalScorer`: a causal model advanced sample by sample, so that a score does not cost a whole window."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class _Stretch:
 
 
 class CausalScorer:
-    """Scores every `stride` steps what the model says of the last `window`/2 to `window` steps.
+    """Scores every `stride` steps, over the last `window`/2 to `window` steps.
 
     A model sees all steps since its first, and was trained on windows of some length. So a stretch of
     samples ends at `window` steps; the next one begins half a window before, and takes over there. Two
-    stretches run at a time, and only the older one is asked for scores.
+    stretches run at a time, and only the older one computes scores.
 
     Args:
         model: the opened step model.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,13 @@ ESTIMATE_FROM = 32
 CLOCK_BACK = 8
 # How far the grid follows a sample that is off it: a clock that runs a little fast never adds up to a gap.
 FOLLOW = 0.1
+# Samples after which a clock is called too coarse, when more than half of them share a step with another.
+COARSE_AFTER = 64
+# Samples that wait for earlier ones: this many steps' worth times the lateness, and never more than so many
+# bytes, each sample taken for its values and what holds them.
+_HELD_PER_STEP = 4
+_HELD_BYTES = 4 << 20
+_SAMPLE_BYTES = 400
 
 
 @dataclass(frozen=True)
@@ -50,11 +57,32 @@ class TimeRule:
 
 
 class Timeline:
-    """Samples of one machine in, steps out, in order and without holes but restarts."""
+    """Samples of one machine in, steps out, in order and without holes but restarts.
 
-    def __init__(self, channels: int, rule: TimeRule, counts: Counts) -> None:
+    Args:
+        channels: of a sample.
+        rule: how time stamps become steps.
+        counts: where everything is counted that is not used.
+        warn: told once when the clock is coarser than the samples.
+        check_period: given the period that was read from the samples; may raise `InputError`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        rule: TimeRule,
+        counts: Counts,
+        warn: Callable[[str], None] = lambda text: None,
+        check_period: Callable[[float], None] = lambda period: None,
+    ) -> None:
         self._rule = rule
         self._counts = counts
+        self._warn = warn
+        self._check_period = check_period
+        self._most_held = _HELD_BYTES // (_SAMPLE_BYTES + 4 * channels)
+        # Samples so far and those that shared a step, until the clock is known to be fine enough.
+        self._watched: int | None = 0
+        self._shared = 0
         self._nothing = np.full(channels, np.nan, dtype=np.float32)
         self.period = rule.period
         # Samples held back until the period is known, then until no earlier one may come any more.
@@ -70,7 +98,11 @@ class Timeline:
         self._ahead: Sample | None = None
 
     def push(self, sample: Sample) -> Iterator[Step]:
-        """The steps that `sample` makes known."""
+        """The steps that `sample` makes known.
+
+        Raises:
+            InputError: the period read from the samples does not fit.
+        """
         if sample.time is None:
             yield Step(sample.values, float(self._arrival), sample.arrived, False)
             self._arrival += 1
@@ -94,15 +126,17 @@ class Timeline:
         first, self._first = self._first, []
         if first:
             self.period = estimate_period([s.time for s in first if s.time is not None])
+            self._check_period(self.period)
         for sample in first:
             assert sample.time is not None
             yield from self._receive(sample, sample.time)
 
     def _receive(self, sample: Sample, time: float) -> Iterator[Step]:
+        self._watch_clock()
         if self._last is not None:
             place = self._steps_after_last(time)
             if place == 0:
-                self._counts.duplicates += 1
+                self._count_duplicate()
                 return
             if place < 0:
                 yield from self._suspect(sample, time)
@@ -122,6 +156,34 @@ class Timeline:
         self._arrival += 1
         self._newest = max(self._newest, time)
         yield from self._release(self._newest - self._rule.lateness)
+        most = min(self._most_held, _HELD_PER_STEP * (64 + self._steps(self._rule.lateness)))
+        if len(self._held) > most:
+            # More samples than the rule can need, or than may be held: the earliest are placed now.
+            early = len(self._held)
+            yield from self._release(self._held[0][0])
+            self._counts.early += early - len(self._held)
+
+    def _steps(self, seconds: float) -> int:
+        assert self.period is not None
+        return int(min(seconds / self.period, 1e15))
+
+    def _watch_clock(self) -> None:
+        """Warn once when most of the first samples share their step with another."""
+        if self._watched is None:
+            return
+        self._watched += 1
+        if self._watched == COARSE_AFTER:
+            if 2 * self._shared > self._watched:
+                self._warn(
+                    f"{self._shared} of the first {self._watched} samples share a time stamp or step with "
+                    "another and are not used: the clock is coarser than the samples. Send finer time "
+                    "stamps, or none: every sample is then one step."
+                )
+            self._watched = None
+
+    def _count_duplicate(self) -> None:
+        self._counts.duplicates += 1
+        self._shared += self._watched is not None
 
     def _is_far_ahead(self, time: float) -> bool:
         """Too far for a gap that is filled."""
@@ -129,9 +191,9 @@ class Timeline:
         return time - self._newest > self._rule.lateness + (self._rule.max_gap + 1.5) * self.period
 
     def _confirm(self, sample: Sample, time: float) -> Iterator[Step]:
-        """After a long gap, or a wild time stamp: the next sample tells.
+        """After a long gap, or a wild time stamp: the next sample decides.
 
-        One wild time stamp that were believed would end the window, and make all that follow late.
+        A wild time stamp that was accepted would end the window and make all later samples late.
         """
         if self._ahead is None or self._ahead.time is None:
             self._ahead = sample
@@ -170,7 +232,7 @@ class Timeline:
             place = 1 if self._last is None else self._steps_after_last(time)
             if place <= 0:
                 # The grid has moved a little since it was received.
-                self._counts.duplicates += 1
+                self._count_duplicate()
                 continue
             if place - 1 > self._rule.max_gap:
                 newest = self._newest
@@ -194,7 +256,7 @@ class Timeline:
         """Values of one step from all held samples of it: the first has precedence, others fill in."""
         while self._held and self._is_same_step(self._held[0][0], time, place):
             _, _, other = heapq.heappop(self._held)
-            self._counts.duplicates += 1
+            self._count_duplicate()
             values = np.where(np.isnan(values), other.values, values)
         return values
 

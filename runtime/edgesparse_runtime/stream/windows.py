@@ -10,9 +10,9 @@ from edgesparse_runtime.stream.sample import FloatArray, Score, Step
 
 
 class RingBuffer:
-    """The last `length` columns of a stream, always at hand as one view.
+    """The last `length` columns of a stream, always available as one view.
 
-    Every column is written twice, `length` apart, so that no window is ever put together from two parts.
+    Every column is written twice, `length` apart, so that no window is assembled from two parts.
     """
 
     def __init__(self, rows: int, length: int, dtype: npt.DTypeLike = np.float32) -> None:
@@ -35,7 +35,7 @@ class WindowScorer:
 
     Args:
         session: the opened model.
-        window: steps a window.
+        window: steps per window.
         stride: steps between windows.
     """
 

@@ -140,8 +140,8 @@ def decode(value: bytes, path: Path, name: str) -> str:
 
 
 def _is_header(line: str, rest: str) -> bool:
-    """Whether a line that starts with # names columns, as numpy.savetxt writes it: it has as many cells as the
-    line after it."""
+    """Whether a line that starts with # names columns, as numpy.savetxt writes it: as many cells as in the
+    next line."""
     after = rest.partition("\n")[0]
     return any(line.count(d) == after.count(d) > 0 for d in ",;\t")
 
