@@ -193,8 +193,8 @@ def _fields(report: QuantizeReport) -> dict[str, object]:
         fields["decisions flipped"] = (
             f"{report.decisions_flipped} of {flipped.n} [{flipped.low:.1%}, {flipped.high:.1%}]"
         )
-    if change.agreement is not None:
-        same = change.agreement
+    if change.selection_overlap is not None:
+        same = change.selection_overlap
         fields["selection overlap"] = f"{same.value:.2%} [{same.low:.2%}, {same.high:.2%}] (n={same.n})"
     if change.alarms is not None:
         alarms = change.alarms
