@@ -32,6 +32,7 @@ from edgesparse_runtime.cli.running import run as run_verb
 from edgesparse_runtime.cli.running import serve as serve_verb
 from edgesparse_runtime.cli.running import wheelhouse as wheelhouse_verb
 from edgesparse_runtime.errors import EdgeSparseError, Interrupted
+from edgesparse_runtime.text.escape import escape_terminal
 
 VERBS: dict[str, Callable[..., None]] = {
     "quickstart": quickstart_verb.quickstart,
@@ -167,11 +168,11 @@ def _describe(error: OSError) -> str:
         return _one_line(error)
     if error.filename is None:
         return f"reading or writing failed: {error.strerror}."
-    return f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}."
+    return f"{escape_terminal(os.fsdecode(error.filename))} cannot be used: {error.strerror}."
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    return escape_terminal(" ".join(str(error).split()))
 
 
 def _show(error: BaseException) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal, TextIO
 
 from edgesparse_runtime.stream.parse import SampleParser
 from edgesparse_runtime.stream.sample import Score
+from edgesparse_runtime.text.escape import escape_csv_row
 
 SCHEMA = "edgesparse.stream/1"
 Form = Literal["json", "csv"]
@@ -51,9 +52,9 @@ class ScoreWriter:
             writer = csv.writer(self._out, lineterminator="\n")
             if not self._has_header:
                 prefix = "score_" if self._classes else ""
-                writer.writerow([*row, *(prefix + name for name in names)])
+                writer.writerow(escape_csv_row([*row, *(prefix + name for name in names)]))
                 self._has_header = True
-            writer.writerow([*row.values(), *names.values()])
+            writer.writerow(escape_csv_row([*row.values(), *names.values()]))
         self._out.flush()
 
     def write_summary(self, summary: dict[str, Any]) -> None:

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from edgesparse_runtime.bundle.atomic import replace_text
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.cli.output import note, print_fields, print_json
 from edgesparse_runtime.cli.require import require
-from edgesparse_runtime.deploying.container import make_containerfile, make_kserve
+from edgesparse_runtime.deploying.container import make_containerfile
 from edgesparse_runtime.deploying.destination import check_file, check_folder
+from edgesparse_runtime.deploying.kserve import make_kserve
 from edgesparse_runtime.deploying.names import plain_name
 from edgesparse_runtime.deploying.triton import TritonModel, write_triton_repository
 from edgesparse_runtime.errors import InputError
@@ -115,7 +117,12 @@ def deploy(
         options = ["--precision", precision] if precision != "auto" else []
         options += ["--threads", str(threads)] if threads is not None else []
         options += ["--max-batch", str(max_batch)] if max_batch is not None else []
-        _write(make_containerfile(opened, options=options), out, target, as_json)
+        _write(
+            make_containerfile(opened, options=options, trusted_keys=require_signature or ()),
+            out,
+            target,
+            as_json,
+        )
     else:
         assert image is not None
         least = 1 if replicas is None else replicas
@@ -162,12 +169,7 @@ def _tell_triton(written: TritonModel, version: int, as_json: bool) -> None:
 
 def _write(text: str, out: Path | None, target: str, as_json: bool) -> None:
     if out is not None:
-        staging = out.with_name(f".{out.name}.new")
-        try:
-            staging.write_text(text, encoding="utf-8")
-            staging.replace(out)
-        finally:
-            staging.unlink(missing_ok=True)
+        replace_text(out, text)
     if as_json:
         print_json("deploy", {"target": target, "file": None if out is None else str(out), "text": text})
     elif out is None:

@@ -21,6 +21,7 @@ from edgesparse_runtime.cli.running.follow import FollowOptions, follow
 from edgesparse_runtime.data.readers import read_dataset
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
+from edgesparse_runtime.text.escape import escape_csv_row
 
 FORMS = ("table", "csv", "json")
 
@@ -130,7 +131,8 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     decided = [name for name in ("decision", "score") if rows and name in rows[0]]
     writer = csv.writer(stream, lineterminator="\n")
     prefix = "score_" if decided else ""
-    writer.writerow(["file", "series", *decided, *(prefix + n for n in names)])
+    writer.writerow(escape_csv_row(["file", "series", *decided, *(prefix + n for n in names)]))
     for r in rows:
-        writer.writerow([r["file"], r["series"], *(r[d] for d in decided), *(r["scores"][n] for n in names)])
+        scores = (r["scores"][n] for n in names)
+        writer.writerow(escape_csv_row([r["file"], r["series"], *(r[d] for d in decided), *scores]))
     return stream.getvalue()
