@@ -10,8 +10,7 @@ import json
 from collections.abc import Iterable
 
 # A spreadsheet takes a cell that begins with one of these for a formula.
-_FORMULA_STARTS = "=+-@\t\r"
-_FULLWIDTH_STARTS = "\uff1d\uff0b\uff0d\uff20"
+_FORMULA_STARTS = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
 
 def escape_terminal(text: object) -> str:
@@ -28,8 +27,8 @@ def escape_terminal(text: object) -> str:
 
 def escape_csv_cell(text: object) -> str:
     """A cell that no spreadsheet runs: a quote goes before what would be a formula; numbers stay."""
-    plain = "".join(c if not "\ud800" <= c <= "\udfff" else f"\\u{ord(c):04x}" for c in str(text))
-    if plain.lstrip()[:1] not in (*_FORMULA_STARTS, *_FULLWIDTH_STARTS) or _is_number(plain):
+    plain = escape_terminal(text)
+    if not plain.lstrip().startswith(_FORMULA_STARTS) or _is_number(plain):
         return plain
     return "'" + plain
 
