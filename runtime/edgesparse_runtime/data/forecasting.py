@@ -44,7 +44,7 @@ def cut_horizon(data: SeriesSet, channel: str, horizon: int) -> SeriesSet:
             raise InputError(f"{source}: series {i + 1} must end in {horizon} known values of {name}.")
     future = np.array([x[row, -horizon:] for x in data.series], dtype=np.float64).reshape(-1, horizon)
     past = [x[:, :-horizon] for x in data.series]
-    return SeriesSet(past, data.channels, future, data.groups, data.source)
+    return data.with_series(past, labels=future)
 
 
 def last_value(past: SeriesSet, channel: str, horizon: int) -> FloatArray:

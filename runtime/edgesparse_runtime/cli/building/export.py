@@ -13,7 +13,6 @@ from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.cli.options import BundleFile, Request
 from edgesparse_runtime.cli.output import note, print_fields, print_json
 from edgesparse_runtime.cli.require import require
-from edgesparse_runtime.data.readers import read_dataset
 from edgesparse_runtime.errors import InputError
 
 
@@ -76,8 +75,7 @@ def _export_run(run: Path, request: ExportRequest) -> None:
     from edgesparse_export.run_bundle import export_run
 
     trained = load_run(run)
-    series = None if request.data is None else read_dataset(request.data)
-    bundle, verdict = export_run(trained, request.out, data=series)
+    bundle, verdict = export_run(trained, request.out, data=request.data)
     size = _size(bundle)
     if request.as_json:
         print_json("export", {"bundle": str(bundle.path), "bytes": size, "parity": verdict.to_dict()})
