@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from edgesparse_runtime.data.readers import ReadOptions
+from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.remote.connection import Target
 
 BundleArgument = Annotated[Path, typer.Argument(help="Bundle.", show_default=False)]
 ModelArgument = Annotated[Path, typer.Argument(help="Bundle or .onnx file.", show_default=False)]
@@ -58,3 +60,30 @@ class TableOptions(Request):
             window=self.window,
             stride=self.stride,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteOptions(Request):
+    """Where a verb measures: here, or on another machine over ssh."""
+
+    on: Annotated[
+        str | None, typer.Option(help="Run on another machine: ssh://USER@HOST[:PORT]. [this machine]")
+    ] = None
+    remote_python: Annotated[str, typer.Option(help="Python on that machine.")] = "python3"
+    wheelhouse: Annotated[
+        Path | None, typer.Option(help="Folder made by `edgesparse wheelhouse`, installed on that machine.")
+    ] = None
+
+    def target(self) -> Target | None:
+        """The other machine; None for this one.
+
+        Raises:
+            InputError: options for another machine where none is named, or an address that cannot be read.
+        """
+        if self.on is not None:
+            return Target.parse(self.on, self.remote_python)
+        if self.wheelhouse is not None:
+            raise InputError("`--wheelhouse` is for another machine. Add --on ssh://USER@HOST.")
+        if self.remote_python != "python3":
+            raise InputError("`--remote-python` is for another machine. Add --on ssh://USER@HOST.")
+        return None

@@ -1,4 +1,4 @@
-"""Inputs that are new at every call: no cache, no branch predictor and no allocator sees one twice."""
+"""New inputs for every call: no cache, branch predictor or allocator sees one twice."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Inputs:
 
     Attributes:
         source: in words, for the report.
-        length: steps a window.
-        batch: windows a call.
+        length: steps per window.
+        batch: windows per call.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Inputs:
         self._base = fit_length(base, length)
 
     def next(self) -> FloatArray:
-        """The next call's windows, in memory of their own."""
+        """The next call's windows, in fresh memory."""
         if self._tensors is not None:
             places = self._random.integers(0, len(self._tensors), self.batch)
             # A `TensorBatch` is to `Session.predict` what a batch of windows is.
@@ -63,16 +63,16 @@ class Inputs:
 def _golden_tensors(session: Session, data: Path | None, length: int | None) -> TensorBatch:
     golden = golden_inputs(session.bundle.golden()) if session.bundle else None
     if not isinstance(golden, TensorBatch):
-        raise InputError(f"{session.path.name} takes named tensors: profile its bundle, which holds some.")
+        raise InputError(f"{session.path.name} needs named tensors. Profile its bundle, which holds some.")
     if data is not None or length is not None:
         raise InputError(
-            "Data and length must be left out; a model that takes tensors gets its golden inputs."
+            "A model of named tensors is measured on its golden inputs. Leave out data and length."
         )
     return golden
 
 
 def fit_length(windows: FloatArray, length: int) -> FloatArray:
-    """Windows of another length: cut, or continued by themselves in mirror image."""
+    """Windows of another length: cut, or extended by their mirror image."""
     steps = windows.shape[2]
     if steps >= length:
         return np.ascontiguousarray(windows[:, :, :length])
@@ -101,7 +101,7 @@ def _base(session: Session, data: Path | None, length: int | None) -> tuple[Floa
         options = ReadOptions(task="regression" if task == "regression" else "classification")
         windows = session.prepare(read_dataset(data, options))
         if not len(windows):
-            raise InputError(f"{data} must hold at least one series.")
+            raise InputError(f"{data} holds no series.")
         return _as_batch(windows[:64]), f"windows of {data.name}"
     if session.bundle is not None:
         golden = session.bundle.golden().get("windows")

@@ -34,7 +34,7 @@ class TrainRequest(TableOptions):
     """Arguments and options of `edgesparse train`."""
 
     data: Annotated[
-        Path, typer.Argument(help="Labeled series: .csv .parquet .npz .tsv .ts", show_default=False)
+        Path, typer.Argument(help="Labeled series: .csv, .parquet, .npz, .tsv or .ts.", show_default=False)
     ]
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder to write.", show_default=False)]
     validation: Annotated[
