@@ -16,17 +16,17 @@ from edgesparse_runtime.bundle.manifest import manifest_schema, parse_manifest
 from edgesparse_runtime.bundle.read import Bundle, all_files, open_bundle
 from edgesparse_runtime.bundle.write import store_files
 from edgesparse_runtime.cli.output import print_fields, print_table
-from edgesparse_runtime.deploying.container import make_containerfile
-from edgesparse_runtime.deploying.kserve import make_kserve
-from edgesparse_runtime.deploying.triton_config import label_lines
-from edgesparse_runtime.errors import BundleError, InputError
-from edgesparse_runtime.text.escape import (
+from edgesparse_runtime.data.escape import (
     escape_csv_cell,
     escape_terminal,
     quote_pbtxt,
     quote_yaml,
     unquote_pbtxt,
 )
+from edgesparse_runtime.deploying.container import make_containerfile
+from edgesparse_runtime.deploying.kserve import make_kserve
+from edgesparse_runtime.deploying.triton_config import label_lines
+from edgesparse_runtime.errors import BundleError, InputError
 
 HOSTILE = {
     "a line break": "normal\nalarm",

@@ -31,8 +31,8 @@ from edgesparse_runtime.cli.running import deploy as deploy_verb
 from edgesparse_runtime.cli.running import run as run_verb
 from edgesparse_runtime.cli.running import serve as serve_verb
 from edgesparse_runtime.cli.running import wheelhouse as wheelhouse_verb
+from edgesparse_runtime.data.escape import escape_terminal
 from edgesparse_runtime.errors import EdgeSparseError, Interrupted
-from edgesparse_runtime.text.escape import escape_terminal
 
 VERBS: dict[str, Callable[..., None]] = {
     "quickstart": quickstart_verb.quickstart,

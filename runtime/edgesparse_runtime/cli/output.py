@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgesparse_runtime.text.escape import escape_terminal
+from edgesparse_runtime.data.escape import escape_terminal
 
 JSON_VERSION = 1
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgesparse_runtime.bundle.read import Bundle
+from edgesparse_runtime.data.escape import quote_yaml
 from edgesparse_runtime.deploying.names import cluster_name, plain_name
 from edgesparse_runtime.deploying.templates import fill
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.text.escape import quote_yaml
 
 PORT = 8080
 # A user that is nobody on the host.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from edgesparse_runtime.bundle.read import Bundle
+from edgesparse_runtime.data.escape import quote_yaml
 from edgesparse_runtime.deploying.container import PORT, bundle_file_name
 from edgesparse_runtime.deploying.names import cluster_name
 from edgesparse_runtime.deploying.templates import fill
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.text.escape import quote_yaml
 
 _PART = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
 _IMAGE = re.compile(

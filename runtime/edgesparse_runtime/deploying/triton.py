@@ -103,13 +103,9 @@ def write_triton_repository(
     seen_at = seen_at.rstrip("/")
     # Dynamic int8 sets its scale over a whole batch: answers must not depend on who else asks.
     rows = 1 if session.precision == "int8" else max_batch or (before.max_batch if before else _MAX_BATCH)
-    config = describe(
-        bundle,
-        session,
-        max_batch=rows,
-        threads=threads or (before.threads if before else 1),
-        library=f"{seen_at}/{model.name}/{LIBRARY_NAME}" if kernels else None,
-    )
+    threads = threads or (before.threads if before else 1)
+    seen_library = f"{seen_at}/{model.name}/{LIBRARY_NAME}" if kernels else None
+    config = describe(bundle, session, max_batch=rows, threads=threads, library=seen_library)
     if others:
         config = _beside(config, before, others, model, seen_at, wants_library=library)
     files = {FILE_NAME: write_config(model.name, config, batch_wait_ms, instances).encode()}

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesparse_runtime.bundle.read import Bundle
+from edgesparse_runtime.data.escape import quote_pbtxt, unquote_pbtxt
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
-from edgesparse_runtime.text.escape import quote_pbtxt, unquote_pbtxt
 
 FILE_NAME = "config.pbtxt"
 LABELS_NAME = "labels.txt"

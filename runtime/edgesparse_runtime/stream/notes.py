@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgesparse_runtime.text.escape import escape_terminal
+from edgesparse_runtime.data.escape import escape_terminal
 
 MOST_NOTES = 50
 LONGEST_NOTE = 500

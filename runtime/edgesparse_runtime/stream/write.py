@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TextIO
 
+from edgesparse_runtime.data.escape import escape_csv_row
 from edgesparse_runtime.stream.sample import Score
-from edgesparse_runtime.text.escape import escape_csv_row
 
 SCHEMA = "edgesparse.stream/1"
 Form = Literal["json", "csv"]

@@ -19,11 +19,11 @@ from edgesparse_runtime.cli.output import note, print_table
 from edgesparse_runtime.cli.preflight import check_output, note_data, note_lengths, note_threads
 from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.cli.running.follow import FollowOptions, follow
+from edgesparse_runtime.data.escape import escape_csv_row
 from edgesparse_runtime.data.for_model import read_for_model
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.session import Session
-from edgesparse_runtime.text.escape import escape_csv_row
 
 FORMS = ("table", "csv", "json")
 # What a row has besides its series, where the file has it.

@@ -1,4 +1,4 @@
-"""Text files with `$names` to fill in; whatever fills them is quoted first, see `text.escape`."""
+"""Text files with `$names` to fill in; whatever fills them is quoted first, see `data.escape`."""
 
 from __future__ import annotations
 
