@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgesparse_runtime.bundle.atomic import replace_text
+from edgesparse_runtime.bundle.output_file import write_output
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.cli.options import ModelArgument, Precision, Threads, TrustedKeys
 from edgesparse_runtime.cli.output import note, print_table
@@ -76,7 +76,7 @@ def run(request: RunRequest) -> None:
     if request.output is None:
         print(text, end="")
         return
-    replace_text(request.output, text)
+    write_output(request.output, text)
     note(f"{len(rows)} predictions in {request.output}")
 
 
