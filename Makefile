@@ -16,7 +16,7 @@ demo: $(VENV)/.demo  ## install, then train, export, quantize and time a model o
 
 dev: $(VENV)/.dev  ## the environment that tests and checks run in
 
-check: $(VENV)/.dev  ## format, lint and types
+check: $(VENV)/.dev check-kernels  ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

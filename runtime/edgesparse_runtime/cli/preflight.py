@@ -54,6 +54,16 @@ def note_threads(threads: int | None) -> None:
         note(f"`--threads` {threads}: only {usable} can run at once on this machine; the others wait.")
 
 
+def note_data(data: SeriesSet, *, roles: bool = False) -> None:
+    """Print what was noticed about data, and on request what each column was taken for."""
+    if roles and data.roles:
+        note(
+            f"{data.source}: {', '.join(map(str, data.roles[:20]))}{', ...' if len(data.roles) > 20 else ''}"
+        )
+    for line in data.notes:
+        note(line)
+
+
 def note_lengths(session: Session, data: SeriesSet) -> None:
     """Note series whose lengths are far from those that the model was trained on."""
     facts = {} if session.bundle is None else session.bundle.manifest["input"]

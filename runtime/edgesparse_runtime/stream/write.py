@@ -51,6 +51,7 @@ class ScoreWriter:
             self._out.write(json.dumps({"schema": SCHEMA, "event": "score", **row}) + "\n")
         else:
             names = row.pop("scores")
+            row["faults"] = "; ".join(row["faults"])
             row = {key: csv_cell(value) if isinstance(value, str) else value for key, value in row.items()}
             writer = csv.writer(self._out, lineterminator="\n")
             if not self._has_header:
@@ -79,6 +80,7 @@ class ScoreWriter:
         row["scores"] = dict(zip(names, values, strict=True))
         row["latency_ms"] = round((time.perf_counter() - score.arrived) * 1e3, 3)
         row["deadline_missed"] = is_late
+        row["faults"] = list(score.faults)
         return row
 
     def _time(self, score: Score, seconds: float) -> str | float:

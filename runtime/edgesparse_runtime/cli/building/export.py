@@ -12,8 +12,11 @@ import typer
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.cli.options import BundleFile, Request
 from edgesparse_runtime.cli.output import note, print_fields, print_json
+from edgesparse_runtime.cli.preflight import note_data
 from edgesparse_runtime.cli.require import require
+from edgesparse_runtime.data.for_model import options_for
 from edgesparse_runtime.data.readers import read_dataset
+from edgesparse_runtime.data.series_set import Grid
 from edgesparse_runtime.errors import InputError
 
 
@@ -76,7 +79,16 @@ def _export_run(run: Path, request: ExportRequest) -> None:
     from edgesparse_export.run_bundle import export_run
 
     trained = load_run(run)
-    series = None if request.data is None else read_dataset(request.data)
+    series = None
+    if request.data is not None:
+        facts = trained.facts
+        # Runs from before they kept a grid state none.
+        grid = Grid(*(getattr(facts, key, None) for key in ("window", "stride", "period")))
+        series = read_dataset(
+            request.data,
+            options_for(grid, tuple(facts.channels), trained.task, horizon=facts.horizon, needs_labels=False),
+        )
+        note_data(series)
     bundle, verdict = export_run(trained, request.out, data=series)
     size = _size(bundle)
     if request.as_json:
