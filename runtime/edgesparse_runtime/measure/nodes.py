@@ -83,7 +83,7 @@ def module_of(scopes: str) -> str | None:
     # A file can come from anybody: what is not a plain list of plain names is not read, whatever it is.
     if len(scopes) > _LONGEST_SCOPES or _LIST.fullmatch(scopes) is None:
         return None
-    names = [name[1:-1] for name in _NAME.findall(scopes)]
+    names: list[str] = [name[1:-1] for name in _NAME.findall(scopes)]
     if len(names) < 2:
         return None
     name = names[-2]
