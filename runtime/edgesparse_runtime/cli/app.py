@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import errno
+import io
 import os
 import sys
 import traceback
@@ -110,6 +112,7 @@ def run(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
+    _accept_any_text()
     try:
         # Not standalone: typer would print four lines for a missing argument, and nothing for Ctrl-C.
         code = app(args=arguments, prog_name="edgesparse", standalone_mode=False)
@@ -146,6 +149,15 @@ def run(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 1
+
+
+def _accept_any_text() -> None:
+    """Print what the locale's encoding lacks, such as half a file name, escaped instead of failing on it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Python leaves ASCII for the C locale only where it is told not to use UTF-8 there.
+            is_ascii = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding="utf-8" if is_ascii else None, errors="backslashreplace")
 
 
 def _show_usage(error: Any) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from edgesparse_runtime.bundle.atomic import replace_text
+from edgesparse_runtime.bundle.output_file import write_output
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.cli.options import BundleArgument, Request, TrustedKeys
 from edgesparse_runtime.cli.output import note, print_fields, print_json
@@ -181,7 +181,7 @@ def _write_kserve(opened: Bundle, request: DeployRequest) -> None:
 def _write(text: str, request: DeployRequest) -> None:
     target, out = request.target, request.out
     if out is not None:
-        replace_text(out, text)
+        write_output(out, text)
     if request.as_json:
         print_json("deploy", {"target": target, "file": None if out is None else str(out), "text": text})
     elif out is None:

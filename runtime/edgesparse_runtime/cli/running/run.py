@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgesparse_runtime.bundle.atomic import replace_text
+from edgesparse_runtime.bundle.output_file import write_output
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.cli.options import ModelArgument, Precision, Threads, TrustedKeys
 from edgesparse_runtime.cli.output import note, print_table
@@ -90,7 +90,7 @@ def _write(rows: list[dict[str, Any]], form: str, output: Path | None) -> None:
     if output is None:
         print(text, end="")
         return
-    replace_text(output, text)
+    write_output(output, text)
     note(f"{len(rows)} predictions in {output}")
 
 
