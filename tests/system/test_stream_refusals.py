@@ -37,7 +37,7 @@ def test_what_does_not_fit_a_stream_is_one_line(
             ["-", "--follow", "-o", tmp_path / "none" / "x.json"],
             "none/x.json: cannot be written: No such file or directory",
         ),
-        (["-", "--follow", "--format", "json", "-o", scores], "must hold json lines"),
+        (["-", "--follow", "--format", "json", "-o", scores], "does not hold json lines"),
     ):
         check_in_place(capsys, [bundle, *arguments], 2, message)
     assert scores.read_text() == "time,start\n"

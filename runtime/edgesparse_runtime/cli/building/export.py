@@ -14,9 +14,6 @@ from edgesparse_runtime.cli.options import BundleFile, Request
 from edgesparse_runtime.cli.output import note, print_fields, print_json
 from edgesparse_runtime.cli.preflight import note_data
 from edgesparse_runtime.cli.require import require
-from edgesparse_runtime.data.for_model import options_for
-from edgesparse_runtime.data.readers import read_dataset
-from edgesparse_runtime.data.series_set import Grid
 from edgesparse_runtime.errors import InputError
 
 
@@ -76,18 +73,12 @@ def _export_run(run: Path, request: ExportRequest) -> None:
         raise InputError(f"`{extra}` needs `--hf`; a run already has its density from training.")
     require("export", "export", "torch", "onnx", "onnxscript", "safetensors", "yaml")
     from edgesparse.training.run_folder import load_run
-    from edgesparse_export.run_bundle import export_run
+    from edgesparse_export.run_bundle import export_run, read_for_run
 
     trained = load_run(run)
     series = None
     if request.data is not None:
-        facts = trained.facts
-        # Runs from before they kept a grid state none.
-        grid = Grid(*(getattr(facts, key, None) for key in ("window", "stride", "period")))
-        series = read_dataset(
-            request.data,
-            options_for(grid, tuple(facts.channels), trained.task, horizon=facts.horizon, needs_labels=False),
-        )
+        series = read_for_run(request.data, trained)
         note_data(series)
     bundle, verdict = export_run(trained, request.out, data=series)
     size = _size(bundle)
