@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgesparse_runtime.data.readers import ReadOptions, read_dataset
+from edgesparse_runtime.data.for_model import read_for_model
 from edgesparse_runtime.data.tensor_batch import TensorBatch, golden_inputs
 from edgesparse_runtime.dense_switch import block_count
 from edgesparse_runtime.errors import InputError
@@ -97,9 +99,8 @@ def _as_batch(windows: list[FloatArray]) -> FloatArray:
 
 def _base(session: Session, data: Path | None, length: int | None) -> tuple[FloatArray, str]:
     if data is not None:
-        task = session.bundle.task if session.bundle else "classification"
-        options = ReadOptions(task="regression" if task == "regression" else "classification")
-        windows = session.prepare(read_dataset(data, options))
+        manifest: Mapping[str, Any] = session.bundle.manifest if session.bundle else {}
+        windows = session.prepare(read_for_model(data, manifest, needs_labels=False))
         if not len(windows):
             raise InputError(f"{data} holds no series.")
         return _as_batch(windows[:64]), f"windows of {data.name}"

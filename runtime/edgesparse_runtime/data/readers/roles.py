@@ -74,6 +74,8 @@ def find_roles(table: Table, options: ReadOptions) -> Roles:
     group = named["group"] or take(*_group(table, free, series))
     free = [name for name in table.columns if name not in found]
     label = named["label"] or take(*_label(table, free, options))
+    if label is not None and found[label].role != "label":
+        label = None
     free = [name for name in table.columns if name not in found]
     time = named["time"] or take(*_time(table, free, series, group))
     date = None
@@ -127,7 +129,8 @@ def _candidate(table: Table, free: Sequence[str], names: Sequence[str]) -> list[
 def _series(table: Table, free: Sequence[str]) -> tuple[str | None, str, str]:
     for column in _candidate(table, free, USUAL_NAMES["series"]):
         distinct = len(set(table.columns[column]))
-        if distinct == len(table) > 1 and _rises(table, column):
+        is_sure = plain_name(column).startswith("series")
+        if distinct == len(table) > 1 and not is_sure and _rises(table, column):
             # One value per row: a row number, not a series.
             continue
         return column, "series", "by its name"

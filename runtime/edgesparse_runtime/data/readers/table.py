@@ -51,7 +51,7 @@ def read_csv_table(path: Path) -> Table:
         line, end, rest = text.partition("\n")
         if line.lower().startswith("sep=") and len(line.strip()) == 5:
             delimiter = line.strip()[4]
-        elif not (line.startswith("#") and end and rest.lstrip().strip()):
+        elif not (line.startswith("#") and end and rest.strip() and not _is_header(line, rest)):
             break
         text, before = rest, before + 1
     first = text.partition("\n")[0].rstrip("\r")
@@ -71,6 +71,8 @@ def read_csv_table(path: Path) -> Table:
                 continue
             if not header:
                 header = [unicodedata.normalize("NFC", name.strip()) for name in row]
+                if header[0].startswith("#"):
+                    header[0] = header[0].lstrip("# ") or "#"
                 continue
             if len(row) != len(header):
                 raise InputError(f"{path}, row {line_number} must have {len(header)} cells; got {len(row)}.")
@@ -135,6 +137,13 @@ def decode(value: bytes, path: Path, name: str) -> str:
         return value.decode("utf-8").rstrip("\0")
     except UnicodeDecodeError:
         raise InputError(f"{path}: {name} must be UTF-8 text; got {value[:20]!r}.") from None
+
+
+def _is_header(line: str, rest: str) -> bool:
+    """Whether a line that starts with # names columns, as numpy.savetxt writes it: as many cells as in the
+    next line."""
+    after = rest.partition("\n")[0]
+    return any(line.count(d) == after.count(d) > 0 for d in ",;\t")
 
 
 def _counts_rows(cells: Sequence[str]) -> bool:

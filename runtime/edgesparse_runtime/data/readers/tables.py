@@ -47,9 +47,9 @@ def _to_series(table: Table, options: ReadOptions) -> SeriesSet:
         )
         for number, rows in enumerate(groups)
     ]
-    label = None if roles.label is None else LabelColumn(table.columns[roles.label], table.place)
-    if label is not None and not options.needs_labels and options.label_column is None:
-        label = None
+    label = None
+    if roles.label is not None and options.needs_labels:
+        label = LabelColumn(table.columns[roles.label], table.place)
     return assemble(
         recordings,
         path=table.path,
