@@ -22,7 +22,7 @@ check: $(VENV)/.dev check-kernels  ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-fix: $(VENV)/.dev  ## let ruff mend what it can
+fix: $(VENV)/.dev  ## let ruff fix what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

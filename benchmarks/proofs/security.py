@@ -72,18 +72,18 @@ TRIALS = 20 if QUICK else 500
 
 def compare_findings(evidence: Evidence) -> list[Line]:
     """A test per finding under tests/attacks."""
-    missing, nodes = [], set()
+    missing, tests = [], set()
     for number, patterns in FINDINGS.items():
-        found = [evidence.find(f"{ATTACKS}::{pattern}") for pattern in patterns]
-        if all(found):
-            nodes |= {f"{ATTACKS}::{pattern}" for pattern in patterns}
+        entries = [f"{ATTACKS}::{pattern}" for pattern in patterns]
+        if all(evidence.find(entry) for entry in entries):
+            tests |= set(entries)
         else:
             missing.append(number)
     built = len(FINDINGS) - len(missing)
     name = f"{len(FINDINGS)} findings of the review: a test each in tests/attacks"
     note = f"{NOT_BUILT}: {', '.join(map(str, missing))}" if missing else ""
     lines = [line(name, not missing, built, str(len(FINDINGS)), note)]
-    lines.append(evidence.compare(Claim("  the tests of findings", sorted(nodes))))
+    lines.append(evidence.compare(Claim("  the tests of findings", sorted(tests))))
     for kind in KINDS:
         title = f"  siblings of: {kind}"
         found = evidence.find(f"{ATTACKS}::sibling.*{re.sub(r'[^a-z]+', '_', kind.split(',')[0])}")

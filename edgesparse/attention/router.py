@@ -1,7 +1,7 @@
 """The router: scores each query block for each key block at block resolution, so it costs next to nothing.
 
 `s_ij = <Rq . mean(q_i), Rk . [mean; max; min](k_j)>` a head (DESIGN section 4). It starts as pooled
-query-key similarity (MoBA) and is taught the true block mass of dense attention (SeerAttention); max and
+query-key similarity (MoBA) and is fitted to the true block mass of dense attention (SeerAttention); max and
 min let it see spikes that a mean hides (Quest).
 
 Shapes: `B` batch, `H` query heads, `G` key/value heads, `D` head size, `Q`/`K` query and key blocks.
@@ -36,9 +36,9 @@ class Router(nn.Module):
         Pooling happens on the packed layout, where a block is a view: in the exported graph the router
         then costs two padded copies and no transpose of a full-length tensor.
 
-        Causal: a token may not choose its blocks by looking at tokens after it in its own block. So query
-        block `i` is scored by the pooled query of block `i - 1`, and its own block, which the window keeps
-        anyway, gets minus infinity: its pooled key must not sway the other blocks' shares.
+        Causal: a token may not choose its blocks by looking at tokens after it in the diagonal block. So
+        query block `i` is scored by the pooled query of block `i - 1`, and the diagonal block, which the
+        window keeps anyway, gets minus infinity: its pooled key must not sway the other blocks' shares.
         """
         query = self._to_heads(self._pool(query_BNC, key_mask_BN)[0], self.heads)
         if self.is_causal:
@@ -112,7 +112,7 @@ def true_block_mass(
     scale: float,
     is_causal: bool,
 ) -> Tensor:
-    """Share of dense attention that falls on each key block, for some query blocks: the router's teacher.
+    """Share of dense attention that falls on each key block, for some query blocks: the router's target.
 
     Args:
         query_block_index: int64 [n], the sampled query blocks; only whole blocks may be sampled.

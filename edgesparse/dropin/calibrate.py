@@ -35,7 +35,7 @@ class Calibration:
         density: share of query-key pairs attended to, on the batches that `cosine` was measured on.
         cosine: of the main output to the dense model's, mean over tokens; on held-out batches where
             there were at least two, on the only one otherwise (`held_out` says which).
-        held_out: batches that routers were not taught on.
+        held_out: batches that routers were not fitted on.
         divergence_before, divergence_after: of the routers from dense attention's block mass, mean over
             layers.
         corrected: layers carry a correction of their mean.
@@ -70,7 +70,7 @@ def calibrate(
     seed: int = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> Calibration:
-    """Teach the routers of a sparsified model and set `top_p` of every head.
+    """Fit the routers of a sparsified model and set `top_p` of every head.
 
     Args:
         batches: what the model takes, read once and held in memory (see `read_batches`); a fifth of them
@@ -79,7 +79,7 @@ def calibrate(
         fidelity: least cosine to the dense output on the held-out batches; the lowest density that reaches it
             is searched for.
         cap: see `choose_top_p`.
-        router_steps: of teaching a router; 0 keeps pooled query-key similarity.
+        router_steps: of fitting a router; 0 keeps pooled query-key similarity.
         correct: give each layer back the mean that it gets wrong (`correct_means`), if held-out batches come
             nearer to dense by a tenth.
         distill_steps: steps in which the model's own weights learn to make up for what is dropped; 0 = none.
@@ -179,7 +179,7 @@ def measure_fidelity(model: nn.Module, pairs: Sequence[tuple[Batch, Tensor]]) ->
 
 
 def split_batches(batches: Sequence[Batch]) -> tuple[list[Batch], list[Batch]]:
-    """Batches to teach on and the last fifth, held out; of a single batch nothing is held out."""
+    """Batches to fit on and the last fifth, held out; of a single batch nothing is held out."""
     held = 0 if len(batches) < 2 else max(1, len(batches) // 5)
     return list(batches[: len(batches) - held]), list(batches[len(batches) - held :])
 

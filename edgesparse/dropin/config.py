@@ -19,7 +19,7 @@ class DropinConfig:
     Attributes:
         block_size: tokens a block. 64 is faster in the kernel, 16 picks finer
             (`python -m benchmarks.dropin.oracle`).
-        window: blocks on each side that are always kept; 0 = the own block only.
+        window: blocks on each side that are always kept; 0 = the diagonal block only.
         summaries: every dropped block still takes part as one summary token.
     """
 

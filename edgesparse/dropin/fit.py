@@ -1,4 +1,4 @@
-"""Teaches drop-in routers where dense attention looks, and picks `top_p` a head for a wanted density."""
+"""Fits drop-in routers to where dense attention looks, and picks `top_p` per head for a wanted density."""
 
 from __future__ import annotations
 

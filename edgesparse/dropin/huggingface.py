@@ -75,7 +75,7 @@ def attach_huggingface(model: PreTrainedModel, rule: DropinConfig) -> None:
 def _give_own_configuration(model: PreTrainedModel) -> None:
     """A copy of its configuration, parts included: an encoder often shares its object with a decoder.
 
-    The decoder of a model whose encoder alone is made sparse goes on as it was.
+    The decoder of a model whose encoder alone is made sparse is left as it was.
     """
     copies: dict[int, Any] = {}
     model.config = copy.deepcopy(model.config, copies)
@@ -171,7 +171,7 @@ def attention(
     Attention dropout is not applied: it belongs to a training from scratch.
 
     Raises:
-        InputError: the model asks for something that the operator does not do.
+        InputError: the model requires something that the operator does not do.
     """
     del dropout
     asked = next((name for name in _UNSUPPORTED if kwargs.get(name) is not None), None)
@@ -264,7 +264,7 @@ def padding_mask(
     if mask_function not in (causal_mask_function, bidirectional_mask_function):
         raise InputError(
             "Attention masks must be padding or plain causal; this model or input (a sliding window, packed "
-            "sequences) asks for another. Use attn_implementation='sdpa'."
+            "sequences) requires another. Use attn_implementation='sdpa'."
         )
     if q_length > 1 and isinstance(q_offset, int) and kv_length > q_length + q_offset:
         raise InputError("The cache must be a dynamic one; a static cache has empty places. Leave it out.")

@@ -1,6 +1,6 @@
 """What a drop-in router learns from: pooled queries and keys, and where dense attention looked.
 
-Everything is at block resolution, so thousands of tokens are a few kilobytes and a router is taught in
+Everything is at block resolution, so thousands of tokens are a few kilobytes and a router is fitted in
 seconds without running the model again.
 
 Shapes: `B` windows, `H`/`G` query and key/value heads, `Q`/`K` query and key blocks.

@@ -65,12 +65,12 @@ def load_layers(model: Model, path: Path | str) -> Model:
         The model that was given.
 
     Raises:
-        InputError: nothing of that name, no sparse layers in it, or layers of another model. The model is as
-            it was.
+        InputError: no such file or folder, no sparse layers in it, or layers of another model. The model
+            is as it was.
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path} must be a file or folder of drop-in layers; there is nothing of that name.")
+        raise InputError(f"{path}: no such file or folder.")
     stored = _read_folder(path) if path.is_dir() else _read_file(path)
     try:
         if is_huggingface(model):

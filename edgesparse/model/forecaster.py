@@ -2,9 +2,9 @@
 
 The transformer's summary of the window (its mean token and its last one) and a linear look at the latest
 steps of the channel itself are added. Both work on normalized values; the window's own level and spread
-are put back at the end, so that a channel whose level wanders is foretold around where it is now.
+are put back at the end, so that a channel whose level wanders is predicted around where it is now.
 
-Shapes: `B` batch, `C` channels, `T` steps, `N` tokens, `W` width, `H` steps foretold, `R` recent steps.
+Shapes: `B` batch, `C` channels, `T` steps, `N` tokens, `W` width, `H` predicted steps, `R` recent steps.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Forecaster(SequenceTransformer):
     """Standardized values of the next steps [B, H] of windows [B, C, T].
 
     Args:
-        target: index of the channel that is foretold.
+        target: index of the channel that is predicted.
         recent: R.
         center: subtracted from, and
-        scale: divided out of the values foretold: the targets' standardization.
+        scale: divided out of the predicted values: the targets' standardization.
     """
 
     def __init__(

@@ -199,7 +199,7 @@ def choose_block_size(tokens: int) -> int:
     """The largest block size, 4 to 64 tokens, that still gives windows of so many tokens a dozen blocks.
 
     Smaller blocks choose more finely, larger ones run faster (benchmarks/attention/training_step.py). With
-    fewer than a dozen, the own block and the summaries alone would cost more than a third of dense attention.
+    fewer than a dozen, the diagonal block and the summaries alone would cost over a third of dense attention.
     """
     for block_size in (64, 32, 16, 8):
         if tokens > 11 * block_size:

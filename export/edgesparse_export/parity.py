@@ -1,4 +1,4 @@
-"""Does the exported file say what the trained model says? The verdict that an export must pass.
+"""Does the exported file output what the trained model outputs? The verdict that an export must pass.
 
 Three comparisons between torch and onnxruntime on the same raw windows: the largest difference of the
 scores, decisions that flipped, and the share of block choices that agree.

@@ -44,7 +44,7 @@ def export_model(
 
     Raises:
         InputError: the name of the bundle does not fit, or the model does not take the batch.
-        GateError: the exported file does not say what the model says; nothing is written.
+        GateError: the exported file's outputs differ from the model's; nothing is written.
     """
     out = Path(out)
     check_target(out)
@@ -56,7 +56,7 @@ def export_model(
     verdict = check_parity(model, session, batch)
     if not verdict.holds:
         raise GateError(
-            f"The exported model must say what the model says; the largest difference is "
+            f"The exported model must output what the model outputs; the largest difference is "
             f"{verdict.largest_difference:.2e}, block choices equal {verdict.selection_overlap or 1:.2%}. "
             "Nothing was written."
         )

@@ -163,7 +163,7 @@ def read_batches(folder: Path, data: Path, *, tokens: int, batch_size: int) -> l
     if data.is_dir():
         raise InputError(f"{data} must be a text file or an .npz; it is a folder.")
     if not data.exists():
-        raise InputError(f"{data} must be a text file or an .npz; there is nothing of that name.")
+        raise InputError(f"{data}: no such file or folder.")
     if batch_size < 2:
         raise InputError(f"`--batch` must be at least 2; got {batch_size}.")
     suffix = data.suffix.lower()

@@ -1,4 +1,4 @@
-"""The same weights with dense attention: what a sparse model says when every block is kept.
+"""The same weights with dense attention: what a sparse model outputs when every block is kept.
 
 1. Each `edgesparse::SparseAttention` becomes onnxruntime's fused `com.microsoft::MultiHeadAttention` over the
    same queries, keys and values.

@@ -80,7 +80,7 @@ class Front:
         if request.method == "GET" and path in (stem, f"{stem}/versions/1"):
             return JSONResponse(self._served.metadata(["1"]))
         if request.method != "POST" or path not in (f"{stem}/infer", f"{stem}/versions/1/infer"):
-            raise Refusal(404, f"There is nothing at this path; POST {stem}/infer asks for scores.")
+            raise Refusal(404, f"There is nothing at this path; POST {stem}/infer for scores.")
         body = bytearray()
         async for chunk in request.stream():
             body += chunk

@@ -185,7 +185,7 @@ def _lost(process: subprocess.Popen[bytes], target: Target) -> EdgeSparseError:
 def _payload(model: Path, data: Path | None, wheelhouse: Path | None) -> tuple[bytes, str, list[str]]:
     """A zip file with `site/` (the runner), the model, the data and the wheels; the model's name in it."""
     if not model.exists():
-        raise InputError(f"{model} must be a bundle or an .onnx file; there is nothing of that name.")
+        raise InputError(f"{model}: no such file or folder.")
     is_bundle = model.is_dir() or model.suffix == SUFFIX
     name = f"model{SUFFIX}" if is_bundle else "model.onnx"
     content = pack_files(all_files(open_bundle(model))) if is_bundle else model.read_bytes()

@@ -173,7 +173,7 @@ def test_files_that_do_not_fit_are_said_in_one_line(
     (tmp_path / "broken.NPZ").write_bytes(b"no zip")
     refused(hf_call(folder, tmp_path / "broken.NPZ"), "Write it with numpy.savez.", capsys)
     refused(hf_call(folder, tmp_path), "must be a text file or an .npz; it is a folder", capsys)
-    refused(hf_call(folder, tmp_path / "absent.npz"), "there is nothing of that name", capsys)
+    refused(hf_call(folder, tmp_path / "absent.npz"), "no such file or folder", capsys)
 
 
 @pytest.mark.parametrize(
