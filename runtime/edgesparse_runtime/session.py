@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,6 @@ class Session:
         self.selection_names = [name for name in self._model.outputs if name.startswith("selection.")]
         self.is_causal = "token_scores" in self._model.outputs
         self.switch = self._look_up(attention)
-        self._input_check: InputCheck | None = None
         self._dense: OnnxModel | None = None
         if self.switch.limits and self.bundle is not None:
             twin = _twin(self.bundle, self.precision)
@@ -140,6 +140,12 @@ class Session:
     def classes(self) -> tuple[str, ...]:
         """Names of the scores' columns; empty for regression, and for a bare .onnx file."""
         return () if self.bundle is None else self.bundle.classes
+
+    @cached_property
+    def input_check(self) -> InputCheck:
+        """What sees dead sensors in this model's windows, one by one; see `check_input`."""
+        names = self.channels or generic_names(self.channel_count or 0)
+        return InputCheck(names, () if self.bundle is None else _typical(self.bundle))
 
     def takes_dense(self, steps: int) -> bool:
         """True when windows of `steps` run through the dense twin."""
@@ -246,10 +252,7 @@ class Session:
         """
         if isinstance(self.inputs, TensorInputs):
             raise InputError(f"{self.path.name} takes named tensors; it has no windows.")
-        if self._input_check is None:
-            names = self.channels or generic_names(self.channel_count or 0)
-            self._input_check = InputCheck(names, () if self.bundle is None else _typical(self.bundle))
-        return [self._input_check.check(window) for window in self.inputs.windows(data)]
+        return [self.input_check.check(window) for window in self.inputs.windows(data)]
 
     def read_model(self) -> bytes:
         """The model as it runs: the file's content, checked and written anew."""
