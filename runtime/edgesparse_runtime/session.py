@@ -296,13 +296,16 @@ def _feeds(batch: FloatArray | TensorBatch) -> Mapping[str, Any]:
 
 
 def _typical(bundle: Bundle) -> list[Typical | None]:
-    """What channels are like in training; of older bundles only what the golden windows tell for sure."""
+    """What channels are like in training; of older bundles, in the golden windows."""
     known = typical_of_manifest(bundle.manifest)
     windows = bundle.golden().get("windows")
     if any(known) or windows is None or windows.ndim != 3:
         return known
-    # They may be random walks, where the bundle was made without data: their values mean nothing.
     found = typical_of(list(windows))
+    spread = np.nanstd(windows.astype(np.float64), axis=-1)
+    if not bool((np.abs(spread - 1) < 1e-3).all()):
+        return found
+    # Random walks of spread 1, where the bundle was made without data: their values mean nothing.
     unknown = {"low": -np.inf, "high": np.inf, "spread_low": 0.0, "spread_high": np.inf}
     return [None if t is None else replace(t, **unknown) for t in found]
 
