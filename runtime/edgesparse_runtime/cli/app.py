@@ -33,6 +33,7 @@ from edgesparse_runtime.cli.running import deploy as deploy_verb
 from edgesparse_runtime.cli.running import run as run_verb
 from edgesparse_runtime.cli.running import serve as serve_verb
 from edgesparse_runtime.cli.running import wheelhouse as wheelhouse_verb
+from edgesparse_runtime.data.escape import escape_terminal
 from edgesparse_runtime.errors import EdgeSparseError, Interrupted
 
 VERBS: dict[str, Callable[..., None]] = {
@@ -179,11 +180,11 @@ def _describe(error: OSError) -> str:
         return _one_line(error)
     if error.filename is None:
         return f"reading or writing failed: {error.strerror}."
-    return f"{os.fsdecode(error.filename)}: {error.strerror}."
+    return f"{escape_terminal(os.fsdecode(error.filename))}: {error.strerror}."
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    return escape_terminal(" ".join(str(error).split()))
 
 
 def _show(error: BaseException) -> None:

@@ -19,6 +19,7 @@ from edgesparse_runtime.cli.output import note, print_table
 from edgesparse_runtime.cli.preflight import check_output, note_data, note_lengths, note_threads
 from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.cli.running.follow import FollowOptions, follow
+from edgesparse_runtime.data.escape import escape_csv_row
 from edgesparse_runtime.data.for_model import read_for_model
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import GateError, InputError
@@ -171,8 +172,9 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     prefix = "score_" if decided else ""
     # New columns come last: what reads the first ones by position still does.
     origin = [*_present(rows), "faults"]
-    writer.writerow(["file", "series", *decided, *(prefix + n for n in names), *origin])
+    writer.writerow(escape_csv_row(["file", "series", *decided, *(prefix + n for n in names), *origin]))
     for r in rows:
         scores = (r["scores"][n] for n in names)
-        writer.writerow([r["file"], r["series"], *(r[d] for d in decided), *scores, *_cells(r, origin)])
+        decisions = (r[d] for d in decided)
+        writer.writerow(escape_csv_row([r["file"], r["series"], *decisions, *scores, *_cells(r, origin)]))
     return stream.getvalue()
