@@ -8,8 +8,8 @@ from typing import Any
 import onnxruntime
 
 from edgesparse_runtime.errors import BundleError
-from edgesparse_runtime.fork import survive_fork
 from edgesparse_runtime.model_check.check import CheckedModel
+from edgesparse_runtime.model_check.fork import survive_fork
 
 # onnxruntime severity: warnings about overridable initializers are by design, errors are raised anyway.
 _ONLY_FATAL = 4
