@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 from torch import nn
 
 from edgesparse.dropin.batches import read_batches
-from edgesparse.dropin.calibrate import calibrate
+from edgesparse.dropin.calibration import calibrate
 from edgesparse.dropin.checks import check_steps, check_targets
 from edgesparse.dropin.config import DropinConfig
 from edgesparse.dropin.layers import is_huggingface

@@ -13,7 +13,7 @@ from torch import nn
 
 from edgesparse.attention.record import attention_records
 from edgesparse.dropin.batches import read_batches
-from edgesparse.dropin.calibrate import Calibration
+from edgesparse.dropin.calibration import Calibration
 from edgesparse.dropin.layers import attention_mode, counted_density, dropin_layers, layer_names
 from edgesparse.dropin.outputs import Batch, run_model, try_model
 from edgesparse_export.dropin.program import dropin_to_onnx, has_free_tokens, named_tensors

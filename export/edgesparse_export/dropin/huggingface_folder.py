@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgesparse.dropin.calibrate import Calibration, calibrate
+from edgesparse.dropin.calibration import Calibration, calibrate
 from edgesparse.dropin.checks import check_steps, check_targets
 from edgesparse.dropin.config import DropinConfig
 from edgesparse.dropin.outputs import Batch
