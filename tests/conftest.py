@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgesparse.training.loop import train
 from edgesparse.training.run_folder import Run
+from edgesparse.training.train import train
 from edgesparse_export.quantize.bundle import quantize_bundle
 from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.bundle.read import Bundle

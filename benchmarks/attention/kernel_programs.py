@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from benchmarks.attention.case import BLOCK, Case
 from benchmarks.support.stored_cases import hash_files
-from tests.support.paths import ROOT
+from tests.support.paths import ROOT, source_environment
 
 
 def hash_sources() -> str:
@@ -23,13 +22,12 @@ def hash_sources() -> str:
 
 def run_program(command: list[str]) -> str:
     """What a program prints that finds our packages."""
-    path = os.pathsep.join(str(ROOT / part) for part in (".", "export", "runtime"))
     return subprocess.run(
         command,
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": path},
+        env=source_environment(),
         cwd=ROOT,
     ).stdout
 

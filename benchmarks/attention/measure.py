@@ -1,8 +1,7 @@
-"""Times contenders in turns and gives the median of the ratio with a 95 % bootstrap interval."""
+"""Times contenders interleaved and gives the ratio of medians with a 95 % bootstrap interval."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,9 +14,10 @@ from benchmarks.attention.case import Case, Contender
 from benchmarks.attention.kernel_programs import profile_phases
 from benchmarks.attention.ours import make_body, make_native
 from benchmarks.attention.rivals import make_fused_dense, make_ort_sparse, make_torch_dense, make_torch_flex
+from benchmarks.support.interleaved import find_ratio, time_interleaved
 from edgesparse_runtime.engine import LIBRARY_NAME
 
-MOST_TURNS = 400
+MOST_ROUNDS = 400
 # With several threads, another library's idle workers spin for about this long before they sleep.
 PAUSE_SECONDS = 0.004
 
@@ -32,34 +32,12 @@ class Timed:
     agrees: bool
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """Median over turns of a rival's time over ours (above 1 = ours is faster), with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-    turns: int
-
-
-def take_turns(
+def time_contenders(
     contenders: Sequence[Contender], *, seconds: float, least: int, pause: float
 ) -> NDArray[np.float64]:
-    """Seconds a call, [turns, contenders]; the first turn is a warm-up and left out."""
-    for contender in contenders:
-        contender.call()
-    turns: list[list[float]] = []
-    end = time.perf_counter() + seconds
-    while len(turns) < least or (time.perf_counter() < end and len(turns) < MOST_TURNS):
-        turn = []
-        for contender in contenders:
-            if pause:
-                time.sleep(pause)
-            start = time.perf_counter()
-            contender.call()
-            turn.append(time.perf_counter() - start)
-        turns.append(turn)
-    return np.array(turns)
+    """Seconds per call, [rounds, contenders]."""
+    calls = [contender.call for contender in contenders]
+    return time_interleaved(calls, seconds=seconds, least=least, most=MOST_ROUNDS, pause=pause)
 
 
 def timed(contender: Contender, times: NDArray[np.float64]) -> Timed:
@@ -68,24 +46,16 @@ def timed(contender: Contender, times: NDArray[np.float64]) -> Timed:
     return Timed(1e3 * median, contender.flops / median / 1e9, contender.error, contender.agrees)
 
 
-def ratio(rival: NDArray[np.float64], ours: NDArray[np.float64]) -> Ratio:
-    """Median of the ratio of one turn's two times; the interval is over resampled turns."""
-    each = rival / ours
-    picks = np.random.default_rng(0).integers(0, len(each), (1000, len(each)))
-    low, high = np.quantile(np.median(each[picks], axis=1), [0.025, 0.975])
-    return Ratio(float(np.median(each)), float(low), float(high), len(each))
-
-
 def against(rival: Contender, ours: Contender, times: NDArray[np.float64]) -> dict[str, Any]:
     """The rival's figures, and the speed-up over it where both outputs are right."""
     found: dict[str, Any] = {"against": ours.name, **asdict(timed(rival, times[:, 0]))}
     if rival.agrees and ours.agrees:
-        found["speed_up"] = asdict(ratio(times[:, 0], times[:, 1]))
+        found["speed_up"] = asdict(find_ratio(times[:, 1], times[:, 0]))
     return found
 
 
 def measure(case: Case, library: str, *, seconds: float, least: int = 6) -> dict[str, Any]:
-    """Fused dense attention, our float32 and our int8 kernel in turns.
+    """Fused dense attention, our float32 and our int8 kernel, interleaved.
 
     Returns `ours` (a `Timed` a precision), `rivals` with `fused dense`, and the ratios `int8_over_dense` and
     `int8_over_float32`, null where an output is not right.
@@ -94,18 +64,18 @@ def measure(case: Case, library: str, *, seconds: float, least: int = 6) -> dict
     float32, _ = make_native(case, library)
     int8, _ = make_native(case, library, precision="int8")
     pause = PAUSE_SECONDS if case.threads > 1 else 0.0
-    times = take_turns((dense, float32, int8), seconds=seconds, least=least, pause=pause)
+    times = time_contenders((dense, float32, int8), seconds=seconds, least=least, pause=pause)
     right = dense.agrees and float32.agrees and int8.agrees
     return {
         "ours": {x.name: asdict(timed(x, times[:, i])) for i, x in ((1, float32), (2, int8))},
         "rivals": {dense.name: against(dense, float32, times)},
-        "int8_over_dense": asdict(ratio(times[:, 0], times[:, 2])) if right else None,
-        "int8_over_float32": asdict(ratio(times[:, 1], times[:, 2])) if right else None,
+        "int8_over_dense": asdict(find_ratio(times[:, 2], times[:, 0])) if right else None,
+        "int8_over_float32": asdict(find_ratio(times[:, 2], times[:, 1])) if right else None,
     }
 
 
 def measure_rivals(case: Case, library: str, *, seconds: float) -> dict[str, Any]:
-    """Every other rival in turns with our kernel in the form it is compared with, `seconds` for each.
+    """Every other rival interleaved with our kernel in the form it is compared with, `seconds` for each.
 
     A rival that does not run here has `not_available` and a reason.
     """
@@ -124,7 +94,7 @@ def measure_rivals(case: Case, library: str, *, seconds: float) -> dict[str, Any
         if isinstance(rival, str):
             found[name] = {"not_available": rival}
         else:
-            times = take_turns((rival, ours), seconds=seconds, least=3, pause=pause)
+            times = time_contenders((rival, ours), seconds=seconds, least=3, pause=pause)
             found[name] = against(rival, ours, times)
     return found
 

@@ -17,7 +17,7 @@ import torch
 
 from edgesparse.model.transformer import SequenceTransformer, choose_sizes
 from edgesparse.presets import small
-from edgesparse.training.budget import measure, set_selection
+from edgesparse.training.budget import measure_compute, set_selection
 from edgesparse_export.program import to_onnx
 
 TOKENS, PATCH, DENSITY = 1024, 4, 0.25
@@ -42,7 +42,7 @@ def main() -> None:
         if attention == "sparse":
             # Exactly a quarter of the blocks, so that the figure is of that density and no other.
             set_selection(model, 1.0, round(DENSITY * TOKENS / model.block_size))
-            report = measure(model, [windows])
+            report = measure_compute(model, [windows])
             facts |= {
                 "density": report.density,
                 "attention_share": report.attention_share,

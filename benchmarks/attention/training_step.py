@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.support.interleaved import ratio, take_turns
+from benchmarks.support.interleaved import find_ratio, time_by_name
 from benchmarks.support.machine import describe_machine
 from edgesparse.attention import gather, reference
 from edgesparse.attention.layer import AttentionConfig, SparseAttention
@@ -70,14 +70,14 @@ def step(layer: SparseAttention, x: torch.Tensor) -> None:
 def measure(length: int, density: float, seconds: float, threads: int) -> dict[str, object]:
     """Ratio of a dense to a sparse step at this length, and the memory of each."""
     layers = {mode: make_layer(mode, length, density) for mode in ("sparse", "dense")}
-    times = take_turns(
+    times = time_by_name(
         {mode: lambda made=made: step(*made) for mode, made in layers.items()},  # type: ignore[misc]
         seconds=seconds,
     )
     return (
         {"length": length, "block_size": choose_block_size(length), "density": density}
         | {"heads": 4, "width": 128, "batch": BATCH}
-        | asdict(ratio(times["sparse"], times["dense"]))
+        | asdict(find_ratio(times["sparse"], times["dense"]))
         | {f"{mode}_peak_mb": peak_memory(mode, length, density, threads) for mode in layers}
     )
 

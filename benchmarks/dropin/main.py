@@ -9,11 +9,9 @@ with a hash of the code that it depends on, and taken up again. `QUICK=1` takes 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,8 +42,9 @@ from benchmarks.dropin.whisper import (
     read_clips,
     transcribe,
 )
-from benchmarks.support.interleaved import ratio, take_turns
+from benchmarks.support.interleaved import find_ratio, time_by_name
 from benchmarks.support.machine import describe_machine
+from benchmarks.support.settings import QUICK, SCRATCH
 from benchmarks.support.stored_cases import StoredCases, hash_files
 from edgesparse.dropin import attention_mode, calibrate
 from edgesparse.dropin.sparsify import sparsify
@@ -56,10 +55,8 @@ from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.cli.output import note
 from edgesparse_runtime.data.tensor_batch import TensorBatch, golden_inputs
 from edgesparse_runtime.session import Session
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "bench-results"
-QUICK = os.environ.get("QUICK") == "1"
 # Speech: 18.5 % asked for, because windows with much silence take a little more than the mean.
 WHISPER: Figures = {"density": 0.185, "block_size": 32, "windows": 8 if QUICK else 24}
 # Text: 24.7 % asked for, because pages not seen take a little more than those calibrated on.
@@ -90,7 +87,7 @@ def store() -> StoredCases:
     machine = describe_machine(torch.get_num_threads())
     facts = {name: machine[name] for name in ("cpu", "cores", "threads", "python", "versions")}
     facts["transformers"] = version("transformers")
-    return StoredCases(RESULTS / "dropin", hash_files(files), facts, WHISPER, MINILM)
+    return StoredCases(SCRATCH / "dropin", hash_files(files), facts, WHISPER, MINILM)
 
 
 def measure_whisper() -> Figures:
@@ -118,7 +115,7 @@ def measure_whisper() -> Figures:
     width = equal_band(density, 1500)
     band, band_density = outputs_of(encoder, inputs, "band", band_width=width)
     export_whisper(encoder, inputs)
-    bundle = open_bundle(RESULTS / BUNDLE)
+    bundle = open_bundle(SCRATCH / BUNDLE)
     int8 = Session(bundle, precision="int8")
     feeds = [TensorBatch({"input_features": x.numpy()}) for x in inputs]
     quantized = [torch.from_numpy(int8.predict(x)) for x in feeds]
@@ -152,32 +149,32 @@ def measure_whisper() -> Figures:
 def export_whisper(encoder: Any, inputs: list[torch.Tensor]) -> None:
     """The bundle, float32 and int8, and the dense rival with fused attention."""
     batch = {"input_features": torch.cat(inputs[:2])}
-    RESULTS.mkdir(exist_ok=True)
-    bundle, verdict = export_model(encoder, batch, RESULTS / BUNDLE, source="Whisper tiny.en, encoder")
+    SCRATCH.mkdir(exist_ok=True)
+    bundle, verdict = export_model(encoder, batch, SCRATCH / BUNDLE, source="Whisper tiny.en, encoder")
     note(f"exported: {verdict}")
     quantize_bundle(bundle, max_drop=0.05)
     dense = ir.to_proto(dropin_to_onnx(encoder, batch, dense=True)).SerializeToString()
-    (RESULTS / DENSE).write_bytes(dense)
+    (SCRATCH / DENSE).write_bytes(dense)
 
 
 def time_whisper() -> Figures:
-    """Latency of the encoder in onnxruntime, one thread, in turns: over dense with fused attention."""
-    bundle = open_bundle(RESULTS / BUNDLE)
+    """Latency of the encoder in onnxruntime, one thread, interleaved: over dense with fused attention."""
+    bundle = open_bundle(SCRATCH / BUNDLE)
     inputs = golden_inputs(bundle.golden())
     assert isinstance(inputs, TensorBatch)
     one = inputs[:1]
     sessions = {
-        "dense": Session(DENSE, content=(RESULTS / DENSE).read_bytes(), threads=1),
+        "dense": Session(DENSE, content=(SCRATCH / DENSE).read_bytes(), threads=1),
         "float32": Session(bundle, precision="float32", threads=1),
         "int8": Session(bundle, precision="int8", threads=1),
     }
     calls: dict[str, Callable[[], object]] = {
         name: partial(session.predict, one) for name, session in sessions.items()
     }
-    times = take_turns(calls, seconds=SECONDS)
+    times = time_by_name(calls, seconds=SECONDS)
     figures: Figures = {"engine": sessions["float32"].engine, "rounds": len(times["dense"])}
     for name in ("float32", "int8"):
-        found = ratio(times[name], times["dense"])
+        found = find_ratio(times[name], times["dense"])
         figures[name] = {
             "of_dense": 1 / found.value,
             "low": 1 / found.high,

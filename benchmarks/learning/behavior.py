@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from edgesparse.config import RunConfig, resolve_config
-from edgesparse.training.loop import evaluate, train
+from edgesparse.training.evaluation import evaluate
+from edgesparse.training.train import train
 from edgesparse_runtime.data.series_set import SeriesSet
 
 # Series, channels, shortest and longest, and what differs from the default.

@@ -24,8 +24,9 @@ from edgesparse.attention.selection import block_count
 from edgesparse.config import ModelConfig, RunConfig, resolve_config
 from edgesparse.model.build import build_model
 from edgesparse.model.transformer import choose_sizes, typical_steps
-from edgesparse.training.loop import data_facts, to_tensor, train
+from edgesparse.training.data import data_facts, to_tensor
 from edgesparse.training.run_folder import Run
+from edgesparse.training.train import train
 from edgesparse_runtime.data.series_set import SeriesSet
 
 Right = npt.NDArray[np.bool_]

@@ -19,7 +19,8 @@ import torch
 
 from benchmarks.support.machine import describe_machine
 from edgesparse.config import RunConfig, resolve_config
-from edgesparse.training.loop import evaluate, train
+from edgesparse.training.evaluation import evaluate
+from edgesparse.training.train import train
 from edgesparse_runtime.data.readers import read_dataset
 from edgesparse_runtime.data.series_set import SeriesSet
 

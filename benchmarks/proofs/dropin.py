@@ -8,10 +8,8 @@ FAIL that says so.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +17,8 @@ import torch
 from benchmarks.dropin import main as dropin
 from benchmarks.dropin.compare import print_rows
 from benchmarks.dropin.text import GOLDEN_COSINES
-from benchmarks.support.machine import describe_machine
+from benchmarks.proofs.lines import Line, finish, line, machine_now
+from benchmarks.support.settings import report_path
 from benchmarks.support.stored_cases import StoredCases
 from edgesparse.attention.heads import merge_heads
 from edgesparse.attention.reference import sparse_attention
@@ -28,18 +27,8 @@ from edgesparse.dropin.outputs import run_model
 from edgesparse.dropin.sparsify import sparsify
 from edgesparse_runtime.errors import InputError, MissingExtraError
 
-Line = dict[str, Any]
-ROOT = Path(__file__).resolve().parents[2]
 
-
-def line(name: str, figure: float, target: str, passed: bool | None) -> Line:
-    """Print one claim, or one figure without a target, and return it."""
-    verdict = "INFO" if passed is None else "PASS" if passed else "FAIL"
-    print(f"{verdict}  {name}: {figure:.4g}" + (f" (target {target})" if target else ""), flush=True)
-    return {"name": name, "figure": figure, "target": target, "passed": passed}
-
-
-def judge_whisper(cases: StoredCases) -> list[Line]:
+def compare_whisper(cases: StoredCases) -> list[Line]:
     """Fidelity and latency of the encoder."""
     found = cases.get("whisper", dropin.measure_whisper)
     print_rows(found["rows"])
@@ -50,34 +39,33 @@ def judge_whisper(cases: StoredCases) -> list[Line]:
     lines = [
         line(
             "Whisper encoder, density on clips not calibrated on",
+            sparse["density"] <= 0.2,
             sparse["density"],
             "<= 0.2",
-            sparse["density"] <= 0.2,
         ),
-        line("Whisper encoder, mean cosine to dense", sparse["cosine"], ">= 0.99", sparse["cosine"] >= 0.99),
-        line("Whisper encoder, cosine of the worst clip", sparse["least clip"], "", None),
-        line("Whisper encoder, cosine of a band of equal density", band["cosine"], "", None),
-        line(f"Whisper, transcripts of {len(dense)} windows not as dense", differ, "0", differ == 0),
-        line("Whisper int8 encoder, mean cosine to dense", rows["sparse int8"]["cosine"], "", None),
+        line("Whisper encoder, mean cosine to dense", sparse["cosine"] >= 0.99, sparse["cosine"], ">= 0.99"),
+        line("Whisper encoder, cosine of the worst clip", None, sparse["least clip"]),
+        line("Whisper encoder, cosine of a band of equal density", None, band["cosine"]),
+        line(f"Whisper, transcripts of {len(dense)} windows not as dense", differ == 0, differ, "0"),
+        line("Whisper int8 encoder, mean cosine to dense", None, rows["sparse int8"]["cosine"]),
         line(
             "Whisper int8 encoder, transcripts not as dense",
-            sum(a != b for a, b in zip(found["texts"]["sparse int8"], dense, strict=True)),
-            "",
             None,
+            sum(a != b for a, b in zip(found["texts"]["sparse int8"], dense, strict=True)),
         ),
     ]
     timed = cases.get("whisper-time", dropin.time_whisper)
     print(
-        f"dense with fused attention {timed['dense_ms']:.1f} ms; {timed['engine']}; {timed['rounds']} turns"
+        f"dense with fused attention {timed['dense_ms']:.1f} ms; {timed['engine']}; {timed['rounds']} rounds"
     )
     for name, most in (("float32", 0.75), ("int8", 0.40)):
         share = timed[name]["of_dense"]
         title = f"Whisper encoder, latency of {name} over dense with fused attention"
-        lines.append(line(title, share, f"<= {most}", share <= most))
+        lines.append(line(title, share <= most, share, f"<= {most}"))
     return lines
 
 
-def judge_minilm(cases: StoredCases) -> list[Line]:
+def compare_minilm(cases: StoredCases) -> list[Line]:
     """Embeddings and retrieval."""
     found = cases.get("minilm", dropin.measure_minilm)
     print_rows(found["rows"])
@@ -85,35 +73,33 @@ def judge_minilm(cases: StoredCases) -> list[Line]:
     sparse, dense = rows["sparse"], rows["dense"]
     apart = max(abs(a - b) for a, b in zip(found["golden"], GOLDEN_COSINES, strict=True))
     lines = [
-        line("MiniLM, known cosines of three sentences, largest deviation", apart, "< 0.001", apart < 0.001),
+        line("MiniLM, known cosines of three sentences, largest deviation", apart < 0.001, apart, "< 0.001"),
         line(
             f"MiniLM, density on {found['pages']} pages not calibrated on",
+            sparse["density"] <= 0.25,
             sparse["density"],
             "<= 0.25",
-            sparse["density"] <= 0.25,
         ),
         line(
             "MiniLM, mean cosine to dense at 512 tokens",
+            sparse["cosine"] >= 0.98,
             sparse["cosine"],
             ">= 0.98",
-            sparse["cosine"] >= 0.98,
         ),
         line(
             "MiniLM, MRR less that of dense",
+            abs(sparse["MRR"] - dense["MRR"]) <= 0.01,
             sparse["MRR"] - dense["MRR"],
             "within 0.01",
-            abs(sparse["MRR"] - dense["MRR"]) <= 0.01,
         ),
     ]
     for name, row in rows.items():
         if name not in ("dense", "sparse"):
-            lines.append(
-                line(f"MiniLM, {name}, density {row['density']:.3f}: cosine", row["cosine"], "", None)
-            )
+            lines.append(line(f"MiniLM, {name}, density {row['density']:.3f}: cosine", None, row["cosine"]))
     return lines
 
 
-def judge_decoder() -> list[Line]:
+def compare_decoder() -> list[Line]:
     """A causal decoder of random weights: prefill against the reference, and what the future may change."""
     import transformers
 
@@ -150,43 +136,33 @@ def judge_decoder() -> list[Line]:
     blocks = selection.shape[-1]
     share = float(selection.float().mean() * blocks * blocks / (blocks * (blocks + 1) / 2))
     return [
-        line("causal decoder, share of blocks kept", share, "below 0.5", 0 < share < 0.5),
+        line("causal decoder, share of blocks kept", 0 < share < 0.5, share, "below 0.5"),
         line(
             "causal decoder, prefill against the reference, largest difference",
+            apart <= 1e-5,
             apart,
             "<= 1e-5",
-            apart <= 1e-5,
         ),
-        line("causal decoder, change of a token when later ones change", leak, "<= 1e-5", leak <= 1e-5),
+        line("causal decoder, change of a token when later ones change", leak <= 1e-5, leak, "<= 1e-5"),
     ]
 
 
 def main() -> int:
-    """Measures, judges, writes prove_dropin.json."""
+    """Measures, compares with the targets, writes prove_dropin.json."""
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
     torch.set_num_threads(int(os.environ.get("THREADS", "1")))
-    cases, lines = dropin.store(), judge_decoder()
-    for part in (judge_whisper, judge_minilm):
+    machine = machine_now(1)
+    cases, lines = dropin.store(), compare_decoder()
+    for part in (compare_whisper, compare_minilm):
         try:
             lines += part(cases)
         except (MissingExtraError, InputError) as error:
-            lines.append(line(f"{part.__name__}: {error}", 0.0, "installed", False))
-    folder = dropin.RESULTS if dropin.QUICK else ROOT / "benchmarks" / "results"
-    folder.mkdir(parents=True, exist_ok=True)
-    machine = {**describe_machine(1), "load_average": os.getloadavg()}
+            lines.append(line(f"{part.__name__}: {error}", False, 0.0, "installed"))
     parts = ("whisper", "whisper-time", "minilm")
     measured = {name: cases.get(name, dict) for name in parts if name in cases}
-    report = {
-        "machine": machine,
-        "quick": dropin.QUICK,
-        "lines": lines,
-        "measured": measured,
-    }
-    (folder / "prove_dropin.json").write_text(json.dumps(report, indent=2) + "\n")
-    print(f"as JSON: {(folder / 'prove_dropin.json').relative_to(ROOT)}")
-    return 0 if all(entry["passed"] is not False for entry in lines) else 1
+    return finish(report_path("prove_dropin"), lines, machine, measured=measured)
 
 
 if __name__ == "__main__":

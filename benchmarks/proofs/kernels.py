@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -19,17 +18,17 @@ import numpy as np
 
 from benchmarks.attention.case import FLOAT32_ERROR, INT8_ERROR, Case, Contender
 from benchmarks.attention.kernel_programs import hash_sources, measure_peak, profile_phases, run_program
-from benchmarks.attention.measure import PAUSE_SECONDS, measure, ratio, take_turns
+from benchmarks.attention.measure import PAUSE_SECONDS, measure, time_contenders
 from benchmarks.attention.ours import make_native
 from benchmarks.attention.parts import make_balance, make_router
-from benchmarks.support.machine import describe_machine
+from benchmarks.proofs.lines import Line, finish, line, machine_now
+from benchmarks.support.interleaved import find_ratio
+from benchmarks.support.machine import machine_facts
+from benchmarks.support.settings import QUICK, SCRATCH
 from benchmarks.support.stored_cases import StoredCases
 from edgesparse_runtime.engine import LIBRARY_NAME
 from tests.support.kernels.build import build_kernels
-from tests.support.paths import ROOT
 
-RESULTS = ROOT / "bench-results"
-QUICK = os.environ.get("QUICK") == "1"
 SECONDS = 4.0 if QUICK else 30.0
 LONG = Case(4096, 8, 64, 0.125)
 NARROW = Case(4096, 4, 32, 0.125)
@@ -71,15 +70,6 @@ extra = peak("VmHWM") - before - output.nbytes
 print(extra / sum(x.nbytes for x in feeds.values()))
 """
 
-Line = dict[str, Any]
-
-
-def line(name: str, figure: float, target: str, passed: bool | None) -> Line:
-    """Print one claim, or one figure without a target, and return it."""
-    verdict = "INFO" if passed is None else "PASS" if passed else "FAIL"
-    print(f"{verdict}  {name}: {figure:.3g}" + (f" (target {target})" if target else ""), flush=True)
-    return {"name": name, "figure": figure, "target": target, "passed": passed}
-
 
 def speed_up(found: dict[str, Any], figure: str) -> float:
     """The median ratio, 0 where an output was not right."""
@@ -97,11 +87,11 @@ def measure_memory(library: str) -> dict[str, float]:
 
 
 def measure_router(library: str) -> dict[str, float]:
-    """The exported router in turns with the kernel: its share of the kernel's time."""
+    """The exported router interleaved with the kernel: its share of the kernel's time."""
     kernel, _ = make_native(LONG, library)
     router = make_router(LONG, library)
-    times = take_turns((router, kernel), seconds=SECONDS / 2, least=6, pause=0.0)
-    return {"share": ratio(times[:, 0], times[:, 1]).value}
+    times = time_contenders((router, kernel), seconds=SECONDS / 2, least=6, pause=0.0)
+    return {"share": find_ratio(times[:, 1], times[:, 0]).value}
 
 
 def measure_balance(library: str) -> dict[str, float]:
@@ -109,59 +99,52 @@ def measure_balance(library: str) -> dict[str, float]:
     found = {}
     for name, top_p in (("alike", (1.0, 1.0)), ("unlike", (1.0, 0.0))):
         contenders: list[Contender] = [make_balance(library, top_p, threads) for threads in (1, 2)]
-        times = take_turns(contenders, seconds=SECONDS / 2, least=6, pause=PAUSE_SECONDS)
-        found[name] = ratio(times[:, 0], times[:, 1]).value
+        times = time_contenders(contenders, seconds=SECONDS / 2, least=6, pause=PAUSE_SECONDS)
+        found[name] = find_ratio(times[:, 1], times[:, 0]).value
     return found
 
 
-def judge(store: StoredCases, build: Path) -> list[Line]:
+def compare(store: StoredCases, build: Path) -> list[Line]:
     """Measures what is not stored yet; prints and returns a line each."""
     library = str(build / LIBRARY_NAME)
     found = {c: store.get(c.name, partial(measure, c, library, seconds=SECONDS)) for c in CASES + TWO_THREADS}
     lines = []
     for name, case, figure, least in CLAIMS:
         value = speed_up(found[case], figure)
-        lines.append(line(f"{name}, {case.name}", value, f">= {least}", value >= least))
+        lines.append(line(f"{name}, {case.name}", value >= least, value, f">= {least}"))
     phases = store.get("phases", partial(profile_phases, build, LONG, "float32", 20))
     router = store.get("router", partial(measure_router, library))
     inside = phases["selection_share"] + phases["summaries_share"]
     share = inside + router["share"]
     name = f"router, selection and summaries over the operator's time, {LONG.name}"
-    lines.append(line(name, share, "<= 0.12", share <= 0.12))
-    lines.append(line("  of these selection and summaries", inside, "", None))
+    lines.append(line(name, share <= 0.12, share, "<= 0.12"))
+    lines.append(line("  of these selection and summaries", None, inside))
     for precision, extra in store.get("memory", partial(measure_memory, library)).items():
         name = f"extra memory over inputs, {precision}, N8192 H8 D64"
-        lines.append(line(name, extra, "< 3", extra < 3))
+        lines.append(line(name, extra < 3, extra, "< 3"))
     for precision, most in (("float32", FLOAT32_ERROR), ("int8", INT8_ERROR)):
         worst = float(np.max([x["ours"][precision]["error"] for x in found.values()]))
-        lines.append(line(f"{precision} error against float64", worst, f"<= {most:g}", worst <= most))
+        lines.append(line(f"{precision} error against float64", worst <= most, worst, f"<= {most:g}"))
     for case in TWO_THREADS:
         for figure in ("float32_over_dense", "int8_over_dense"):
-            lines.append(line(f"{figure}, {case.name}", speed_up(found[case], figure), "", None))
+            lines.append(line(f"{figure}, {case.name}", None, speed_up(found[case], figure)))
     balance = store.get("balance", partial(measure_balance, library))
     for name, value in balance.items():
-        lines.append(line(f"two threads over one, two heads {name}", value, "", None))
+        lines.append(line(f"two threads over one, two heads {name}", None, value))
     return lines
 
 
 def main() -> int:
-    """Measures, judges, writes bench-results/prove_kernels.json."""
+    """Measures, compares with the targets, writes bench-results/prove_kernels.json."""
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
     build = build_kernels()
-    # A figure that was measured beside other work says so.
-    machine = {**describe_machine(), "load_average": os.getloadavg()}
+    machine = machine_now()
     peak = measure_peak(build, 1)
-    facts = {x: machine[x] for x in ("cpu", "cores", "system", "python", "versions")}
-    store = StoredCases(RESULTS / "kernels", hash_sources(), facts, peak["isa"], QUICK)
+    store = StoredCases(SCRATCH / "kernels", hash_sources(), machine_facts(), peak["isa"], QUICK)
     print(json.dumps({**machine, "isa": peak["isa"]}))
-    lines = judge(store, build)
-    report = {"machine": machine, "quick": QUICK, "peak": peak, "lines": lines}
-    target = RESULTS / "prove_kernels.json"
-    target.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"as JSON: {target.relative_to(ROOT)}")
-    return 0 if all(entry["passed"] is not False for entry in lines) else 1
+    return finish(SCRATCH / "prove_kernels.json", compare(store, build), machine, peak=peak)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,7 @@ from benchmarks.learning.data import LONG_RANGE, MissingPackage, load
 from benchmarks.learning.main import run_jobs
 from benchmarks.learning.published import published
 from benchmarks.learning.statistics import Estimate
-from benchmarks.learning.store import ROOT, Job, code_version
+from benchmarks.learning.store import Job, code_version
 from benchmarks.learning.tables import (
     CORE,
     LABEL_SETS,
@@ -39,16 +38,15 @@ from benchmarks.learning.tables import (
     points,
     rights,
 )
-from benchmarks.support.machine import describe_machine
+from benchmarks.proofs.lines import Line, finish, line, machine_now
+from benchmarks.support.settings import COMMITTED, QUICK, SCRATCH
 from edgesparse.config import RunConfig
-from edgesparse.training.loop import plan
+from edgesparse.training.loop import plan_steps
 
-QUICK = os.environ.get("QUICK") == "1"
 # Five seeds where the test set has 500 series or fewer, three elsewhere.
 SEEDS, SEEDS_OF_LARGE = (1, 1) if QUICK else (5, 3)
 LARGE = ("FreezerSmallTrain", "FreezerRegularTrain", "CinCECGTorso", "PLAID", "FordA")
-RESULTS = ROOT / "benchmarks" / "results" / "prove_learning.json"
-QUICK_RESULTS = ROOT / "bench-results" / "prove_learning_quick.json"
+RESULTS = SCRATCH / "prove_learning_quick.json" if QUICK else COMMITTED / "prove_learning.json"
 QUICK_SETS = {"FreezerSmallTrain": "100%", "CinCECGTorso": "100%"}
 QUICK_LONG = {"product-1024": "100%"}
 # What the claim about long range is judged on.
@@ -63,15 +61,6 @@ QUICK_LONG_OVERRIDES = ("training.epochs=1",)
 BEHIND_DENSE, ABOVE_BAND, BEHIND_PUBLISHED, HALF_LABELS = 0.005, 0.10, 0.01, 0.02
 COMPUTE, COMPUTE_SLACK = 0.25, 0.02
 ACSF1_SECONDS = 120.0
-
-Line = dict[str, Any]
-
-
-def line(name: str, holds: bool | None, figure: str, target: str) -> Line:
-    """Print one claim and return it; None = not judged."""
-    word = {True: "PASS", False: "FAIL", None: "----"}[holds]
-    print(f"{word}  {name}: {figure}  (target: {target})", flush=True)
-    return {"name": name, "holds": holds, "figure": figure, "target": target}
 
 
 def needed(sets: Mapping[str, str], long: Mapping[str, str]) -> list[Job]:
@@ -106,7 +95,7 @@ def count(found: Found, sets: Mapping[str, str], models: tuple[str, ...]) -> tup
     return f"{held} of {wanted} runs", held >= wanted
 
 
-def judge_difference(
+def compare_difference(
     found: Found,
     sets: Mapping[str, str],
     models: tuple[str, str],
@@ -126,7 +115,7 @@ def judge_difference(
     return line(name, (is_complete and difference.value >= least) if is_judged else None, figure, target)
 
 
-def judge_published(found: Found, sets: Mapping[str, str]) -> Line:
+def compare_published(found: Found, sets: Mapping[str, str]) -> Line:
     """Our default against the published InceptionTime, on sets that both have with all labels."""
     theirs = published("InceptionTime")
     ours = {
@@ -147,7 +136,7 @@ def judge_published(found: Found, sets: Mapping[str, str]) -> Line:
     return line(name, None if QUICK else holds, figure, target)
 
 
-def judge_half(found: Found) -> Line:
+def compare_half(found: Found) -> Line:
     """What half of the labels cost."""
     lost = label_loss(found, "sparse", "50%")
     name, target = "half of the labels", f"at least {-100 * HALF_LABELS:.0f} points"
@@ -159,7 +148,7 @@ def judge_half(found: Found) -> Line:
     return line(name, None if QUICK else is_complete and difference.value >= -HALF_LABELS, figure, target)
 
 
-def judge_compute(found: Found) -> Line:
+def compare_compute(found: Found) -> Line:
     """The largest share of dense attention's compute that a sparse model of the sets used."""
     shares = [record["attention_share"] for job, record in found.items() if job.model == "sparse"]
     target = f"at most {COMPUTE + COMPUTE_SLACK:.0%}"
@@ -172,7 +161,7 @@ def judge_compute(found: Found) -> Line:
 def time_default_run() -> float:
     """Seconds of `edgesparse train` on ACSF1, two threads; QUICK runs a part of its passes and scales."""
     training, _ = load("ACSF1")
-    epochs, _ = plan(len(training), RunConfig().training)
+    epochs = plan_steps(len(training), RunConfig().training).epochs
     part = QUICK_PASSES if QUICK else epochs
     spec = importlib.util.find_spec("sktime")
     assert spec is not None
@@ -188,7 +177,7 @@ def time_default_run() -> float:
     return (time.monotonic() - start) * epochs / part
 
 
-def judge_time(store: dict[str, Any], *, may_run: bool) -> Line:
+def compare_time(store: dict[str, Any], *, may_run: bool) -> Line:
     """The line about one run's time; the measurement is stored."""
     name = "one default run on ACSF1, two cores"
     if QUICK:
@@ -205,7 +194,7 @@ def judge_time(store: dict[str, Any], *, may_run: bool) -> Line:
     return line(name, seconds < ACSF1_SECONDS, f"{seconds:.0f} s", target)
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -213,12 +202,11 @@ def main() -> None:
     parser.add_argument("--time", action="store_true", help="with --stored: measure the one run's time too")
     parser.add_argument("--runs", action="store_true", help="run what is missing and judge nothing")
     arguments = parser.parse_args()
-    results = QUICK_RESULTS if QUICK else RESULTS
     version = {
         "code": code_version(Job("ACSF1", "sparse")),
         "rivals": code_version(Job("ACSF1", "MiniRocket")),
     }
-    earlier = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
+    earlier = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     store: dict[str, Any] = {"version": version}
     if earlier.get("version") == version and "acsf1_seconds" in earlier:
         store["acsf1_seconds"] = earlier["acsf1_seconds"]
@@ -227,16 +215,16 @@ def main() -> None:
     until = time.monotonic() - 1 if arguments.stored else None
     if arguments.runs:
         run_jobs(needed(sets, long))
-        return
+        return 0
     # First of all, while nothing else of ours runs.
-    lines = [judge_time(store, may_run=arguments.time or not arguments.stored)]
+    lines = [compare_time(store, may_run=arguments.time or not arguments.stored)]
     found = run_jobs(needed(sets, long), until=until)
     lines += [
-        judge_difference(
+        compare_difference(
             found, sets, ("sparse", "dense"), -BEHIND_DENSE, "sparse against dense", is_judged=not QUICK
         ),
-        judge_compute({job: record for job, record in found.items() if job.set in sets}),
-        judge_difference(
+        compare_compute({job: record for job, record in found.items() if job.set in sets}),
+        compare_difference(
             found,
             long,
             ("sparse", "band"),
@@ -244,18 +232,14 @@ def main() -> None:
             "sparse against band, 1,024 steps",
             is_judged=not QUICK,
         ),
-        judge_difference(
+        compare_difference(
             found, sets, ("sparse", "MiniRocket"), 0.0, "default against MiniRocket", is_judged=not QUICK
         ),
-        judge_published(found, sets),
-        judge_half(found),
+        compare_published(found, sets),
+        compare_half(found),
     ]
-    store |= {"machine": describe_machine(1), "quick": QUICK, "lines": lines}
-    results.parent.mkdir(parents=True, exist_ok=True)
-    results.write_text(json.dumps(store, indent=2) + "\n", encoding="utf-8")
-    print(f"as JSON: {results.relative_to(ROOT)}")
-    sys.exit(0 if all(entry["holds"] is not False for entry in lines) else 1)
+    return finish(RESULTS, lines, machine_now(1), **store)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,7 +2,7 @@
 
 Works on a fresh clone of the committed state. Long parts (the demo, the test suite) resume from results
 stored for the same commit in bench-results/. QUICK=1 leaves out the test suite and trains the demo's models
-for a quarter of the passes, without judging their accuracy.
+for a quarter of the epochs, without comparing their accuracy.
 """
 
 from __future__ import annotations
@@ -19,21 +19,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.support.machine import describe_machine
+from benchmarks.proofs.lines import Line, finish, line, machine_now, skip
+from benchmarks.support.settings import QUICK, SCRATCH
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "bench-results" / "prove_main.json"
-QUICK = os.environ.get("QUICK") == "1"
+RESULTS = SCRATCH / "prove_main.json"
 DEMO_SECONDS, TEST_SECONDS = 240.0, 900.0
 LEAST_ACCURACY, MOST_BEHIND, BUDGET = 0.85, 0.02, 0.30
-
-Line = dict[str, Any]
-
-
-def line(name: str, holds: bool, figure: str, target: str) -> Line:
-    """Print one claim and return it."""
-    print(f"{'PASS' if holds else 'FAIL'}  {name}: {figure}  (target: {target})", flush=True)
-    return {"name": name, "holds": holds, "figure": figure, "target": target}
 
 
 def command(arguments: list[str], folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
@@ -189,7 +181,7 @@ def bad_input(clone: Path) -> dict[str, Any]:
     return {"cases": len(cases) + 1, "wrong": wrong}
 
 
-def judge_demo(found: dict[str, Any]) -> list[Line]:
+def compare_demo(found: dict[str, Any]) -> list[Line]:
     """The lines about `make demo`."""
     made, seconds = found["result"], found["seconds"]
     ended = found["rc"] == 0 and made is not None
@@ -205,8 +197,7 @@ def judge_demo(found: dict[str, Any]) -> list[Line]:
     bound = f"at most {BUDGET:.0%} of dense"
     lines.append(line("sparse attention's compute", share <= BUDGET, f"{share:.1%}", bound))
     if QUICK:
-        print("----  accuracy: not judged with QUICK=1 (a quarter of the passes)")
-        return lines
+        return [*lines, skip("accuracy", "not measured with QUICK=1 (a quarter of the epochs)")]
     a, b = dense["accuracy"], sparse["accuracy"]
     behind = round((a["value"] - b["value"]) * b["n"])
     near = behind <= MOST_BEHIND * b["n"]
@@ -219,7 +210,7 @@ def judge_demo(found: dict[str, Any]) -> list[Line]:
     return lines
 
 
-def judge_plain(found: dict[str, Any]) -> list[Line]:
+def compare_plain(found: dict[str, Any]) -> list[Line]:
     """The lines about plain onnxruntime."""
     if "error" in found:
         return [line("plain onnxruntime", False, found["error"].strip().splitlines()[-1], "runs")]
@@ -237,50 +228,48 @@ def judge_plain(found: dict[str, Any]) -> list[Line]:
     ]
 
 
-def judge_bad_input(found: dict[str, Any]) -> list[Line]:
+def compare_bad_input(found: dict[str, Any]) -> list[Line]:
     """The line about bad input."""
     right = found["cases"] - len(found["wrong"])
     figure = f"{right} of {found['cases']} right" + "".join(f"; {w}" for w in found["wrong"])
     return [line("bad input: one line, right code, nothing written", not found["wrong"], figure, "all")]
 
 
-def judge_tests(found: dict[str, Any]) -> list[Line]:
+def compare_tests(found: dict[str, Any]) -> list[Line]:
     """The line about `make test`."""
     holds = found["rc"] == 0 and found["seconds"] < TEST_SECONDS
     figure = f"{found['summary']}; {found['seconds']:.0f} s with installation"
     return [line("make test from a fresh clone", holds, figure, f"green, under {TEST_SECONDS:.0f} s")]
 
 
-def main() -> None:
+def main() -> int:
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
     version = code_version() + ("+quick" if QUICK else "")
     earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     store: dict[str, Any] = earlier if earlier.get("version") == version else {"version": version}
-    store["machine"] = describe_machine()
+    for key in ("machine", "quick", "lines"):
+        store.pop(key, None)
+    machine = machine_now()
     with tempfile.TemporaryDirectory() as name:
         clone = Path(name) / "edgesparse"
         made = command(["git", "clone", "-q", str(ROOT), str(clone)], ROOT)
         if made.returncode != 0:
             sys.exit(made.stderr)
-        lines = judge_demo(stored(store, "demo", lambda: demo(clone)))
+        lines = compare_demo(stored(store, "demo", lambda: demo(clone)))
         if not (clone / "demo").exists() and not {"plain", "bad_input"} <= set(store):
             # Resumed: the environment and bundles that the next parts need are made again, roughly.
             command(["make", ".venv/.demo"], clone)
             command([".venv/bin/edgesparse", "quickstart", "-o", "demo", "--epochs", "2"], clone)
-        lines += judge_plain(stored(store, "plain", lambda: plain_onnxruntime(clone)))
-        lines += judge_bad_input(stored(store, "bad_input", lambda: bad_input(clone)))
+        lines += compare_plain(stored(store, "plain", lambda: plain_onnxruntime(clone)))
+        lines += compare_bad_input(stored(store, "bad_input", lambda: bad_input(clone)))
         if QUICK:
-            print("----  make test: left out with QUICK=1")
+            lines.append(skip("make test", "left out with QUICK=1"))
         else:
-            lines += judge_tests(stored(store, "tests", lambda: tests(clone)))
-    store["lines"] = lines
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(store, indent=2) + "\n")
-    print(f"as JSON: {RESULTS.relative_to(ROOT)}")
-    sys.exit(0 if all(entry["holds"] for entry in lines) else 1)
+            lines += compare_tests(stored(store, "tests", lambda: tests(clone)))
+    return finish(RESULTS, lines, machine, **store)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -15,13 +15,12 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
-from benchmarks.proofs.serve_stream import judge_stream
+from benchmarks.proofs.lines import Line, finish, line, machine_now, skip
+from benchmarks.proofs.serve_stream import compare_stream
 from benchmarks.serving.bundles import Pair, make_pair
 from benchmarks.serving.clients import schemathesis, tritonclient
 from benchmarks.serving.fuzz import MEGABYTES, SECONDS, mutate
@@ -31,13 +30,11 @@ from benchmarks.serving.ray import measure as ray_measure
 from benchmarks.serving.soak import soak
 from benchmarks.serving.speed import speed
 from benchmarks.serving.versions import version_of
-from benchmarks.support.machine import describe_machine
+from benchmarks.support.machine import machine_facts
+from benchmarks.support.settings import QUICK, SCRATCH, report_path
 from benchmarks.support.stored_cases import StoredCases
-from tests.support.running import ROOT
 
-QUICK = os.environ.get("QUICK") == "1"
-WORK = ROOT / "bench-results" / "serve"
-RESULTS = (ROOT / "bench-results" if QUICK else ROOT / "benchmarks" / "results") / "prove_serve.json"
+WORK = SCRATCH / "serve"
 REQUESTS, PIECE, CONNECTIONS = (6_000, 3_000, 32) if QUICK else (200_000, 100_000, 32)
 KILLS, KILLS_PIECE = (10, 10) if QUICK else (200, 50)
 SCHEMA_CASES = 500 if QUICK else 5_000
@@ -48,19 +45,11 @@ LEAST_THROUGHPUT = 0.8
 # MB a thousand requests, 95 % interval included: one that kept its old models would grow by several.
 MOST_GROWTH = 0.1
 
-Line = dict[str, Any]
 # Results of one part, bound to the sources that it runs.
 Stores = Callable[[str], StoredCases]
 
 
-def line(name: str, holds: bool | None, figure: str, target: str) -> Line:
-    """Print one claim and return it; None = a figure without a target."""
-    word = {True: "PASS", False: "FAIL", None: "INFO"}[holds]
-    print(f"{word}  {name}: {figure}" + (f"  (target: {target})" if target else ""), flush=True)
-    return {"name": name, "holds": holds, "figure": figure, "target": target}
-
-
-def judge_clients(stores: Stores, pair: Pair) -> list[Line]:
+def compare_clients(stores: Stores, pair: Pair) -> list[Line]:
     """Clients that no one here wrote."""
     triton = stores("tritonclient").get("tritonclient", tritonclient)
     holds = triton["rc"] == 0 and triton.get("passed", 0) > 0 and not triton.get("skipped")
@@ -77,7 +66,7 @@ def judge_clients(stores: Stores, pair: Pair) -> list[Line]:
     return lines
 
 
-def judge_load(stores: Stores, pair: Pair) -> list[Line]:
+def compare_load(stores: Stores, pair: Pair) -> list[Line]:
     """Every answer under reloads, and memory."""
     pieces = [
         stores("load").get(f"load-{i}", partial(soak, pair, PIECE, CONNECTIONS, 1200.0))
@@ -125,7 +114,7 @@ def judge_load(stores: Stores, pair: Pair) -> list[Line]:
     ]
 
 
-def judge_speed(stores: Stores, pair: Pair) -> list[Line]:
+def compare_speed(stores: Stores, pair: Pair) -> list[Line]:
     """Throughput and latency."""
     found = stores("speed").get("speed", partial(speed, pair, 2 if QUICK else 5, 2.0 if QUICK else 4.0))
     medians, cores = found["medians"], found["cores"]
@@ -150,7 +139,7 @@ def judge_speed(stores: Stores, pair: Pair) -> list[Line]:
     ]
 
 
-def judge_kills(stores: Stores, pair: Pair) -> list[Line]:
+def compare_kills(stores: Stores, pair: Pair) -> list[Line]:
     """kill -9."""
     pieces = [
         stores("kills").get(f"kills-{i}", partial(kill_at_random, pair, KILLS_PIECE, i))
@@ -168,7 +157,7 @@ def judge_kills(stores: Stores, pair: Pair) -> list[Line]:
     return [line("kill -9 during bundle write and reload", holds, figure, f"{KILLS} kills, 0 and 0")]
 
 
-def judge_mutations(stores: Stores, pair: Pair) -> list[Line]:
+def compare_mutations(stores: Stores, pair: Pair) -> list[Line]:
     """Mutated input."""
     lines = []
     total, seconds = 0, 0.0
@@ -198,42 +187,41 @@ def judge_mutations(stores: Stores, pair: Pair) -> list[Line]:
     return lines
 
 
-def judge_ray(stores: Stores, pair: Pair) -> list[Line]:
+def compare_ray(stores: Stores, pair: Pair) -> list[Line]:
     """Two replicas, one killed under load."""
     name = "Ray Serve, two replicas, one killed again and again under load: lost"
     if importlib.util.find_spec("ray") is None:
-        return [line(name, None, "not run: ray is not installed (pip install 'edgesparse[ray]')", "0")]
+        return [skip(name, "ray is not installed (pip install 'edgesparse[ray]')", "0")]
     found = stores("ray").get("ray", partial(ray_measure, pair, 25.0 if QUICK else 90.0))
     lost = found["asked"] - found["answered"] + found["mixed_up"] + found["unknown_bundle"]
     figure = f"{lost} of {found['asked']} requests, {found['killed']} killed, p99 {found['p99_ms']:.0f} ms"
     return [line(name, lost == 0 and found["killed"] >= 2, figure, "0, at least 2 killed")]
 
 
-def judge_streams(stores: Stores, pair: Pair) -> list[Line]:
+def compare_streams(stores: Stores, pair: Pair) -> list[Line]:
     """Streams; they have models of their own."""
-    return judge_stream(stores("stream"))
+    return compare_stream(stores("stream"))
 
 
 PARTS: dict[str, Callable[[Stores, Pair], list[Line]]] = {
-    "clients": judge_clients,
-    "speed": judge_speed,
-    "load": judge_load,
-    "kills": judge_kills,
-    "stream": judge_streams,
-    "mutations": judge_mutations,
-    "ray": judge_ray,
+    "clients": compare_clients,
+    "speed": compare_speed,
+    "load": compare_load,
+    "kills": compare_kills,
+    "stream": compare_streams,
+    "mutations": compare_mutations,
+    "ray": compare_ray,
 }
 
 
 def main(only: Sequence[str] = ()) -> int:
-    """Run, judge, write the JSON.
+    """Run, compare with the targets, write the JSON.
 
     Args:
         only: parts to run now; their results are stored, and the JSON is left to a run of all.
     """
     WORK.mkdir(parents=True, exist_ok=True)
-    machine = {**describe_machine(), "load_average": os.getloadavg()}
-    facts = {key: machine[key] for key in ("cpu", "cores", "system", "python", "versions")}
+    machine, facts = machine_now(), machine_facts()
     print(json.dumps(machine), flush=True)
 
     def stores(part: str) -> StoredCases:
@@ -241,12 +229,8 @@ def main(only: Sequence[str] = ()) -> int:
 
     pair = make_pair(WORK)
     lines = [entry for name in only or PARTS for entry in PARTS[name](stores, pair)]
-    if not only:
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        report = {"machine": machine, "quick": QUICK, "lines": lines}
-        RESULTS.write_text(json.dumps(report, indent=2) + "\n")
-        print(f"as JSON: {RESULTS.relative_to(ROOT)}")
-    return 0 if all(entry["holds"] is not False for entry in lines) else 1
+    target = SCRATCH / "prove_serve_parts.json" if only else report_path("prove_serve")
+    return finish(target, lines, machine)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -21,24 +20,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.proofs.lines import Line, finish, line, machine_now
 from benchmarks.serving.versions import version_of
-from benchmarks.support.interleaved import ratio
-from benchmarks.support.machine import describe_machine
+from benchmarks.support.interleaved import find_ratio
+from benchmarks.support.machine import machine_facts
+from benchmarks.support.settings import QUICK, SCRATCH
 from benchmarks.support.stored_cases import StoredCases
 from edgesparse.config import RunConfig, TrainingConfig
 from edgesparse.presets import tiny
-from edgesparse.training.loop import train
+from edgesparse.training.train import train
 from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.token_stream import StepModel, TokenStream
+from tests.support.paths import source_environment
 from tests.support.streams import Disturbed, disturb, offline_segments
 from tests.support.tolerances import ENGINES
 
-ROOT = Path(__file__).resolve().parents[2]
-QUICK = os.environ.get("QUICK") == "1"
-WORK = ROOT / "bench-results" / "stream"
+WORK = SCRATCH / "stream"
 SAMPLES = 50_000 if QUICK else 1_000_000
 STEPS, CHANNELS = 2_048, 2
 PERIOD, LATENESS, MAX_GAP, WINDOW, STRIDE = 0.02, 0.2, 20, 512, 100
@@ -47,11 +47,10 @@ MOST_OF_WINDOW = 0.1
 ROUNDS = 8 if QUICK else 40
 
 FloatArray = npt.NDArray[np.float32]
-Line = dict[str, Any]
 
 
 def make_recording(steps: int, seed: int) -> FloatArray:
-    """Two machine states that take turns, [channels, steps]."""
+    """Two machine states that alternate, [channels, steps]."""
     rng = np.random.default_rng(seed)
     time_ = np.arange(steps)
     frequency = np.where(time_ // 1_700 % 2, 0.15, 0.4)
@@ -101,7 +100,6 @@ def million() -> dict[str, Any]:
     command = [sys.executable, "-m", "edgesparse_runtime.cli", "run", str(bundle.path), "-", "--follow"]
     command += ["--window", str(WINDOW), "--stride", str(STRIDE), "--period", str(PERIOD)]
     command += ["--lateness", str(LATENESS), "--max-gap", str(MAX_GAP), "--threads", "1"]
-    sources = os.pathsep.join(str(ROOT / part) for part in ("", "export", "runtime"))
     start = time.perf_counter()
     with source.open() as stdin:
         result = subprocess.run(
@@ -109,7 +107,7 @@ def million() -> dict[str, Any]:
             stdin=stdin,
             capture_output=True,
             text=True,
-            env=os.environ | {"PYTHONPATH": sources},
+            env=source_environment(),
             check=False,
         )
     seconds = time.perf_counter() - start
@@ -143,7 +141,7 @@ def million() -> dict[str, Any]:
 
 
 def causal() -> dict[str, Any]:
-    """A causal model sample by sample against full windows: scores, then time, in turns."""
+    """A causal model sample by sample against full windows: scores, then time, interleaved."""
     bundle = make_bundle(WORK, causal=True, steps=STEPS)
     session = Session(bundle, precision="float32", threads=1)
     model = StepModel.open(bundle, threads=1)
@@ -189,7 +187,7 @@ def cost(session: Session, model: StepModel, window: FloatArray) -> dict[str, An
         sample_times.append(sum(times) / len(times))
         samples += times
     # The first round is a warm-up.
-    share = ratio(sample_times[1:], window_times[1:])
+    share = find_ratio(sample_times[1:], window_times[1:])
     return {
         "a_round": a_round,
         "sample_ms": share.ours_ms,
@@ -204,14 +202,7 @@ def cost(session: Session, model: StepModel, window: FloatArray) -> dict[str, An
     }
 
 
-def line(name: str, holds: bool | None, figure: str, target: str) -> Line:
-    """Print one claim and return it; None = a figure without a target."""
-    word = {True: "PASS", False: "FAIL", None: "INFO"}[holds]
-    print(f"{word}  {name}: {figure}" + (f"  (target: {target})" if target else ""), flush=True)
-    return {"name": name, "holds": holds, "figure": figure, "target": target}
-
-
-def judge_stream(store: StoredCases) -> list[Line]:
+def compare_stream(store: StoredCases) -> list[Line]:
     """Measures what is not stored yet; prints and returns a line each.
 
     Args:
@@ -264,14 +255,10 @@ def judge_stream(store: StoredCases) -> list[Line]:
 def main() -> int:
     """Only the claims about streams."""
     WORK.mkdir(parents=True, exist_ok=True)
-    machine = describe_machine()
+    machine = machine_now()
     print(json.dumps(machine), flush=True)
-    facts = {key: machine[key] for key in ("cpu", "cores", "system", "python", "versions")}
-    lines = judge_stream(StoredCases(WORK / "cases", version_of("stream"), facts, QUICK))
-    report = {"machine": machine, "quick": QUICK, "lines": lines}
-    folder = ROOT / "bench-results" if QUICK else ROOT / "benchmarks" / "results"
-    (folder / "prove_serve_stream.json").write_text(json.dumps(report, indent=2) + "\n")
-    return 0 if all(entry["holds"] is not False for entry in lines) else 1
+    lines = compare_stream(StoredCases(WORK / "cases", version_of("stream"), machine_facts(), QUICK))
+    return finish(SCRATCH / "prove_serve_stream.json", lines, machine)
 
 
 if __name__ == "__main__":

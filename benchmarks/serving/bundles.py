@@ -65,7 +65,7 @@ def _make(path: Path, seed: int) -> Bundle:
         pass
     from edgesparse.config import RunConfig, TrainingConfig
     from edgesparse.presets import tiny
-    from edgesparse.training.loop import train
+    from edgesparse.training.train import train
     from edgesparse_export.run_bundle import export_run
     from tests.support.synthetic import make_series
 

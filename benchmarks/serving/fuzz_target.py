@@ -23,8 +23,8 @@ sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in type
 
 with atheris.instrument_imports(
     include=[
-        "edgesparse_runtime.serving.protocol",
-        "edgesparse_runtime.serving.tensors",
+        "edgesparse_runtime.serving.protocol.requests",
+        "edgesparse_runtime.serving.protocol.tensors",
         "edgesparse_runtime.model_check.check",
         "edgesparse_runtime.model_check.protobuf_wire",
         "edgesparse_runtime.bundle.manifest",
@@ -39,9 +39,9 @@ with atheris.instrument_imports(
     from edgesparse_runtime.bundle.read import open_bundle
     from edgesparse_runtime.errors import EdgeSparseError
     from edgesparse_runtime.model_check.check import check_model
-    from edgesparse_runtime.serving.protocol import read_request
-    from edgesparse_runtime.serving.refusal import Refusal
-    from edgesparse_runtime.serving.tensors import WindowBounds
+    from edgesparse_runtime.serving.protocol.refusal import Refusal
+    from edgesparse_runtime.serving.protocol.requests import read_request
+    from edgesparse_runtime.serving.protocol.tensors import WindowBounds
 
 BOUNDS = WindowBounds(channels=2, min_steps=1, max_steps=4096, most_windows=8)
 Target = Callable[[bytes], object]

@@ -26,6 +26,12 @@ def describe_machine(threads: int | None = None) -> dict[str, object]:
     }
 
 
+def machine_facts() -> dict[str, object]:
+    """What stored figures depend on: processor, system and versions."""
+    found = describe_machine()
+    return {key: found[key] for key in ("cpu", "cores", "system", "python", "versions")}
+
+
 def _module_name() -> str:
     spec = sys.modules["__main__"].__spec__
     return spec.name if spec else Path(sys.argv[0]).name

@@ -20,8 +20,8 @@ import torch
 from benchmarks.learning.data import SETS, MissingPackage, load
 from benchmarks.support.import_closure import PACKAGES, ROOT, hash_code, import_closure
 from edgesparse.config import RunConfig, resolve_config
-from edgesparse.training.loop import train
 from edgesparse.training.run_folder import Run, load_run
+from edgesparse.training.train import train
 from edgesparse_export.quantize.bundle import quantize_bundle
 from edgesparse_export.quantize.change import Judge, selection_overlap, share
 from edgesparse_export.run_bundle import export_run

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "benchmarks" / "results" / "prove_target.json"
+from benchmarks.support.settings import COMMITTED
+from tests.support.paths import ROOT
+
+RESULTS = COMMITTED / "prove_target.json"
 PICTURE = ROOT / "docs" / "images" / "speed.svg"
 TOKENS = (256, 2048, 4096)
 # Name of the line that holds the rival's time in its note, as "... against MS".

@@ -1,4 +1,4 @@
-"""Speed of the whole model against its rivals, in turns and at equal threads."""
+"""Speed of the whole model against its rivals, interleaved and at equal threads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.support.interleaved import ratio, take_turns
+from benchmarks.support.interleaved import find_ratio, time_by_name
 from benchmarks.target.models import (
     Encoder,
     FloatArray,
@@ -88,11 +88,11 @@ def _compare(
     wrong: dict[str, float],
     limits: dict[str, float],
 ) -> dict[str, Any]:
-    times = take_turns({name: partial(run, window) for name, run in runs.items()}, seconds=seconds)
+    times = time_by_name({name: partial(run, window) for name, run in runs.items()}, seconds=seconds)
     return {
         "rounds": len(times[OURS]),
         "milliseconds": {name: 1e3 * float(np.median(t)) for name, t in times.items()},
         "difference": wrong,
         "right": {name: wrong[name] <= limits[name] for name in runs},
-        "over": {name: asdict(ratio(times[OURS], times[name])) for name in runs if name != OURS},
+        "over": {name: asdict(find_ratio(times[OURS], times[name])) for name in runs if name != OURS},
     }

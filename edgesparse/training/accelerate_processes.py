@@ -1,8 +1,8 @@
 """Training on several processes, on one machine or many, through Hugging Face Accelerate.
 
 `accelerate launch` or `torchrun` starts the processes; each holds the whole (small) data set and computes
-its rows of every batch. Gradients are averaged as one vector, in one call, so that the sum is made in the
-same order after a resume. The batch is the same as with one process: `batch_size` is that of all together.
+its rows of every batch. Gradients are averaged as one vector, in one call, so that a resumed run adds them
+in the same order. The batch is that of a single process: `batch_size` counts the rows of all processes.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import torch
 from torch import Tensor, nn
 
 from edgesparse.model.dropout import Dropout
-from edgesparse.training.processes import Engine, gather_gradients, spread_gradients
+from edgesparse.training.processes import Processes, gather_gradients, spread_gradients
 from edgesparse_runtime.errors import InputError
 
 
 def is_launched() -> bool:
-    """True in a process that `accelerate launch` or `torchrun` started beside others."""
+    """True in a process that `accelerate launch` or `torchrun` started as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-class AcceleratedEngine(Engine):
+class AcceleratedProcesses(Processes):
     """One of several processes."""
 
     def __init__(self) -> None:
         from accelerate import Accelerator
 
         self._accelerator: Any = Accelerator(cpu=True)
-        self.processes = self._accelerator.num_processes
+        self.count = self._accelerator.num_processes
         self.rank = self._accelerator.process_index
         self.is_main = bool(self._accelerator.is_main_process)
 
@@ -42,13 +42,13 @@ class AcceleratedEngine(Engine):
                 setattr(parent, name.rpartition(".")[2], SharedDropout(module, self))
 
     def bounds(self, rows: int) -> tuple[int, int]:
-        """First row and end of this process's part of so many."""
-        return rows * self.rank // self.processes, rows * (self.rank + 1) // self.processes
+        """First row and end (exclusive) of this process's part of `rows` rows."""
+        return rows * self.rank // self.count, rows * (self.rank + 1) // self.count
 
     def take(self, rows: Tensor) -> Tensor:
-        if len(rows) < self.processes:
+        if len(rows) < self.count:
             raise InputError(
-                f"A batch must hold at least one series a process ({self.processes}); got {len(rows)}. "
+                f"A batch must hold at least one series per process ({self.count}); got {len(rows)}. "
                 f"Start fewer processes."
             )
         self.whole_rows = len(rows)
@@ -56,11 +56,11 @@ class AcceleratedEngine(Engine):
         return rows[start:end]
 
     def mean(self, loss: Tensor, weight: Tensor | float, whole: Tensor | float) -> Tensor:
-        return loss * (weight * self.processes / whole)
+        return loss * (weight * self.count / whole)
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         vector, having = gather_gradients(parameters)
-        spread_gradients(self.sum(vector) / self.processes, having)
+        spread_gradients(self.sum(vector) / self.count, having)
 
     def sum(self, values: Tensor) -> Tensor:
         total: Tensor = self._accelerator.reduce(values, reduction="sum")
@@ -73,20 +73,20 @@ class AcceleratedEngine(Engine):
         self._accelerator.wait_for_everyone()
 
     def close(self) -> None:
-        """Leave the group of processes."""
+        """Leave the process group."""
         self._accelerator.end_training()
 
 
 class SharedDropout(nn.Module):
-    """Dropout whose noise is drawn for the whole batch, so that it does not depend on who computes a row."""
+    """Dropout whose noise is drawn for the whole batch, so that it depends on no division of rows."""
 
-    def __init__(self, plain: nn.Module, engine: Engine) -> None:
+    def __init__(self, plain: nn.Module, processes: Processes) -> None:
         super().__init__()
         self.plain = plain
-        self._engine = engine
+        self._processes = processes
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        noise = self.plain(torch.ones(self._engine.whole_rows, *x.shape[1:], dtype=x.dtype))
-        return x * self._engine.take(noise)
+        noise = self.plain(torch.ones(self._processes.whole_rows, *x.shape[1:], dtype=x.dtype))
+        return x * self._processes.take(noise)

@@ -1,10 +1,10 @@
-"""Changes that a training window could have come with.
+"""Data augmentation: changes that a training window could have come with.
 
-A circular shift of every window, and on a part of them what sensors and machines do after training: noise,
-drift, a gap, uneven speed, coarser sampling. The kernel bank's thresholds read structure so fine that noise
-of a twentieth of a window's spread wipes it out, and a model that never saw a disturbed window goes by it
-alone. But where fine structure tells classes apart it is worth several points: most of the windows stay as
-they are.
+A circular shift of every window, and on some of them what sensors and machines do after training: noise,
+drift, a gap, uneven speed, coarser sampling. The filter bank's thresholds read structure so fine that noise
+of a twentieth of a window's spread wipes it out, and a model that never saw an augmented window relies on it
+alone. But where fine structure tells classes apart it is worth several points of accuracy: most windows stay
+as they are.
 
 Everything random is drawn for the whole batch (edgesparse/training/processes.py).
 """
@@ -41,16 +41,16 @@ def shift_in_time(window_BCT: Tensor, lengths_B: Tensor, largest: float) -> Tens
     return window_BCT.gather(-1, index[:, None].expand(-1, window_BCT.shape[1], -1))
 
 
-def disturb(window_BCT: Tensor, lengths_B: Tensor, share: float) -> Tensor:
-    """Disturb about `share` of the windows, each in one way or several; the others stay as they are.
+def augment(window_BCT: Tensor, lengths_B: Tensor, share: float) -> Tensor:
+    """Change about `share` of the windows, each in one or several ways; the others stay as they are.
 
     Args:
-        lengths_B: real steps of each window; what comes after them is left alone.
+        lengths_B: real steps of each window; padding after them is left alone.
     """
     if share <= 0:
         return window_BCT
-    each = 1 - (1 - share) ** (1 / len(DISTURBANCES))
-    for change in DISTURBANCES:
+    each = 1 - (1 - share) ** (1 / len(AUGMENTATIONS))
+    for change in AUGMENTATIONS:
         rows = torch.nonzero(torch.rand(len(window_BCT)) < each)[:, 0]
         if len(rows):
             changed = change(window_BCT[rows], lengths_B[rows])
@@ -59,21 +59,21 @@ def disturb(window_BCT: Tensor, lengths_B: Tensor, share: float) -> Tensor:
 
 
 def noise(window_BCT: Tensor, lengths_B: Tensor) -> Tensor:
-    """White noise, of one strength a window."""
+    """White noise, one strength per window."""
     low, high = (math.log(strength) for strength in NOISE)
     strength = torch.exp(low + (high - low) * torch.rand(len(window_BCT), 1, 1))
     return window_BCT + strength * _spread(window_BCT) * torch.randn(window_BCT.shape)
 
 
 def drift(window_BCT: Tensor, lengths_B: Tensor) -> Tensor:
-    """A straight line over the window, of its own slope a channel."""
+    """A straight line over the window, with its own slope per channel."""
     slope = DRIFT * (2 * torch.rand(*window_BCT.shape[:2], 1) - 1)
     line = _steps(window_BCT) / (lengths_B - 1).clamp(min=1)[:, None, None] - 0.5
     return window_BCT + slope * _spread(window_BCT) * line
 
 
 def gap(window_BCT: Tensor, lengths_B: Tensor) -> Tensor:
-    """Missing values at a stretch, in one channel at least."""
+    """A stretch of missing values, in at least one channel."""
     batch, channels, _ = window_BCT.shape
     count = (torch.rand(batch) * GAP * lengths_B).long()
     start = (torch.rand(batch) * (lengths_B - count + 1)).long()
@@ -105,7 +105,7 @@ def coarse(window_BCT: Tensor, lengths_B: Tensor) -> Tensor:
     return _as_padded(torch.where(weight > 0, before.lerp(after, weight), before), window_BCT, lengths_B)
 
 
-DISTURBANCES: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (noise, drift, gap, uneven_speed, coarse)
+AUGMENTATIONS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (noise, drift, gap, uneven_speed, coarse)
 
 
 def _steps(window_BCT: Tensor) -> Tensor:
@@ -117,8 +117,8 @@ def _spread(window_BCT: Tensor) -> Tensor:
     missing = torch.isnan(window_BCT)
     count = (~missing).sum(-1, keepdim=True).clamp(min=1)
     mean = window_BCT.masked_fill(missing, 0.0).sum(-1, keepdim=True) / count
-    centerd = (window_BCT - mean).masked_fill(missing, 0.0)
-    return ((centerd * centerd).sum(-1, keepdim=True) / count).sqrt()
+    centered = (window_BCT - mean).masked_fill(missing, 0.0)
+    return ((centered * centered).sum(-1, keepdim=True) / count).sqrt()
 
 
 def between(window_BCT: Tensor, place_BT: Tensor) -> Tensor:

@@ -34,9 +34,9 @@ class ComputeReport:
         attention_share: FLOPs of attention, router and summaries included, over dense attention's.
         model_share: FLOPs of the whole model over those of the same model with dense attention.
         density: share of (query block, key block) pairs that are attended to.
-        density_by_head: the same, one list a layer.
+        density_by_head: the same, one list per layer.
         top_p: the share of the router's mass that was kept.
-        max_blocks: the cap on key blocks a query block.
+        max_blocks: the cap on key blocks per query block.
     """
 
     attention_share: float
@@ -72,7 +72,7 @@ class BudgetController:
     def __init__(self, model: nn.Module, rule: Rule = "top_p") -> None:
         self.model = model
         self.rule = rule
-        # Key blocks a query block by `top_k`, rounded when it is used; None until a selection was seen.
+        # Key blocks per query block by `top_k`, rounded when used; None until a selection was seen.
         self.blocks: float | None = None
         # Key blocks of the last batch that a selection was seen of.
         self.key_blocks: int | None = None
@@ -144,7 +144,7 @@ def blocks_cap(layer: SparseAttention, key_blocks: int, share: float) -> int:
     return max(math.ceil(2 * share * key_blocks), window + 1)
 
 
-def calibrate(
+def fit_budget(
     model: nn.Module,
     batches: Iterable[Tensor],
     budget: float,
@@ -168,7 +168,7 @@ def calibrate(
     data = list(batches)
     if not layers or budget >= 1.0:
         set_selection(model, 1.0)
-        return measure(model, data)
+        return measure_compute(model, data)
     share, key_blocks = _share_at(model, data, -LOGIT_LIMIT, NO_CAP)
     if rule == "top_k":
         fewest, most = 1, key_blocks
@@ -179,7 +179,7 @@ def calibrate(
             else:
                 most = blocks - 1
         set_selection(model, 1.0, fewest)
-        return measure(model, data)
+        return measure_compute(model, data)
     cap = blocks_cap(layers[0], key_blocks, budget)
     low, high = -LOGIT_LIMIT, LOGIT_LIMIT
     for _ in range(20):
@@ -192,11 +192,11 @@ def calibrate(
         else:
             high = middle
     set_selection(model, _sigmoid(low), NO_CAP if low == -LOGIT_LIMIT else cap)
-    return measure(model, data)
+    return measure_compute(model, data)
 
 
-def measure(model: nn.Module, batches: Iterable[Tensor]) -> ComputeReport:
-    """What the model computes on these windows at its present `top_p`, against dense attention."""
+def measure_compute(model: nn.Module, batches: Iterable[Tensor]) -> ComputeReport:
+    """What the model computes on these windows at its current `top_p`, against dense attention."""
     layers = sparse_layers(model)
     if not layers:
         return ComputeReport(1.0, 1.0, 1.0, [], 1.0, NO_CAP)

@@ -1,4 +1,4 @@
-"""Dense-sparse agreement: what the sparse model says should be what it would say with dense attention."""
+"""Consistency: the sparse model should predict what the same weights predict with dense attention."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def consistency_loss(
 ) -> Tensor:
     """KL divergence of the scores from the dense model's, or squared difference of the targets.
 
-    The dense pass has the same weights, no dropout and no gradient: it teaches, it is not taught.
+    The dense pass has the same weights, no dropout and no gradient: only the sparse pass is pulled.
     """
     dense = dense_output(model, window_BCT)
     if is_classification:

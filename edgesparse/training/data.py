@@ -1,8 +1,12 @@
-"""Series as the training loop needs them: tensors, class numbers or standardized targets, and facts."""
+"""Series as training needs them: tensors and targets, derived once, and facts about the data.
+
+Shapes: `B` series, `C` channels, `T` steps.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +21,69 @@ from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 
 
+@dataclass(frozen=True)
+class Windows:
+    """Raw windows as tensors.
+
+    Attributes:
+        windows_BCT: float32, NaN = missing; shorter windows end in NaN.
+        lengths_B: steps of each window without that padding.
+    """
+
+    windows_BCT: Tensor
+    lengths_B: Tensor
+
+    def __len__(self) -> int:
+        return len(self.windows_BCT)
+
+    def rows(self, index: Tensor) -> Tensor:
+        """The windows at `index`, cut at the longest of them."""
+        return self.windows_BCT[index, :, : int(self.lengths_B[index].max())]
+
+    def sample(self, most: int) -> Tensor:
+        """At most `most` windows, evenly spaced."""
+        return self.windows_BCT[evenly_spaced(len(self), most)]
+
+
+@dataclass(frozen=True)
+class TrainingSet(Windows):
+    """Labeled windows of a run.
+
+    Attributes:
+        targets_B: class numbers [B], or standardized targets [B] or [B, horizon].
+        series: what the tensors were made of, with labels and groups.
+        facts: what the model must know of the data; those of the training series, for held-out series too.
+        fingerprint: hash of the series: a run resumes only with the data that it was started with.
+    """
+
+    targets_B: Tensor
+    series: SeriesSet
+    facts: DataFacts
+    fingerprint: str
+
+
+def training_set(data: SeriesSet, facts: DataFacts, settings: TrainingConfig) -> TrainingSet:
+    """Tensors and targets of labeled series.
+
+    Raises:
+        InputError: a class that `facts` does not know.
+    """
+    windows, lengths = to_tensor(data)
+    return TrainingSet(windows, lengths, to_targets(data, facts, settings), data, facts, fingerprint(data))
+
+
 def data_facts(data: SeriesSet, settings: TrainingConfig) -> DataFacts:
-    """What the data say about the model that fits them."""
+    """What a model that fits these data must know of them.
+
+    Raises:
+        InputError: no labels, no series, fewer than two classes, or targets that are no numbers.
+    """
     source = data.source or "The data"
     forecast: dict[str, Any] = {}
     if data.labels is None:
         raise InputError(f"{source} must have labels to train on; there is no label column.")
     if not len(data):
-        raise InputError(f"{source} must hold at least one series; there is none.")
+        raise InputError(f"{source} must hold at least one series; it is empty.")
     lengths = [x.shape[1] for x in data.series]
     classes: list[str] = []
     center, scale = 0.0, 1.0
@@ -57,14 +116,14 @@ def data_facts(data: SeriesSet, settings: TrainingConfig) -> DataFacts:
 
 
 def data_warnings(data: SeriesSet, settings: TrainingConfig) -> list[str]:
-    """What is odd about data that can be trained on: probably not what was meant, in a line each."""
+    """What is odd about data that can be trained on and is probably not what was meant, one line each."""
     found = []
     for i, name in enumerate(data.channels):
         known = [x[i][~np.isnan(x[i])] for x in data.series]
         if not any(len(values) for values in known):
             found.append(f"channel {name} has no value in any series.")
         elif all(len(values) == 0 or values.min() == values.max() for values in known):
-            found.append(f"channel {name} never moves within a series.")
+            found.append(f"channel {name} is constant within every series.")
     if data.labels is None or settings.task == "forecasting":
         return found
     values, counts = np.unique(data.labels, return_counts=True)
@@ -81,20 +140,28 @@ def data_warnings(data: SeriesSet, settings: TrainingConfig) -> list[str]:
 
 
 def to_tensor(data: SeriesSet) -> tuple[Tensor, Tensor]:
-    """Windows [n, C, T] with NaN tails, and lengths [n]."""
+    """Windows [B, C, T] whose shorter ones end in NaN, and lengths [B]."""
     lengths = torch.tensor([x.shape[1] for x in data.series])
     return torch.from_numpy(data.to_batch()), lengths
 
 
 def to_targets(data: SeriesSet, facts: DataFacts, settings: TrainingConfig) -> Tensor:
-    """Class numbers [n], or standardized targets [n] or [n, horizon]."""
-    assert data.labels is not None
+    """Class numbers [B], or standardized targets [B] or [B, horizon].
+
+    Raises:
+        InputError: no labels, or a class that `facts` does not know.
+    """
+    if data.labels is None:
+        raise InputError(f"{data.source or 'The data'} must have labels; there is no label column.")
     if settings.task == "classification":
         number = {name: i for i, name in enumerate(facts.classes)}
         unknown = sorted({str(label) for label in data.labels} - set(number))
         if unknown:
-            raise InputError(f"{data.source} must hold known classes only; got {', '.join(unknown[:3])}.")
-        return torch.tensor([number[str(label)] for label in data.labels])
+            raise InputError(
+                f"{data.source or 'The data'} must hold the classes of the training series only "
+                f"({', '.join(facts.classes)}); got {', '.join(unknown[:3])}."
+            )
+        return torch.tensor([number[str(label)] for label in data.labels], dtype=torch.int64)
     values = np.asarray(data.labels, dtype=np.float64)
     return torch.from_numpy(((values - facts.target_center) / facts.target_scale).astype(np.float32))
 
@@ -110,13 +177,13 @@ def class_weights(targets: Tensor, classes: int) -> Tensor | None:
     return weights / weights[targets].mean()
 
 
-def spread(n: int, most: int) -> Tensor:
-    """At most `most` of n indices, evenly spread."""
+def evenly_spaced(n: int, most: int) -> Tensor:
+    """At most `most` of n indices, evenly spaced."""
     return torch.arange(n) if n <= most else torch.linspace(0, n - 1, most).long()
 
 
 def fingerprint(data: SeriesSet) -> str:
-    """Hash of values, labels, groups and channel names: a run goes on with the data that it began with."""
+    """Hash of values, labels, groups and channel names."""
     digest = hashlib.sha256(repr(data.channels).encode())
     for series in data.series:
         digest.update(repr(series.shape).encode() + np.ascontiguousarray(series).tobytes())

@@ -1,4 +1,4 @@
-"""What each head's router does: density, entropy and agreement, so that no collapse goes unnoticed.
+"""What each head's router does: density, entropy and captured mass, so that no collapse goes unnoticed.
 
 Shapes: `B` batch, `N` tokens, `H` heads, `Q`/`K` query and key blocks.
 """
@@ -19,34 +19,34 @@ from edgesparse.attention.router import true_block_mass
 from edgesparse.model.transformer import SequenceTransformer
 from edgesparse.training.budget import recording, sparse_layers
 
-# Query blocks a window whose true mass is computed: each costs a row of dense attention.
+# Query blocks per window whose true mass is computed: each costs a row of dense attention.
 SAMPLED_BLOCKS = 4
 # A router whose entropy is above this share of the largest possible has no preference.
 NO_PREFERENCE = 0.999
-# Density within this of the window's alone: the head asks for nothing else.
+# Density within this of the window's alone: the head selects nothing else.
 ONLY_WINDOW = 0.005
 
-# Agreement below this share of the density is worse than chance, sampling aside.
+# Captured mass below this share of the density is worse than chance, sampling aside.
 CHANCE = 0.9
 
 
 @dataclass(frozen=True)
-class HeadHealth:
+class HeadStats:
     """One head of one layer, measured on some windows.
 
     Attributes:
         density: share of the (query block, key block) pairs in reach that it attends to.
-        entropy: of the router's shares over the blocks in reach; 1 = all alike, 0 = one block only.
-        agreement: share of dense attention's mass that lies on the blocks it keeps. Blocks kept at random
-            would hold about `density`; a head whose attention is spread evenly holds no more than that.
-        window: density of the blocks that are kept whatever the router says.
+        entropy: of the router's shares over the blocks in reach; 1 = all equal, 0 = one block only.
+        captured_mass: share of dense attention's mass that lies on the blocks it keeps. Random blocks would
+            capture about `density`; a head whose attention is spread evenly captures no more than that.
+        window: density of the blocks that are always kept.
     """
 
     layer: int
     head: int
     density: float
     entropy: float
-    agreement: float
+    captured_mass: float
     window: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -59,16 +59,16 @@ class HeadHealth:
         if self.entropy > NO_PREFERENCE and self.density < 1.0:
             return f"{where}: the router has no preference (entropy {self.entropy:.4f})"
         if self.density < 1.0 and self.density <= self.window + ONLY_WINDOW:
-            return f"{where}: it keeps its own window only (density {self.density:.1%})"
-        if self.density < 1.0 and self.agreement < CHANCE * self.density:
+            return f"{where}: it keeps its local window only (density {self.density:.1%})"
+        if self.density < 1.0 and self.captured_mass < CHANCE * self.density:
             return (
-                f"{where}: its blocks hold less of dense attention than blocks drawn at random would "
-                f"({self.agreement:.1%} at density {self.density:.1%})"
+                f"{where}: its blocks capture less of dense attention than random blocks would "
+                f"({self.captured_mass:.1%} at density {self.density:.1%})"
             )
         return None
 
 
-def examine_heads(model: SequenceTransformer, windows: Iterable[Tensor]) -> list[HeadHealth]:
+def head_stats(model: SequenceTransformer, windows: Iterable[Tensor]) -> list[HeadStats]:
     """Measure every head of every sparse layer; the model is left as it was.
 
     Args:
@@ -89,12 +89,12 @@ def examine_heads(model: SequenceTransformer, windows: Iterable[Tensor]) -> list
     return [head for i, sums in enumerate(kept) for head in sums.heads(i)]
 
 
-def as_log_line(heads: list[HeadHealth]) -> dict[str, list[list[float]]]:
-    """Density, entropy and agreement as one list a layer."""
+def as_log_line(heads: list[HeadStats]) -> dict[str, list[list[float]]]:
+    """Density, entropy and captured mass, one list per layer."""
     layers = sorted({head.layer for head in heads})
     return {
         name: [[round(getattr(h, name), 4) for h in heads if h.layer == layer] for layer in layers]
-        for name in ("density", "entropy", "agreement")
+        for name in ("density", "entropy", "captured_mass")
     }
 
 
@@ -103,7 +103,7 @@ class _Sums:
 
     def __init__(self, layer: SparseAttention) -> None:
         heads = layer.config.num_heads
-        self.density, self.entropy, self.agreement = (
+        self.density, self.entropy, self.captured_mass = (
             torch.zeros(heads, dtype=torch.float64) for _ in range(3)
         )
         self.pairs = self.rows = self.sampled = self.window = 0.0
@@ -140,7 +140,7 @@ class _Sums:
             is_causal=cfg.is_causal,
         )
         real = (mass.sum(-1) > 0.5).any(1, keepdim=True)
-        self.agreement += (mass * selection[:, :, sample] * real[..., None]).sum((0, 2, 3)).double()
+        self.captured_mass += (mass * selection[:, :, sample] * real[..., None]).sum((0, 2, 3)).double()
         self.sampled += float(real.sum())
 
     def _add_entropy(self, scores_BHQK: Tensor, reach_B1QK: Tensor) -> None:
@@ -154,14 +154,14 @@ class _Sums:
         self.entropy += (rows * entropy / most).sum((0, 2)).double()
         self.rows += float(rows[:, 0].sum())
 
-    def heads(self, layer: int) -> list[HeadHealth]:
+    def heads(self, layer: int) -> list[HeadStats]:
         return [
-            HeadHealth(
+            HeadStats(
                 layer=layer,
                 head=h,
                 density=float(self.density[h]) / max(self.pairs, 1.0),
                 entropy=float(self.entropy[h]) / max(self.rows, 1.0),
-                agreement=float(self.agreement[h]) / max(self.sampled, 1.0),
+                captured_mass=float(self.captured_mass[h]) / max(self.sampled, 1.0),
                 window=self.window / max(self.pairs, 1.0),
             )
             for h in range(len(self.density))

@@ -1,9 +1,9 @@
 """The long-range task: reconstruct masked spans that are longer than the attention window.
 
-A span is hidden before the stem sees it, so that no kernel leaks it, and is longer than what the window of a
-token holds: only attention further away can say what was there. What is reconstructed is the stem's own
-features of the hidden tokens (which kernels fire how often), each in units of its spread over the training
-windows' tokens.
+A span is hidden before the stem sees it, so that no filter leaks it, and is longer than a token's attention
+window: only attention to distant blocks can tell what was there. The target is the stem's own features of the
+hidden tokens (how often each filter fires), each in units of its spread over the tokens of the training
+windows.
 
 Shapes: `B` batch, `C` channels, `T` steps, `N` tokens, `W` width, `F` features.
 """
@@ -22,7 +22,7 @@ SMALLEST_SPREAD = 0.1
 
 
 class Reconstruction(nn.Module):
-    """What the task adds to the model while it trains; it is not exported."""
+    """What the task adds to the model in training; it is not exported."""
 
     center: Tensor
     spread: Tensor
@@ -48,7 +48,7 @@ class Reconstruction(nn.Module):
         self.spread.copy_((squares / count - mean**2).clamp(min=0.0).sqrt().clamp(min=SMALLEST_SPREAD))
 
     def forward(self, model: SequenceTransformer, window_BCT: Tensor, hidden_BN: Tensor) -> Tensor:
-        """Mean squared error over the hidden tokens; 1 is what saying the mean would score.
+        """Mean squared error over the hidden tokens; 1 is what predicting the mean would score.
 
         Args:
             window_BCT: raw windows.
@@ -62,16 +62,16 @@ class Reconstruction(nn.Module):
         tokens, mask = model.embed_normal(normal.masked_fill(steps[:, None], 0.0), level, real)
         tokens = torch.where(hidden_BN[..., None], self.hidden_token, tokens)
         found = self.project(model.encode(tokens, mask)[0])
-        asked = hidden_BN if mask is None else hidden_BN & mask
+        counted = hidden_BN if mask is None else hidden_BN & mask
         error = ((found - (features - self.center) / self.spread) ** 2).mean(-1)
-        loss: Tensor = (error * asked).sum() / asked.sum().clamp(min=1)
+        loss: Tensor = (error * counted).sum() / counted.sum().clamp(min=1)
         return loss
 
 
 def hide_spans(batch: int, tokens: int, *, longer_than: int, share: float) -> Tensor:
     """Tokens to hide, bool [B, N]: spans of `longer_than` + 1 tokens, about `share` of all, at random.
 
-    At least one span a window. Where a span would be more than half of a window, `share` of its tokens are
+    At least one span per window. Where a span would be more than half of a window, `share` of its tokens are
     hidden in one piece.
     """
     span = longer_than + 1
@@ -84,7 +84,14 @@ def hide_spans(batch: int, tokens: int, *, longer_than: int, share: float) -> Te
     return hidden
 
 
+def hide_tokens(model: SequenceTransformer, lengths_B: Tensor, steps: int, share: float) -> Tensor:
+    """Tokens of windows of `steps` steps to hide, bool [B, N]; padding is not among them."""
+    tokens = model.token_count(steps)
+    hidden = hide_spans(len(lengths_B), tokens, longer_than=reach_of_window(model), share=share)
+    return hidden & (torch.arange(tokens) < -(-lengths_B[:, None] // model.patch))
+
+
 def reach_of_window(model: SequenceTransformer) -> int:
-    """Tokens that the window of a token can hold; what lies within them is no long range."""
+    """Tokens that a token's attention window can hold; what lies within them is not long-range."""
     sides = 1 if model.config.causal else 2
     return (sides * model.config.window + 1) * model.block_size

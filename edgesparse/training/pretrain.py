@@ -1,12 +1,12 @@
-"""`--pretrain`: learn from unlabeled windows of the same machine first, by reconstructing masked spans.
+"""Self-supervised pre-training: learn from unlabeled windows of the same machine to reconstruct masked spans.
 
 The task is that of `edgesparse.training.masked_spans`, with attention dense and the router learning from it.
-What is kept is everything but the head: the stem, fitted on the unlabeled windows, and the averaged weights.
-Training on labels starts from there with its own schedule.
+Everything but the head is kept: the stem, fitted on the unlabeled windows, and the averaged weights. Training
+on labels starts from there with its own schedule.
 
 ```
-RUN/pretraining/checkpoint.safetensors   while it runs; `--resume` goes on from it
-RUN/pretraining/log.jsonl                one line an epoch
+RUN/pretraining/checkpoint.safetensors   while it runs; `resume` continues from it
+RUN/pretraining/log.jsonl                one line per epoch
 RUN/pretraining/weights.safetensors      when it is done, with what was done as metadata
 ```
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,32 +24,25 @@ import torch
 from torch import Tensor, nn
 
 from edgesparse.attention.record import attention_records
-from edgesparse.config import RunConfig
+from edgesparse.config import RunConfig, TrainingConfig
 from edgesparse.model.transformer import SequenceTransformer, choose_sizes
 from edgesparse.training.augment import shift_in_time
-from edgesparse.training.budget import BudgetController
-from edgesparse.training.checkpoint import (
-    FILE_NAME,
-    load_checkpoint,
-    read_tensors,
-    save_checkpoint,
-    write_tensors,
-)
-from edgesparse.training.data import spread, to_tensor
-from edgesparse.training.loop import CALIBRATION_SERIES, plan, train, update_average
-from edgesparse.training.masked_spans import Reconstruction, hide_spans, reach_of_window
-from edgesparse.training.processes import Engine
-from edgesparse.training.run_folder import LOG, Run, save_run, write_text
-from edgesparse.training.schedule import learning_rate
+from edgesparse.training.checkpoint import FILE_NAME, read_tensors, write_tensors
+from edgesparse.training.data import Windows, fingerprint, to_tensor
+from edgesparse.training.loop import Batch, Learner, Loss, fit, plan_steps
+from edgesparse.training.masked_spans import Reconstruction, hide_tokens
+from edgesparse.training.processes import Processes
+from edgesparse.training.run_folder import Run, save_run
+from edgesparse.training.supervised import STEM_SERIES, router_loss
+from edgesparse.training.train import train
 from edgesparse_runtime.data.channels import check_channels
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.progress import progress
 
 FOLDER, WEIGHTS = "pretraining", "weights.safetensors"
-# Windows that the task is judged on before and after: one in so many is not trained on.
-JUDGED_EVERY = 10
-JUDGED = 64
+# One window in so many is held out, to measure the task before and after; at most `MOST_HELD_OUT` are used.
+HELD_OUT_EVERY = 10
+MOST_HELD_OUT = 64
 
 
 @dataclass(frozen=True)
@@ -58,16 +52,16 @@ class Pretraining:
     Attributes:
         source: file name of the unlabeled windows.
         series: windows trained on.
-        steps: taken.
-        judged: windows that were not trained on.
-        error_before: of reconstructing masked spans of those, mean squared, 1 = saying the mean.
+        steps: optimizer steps.
+        held_out: windows that were not trained on.
+        error_before: mean squared error of reconstructing masked spans of those; 1 = predicting the mean.
         error_after: the same with the weights that are kept.
     """
 
     source: str
     series: int
     steps: int
-    judged: int
+    held_out: int
     error_before: float
     error_after: float
 
@@ -82,123 +76,58 @@ def pretrain(
     *,
     resume: bool = False,
     quiet: bool = False,
-    engine: Engine | None = None,
+    processes: Processes | None = None,
 ) -> tuple[dict[str, Tensor], Pretraining]:
     """Learn from unlabeled windows.
 
     Args:
-        data: windows of the machine; labels, if there are any, are not looked at.
-        config: with the model's sizes chosen; `training` says how long and how fast, as it does for labels.
+        data: windows of the machine; labels are ignored.
+        config: `training` sets how long and how fast, as it does for labels. Sizes that it leaves open are
+            chosen for these windows.
         out: the run folder.
-        resume: go on from the checkpoint; a finished pre-training is only read.
+        resume: continue from the checkpoint; a finished pre-training is only read.
 
     Returns:
         Weights for `train(initial=...)`, and what was done.
 
     Raises:
-        InputError: fewer than two windows, or another configuration than the one that it began with.
+        InputError: fewer than two windows, or another configuration or other data than it was started with.
     """
-    settings, engine = config.training, engine or Engine()
+    settings, processes = config.training, processes or Processes()
     folder = out / FOLDER
-    started_with = config.to_dict() | {"data": Path(data.source).name}
+    if config.model.patch is None or config.model.block_size is None:
+        config = replace(config, model=choose_sizes(config.model, [x.shape[1] for x in data.series]))
+    started_with = {"settings": config.to_dict(), "data": fingerprint(replace(data, labels=None))}
     if resume and (folder / WEIGHTS).exists():
         return _read(folder, started_with)
-    if len(data) < 2:
-        raise InputError(f"{data.source or 'The data'} must hold at least two windows to pre-train on.")
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    torch.manual_seed(settings.seed)
-    judged = np.arange(len(data)) % JUDGED_EVERY == min(JUDGED_EVERY, len(data)) - 1
-    windows, lengths = to_tensor(data.take(np.flatnonzero(~judged)))
-    watched = to_tensor(data.take(np.flatnonzero(judged)[:JUDGED]))
-    model = SequenceTransformer(
-        config.model,
-        channels=len(data.channels),
-        outputs=1,
-        variable_length=not data.is_equal_length(),
-        joint_scale=settings.task != "forecasting",
-    )
-    model.fit_stem(windows[spread(len(windows), CALIBRATION_SERIES)])
-    engine.prepare(model)
-    task = Reconstruction(config.model.width, model.bank.features)
-    task.fit(model, windows[spread(len(windows), CALIBRATION_SERIES)])
-    learner = nn.ModuleList([model, task])
-    optimizer = torch.optim.AdamW(
-        learner.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    # Attention stays dense: the controller's target is 1.
-    BudgetController(model)
-    epochs, steps_an_epoch = plan(len(windows), settings)
-    steps = epochs * steps_an_epoch
-    average = {name: p.detach().clone() for name, p in learner.named_parameters()}
-    state: dict[str, Any] = {"epoch": 0, "settings": started_with}
+    windows, held_out = _split(data)
+    model, task = _build(data, windows, config, processes)
+    trained = nn.ModuleList([model, task])
+    learner = Learner(trained, trained, model, settings, started_with)
+    error = partial(reconstruction_error, model, task, held_out, settings.auxiliary_share)
     folder.mkdir(parents=True, exist_ok=True)
     if resume and (folder / FILE_NAME).exists():
-        state = load_checkpoint(folder, learner, average, optimizer)
-        _check_same(folder, state["settings"], started_with)
-        if engine.is_main:
-            lines = (folder / LOG).read_text(encoding="utf-8").splitlines(keepends=True)
-            write_text(folder / LOG, "".join(lines[: state["epoch"]]))
-    elif engine.is_main:
-        for name in (LOG, WEIGHTS, FILE_NAME):
-            (folder / name).unlink(missing_ok=True)
-    if not state["epoch"]:
-        state["error_before"] = judge(model, task, watched, settings.auxiliary_share)
-    with progress(
-        "Pre-training", steps, start=state["epoch"] * steps_an_epoch, quiet=quiet or not engine.is_main
-    ) as bar:
-        for epoch in range(state["epoch"], epochs):
-            # Each epoch's randomness depends on its number alone: a resumed run repeats it.
-            torch.manual_seed(settings.seed * 100_003 + epoch)
-            order = torch.randperm(len(windows))
-            losses = []
-            learner.train()
-            for i in range(steps_an_epoch):
-                step = epoch * steps_an_epoch + i
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(step, steps, settings.learning_rate)
-                rows = order[i * settings.batch_size : (i + 1) * settings.batch_size]
-                batch = windows[rows, :, : int(lengths[rows].max())]
-                batch = engine.take(shift_in_time(batch, lengths[rows], settings.shift))
-                hidden = hide(model, lengths[rows], batch.shape[-1], settings.auxiliary_share)
-                with attention_records(model) as records:
-                    error = task(model, batch, engine.take(hidden))
-                error = engine.mean(error, engine.take(hidden).sum(), hidden.sum())
-                router = [r.router_loss for r in records.values() if r.router_loss is not None]
-                taught = engine.mean(sum(router, torch.zeros(())), len(batch), len(rows))
-                optimizer.zero_grad()
-                (error + settings.router_weight * taught).backward()  # type: ignore[no-untyped-call]
-                engine.average_gradients(learner.parameters())
-                nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
-                optimizer.step()
-                update_average(average, learner, step, settings.average_decay)
-                losses.append(float(engine.sum(error.detach())) / engine.processes)
-                bar.advance(1, note=f"error {losses[-1]:.3f}")
-            state["epoch"] = epoch + 1
-            if engine.is_main:
-                with (folder / LOG).open("a", encoding="utf-8") as log:
-                    log.write(json.dumps({"epoch": epoch + 1, "error": float(np.mean(losses))}) + "\n")
-                save_checkpoint(folder, learner, average, optimizer, state)
-            engine.wait()
-    learner.load_state_dict(learner.state_dict() | average)
+        learner.resume(folder)
+    else:
+        (folder / WEIGHTS).unlink(missing_ok=True)
+        learner.state["error_before"] = error()
+    objective = partial(_objective, model, task, settings, processes)
+    # Attention stays dense.
+    dense = replace(settings, budget=1.0)
+    fit(learner, windows, objective, dense, folder, title="Pre-training", processes=processes, quiet=quiet)
+    trained.load_state_dict(trained.state_dict() | learner.average)
     done = Pretraining(
         source=Path(data.source).name,
         series=len(windows),
-        steps=steps,
-        judged=len(watched[0]),
-        error_before=state["error_before"],
-        error_after=judge(model, task, watched, settings.auxiliary_share),
+        steps=plan_steps(len(windows), settings).steps,
+        held_out=len(held_out),
+        error_before=learner.state["error_before"],
+        error_after=error(),
     )
-    weights = {
-        name: value.detach().clone().contiguous()
-        for name, value in model.state_dict().items()
-        if not name.startswith("head.")
-    }
-    if engine.is_main:
-        metadata = {"done": json.dumps(done.to_dict()), "settings": json.dumps(started_with)}
-        write_tensors(folder / WEIGHTS, weights, metadata)
-        (folder / FILE_NAME).unlink(missing_ok=True)
-    engine.wait()
+    weights = _without_head(model)
+    if processes.is_main:
+        _write(folder, weights, started_with, done)
+    processes.wait()
     return weights, done
 
 
@@ -211,40 +140,40 @@ def train_from_unlabeled(
     validation: SeriesSet | None = None,
     resume: bool = False,
     quiet: bool = False,
-    engine: Engine | None = None,
+    processes: Processes | None = None,
 ) -> Run:
     """Pre-train on `unlabeled`, then train on `data` from there; the arguments are those of `train`."""
     horizon = config.training.horizon or 0
     config = replace(config, model=choose_sizes(config.model, [x.shape[1] - horizon for x in data.series]))
     unlabeled = check_channels(unlabeled, data.channels)
-    weights, done = pretrain(unlabeled, config, out, resume=resume, quiet=quiet, engine=engine)
+    weights, done = pretrain(unlabeled, config, out, resume=resume, quiet=quiet, processes=processes)
     # A run that was stopped while it pre-trained has no checkpoint of its own yet.
     resume = resume and (out / FILE_NAME).exists()
     run = train(
-        data, config, out, validation=validation, resume=resume, quiet=quiet, initial=weights, engine=engine
+        data,
+        config,
+        out,
+        validation=validation,
+        resume=resume,
+        quiet=quiet,
+        initial=weights,
+        processes=processes,
     )
-    run = replace(run, report=run.report | {"pretraining": done.to_dict()})
-    if engine is None or engine.is_main:
+    run.report["pretraining"] = done.to_dict()
+    if processes is None or processes.is_main:
         save_run(run)
     return run
 
 
-def hide(model: SequenceTransformer, lengths_B: Tensor, steps: int, share: float) -> Tensor:
-    """Tokens to hide [B, N], real ones only."""
-    tokens = model.token_count(steps)
-    hidden = hide_spans(len(lengths_B), tokens, longer_than=reach_of_window(model), share=share)
-    return hidden & (torch.arange(tokens) < -(-lengths_B[:, None] // model.patch))
-
-
 @torch.no_grad()
-def judge(
-    model: SequenceTransformer, task: Reconstruction, watched: tuple[Tensor, Tensor], share: float
+def reconstruction_error(
+    model: SequenceTransformer, task: Reconstruction, data: Windows, share: float
 ) -> float:
-    """Mean squared error on windows that are not trained on; the same spans each time."""
-    windows, lengths = watched
+    """Mean squared error over windows that are not trained on; the same spans each time."""
+    windows = data.windows_BCT
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        hidden = hide(model, lengths, windows.shape[-1], share)
+        hidden = hide_tokens(model, data.lengths_B, windows.shape[-1], share)
     was_training = model.training
     model.eval()
     parts = [
@@ -255,12 +184,72 @@ def judge(
     return sum(error * count for error, count in parts) / max(1.0, sum(count for _, count in parts))
 
 
+def _objective(
+    model: SequenceTransformer,
+    task: Reconstruction,
+    settings: TrainingConfig,
+    processes: Processes,
+    batch: Batch,
+) -> Loss:
+    window_BCT = shift_in_time(batch.window_BCT, batch.lengths_B, settings.shift)
+    hidden_BN = hide_tokens(model, batch.lengths_B, window_BCT.shape[-1], settings.auxiliary_share)
+    mine_BN = processes.take(hidden_BN)
+    with attention_records(model) as records:
+        error = task(model, processes.take(window_BCT), mine_BN)
+    error = processes.mean(error, mine_BN.sum(), hidden_BN.sum())
+    total = error + settings.router_weight * router_loss(records, processes, batch)
+    return Loss(total, error, records)
+
+
+def _split(data: SeriesSet) -> tuple[Windows, Windows]:
+    """Windows to train on, and those that the task is measured on."""
+    if len(data) < 2:
+        raise InputError(f"{data.source or 'The data'} must hold at least two windows to pre-train on.")
+    is_held_out = np.arange(len(data)) % HELD_OUT_EVERY == min(HELD_OUT_EVERY, len(data)) - 1
+    held_out = np.flatnonzero(is_held_out)[:MOST_HELD_OUT]
+    return (
+        Windows(*to_tensor(data.take(np.flatnonzero(~is_held_out)))),
+        Windows(*to_tensor(data.take(held_out))),
+    )
+
+
+def _build(
+    data: SeriesSet, windows: Windows, config: RunConfig, processes: Processes
+) -> tuple[SequenceTransformer, Reconstruction]:
+    """The model with its stem fitted, and what the task adds to it."""
+    if config.training.threads is not None:
+        torch.set_num_threads(config.training.threads)
+    torch.manual_seed(config.training.seed)
+    model = SequenceTransformer(
+        config.model,
+        channels=len(data.channels),
+        outputs=1,
+        variable_length=not data.is_equal_length(),
+        joint_scale=config.training.task != "forecasting",
+    )
+    model.fit_stem(windows.sample(STEM_SERIES))
+    processes.prepare(model)
+    task = Reconstruction(config.model.width, model.bank.features)
+    task.fit(model, windows.sample(STEM_SERIES))
+    return model, task
+
+
+def _without_head(model: SequenceTransformer) -> dict[str, Tensor]:
+    kept = {name: value for name, value in model.state_dict().items() if not name.startswith("head.")}
+    return {name: value.detach().clone().contiguous() for name, value in kept.items()}
+
+
+def _write(folder: Path, weights: dict[str, Tensor], started_with: dict[str, Any], done: Pretraining) -> None:
+    metadata = {"done": json.dumps(done.to_dict()), "started_with": json.dumps(started_with)}
+    write_tensors(folder / WEIGHTS, weights, metadata)
+    (folder / FILE_NAME).unlink(missing_ok=True)
+
+
 def _read(folder: Path, started_with: dict[str, Any]) -> tuple[dict[str, Tensor], Pretraining]:
     weights, metadata = read_tensors(folder / WEIGHTS)
-    _check_same(folder, json.loads(metadata["settings"]), started_with)
+    if json.loads(metadata.get("started_with", "null")) != started_with:
+        raise InputError(
+            f"{folder} was started with another configuration or other data. "
+            "Resume with the same configuration and data."
+        )
     return weights, Pretraining(**json.loads(metadata["done"]))
-
-
-def _check_same(folder: Path, known: dict[str, Any], wanted: dict[str, Any]) -> None:
-    if known != wanted:
-        raise InputError(f"{folder} was started with another configuration or data. Resume with the same.")

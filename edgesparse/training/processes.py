@@ -1,7 +1,7 @@
-"""Who shares the work of a training step: one process, or several in `accelerate_processes`.
+"""Who computes a training step: one process, or several (`accelerate_processes`).
 
-The loop draws everything random for the whole batch and then takes its own rows, so that the number of
-processes does not change what is computed, only where.
+The loop draws everything random for the whole batch and then takes this process's rows, so that the number
+of processes changes where a step is computed, not what.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ import torch
 from torch import Tensor, nn
 
 
-class Engine:
-    """One process: it has every row, and nobody to wait for."""
+class Processes:
+    """One process: it has every row, and none to wait for."""
 
-    processes = 1
+    count = 1
     is_main = True
-    # Rows of the batch that is being worked on, all processes together.
+    # Rows of the current batch, over all processes.
     whole_rows = 0
 
     def prepare(self, model: nn.Module) -> None:
         """Make the model's own randomness (dropout) that of the whole batch."""
 
     def take(self, rows: Tensor) -> Tensor:
-        """This process's part of something that has one entry a row of the whole batch."""
+        """This process's part of a tensor with one entry per row of the whole batch."""
         return rows
 
     def mean(self, loss: Tensor, weight: Tensor | float, whole: Tensor | float) -> Tensor:
-        """A mean over this process's rows, so weighed that the average over processes is the batch's mean.
+        """A mean over this process's rows, scaled so that the average over processes is the batch's mean.
 
         Args:
-            weight: what the mean's rows weigh here, and
+            weight: total weight of the rows here, and
             whole: in the whole batch.
         """
         return loss
@@ -48,11 +48,11 @@ class Engine:
         return flag
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Wait until every process is here."""
 
 
 def gather_gradients(parameters: Iterable[nn.Parameter]) -> tuple[Tensor, list[nn.Parameter]]:
-    """All gradients as one vector, and the parameters that it came from."""
+    """All gradients as one vector, and the parameters that they belong to."""
     having = [p for p in parameters if p.grad is not None]
     return torch.cat([p.grad.flatten() for p in having if p.grad is not None]), having
 

@@ -2,9 +2,9 @@
 
 ```
 config.yaml         the resolved configuration
-run.json            data, classes, compute and metrics
+run.json            facts about the data, and the report: compute, heads, metrics
 model.safetensors   averaged weights, selection knobs and the stem's thresholds
-log.jsonl           one line an epoch
+log.jsonl           one line per epoch
 ```
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import torch
 import yaml
@@ -28,25 +28,53 @@ from edgesparse_runtime.errors import InputError
 CONFIG, RUN, WEIGHTS, LOG = "config.yaml", "run.json", "model.safetensors", "log.jsonl"
 
 
+class RunReport(TypedDict):
+    """What was measured at the end of training, as plain values.
+
+    Attributes:
+        parameters: trained weights.
+        budget: share of dense attention's compute that was set; None for a dense model.
+        compute: `ComputeReport`, and which series it was `measured_on`.
+        heads: `HeadStats` of each head of each sparse layer.
+        warnings: heads that look collapsed.
+        data_warnings: what is odd about the training series.
+        metrics: of the "training" and "validation" series.
+        classes: balanced accuracy, recall of each class, and which series they were `measured_on`.
+        temperature: `Temperature` of a classifier's scores; None where none was fitted.
+        pretraining: `Pretraining`, where there was one.
+    """
+
+    parameters: int
+    budget: float | None
+    compute: dict[str, Any]
+    heads: list[dict[str, Any]]
+    warnings: list[str]
+    data_warnings: list[str]
+    metrics: dict[str, dict[str, Any]]
+    classes: NotRequired[dict[str, Any]]
+    temperature: NotRequired[dict[str, Any] | None]
+    pretraining: NotRequired[dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class Run:
-    """A trained model with its configuration, data facts and what was measured."""
+    """A trained model with its configuration, facts about its data, and what was measured."""
 
     path: Path
     config: RunConfig
     facts: DataFacts
     model: SequenceTransformer
-    report: dict[str, Any]
+    report: RunReport
 
     @property
     def task(self) -> str:
         return self.config.training.task
 
     def to_scores(self, output: torch.Tensor) -> torch.Tensor:
-        """Model output to decision scores: calibrated probabilities, or targets in their own unit."""
+        """Model output to scores: probabilities at the fitted temperature, or targets in their own unit."""
         if self.task == "classification":
-            calibration = self.report.get("calibration")
-            return (output / calibration["temperature"] if calibration else output).softmax(-1)
+            temperature = self.report.get("temperature")
+            return (output / temperature["value"] if temperature else output).softmax(-1)
         return output * self.facts.target_scale + self.facts.target_center
 
 
@@ -69,18 +97,37 @@ def load_run(path: str | Path) -> Run:
     folder = Path(path)
     for name in (CONFIG, RUN, WEIGHTS):
         if not (folder / name).is_file():
-            raise InputError(f"{folder} must be a run folder of `edgesparse train`; {name} is missing.")
+            raise InputError(f"{folder} must be a run folder of `edgesparse train`; it has no {name}.")
     try:
         config = config_from_dict(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
         record = json.loads((folder / RUN).read_text(encoding="utf-8"))
-        facts = DataFacts(**record["data"])
+        facts, report = DataFacts(**record["data"]), _with_new_names(record["report"])
         model = build_model(config, facts)
         weights = read_tensors(folder / WEIGHTS)[0]
         # Runs written before version 0.2 spell one module differently.
         model.load_state_dict({name.replace("normalise.", "normalize."): w for name, w in weights.items()})
     except (yaml.YAMLError, ValueError, KeyError, TypeError, RuntimeError, UnicodeDecodeError) as error:
         raise InputError(f"{folder} is damaged ({str(error).splitlines()[0]}). Train again.") from None
-    return Run(folder, config, facts, model.eval(), record["report"])
+    return Run(folder, config, facts, model.eval(), report)
+
+
+def _with_new_names(report: dict[str, Any]) -> RunReport:
+    """The report by today's keys: runs written before version 0.2 stay readable."""
+    found = dict(report)
+    if "calibration" in found:
+        old = found.pop("calibration")
+        found["temperature"] = old and {
+            "value" if key == "temperature" else key: value for key, value in old.items()
+        }
+    found["heads"] = [
+        {"captured_mass" if key == "agreement" else key: value for key, value in head.items()}
+        for head in found.get("heads", [])
+    ]
+    if "judged" in found.get("pretraining", {}):
+        done = dict(found["pretraining"])
+        done["held_out"] = done.pop("judged")
+        found["pretraining"] = done
+    return found  # type: ignore[return-value]
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What changes over a run, as functions of the step: learning rate, attention computed, windows disturbed."""
+"""What changes over a run, as functions of the step: learning rate, attention's compute, augmentation."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ def attention_share(step: int, steps: int, config: TrainingConfig) -> float:
     )
 
 
-def disturbed_share(step: int, steps: int, config: TrainingConfig) -> float:
-    """Share of the training windows that are disturbed: none until attention is at its budget.
+def augmented_share(step: int, steps: int, config: TrainingConfig) -> float:
+    """Share of the training windows that are augmented: none until attention is at its budget.
 
-    What takes two distant places together to tell is learned late, and later still among disturbed windows.
+    Classes that only two distant places together tell apart are learned late, and with augmentation later
+    still.
     """
     return config.augment if step >= config.anneal_share * steps else 0.0
 

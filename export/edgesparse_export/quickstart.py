@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from edgesparse.config import RunConfig, resolve_config
-from edgesparse.training.loop import train
 from edgesparse.training.run_folder import write_text
+from edgesparse.training.train import train
 from edgesparse_export.quantize.bundle import quantize_bundle
 from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.bundle.read import Bundle

@@ -175,6 +175,6 @@ def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
         "budget": run.report["budget"],
         "compute": run.report["compute"],
         "metrics": run.report["metrics"],
-        "calibration": run.report.get("calibration"),
+        "temperature": run.report.get("temperature"),
         "parity": verdict.to_dict(),
     } | forecast

@@ -12,14 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
 
-from edgesparse_runtime.bundle.manifest_types import Manifest
 from edgesparse_runtime.engine import get_library_path
 from edgesparse_runtime.machine.processor import cpu_name, instruction_sets
+
+if TYPE_CHECKING:
+    from edgesparse_runtime.bundle.manifest_types import Manifest
 
 # What must be equal for a measurement to count.
 MACHINE = ("cpu", "instruction_sets", "threads", "onnxruntime", "engine", "kernels")

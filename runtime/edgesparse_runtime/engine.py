@@ -1,7 +1,7 @@
-"""Finds and loads the native operator library, and says which engine will run.
+"""Finds and loads the native operator library, and reports which engine will run.
 
 The library is optional: a model carries each operator as an ONNX function as well, so without the library
-the same file runs, only slower. Whoever opens a session should therefore say which engine it got.
+the same file runs, only slower. Whoever opens a session should therefore report which engine it got.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import NamedTuple
 import onnxruntime
 
 from edgesparse_runtime.errors import LibraryError
+from edgesparse_runtime.model_check.open import first_line, session_options
+from edgesparse_runtime.model_check.protobuf_wire import write_field
 
 ENGINE_VARIABLE = "EDGESPARSE_ENGINE"
 ISA_VARIABLE = "EDGESPARSE_ISA"
@@ -51,19 +53,19 @@ def register(options: onnxruntime.SessionOptions, path: str | None = None, wante
     Args:
         options: the options of a session that is yet to be made.
         path: another library than the installed one.
-        wanted: "native", "body", or "auto" = what `EDGESPARSE_ENGINE` says, else native where it loads.
+        wanted: "native", "body", or "auto" = the value of `EDGESPARSE_ENGINE`, else native where it loads.
 
     Raises:
-        LibraryError: native is asked for and the library does not load, or something else is asked for.
+        LibraryError: native is required and the library does not load, or `wanted` is none of these.
     """
-    asked = f"engine={wanted}"
+    choice = f"engine={wanted}"
     if wanted == "auto":
         wanted = os.environ.get(ENGINE_VARIABLE, "")
-        asked = f"{ENGINE_VARIABLE}={wanted}"
+        choice = f"{ENGINE_VARIABLE}={wanted}"
     if wanted not in ("", "native", "body"):
         raise LibraryError(f"`{ENGINE_VARIABLE}` must be native or body; got {wanted}. Unset it.")
     if wanted == "body":
-        return Engine(None, asked)
+        return Engine(None, choice)
     library = path or get_library_path()
     if library is None:
         engine = Engine(None, "the operator library is not installed for this platform")
@@ -74,7 +76,7 @@ def register(options: onnxruntime.SessionOptions, path: str | None = None, wante
             options.register_custom_ops_library(library)
     if wanted == "native" and engine.isa is None:
         raise LibraryError(
-            f"`{asked}` must find a library that loads; {engine.reason}. "
+            f"`{choice}` must find a library that loads; {engine.reason}. "
             "Leave it out to run the function body."
         )
     return engine
@@ -92,30 +94,23 @@ def _probe(library: str, pinned_isa: str) -> tuple[str | None, str]:
     Loads the library into a session of its own first: one that fails must not spoil the caller's options.
     """
     del pinned_isa  # part of the cache's key; the library reads the environment itself
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
+    options = session_options(threads=1)
     try:
         options.register_custom_ops_library(library)
         session = onnxruntime.InferenceSession(_info_model(), options, providers=["CPUExecutionProvider"])
         return str(session.run(None, {})[0][0]), ""
     except Exception as error:  # onnxruntime raises a class of its own for each status
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        return None, lines[0].split(" : ")[-1].rstrip(".")
-
-
-def _field(number: int, value: int | bytes) -> bytes:
-    """One protobuf field: numbers and lengths below 128 only."""
-    if isinstance(value, int):
-        return bytes([number << 3, value])
-    return bytes([number << 3 | 2, len(value)]) + value
+        return None, first_line(error)
 
 
 def _info_model() -> bytes:
     """An ONNX file of one `edgesparse::KernelInfo` node, spelled out: the runtime does not need onnx."""
-    node = _field(2, b"isa") + _field(4, b"KernelInfo") + _field(7, b"edgesparse")
-    string_tensor = _field(1, _field(1, 8))
-    output = _field(1, b"isa") + _field(2, string_tensor)
-    graph = _field(1, node) + _field(2, b"info") + _field(12, output)
-    opsets = _field(8, _field(1, b"") + _field(2, 20)) + _field(8, _field(1, b"edgesparse") + _field(2, 1))
-    return _field(1, 10) + _field(7, graph) + opsets
+    node = write_field(2, b"isa") + write_field(4, b"KernelInfo") + write_field(7, b"edgesparse")
+    string_tensor = write_field(1, write_field(1, 8))
+    output = write_field(1, b"isa") + write_field(2, string_tensor)
+    graph = write_field(1, node) + write_field(2, b"info") + write_field(12, output)
+    opsets = b"".join(
+        write_field(8, write_field(1, domain) + write_field(2, version))
+        for domain, version in ((b"", 20), (b"edgesparse", 1))
+    )
+    return write_field(1, 10) + write_field(7, graph) + opsets

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 import onnxruntime
 
 from edgesparse_runtime.engine import register
-from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.errors import BundleError, InputError
 from edgesparse_runtime.machine.cgroup import cgroup_quota
+from edgesparse_runtime.model_check.check import check_model
 from edgesparse_runtime.model_check.open import open_session, run_session, session_options
 
 # The operator that scales activations over everything that shares a run.
@@ -35,8 +36,10 @@ class OnnxModel:
         threads: of one run.
         engine: "native", "body" or "auto", as `Session` has it.
         trace: a folder for onnxruntime's profile and the graph that it made of the model.
+        operators: that the model may hold besides those known to be safe.
 
     Attributes:
+        content: the model as it runs: the file's content, checked and written anew.
         inputs: onnxruntime's description of the inputs that have no default.
         outputs: their names.
         is_sparse: it has the knobs of sparse attention.
@@ -54,6 +57,7 @@ class OnnxModel:
         top_p: float | None = None,
         max_blocks: int | None = None,
         trace: Path | None = None,
+        operators: Collection[str] = (),
     ) -> None:
         options = session_options(threads)
         if trace is not None:
@@ -62,8 +66,11 @@ class OnnxModel:
             options.optimized_model_filepath = str(trace / "optimized.onnx")
         attached = str(register(options, wanted=engine))
         self.path = path
-        self.session = open_session(content, str(path), options)
+        checked = check_model(content, str(path), operators=operators)
+        self.content = checked.content
+        self.session = open_session(checked, str(path), options)
         self.inputs = self.session.get_inputs()
+        _check_scores(path, self.session)
         shapes = {o.name: o.shape for o in self.session.get_outputs()}
         self.outputs = list(shapes)
         scores: Sequence[Any] = shapes.get("scores") or ()
@@ -73,7 +80,7 @@ class OnnxModel:
         # A dense model's attention is onnxruntime's own.
         self.engine = attached if self.is_sparse else "onnxruntime"
         self.knobs = _overrides(knobs, top_p, max_blocks)
-        self.rows_share_scale = _SHARED_SCALE in content
+        self.rows_share_scale = _SHARED_SCALE in checked.content
 
     def run(
         self,
@@ -94,6 +101,16 @@ class OnnxModel:
             return run_session(self.session, outputs, {**feeds, **self.knobs}, options)
         except RuntimeError as error:
             raise InputError(f"{self.path.name} does not run on input {list(shape)}; {error}.") from None
+
+
+def _check_scores(path: Path, session: onnxruntime.InferenceSession) -> None:
+    """Whoever reads scores reads them as float32."""
+    for output in session.get_outputs():
+        if output.name in ("scores", "token_scores") and output.type != "tensor(float)":
+            raise BundleError(
+                f"{path} must return `{output.name}` as tensor(float); it returns {output.type}. "
+                "Export it again."
+            )
 
 
 def _overrides(knobs: Mapping[str, Any], top_p: float | None, max_blocks: int | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ import onnxruntime
 from edgesparse_runtime.arrays import BoolArray, FloatArray, IndexArray
 from edgesparse_runtime.bundle.names import SUFFIX
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
+from edgesparse_runtime.bundle.regular_file import open_regular
 from edgesparse_runtime.data.model_inputs import TensorData, TensorInputs, WindowData, WindowInputs
 from edgesparse_runtime.data.tensor_batch import TensorBatch
 from edgesparse_runtime.dense_switch import Switch, find_switch, known_density, twin_file
 from edgesparse_runtime.errors import BundleError, InputError
-from edgesparse_runtime.model_check.check import LIMITS
+from edgesparse_runtime.model_check.limits import LIMITS
 from edgesparse_runtime.onnx_model import OnnxModel
 from edgesparse_runtime.onnx_model import default_threads as default_threads
 
@@ -37,6 +38,8 @@ class Session:
             machine like this one (docs/break-even.md); "sparse" = never; "dense" = always the twin.
         trace: a folder to write onnxruntime's own profile and the graph that it made of the model to;
             `end_trace` closes it. Slows each call down.
+        operators: of a model of your own that you trust: operators that it may hold besides those known to be
+            safe, as `ai.onnx::LSTM`.
 
     Attributes:
         bundle: None for a bare .onnx file.
@@ -66,6 +69,7 @@ class Session:
         engine: str = "auto",
         attention: str = "auto",
         trace: Path | None = None,
+        operators: Collection[str] = (),
     ) -> None:
         _check_choices(attention, precision, threads)
         self.threads = threads or default_threads()
@@ -87,10 +91,9 @@ class Session:
             top_p=top_p,
             max_blocks=max_blocks,
             trace=trace,
+            operators=operators,
         )
         if self.bundle is not None:
-            # The hashes were those of the files that were there when it was opened.
-            self.bundle.check_unchanged()
             _check_classes(self.bundle, self._model.score_count)
         self.is_sparse, self.engine = self._model.is_sparse, self._model.engine
         self.inputs = _find_inputs(self._model, self.bundle)
@@ -101,7 +104,11 @@ class Session:
         if self.switch.limits and self.bundle is not None:
             twin = _twin(self.bundle, self.precision)
             self._dense = OnnxModel(
-                self.bundle.read(twin), self.bundle.path / twin, threads=self.threads, engine=engine
+                self.bundle.read(twin),
+                self.bundle.path / twin,
+                threads=self.threads,
+                engine=engine,
+                operators=operators,
             )
 
     @property
@@ -200,21 +207,24 @@ class Session:
         batch = self.inputs.batch(data)
         return np.asarray(self._model.run(["token_scores"], _feeds(batch), batch.shape)[0], dtype=np.float32)
 
-    def selections(self, data: WindowData | TensorData) -> list[BoolArray]:
+    def selections(
+        self, data: WindowData | TensorData, *, options: onnxruntime.RunOptions | None = None
+    ) -> list[BoolArray]:
         """The blocks that each layer attended to: per layer, bool [n, heads, query blocks, key blocks].
+
+        Args:
+            options: a handle on the run; `terminate` ends it between two operators.
 
         Raises:
             InputError: as `predict`; windows of different lengths, where the model does not mask padding.
         """
         batch = self.inputs.batch(data)
-        found = self._model.run(self.selection_names, _feeds(batch), batch.shape)
+        found = self._model.run(self.selection_names, _feeds(batch), batch.shape, options)
         return [np.asarray(s, dtype=np.bool_) for s in found]
 
     def read_model(self) -> bytes:
-        """The bytes of the model's file."""
-        if self.bundle is not None:
-            return self.bundle.read(self.path.name)
-        return self.path.read_bytes()
+        """The model as it runs: the file's content, checked and written anew."""
+        return self._model.content
 
     def end_trace(self) -> Path:
         """Close the profile of a session that was opened with `trace`, and return its path."""
@@ -319,7 +329,8 @@ def _find(model: str | Path | Bundle) -> tuple[Bundle | None, Path]:
 
 
 def _read_file(path: Path) -> bytes:
-    size = path.stat().st_size
-    if size > LIMITS.largest:
-        raise BundleError(f"{path} must be at most {LIMITS.largest >> 30} GB; got {size} bytes.")
-    return path.read_bytes()
+    with open_regular(path) as stream:
+        content = stream.read(LIMITS.largest + 1)
+    if len(content) > LIMITS.largest:
+        raise BundleError(f"{path} must be at most {LIMITS.largest >> 30} GB.")
+    return content

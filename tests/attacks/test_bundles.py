@@ -22,7 +22,7 @@ from edgesparse_runtime.bundle.npz import read_arrays
 from edgesparse_runtime.bundle.read import Bundle, all_files, open_bundle
 from edgesparse_runtime.bundle.write import rewrite_bundle
 from edgesparse_runtime.errors import BundleError, EdgeSparseError
-from edgesparse_runtime.serving.addresses import Place
+from edgesparse_runtime.serving.addresses import Address
 from edgesparse_runtime.serving.sandbox import rehearse
 from edgesparse_runtime.serving.settings import Settings
 from tests.support.hostile_models import make_bomb
@@ -160,7 +160,7 @@ def test_a_model_that_eats_memory_is_stopped_before_it_is_served(folder: Path) -
     rewrite_bundle(bundle, {"model.int8.onnx": make_bomb(), "model.onnx": make_bomb()}, {})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(BundleError):
-        rehearse(Place("copy", "1", folder), Settings())
+        rehearse(Address("copy", "1", folder), Settings())
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
 
 
@@ -176,7 +176,7 @@ def test_a_process_that_dies_is_reported(
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(BundleError, match=r"brings down a process that loads it \(signal 11\)"):
-        rehearse(Place("copy", "1", folder), Settings())
+        rehearse(Address("copy", "1", folder), Settings())
 
 
 def test_the_manifest_cannot_name_another_file(folder: Path) -> None:

@@ -10,9 +10,9 @@ import time
 import numpy as np
 import pytest
 
-from edgesparse_runtime.serving.protocol import read_request
-from edgesparse_runtime.serving.refusal import Refusal
-from edgesparse_runtime.serving.tensors import WindowBounds
+from edgesparse_runtime.serving.protocol.refusal import Refusal
+from edgesparse_runtime.serving.protocol.requests import read_request
+from edgesparse_runtime.serving.protocol.tensors import WindowBounds
 from tests.support.running import Running
 
 BOUNDS = WindowBounds(channels=1, min_steps=1, max_steps=64, most_windows=4)

@@ -10,8 +10,9 @@ import pytest
 
 from benchmarks.attention.case import BLOCK, Case, Contender, exact_rows, relative_error
 from benchmarks.attention.main import describe_rival
-from benchmarks.attention.measure import against, ratio
+from benchmarks.attention.measure import against
 from benchmarks.attention.rivals import compress_rows, make_fused_dense, make_ort_sparse, make_torch_dense
+from benchmarks.support.interleaved import find_ratio
 from benchmarks.support.stored_cases import StoredCases, hash_files
 from tests.support.kernels.reference import Attributes, sparse_attention
 
@@ -68,10 +69,11 @@ def test_no_speed_up_without_parity() -> None:
             assert "no speed-up" in describe_rival("rival", wrong)
 
 
-def test_the_ratio_is_the_median_of_pairs() -> None:
-    found = ratio(np.array([2.0, 30.0, 6.0]), np.array([1.0, 10.0, 1.0]))
-    assert found.value == 3.0
-    assert found.low <= 3.0 <= found.high
+def test_the_ratio_is_that_of_medians_and_above_one_where_ours_is_faster() -> None:
+    found = find_ratio(ours=np.array([1.0, 10.0, 1.0]), rival=np.array([2.0, 30.0, 6.0]))
+    assert found.value == 6.0
+    assert found.rounds == 3
+    assert found.low <= 6.0 <= found.high
 
 
 def test_a_stored_case_is_measured_once_and_again_when_a_fact_changes(tmp_path: Path) -> None:

@@ -152,9 +152,9 @@ def test_comments_do_not_cost_results_and_code_does(tmp_path: Path) -> None:
 
 def test_training_path_is_found() -> None:
     names = {p.stem for p in import_closure(ROOT / "benchmarks/learning/models.py", ROOT / "edgesparse")}
-    assert {"train", "model", "attention", "router", "config", "selection", "filter_bank"} <= names
-    # Reached only when asked for.
-    assert not names & {"__init__", "forecaster", "calibration"}
+    assert {"loop", "transformer", "layer", "router", "config", "selection", "filter_bank"} <= names
+    # Reached by a call only.
+    assert not names & {"__init__", "temperature", "accelerate_processes"}
 
 
 def test_committed_results_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ def test_runs_are_pooled_by_what_they_tell() -> None:
 def test_results_are_bound_to_what_runs_and_to_no_more() -> None:
     served = import_closure(versions.RUNTIME / "serving" / "server.py", *PACKAGES)
     names = {str(path.relative_to(ROOT)) for path in served}
-    assert {"runtime/edgesparse_runtime/session.py", "runtime/edgesparse_runtime/bundle/bundle.py"} <= names
+    assert {"runtime/edgesparse_runtime/session.py", "runtime/edgesparse_runtime/bundle/read.py"} <= names
     assert not any(name.startswith(("edgesparse/", "export/")) for name in names)
     assert len({versions.version_of(part) for part in ("load", "kills", "mutations", "stream")}) == 4
 

@@ -11,8 +11,8 @@ import onnxruntime
 import pytest
 import torch
 
-from edgesparse.training.loop import train
 from edgesparse.training.run_folder import Run
+from edgesparse.training.train import train
 from edgesparse_export import run_bundle
 from edgesparse_export.parity import compare
 from edgesparse_export.quantize.bundle import quantize_bundle

@@ -27,8 +27,9 @@ HEAVY = {
     "typer",
     "urllib.request",
 }
-# Bytes of our own source that `import edgesparse_runtime` may load; it was 130,092 at commit 07f76d6.
-MOST_SOURCE = 130_000
+# Bytes of our own source that `import edgesparse_runtime` may load; it was 130,092 at commit 07f76d6, and the
+# checker that reads and writes every model anew has added 17,000 since.
+MOST_SOURCE = 142_000
 MODULES = """
 import json, os, sys
 import numpy, onnxruntime

@@ -30,7 +30,7 @@ BLOCKED = (
     "ray",
 )
 # What the extra `serve` brings is imported here and by the verb alone.
-SERVER = {f"edgesparse_runtime.serving.{name}" for name in ("connection", "metrics", "routes", "server")}
+SERVER = {f"edgesparse_runtime.serving.{name}" for name in ("http.connection", "metrics", "routes", "server")}
 SERVER |= {"edgesparse_runtime.deploying.ray_serve"}
 SCRIPT = """
 import importlib, pkgutil, sys

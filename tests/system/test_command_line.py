@@ -94,7 +94,7 @@ def test_the_path_of_the_readme(tmp_path: Path, table: Path) -> None:
     )
     assert train.returncode == 0, train.stderr
     report = json.loads(train.stdout)
-    assert report["schema"] == "edgesparse.training.loop/1"
+    assert report["schema"] == "edgesparse.train/1"
     assert report["compute"]["attention_share"] <= 0.35
     assert "Training: " in train.stderr
 

@@ -12,13 +12,15 @@ import json
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from edgesparse_runtime.bundle.manifest_types import Manifest
 from edgesparse_runtime.bundle.manifest_upgrade import SCHEMA_VERSION, upgrade
 from edgesparse_runtime.bundle.names import FILE_NAME
 from edgesparse_runtime.bundle.schema_check import find_mismatch
 from edgesparse_runtime.errors import BundleError
+
+if TYPE_CHECKING:
+    from edgesparse_runtime.bundle.manifest_types import Manifest
 
 
 def parse_manifest(content: bytes, path: Path) -> Manifest:
@@ -54,7 +56,7 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
     mismatch = find_mismatch(manifest, schema, schema)
     if mismatch is not None:
         raise BundleError(f"{where}: field {mismatch}. Export the bundle again.")
-    checked = cast(Manifest, manifest)
+    checked = cast("Manifest", manifest)
     _check_references(where, checked)
     return checked
 

@@ -7,6 +7,8 @@ import re
 SUFFIX = ".edgesparse"
 FILE_NAME = "manifest.json"
 SIGNATURE_NAME = "manifest.sig"
+# Of a plain Ed25519 signature.
+SIGNATURE_SIZE = 64
 GOLDEN = "golden.npz"
 
 MOST_FILES = 1000

@@ -12,24 +12,26 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
 from edgesparse_runtime.bundle.manifest import parse_manifest
-from edgesparse_runtime.bundle.manifest_types import Manifest
 from edgesparse_runtime.bundle.names import (
     FILE_NAME,
     GOLDEN,
     LARGEST_BUNDLE,
     LARGEST_MANIFEST,
     SIGNATURE_NAME,
+    SIGNATURE_SIZE,
     SUFFIX,
 )
 from edgesparse_runtime.bundle.npz import read_arrays
-from edgesparse_runtime.bundle.signature import SIGNATURE_SIZE, check_signature
 from edgesparse_runtime.bundle.source import BundleSource, file_hash, find_source, read_file
 from edgesparse_runtime.errors import BundleError, InputError
+
+if TYPE_CHECKING:
+    from edgesparse_runtime.bundle.manifest_types import Manifest
 
 # Another writer may put a new bundle in place while this one is read.
 _ATTEMPTS = 5
@@ -203,6 +205,9 @@ def _open(source: BundleSource, trusted_keys: Sequence[Path]) -> Bundle:
     if SIGNATURE_NAME in sizes:
         signature = read_file(source, SIGNATURE_NAME, SIGNATURE_SIZE)
     if trusted_keys:
+        # Signatures are an extra, and few runners check them.
+        from edgesparse_runtime.bundle.signature import check_signature
+
         check_signature(manifest_bytes, signature, trusted_keys, path)
     _check_files(source, sizes, manifest)
     return Bundle(path, manifest, source, manifest_bytes, signature)

@@ -17,7 +17,6 @@ from edgesparse_runtime.errors import BundleError, InputError, MissingExtraError
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-SIGNATURE_SIZE = 64
 PASSWORD_VARIABLE = "EDGESPARSE_KEY_PASSWORD"
 _LARGEST_KEY = 1 << 16
 

@@ -23,12 +23,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from edgesparse_runtime.bundle.read import open_bundle
-from edgesparse_runtime.serving.addresses import Place
-from edgesparse_runtime.serving.protocol import read_request, write_answer
-from edgesparse_runtime.serving.refusal import Refusal
+from edgesparse_runtime.serving.addresses import Address
+from edgesparse_runtime.serving.protocol.answers import write_answer
+from edgesparse_runtime.serving.protocol.refusal import Refusal
+from edgesparse_runtime.serving.protocol.requests import read_request
+from edgesparse_runtime.serving.protocol.tensors import FloatArray
 from edgesparse_runtime.serving.served_model import load
 from edgesparse_runtime.serving.settings import Settings
-from edgesparse_runtime.serving.tensors import FloatArray
 
 ATTEMPTS = 6
 
@@ -40,7 +41,7 @@ class Model:
         settings = Settings(
             precision=precision, threads=threads, trusted_keys=tuple(Path(key) for key in trusted_keys)
         )
-        self._model = load(Place("model", "1", Path(bundle)), settings)
+        self._model = load(Address("model", "1", Path(bundle)), settings)
 
     def scores(self, window: FloatArray) -> FloatArray:
         """Scores [n, k] of windows [n, channels, steps]."""
@@ -58,7 +59,7 @@ class Front:
         self._handle = model
         self._name = name
         self._bounded = Settings(**settings)
-        self._served = load(Place(name, "1", Path(bundle)), self._bounded)
+        self._served = load(Address(name, "1", Path(bundle)), self._bounded)
 
     async def __call__(self, request: Request) -> Response:
         try:
@@ -83,9 +84,10 @@ class Front:
         header = request.headers.get("inference-header-content-length")
         asked = read_request(body, header, self._served.bounds, ("scores",))
         scores = await self._scores(asked.window)
-        content, head = write_answer(asked, self._name, "1", self._served.parameters(), {"scores": scores})
+        answer = write_answer(asked, self._name, "1", self._served.parameters(), {"scores": scores})
+        head = answer.head_length
         response = Response(
-            content, media_type="application/json" if head is None else "application/octet-stream"
+            answer.content(), media_type="application/json" if head is None else "application/octet-stream"
         )
         if head is not None:
             response.headers["inference-header-content-length"] = str(head)

@@ -109,7 +109,7 @@ def write_triton_repository(
     others = [v for v in _versions(model) if v != version]
     before = read_config(model) if others else None
     old = model / str(version) / MODEL_NAME
-    content = bundle.read(bundle.model_file(session.precision))
+    content = session.read_model()
     replaced = None
     if (model / str(version)).exists():
         replaced = "same" if old.is_file() and old.read_bytes() == content else "other"

@@ -1,4 +1,4 @@
-"""Open an ONNX model that may come from anywhere: checked first, then handed to onnxruntime."""
+"""Opens checked models with onnxruntime; nothing else of this package makes a session of a model."""
 
 from __future__ import annotations
 
@@ -8,40 +8,42 @@ from typing import Any
 import onnxruntime
 
 from edgesparse_runtime.errors import BundleError
-from edgesparse_runtime.model_check.check import check_model
+from edgesparse_runtime.model_check.check import CheckedModel
 
 # onnxruntime severity: warnings about overridable initializers are by design, errors are raised anyway.
 _ONLY_FATAL = 4
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:
-    """Options of a session on a device: so many threads, which sleep while they wait."""
+    """Options of a session on a device: so many threads, which sleep while they wait.
+
+    The format is pinned: onnxruntime would otherwise recognize its own format by four bytes of the file, and
+    read another model than the one that was checked.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ONLY_FATAL
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 
 
 def open_session(
-    content: bytes, name: str, options: onnxruntime.SessionOptions
+    model: CheckedModel, name: str, options: onnxruntime.SessionOptions
 ) -> onnxruntime.InferenceSession:
-    """A session of the model in `content`.
+    """A session of a checked model: its content was written anew, so onnxruntime reads what was checked.
 
     Args:
-        content: the bytes whose hash was checked are the bytes that run.
         name: of the model, for messages.
 
     Raises:
-        BundleError: it breaks a rule of docs/threat-model.md, or onnxruntime does not load it.
+        BundleError: onnxruntime does not load it.
     """
-    # Somebody else's file reaches onnxruntime's parser only when it keeps the rules.
-    check_model(content, name)
     try:
         # Without fallback: a second try with the same provider would only print the first one's error.
         return onnxruntime.InferenceSession(
-            content, options, providers=["CPUExecutionProvider"], enable_fallback=False
+            model.content, options, providers=["CPUExecutionProvider"], enable_fallback=False
         )
     except Exception as error:  # onnxruntime raises a class of its own for each status
         raise BundleError(f"{name} must be an ONNX model; {first_line(error)}.") from None

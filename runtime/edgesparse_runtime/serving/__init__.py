@@ -1,16 +1,17 @@
 """The server behind `edgesparse serve`: Open Inference Protocol v2 over HTTP.
 
-| file | what |
+| module | contents |
 |---|---|
-| `settings` | every bound and choice, checked |
-| `places` | which bundle is served under which name and version |
-| `served_model` | one loaded bundle; `shelf` = all of them, reloaded by swap |
-| `rehearsal` | a new bundle is tried in a process of its own first |
-| `tensors`, `protocol` | request bytes to arrays and back, bounded |
+| `settings` | every limit and option, validated |
+| `addresses` | which bundle is served under which name and version |
+| `served_model` | one loaded bundle; `registry` = all of them, replaced while serving |
+| `sandbox` | a new bundle runs in a process of its own first |
+| `protocol` | bytes of a request to arrays, arrays to the bytes of an answer; refusals |
 | `admission`, `batching` | the bounded queue and the batches cut from it |
-| `routes`, `guard`, `openapi` | HTTP: answers, who may ask, the page that describes it |
-| `connection`, `server` | sockets, signals, shutdown; `tls` = are certificate and key usable |
-| `figures`, `events` | metrics and structured logs |
+| `http` | connections, access control, TLS |
+| `routes`, `openapi` | paths and their answers, and the document that describes them |
+| `server` | sockets, signals, shutdown |
+| `metrics`, `log`, `memory` | Prometheus metrics, structured logs, memory returned to the system |
 
-Only `routes`, `connection`, `server` and `figures` need the extra `serve`.
+Only `routes`, `http.connection`, `server` and `metrics` need the extra `serve`.
 """

@@ -20,13 +20,13 @@ _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True)
-class Place:
+class Address:
     """One bundle to serve.
 
     Attributes:
         name: the model's name in paths.
-        version: "1", "2", ...; the highest answers requests that name none.
-        path: the bundle's; watched for changes.
+        version: "1", "2", ...; the highest answers requests without a version.
+        path: of the bundle; watched for changes.
     """
 
     name: str
@@ -34,13 +34,13 @@ class Place:
     path: Path
 
 
-def parse_places(arguments: Sequence[str]) -> list[Place]:
-    """Places of all arguments; a name left out is the file's, a version left out is 1.
+def parse_addresses(arguments: Sequence[str]) -> list[Address]:
+    """Parse all arguments; the name defaults to the file's, the version to 1.
 
     Raises:
-        InputError: of no such form, or two places of one name and version.
+        InputError: an argument of another form, or two with the same name and version.
     """
-    places: list[Place] = []
+    addresses: list[Address] = []
     for argument in arguments:
         found = _FORM.fullmatch(argument)
         if found is None:
@@ -53,11 +53,11 @@ def parse_places(arguments: Sequence[str]) -> list[Place]:
         name = found["name"] or _NOT_IN_A_NAME.sub("-", stem).lstrip(".-_")[:64]
         if not name:
             raise InputError(f"{argument} must be given a name: NAME={argument}.")
-        place = Place(name, found["version"] or "1", path)
-        if any((p.name, p.version) == (place.name, place.version) for p in places):
+        address = Address(name, found["version"] or "1", path)
+        if any((p.name, p.version) == (address.name, address.version) for p in addresses):
             raise InputError(
-                f"Two bundles must not share a name and version; {place.name} version {place.version} "
-                f"is given twice. Use {place.name}:{int(place.version) + 1}={path}."
+                f"Two bundles must not share a name and version; {address.name} version {address.version} "
+                f"is given twice. Use {address.name}:{int(address.version) + 1}={path}."
             )
-        places.append(place)
-    return places
+        addresses.append(address)
+    return addresses

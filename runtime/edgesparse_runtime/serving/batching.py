@@ -3,24 +3,32 @@
 Rules:
 1. Only windows of the same loaded model, channel count and length share a run; nothing is padded.
 2. A run starts when a runner is free and a group is full, or its oldest window has waited `wait` seconds.
-3. Among groups that may start, the one whose oldest window came first does.
-4. A model whose answers depend on what shares the run (`max_rows` 1) runs window by window.
-5. A window whose request gave up before its run started is left out.
+3. Requests start in the order of their turn: arrival, put back by `YIELD` times the seconds that they are
+   expected to compute. One that computes for a second yields to small ones that come within four.
+4. A request of more windows than a run may hold becomes several runs, each with a later turn.
+5. A model whose answers depend on what shares the run (`max_rows` 1) runs window by window. An explanation
+   shares no run.
+6. When a shared run fails, each of its requests runs alone: one cannot fail the others.
+7. A window whose request gave up before its run started is left out; a run that nobody waits for is ended.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from bisect import insort
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import onnxruntime
 
-from edgesparse_runtime.serving.tensors import FloatArray
+from edgesparse_runtime.errors import EdgeSparseError
+from edgesparse_runtime.serving.protocol.tensors import FloatArray
+
+YIELD = 4.0
+Operation = Literal["scores", "explain"]
 
 
 class Runnable(Protocol):
@@ -33,12 +41,16 @@ class Runnable(Protocol):
     def scores(self, window: FloatArray, options: onnxruntime.RunOptions | None = None) -> FloatArray:
         """Scores [n, k] of windows [n, channels, steps]."""
 
+    def explain(self, window: FloatArray, options: onnxruntime.RunOptions | None = None) -> Any:
+        """Whatever explains the scores of these windows."""
+
 
 @dataclass(eq=False)
 class _Waiting:
     window: FloatArray
-    answer: asyncio.Future[FloatArray]
+    answer: asyncio.Future[Any]
     since: float
+    turn: float
 
 
 @dataclass(eq=False)
@@ -49,8 +61,7 @@ class _Run:
     options: onnxruntime.RunOptions
 
 
-_Result = TypeVar("_Result")
-_Key = tuple[Runnable, tuple[int, ...]]
+_Key = tuple[Runnable, Operation, tuple[int, ...]]
 
 
 class Batcher:
@@ -66,9 +77,11 @@ class Batcher:
         self._pool = ThreadPoolExecutor(runs, thread_name_prefix="edgesparse-run")
         self._free = runs
         self._max_rows, self._wait = max_rows, wait
-        self._groups: dict[_Key, deque[_Waiting]] = {}
+        self._groups: dict[_Key, list[_Waiting]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._on_run = on_run
+        # Seconds per value of a window, learned from the runs.
+        self._pace = 0.0
 
     async def scores(self, model: Runnable, window: FloatArray) -> FloatArray:
         """Scores [n, k] of `window` [n, channels, steps]; cancel to give up.
@@ -76,110 +89,131 @@ class Batcher:
         Raises:
             Exception: what the model run raised; every request of the run gets it.
         """
-        loop = asyncio.get_running_loop()
-        item = _Waiting(window, loop.create_future(), loop.time())
-        self._groups.setdefault((model, window.shape[1:]), deque()).append(item)
-        self._start_what_may()
-        return await item.answer
+        rows = self._limit(model, "scores")
+        parts = [window[i : i + rows] for i in range(0, len(window), rows)]
+        results: list[FloatArray] = await self._run(model, "scores", parts)
+        return results[0] if len(results) == 1 else np.concatenate(results)
 
-    async def call(self, work: Callable[[], _Result]) -> _Result:
-        """Something else that computes, in the same threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+    async def explain(self, model: Runnable, window: FloatArray) -> Any:
+        """What `model.explain` returns for `window`; cancel to give up."""
+        return (await self._run(model, "explain", [window]))[0]
+
+    async def _run(self, model: Runnable, operation: Operation, parts: list[FloatArray]) -> list[Any]:
+        loop = asyncio.get_running_loop()
+        now, size = loop.time(), 0
+        group = self._groups.setdefault((model, operation, parts[0].shape[1:]), [])
+        answers: list[asyncio.Future[Any]] = []
+        for part in parts:
+            size += part.size
+            item = _Waiting(part, loop.create_future(), now, now + YIELD * self._pace * size)
+            insort(group, item, key=lambda waiting: waiting.turn)
+            answers.append(item.answer)
+        self._start_due()
+        try:
+            return await asyncio.gather(*answers)
+        finally:
+            # One that failed leaves nobody to wait for the others.
+            for answer in answers:
+                answer.cancel()
 
     def close(self) -> None:
-        """Ends the threads; what runs is finished first."""
+        """End the threads; what runs is finished first."""
         self._pool.shutdown(wait=True)
 
-    def _limit(self, model: Runnable) -> int:
+    def _limit(self, model: Runnable, operation: Operation) -> int:
+        if operation == "explain":
+            return 1
         return self._max_rows if model.max_rows is None else min(model.max_rows, self._max_rows)
 
-    def _start_what_may(self) -> None:
+    def _start_due(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         loop = asyncio.get_running_loop()
-        while self._free and self._groups:
+        while self._free:
+            waiting = {
+                key: [item for item in group if not item.answer.done()] for key, group in self._groups.items()
+            }
+            self._groups = {key: group for key, group in waiting.items() if group}
             now = loop.time()
-            ready, due = None, None
-            for key, group in self._groups.items():
-                while group and group[0].answer.done():
-                    group.popleft()
-                if not group:
-                    continue
-                since = group[0].since
-                if since + self._wait <= now or self._is_full(key, group):
-                    if ready is None or since < self._groups[ready][0].since:
-                        ready = key
-                elif due is None or since < due:
-                    due = since
-            self._groups = {key: group for key, group in self._groups.items() if group}
-            if ready is None:
-                if due is not None:
-                    self._timer = loop.call_at(due + self._wait, self._start_what_may)
+            since = {key: min(item.since for item in group) for key, group in self._groups.items()}
+            ready = [key for key in since if since[key] + self._wait <= now or self._is_full(key)]
+            if not ready:
+                if since:
+                    self._timer = loop.call_at(min(since.values()) + self._wait, self._start_due)
                 return
-            self._start(ready)
+            self._start(min(ready, key=lambda key: self._groups[key][0].turn))
 
-    def _is_full(self, key: _Key, group: deque[_Waiting]) -> bool:
-        limit, rows = self._limit(key[0]), 0
-        for item in group:
+    def _is_full(self, key: _Key) -> bool:
+        limit, rows = self._limit(key[0], key[1]), 0
+        for item in self._groups[key]:
             rows += len(item.window)
             if rows >= limit:
                 return True
         return False
 
     def _start(self, key: _Key) -> None:
-        model, _ = key
-        group, limit = self._groups[key], self._limit(key[0])
-        parts: list[_Waiting] = []
-        rows = 0
-        while group and (not parts or rows + len(group[0].window) <= limit):
-            item = group.popleft()
-            if not item.answer.done():
-                parts.append(item)
-                rows += len(item.window)
-        if not group:
-            del self._groups[key]
-        if not parts:
-            return
+        model, operation, _ = key
+        group, limit = self._groups[key], self._limit(model, operation)
+        parts = [group.pop(0)]
+        rows = len(parts[0].window)
+        while group and rows + len(group[0].window) <= limit:
+            parts.append(group.pop(0))
+            rows += len(parts[-1].window)
         self._free -= 1
         loop = asyncio.get_running_loop()
         run = _Run(parts, onnxruntime.RunOptions())
         for item in parts:
             item.answer.add_done_callback(lambda _, run=run: _end_if_unwanted(run))  # type: ignore[misc]
-        self._on_run(model, rows, loop.time() - parts[0].since)
+        began = loop.time()
+        self._on_run(model, rows, began - min(item.since for item in parts))
         work = loop.run_in_executor(
-            self._pool, _compute, model, [p.window for p in parts], limit, run.options
+            self._pool, _compute, model, operation, [p.window for p in parts], run.options
         )
-        work.add_done_callback(lambda done: self._finish(parts, done))
+        work.add_done_callback(lambda done: self._finish(parts, done, began))
 
-    def _finish(self, parts: list[_Waiting], done: asyncio.Future[FloatArray]) -> None:
+    def _finish(self, parts: list[_Waiting], done: asyncio.Future[list[Any]], began: float) -> None:
         self._free += 1
         error = done.exception()
-        rows = None if error is not None else done.result()
-        at = 0
-        for item in parts:
-            count = len(item.window)
-            if not item.answer.done():
-                if rows is None:
-                    assert error is not None
-                    item.answer.set_exception(error)
-                else:
-                    item.answer.set_result(rows[at : at + count])
-            at += count
-        self._start_what_may()
+        results = [error] * len(parts) if error is not None else done.result()
+        for item, result in zip(parts, results, strict=True):
+            if item.answer.done():
+                continue
+            if isinstance(result, BaseException):
+                item.answer.set_exception(result)
+            else:
+                item.answer.set_result(result)
+        seconds = asyncio.get_running_loop().time() - began
+        pace = seconds / max(1, sum(item.window.size for item in parts))
+        self._pace = pace if self._pace == 0 else self._pace + (pace - self._pace) / 8
+        self._start_due()
 
 
 def _end_if_unwanted(run: _Run) -> None:
-    """Ends a model run that nobody waits for any more: a request that timed out must not hold a runner."""
+    """End a model run that nobody waits for: a request that timed out must not keep a runner busy."""
     if all(item.answer.cancelled() for item in run.parts):
         run.options.terminate = True
 
 
 def _compute(
-    model: Runnable, windows: list[FloatArray], limit: int, options: onnxruntime.RunOptions
-) -> FloatArray:
-    batch = windows[0] if len(windows) == 1 else np.concatenate(windows)
-    if len(batch) <= limit:
-        return model.scores(batch, options)
-    # One request of more windows than a run may have.
-    return np.concatenate([model.scores(batch[i : i + limit], options) for i in range(0, len(batch), limit)])
+    model: Runnable, operation: Operation, windows: list[FloatArray], options: onnxruntime.RunOptions
+) -> list[Any]:
+    """What each window's request gets: its rows, its explanation, or the exception that it caused."""
+    if operation == "explain":
+        return [model.explain(windows[0], options)]
+    if len(windows) == 1:
+        return [model.scores(windows[0], options)]
+    try:
+        rows = model.scores(np.concatenate(windows), options)
+        return np.split(rows, np.cumsum([len(window) for window in windows])[:-1])
+    except EdgeSparseError:
+        return [_scores_or_error(model, window, options) for window in windows]
+
+
+def _scores_or_error(
+    model: Runnable, window: FloatArray, options: onnxruntime.RunOptions
+) -> FloatArray | EdgeSparseError:
+    try:
+        return model.scores(window, options)
+    except EdgeSparseError as error:
+        return error

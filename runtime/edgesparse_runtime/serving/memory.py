@@ -1,4 +1,4 @@
-"""Memory of models that were replaced goes back to the system."""
+"""Memory of replaced models is returned to the system."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _M_ARENA_MAX = -8
 
 
 def bound_arenas() -> None:
-    """Let glibc keep two arenas; with one a thread, each holds on to the peak of its thread."""
+    """Limit glibc to two arenas; with one per thread, each keeps the peak of its thread."""
     try:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
     except (OSError, AttributeError, TypeError):  # another C library, or Windows
@@ -18,7 +18,7 @@ def bound_arenas() -> None:
 
 
 def give_back() -> None:
-    """Hand freed pages back. glibc keeps them otherwise, and a server that reloads often seems to grow."""
+    """Return freed pages. glibc keeps them otherwise, and a server that reloads often appears to grow."""
     gc.collect()
     try:
         trim = ctypes.CDLL(None).malloc_trim

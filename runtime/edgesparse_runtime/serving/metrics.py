@@ -9,14 +9,14 @@ from prometheus_client.process_collector import ProcessCollector
 from edgesparse_runtime.serving.admission import Admission
 from edgesparse_runtime.serving.served_model import ServedModel
 
-__all__ = ["CONTENT_TYPE", "Figures"]
+__all__ = ["CONTENT_TYPE", "Metrics"]
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64)
 
 
-class Figures:
-    """What `/metrics` shows. Label values come from what is served, never from what a client sends."""
+class Metrics:
+    """The metrics of `/metrics`. Label values come from what is served, never from a client."""
 
     def __init__(self, admission: Admission) -> None:
         self.registry = CollectorRegistry()
@@ -30,17 +30,17 @@ class Figures:
         )
         self._seconds = Histogram(
             "edgesparse_request_seconds",
-            "From the head of an infer request to its answer.",
+            "Seconds from the head of a request to its answer.",
             labels,
             buckets=_SECONDS,
             registry=self.registry,
         )
         self._rows = Histogram(
-            "edgesparse_run_windows", "Windows of a model run.", labels, buckets=_ROWS, registry=self.registry
+            "edgesparse_run_windows", "Windows per model run.", labels, buckets=_ROWS, registry=self.registry
         )
         self._waited = Histogram(
             "edgesparse_wait_seconds",
-            "What the oldest window of a run waited for it to start.",
+            "Seconds that the oldest window of a run waited for its start.",
             labels,
             buckets=_SECONDS,
             registry=self.registry,
@@ -50,41 +50,59 @@ class Figures:
         )
         self._info = Gauge(
             "edgesparse_model_info",
-            "1 for the bundle in place.",
+            "1 for the bundle being served.",
             [*labels, "bundle_sha256", "precision", "engine"],
             registry=self.registry,
         )
-        taken = Gauge("edgesparse_requests_in_flight", "Taken in and not answered.", registry=self.registry)
+        self._cut = Counter(
+            "edgesparse_connections_cut",
+            "Connections cut off: past the deadline, or to make room on a crowded server.",
+            ["reason"],
+            registry=self.registry,
+        )
+        taken = Gauge(
+            "edgesparse_requests_in_flight", "Requests accepted and not yet answered.", registry=self.registry
+        )
         taken.set_function(lambda: admission.taken)
-        size = Gauge("edgesparse_bytes_in_flight", "Bytes of these.", registry=self.registry)
+        size = Gauge(
+            "edgesparse_bytes_in_flight", "Bytes of requests and answers in flight.", registry=self.registry
+        )
         size.set_function(lambda: admission.bytes)
 
     def answered(
         self, operation: str, model: ServedModel | None, status: int, seconds: float | None = None
     ) -> None:
-        """Count an answer; `seconds` where a model gave it."""
-        name, version = (model.place.name, model.place.version) if model else ("", "")
+        """Count an answer; `seconds` when a model computed it."""
+        name, version = (model.address.name, model.address.version) if model else ("", "")
         self._requests.labels(operation, name, version, str(status)).inc()
         if seconds is not None:
             self._seconds.labels(name, version).observe(seconds)
 
+    def refused(self, status: int) -> None:
+        """Count a request that never reached a route."""
+        self.answered("other", None, status)
+
+    def cut(self, reason: str) -> None:
+        """Count a connection that was cut off."""
+        self._cut.labels(reason).inc()
+
     def ran(self, model: ServedModel, rows: int, waited: float) -> None:
         """Count a model run."""
-        place = model.place
-        self._rows.labels(place.name, place.version).observe(rows)
-        self._waited.labels(place.name, place.version).observe(waited)
+        address = model.address
+        self._rows.labels(address.name, address.version).observe(rows)
+        self._waited.labels(address.name, address.version).observe(waited)
 
     def reloaded(self, outcome: str, model: ServedModel) -> None:
         """Count an attempt to reload."""
-        self._reloads.labels(model.place.name, model.place.version, outcome).inc()
+        self._reloads.labels(model.address.name, model.address.version, outcome).inc()
 
     def show(self, models: list[ServedModel]) -> bytes:
-        """The page, in Prometheus' text format."""
+        """All metrics, in Prometheus' text format."""
         self._info.clear()
         for model in models:
             self._info.labels(
-                model.place.name,
-                model.place.version,
+                model.address.name,
+                model.address.version,
                 model.bundle_hash,
                 model.session.precision,
                 model.session.engine,

@@ -1,65 +1,50 @@
-"""The OpenAPI page of a running server: exact for the models that it serves."""
+"""The OpenAPI description of a running server, exact for the models that it serves."""
 
 from __future__ import annotations
 
 import html
+import json
+import math
+from copy import deepcopy
+from importlib.resources import files
 from typing import Any
 
 from edgesparse_runtime.bundle.version import tool_version
-from edgesparse_runtime.serving.registry import Shelf
+from edgesparse_runtime.serving.registry import Registry
 from edgesparse_runtime.serving.served_model import ServedModel
 from edgesparse_runtime.serving.settings import Settings
 
 Schema = dict[str, Any]
-_LARGEST_FLOAT = 3.4028234663852886e38
 _STRING: Schema = {"type": "string"}
 _STYLE = (
     "body{font:16px/1.5 sans-serif;margin:2rem;max-width:70rem}"
     "td,th{padding:.3rem 1rem .3rem 0;text-align:left;vertical-align:top}"
 )
-_SENTENCES = {
-    400: "The request does not fit.",
-    404: "There is no such model or version.",
-    408: "The request did not arrive in time.",
-    413: "The request is too large.",
-    415: "The body is encoded.",
-    422: "Sizes inside the request contradict each other.",
-    429: "The queue is full.",
-    503: "Too many connections are open.",
-    504: "The answer was not ready in time.",
-}
-_MODEL_HEADERS: Schema = {
-    "edgesparse-version": {
-        "required": True,
-        "schema": _STRING,
-        "description": "Version of the model that answered.",
-    },
-    "edgesparse-bundle": {
-        "required": True,
-        "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        "description": "sha256 of its bundle's manifest.",
-    },
-}
+# The part of the document that is the same for every model: request and answer of infer and explain.
+_INFER: Schema = json.loads(files(__package__).joinpath("openapi_infer.json").read_text("utf-8"))
+_MODEL_HEADERS: Schema = _INFER["headers"]
+# Windows shorter than this make a poor example.
+_EXAMPLE_STEPS = 16
 
 
-def describe(shelf: Shelf, settings: Settings) -> Schema:
+def describe(registry: Registry, settings: Settings) -> Schema:
     """The OpenAPI 3.1 document."""
     paths: Schema = {
-        "/v2/health/live": _get("Is the server alive?", _object(live={"const": True})),
-        "/v2/health/ready": _get("Is it ready for requests?", _object(ready={"type": "boolean"}), {503}),
+        "/v2/health/live": _get("Liveness.", _object(live={"const": True})),
+        "/v2/health/ready": _get("Readiness.", _object(ready={"type": "boolean"}), {503}),
         "/v2": _get(
-            "What server is this?",
+            "Server metadata.",
             _object(name={"const": "edgesparse"}, version=_STRING, extensions=_list(_STRING)),
         ),
-        "/metrics": _get("Figures for Prometheus.", None, media="text/plain"),
+        "/metrics": _get("Prometheus metrics.", None, media="text/plain"),
         "/openapi.json": _get("This description.", {"type": "object"}),
-        "/docs": _get("This description, to read.", None, media="text/html"),
+        "/docs": _get("This description as a page.", None, media="text/html"),
     }
-    for model in shelf.models():
-        place = model.place
-        stems = [f"/v2/models/{place.name}/versions/{place.version}"]
-        if place.version == shelf.versions(place.name)[-1]:
-            stems.append(f"/v2/models/{place.name}")
+    for model in registry.models():
+        address = model.address
+        stems = [f"/v2/models/{address.name}/versions/{address.version}"]
+        if address.version == registry.versions(address.name)[-1]:
+            stems.append(f"/v2/models/{address.name}")
         for stem in stems:
             paths |= _model_paths(stem, model)
     document: Schema = {
@@ -67,7 +52,7 @@ def describe(shelf: Shelf, settings: Settings) -> Schema:
         "info": {
             "title": "EdgeSparse",
             "version": tool_version(),
-            "description": "Open Inference Protocol v2. Infer and explain also take and give the binary "
+            "description": "Open Inference Protocol v2. Infer and explain also support the binary "
             "tensor data extension (header Inference-Header-Content-Length).",
         },
         "paths": paths,
@@ -81,7 +66,7 @@ def describe(shelf: Shelf, settings: Settings) -> Schema:
                 if path.startswith("/v2/health/"):
                     operation["security"] = []
                 else:
-                    operation["responses"]["401"] = _error("No token, or a wrong one.")
+                    operation["responses"]["401"] = _error("The token is missing or wrong.")
     return document
 
 
@@ -98,12 +83,12 @@ def to_html(document: Schema) -> str:
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(info['title'])}</title>"
         f"<style>{_STYLE}</style><h1>{html.escape(info['title'])} {html.escape(info['version'])}</h1>"
         f"<p>{html.escape(info['description'])} <a href=/openapi.json>As OpenAPI</a>.</p>"
-        f"<table><tr><th>method<th>path<th>what<th>answers</tr>{''.join(rows)}</table></html>\n"
+        f"<table><tr><th>method<th>path<th>summary<th>statuses</tr>{''.join(rows)}</table></html>\n"
     )
 
 
 def _model_paths(stem: str, model: ServedModel) -> Schema:
-    name = model.place.name
+    name = model.address.name
     parameters = {"type": "object", "required": ["bundle_sha256"]}
     tensor = _object(name=_STRING, datatype=_STRING, shape=_list({"type": "integer"}))
     metadata = _object(
@@ -115,9 +100,9 @@ def _model_paths(stem: str, model: ServedModel) -> Schema:
         parameters=parameters,
     )
     paths: Schema = {
-        stem: _get(f"What {name} takes and gives.", metadata, headers=_MODEL_HEADERS),
+        stem: _get(f"Metadata of {name}.", metadata, headers=_MODEL_HEADERS),
         f"{stem}/ready": _get(
-            f"Is {name} ready?",
+            f"Readiness of {name}.",
             _object(name={"const": name}, ready={"type": "boolean"}),
             {503},
             headers=_MODEL_HEADERS,
@@ -142,99 +127,33 @@ def _get(
     answer: Schema = {"description": "OK", "content": {media: {"schema": schema or _STRING}}}
     if headers:
         answer["headers"] = headers
-    responses = {"200": answer} | {str(code): answer | {"description": "Not any more."} for code in also}
+    responses = {"200": answer} | {str(code): answer | {"description": "Shutting down."} for code in also}
     return {"get": {"summary": summary, "responses": responses}}
 
 
 def _post(summary: str, model: ServedModel, operation: str) -> Schema:
-    outputs = model.output_names(operation)
+    """Infer or explain: the fixed part, with the bounds of this model filled in."""
+    outputs = list(model.output_names(operation))
     bounds = model.explain_bounds() if operation == "explain" else model.bounds
-    number: Schema = {"type": ["number", "null"], "minimum": -_LARGEST_FLOAT, "maximum": _LARGEST_FLOAT}
-    channels: Schema = (
-        {"type": "integer", "minimum": 1} if bounds.channels is None else {"const": bounds.channels}
-    )
-    window = {
-        "type": "object",
-        "required": ["name", "datatype", "shape", "data"],
-        "properties": {
-            "name": {"const": "window"},
-            "datatype": {"const": "FP32"},
-            "shape": {
-                "type": "array",
-                "prefixItems": [
-                    {"type": "integer", "minimum": 1, "maximum": bounds.most_windows},
-                    channels,
-                    {"type": "integer", "minimum": bounds.min_steps, "maximum": bounds.max_steps},
-                ],
-                "minItems": 3,
-                "maxItems": 3,
-            },
-            "data": {
-                "description": "As many numbers as `shape` says, row-major; null = missing value.",
-                "type": "array",
-                "items": number,
-            },
-            # With raw bytes in place of `data` the body is no JSON, which this page cannot describe.
-            "parameters": {"type": ["object", "null"], "properties": {"binary_data_size": {"type": "null"}}},
-        },
-        "additionalProperties": False,
+    parts = deepcopy(_INFER)
+    body, answer = parts["requestBody"], parts["answer"]
+    content = body["content"]["application/json"]
+    properties = content["schema"]["properties"]
+    properties["inputs"]["items"]["properties"]["shape"]["prefixItems"] = [
+        {"type": "integer", "minimum": 1, "maximum": bounds.most_windows},
+        {"type": "integer", "minimum": 1} if bounds.channels is None else {"const": bounds.channels},
+        {"type": "integer", "minimum": bounds.min_steps, "maximum": bounds.max_steps},
+    ]
+    properties["outputs"]["maxItems"] = len(outputs)
+    properties["outputs"]["items"]["properties"]["name"]["enum"] = outputs
+    shape = [1, bounds.channels or 1, max(bounds.min_steps, _EXAMPLE_STEPS)]
+    example = content["example"]["inputs"][0]
+    example["shape"], example["data"] = shape, [round(0.1 * i, 1) for i in range(math.prod(shape))]
+    answer["properties"] |= {
+        "model_name": {"const": model.address.name},
+        "model_version": {"const": model.address.version},
     }
-    asked = {
-        "type": "object",
-        "required": ["name"],
-        "properties": {
-            "name": {"enum": list(outputs)},
-            "parameters": {
-                "type": ["object", "null"],
-                "properties": {"binary_data": {"type": "boolean"}, "classification": {"const": 0}},
-            },
-        },
-        "additionalProperties": False,
-    }
-    body = {
-        "type": "object",
-        "required": ["inputs"],
-        "properties": {
-            "id": {"type": ["string", "null"], "maxLength": 256},
-            "parameters": {
-                "type": ["object", "null"],
-                "properties": {"binary_data_output": {"type": "boolean"}},
-            },
-            "inputs": {"type": "array", "items": window, "minItems": 1, "maxItems": 1},
-            "outputs": {"type": ["array", "null"], "items": asked, "maxItems": len(outputs)},
-        },
-        "additionalProperties": False,
-    }
-    steps = max(bounds.min_steps, 16)
-    count = (bounds.channels or 1) * steps
-    example = {
-        "inputs": [
-            {
-                "name": "window",
-                "datatype": "FP32",
-                "shape": [1, bounds.channels or 1, steps],
-                "data": [round(0.1 * i, 1) for i in range(count)],
-            }
-        ]
-    }
-    output = _object(
-        name={"enum": list(outputs)},
-        datatype={"enum": ["FP32", "BOOL"]},
-        shape=_list({"type": "integer"}),
-        data={"type": "array"},
-    )
-    answer = {
-        "type": "object",
-        "required": ["model_name", "model_version", "parameters", "outputs"],
-        "properties": {
-            "model_name": {"const": model.place.name},
-            "model_version": {"const": model.place.version},
-            "id": _STRING,
-            "parameters": {"type": "object", "required": ["bundle_sha256"]},
-            "outputs": _list(output),
-        },
-        "additionalProperties": False,
-    }
+    answer["properties"]["outputs"]["items"]["properties"]["name"]["enum"] = outputs
     good = {
         "description": "OK",
         "headers": _MODEL_HEADERS,
@@ -243,17 +162,10 @@ def _post(summary: str, model: ServedModel, operation: str) -> Schema:
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }
-    responses = {"200": good} | {str(code): _error(text) for code, text in _SENTENCES.items()}
+    responses = {"200": good} | {code: _error(text) for code, text in parts["errors"].items()}
     for code in ("429", "503"):
         responses[code]["headers"] = {"Retry-After": {"required": True, "schema": _STRING}}
-    content = {"application/json": {"schema": body, "example": example}}
-    return {
-        "post": {
-            "summary": summary,
-            "requestBody": {"required": True, "content": content},
-            "responses": responses,
-        }
-    }
+    return {"post": {"summary": summary, "requestBody": body, "responses": responses}}
 
 
 def _error(description: str) -> Schema:

@@ -4,53 +4,61 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy.typing as npt
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgesparse_runtime.bundle.version import tool_version
 from edgesparse_runtime.errors import EdgeSparseError
-from edgesparse_runtime.serving.admission import Admission
-from edgesparse_runtime.serving.auth import OPEN_PATHS, Guard
+from edgesparse_runtime.serving.admission import Admission, Place
 from edgesparse_runtime.serving.batching import Batcher
-from edgesparse_runtime.serving.connection import is_crowded
+from edgesparse_runtime.serving.http.auth import OPEN_PATHS, AccessControl
+from edgesparse_runtime.serving.http.exchange import Exchange
 from edgesparse_runtime.serving.log import log
-from edgesparse_runtime.serving.metrics import CONTENT_TYPE, Figures
+from edgesparse_runtime.serving.metrics import CONTENT_TYPE, Metrics
 from edgesparse_runtime.serving.openapi import describe, to_html
-from edgesparse_runtime.serving.protocol import InferRequest, read_request, write_answer
-from edgesparse_runtime.serving.refusal import Refusal
-from edgesparse_runtime.serving.registry import Shelf
+from edgesparse_runtime.serving.protocol.answers import Answer, write_answer
+from edgesparse_runtime.serving.protocol.refusal import Refusal
+from edgesparse_runtime.serving.protocol.requests import InferRequest, read_request
+from edgesparse_runtime.serving.protocol.tensors import WindowBounds
+from edgesparse_runtime.serving.registry import Registry
 from edgesparse_runtime.serving.served_model import ServedModel
 from edgesparse_runtime.serving.settings import Settings
 
-# A JSON body of more bytes is parsed off the event loop, which must go on meanwhile.
+# A JSON body of more bytes is parsed off the event loop, and an answer of more values written there.
 _LONG_JSON = 64 << 10
-_CROWDED = "More connections are open than this server takes; try again when some have been closed."
-_Answer = tuple[bytes, int | None]
+_MANY_VALUES = 4096
+# How proxies count a request whose client closed the connection before the answer.
+_CLIENT_GONE = 499
+_CROWDED = "More connections are open than this server allows; try again later."
 
 
 class Routes:
-    """Handlers over one shelf of models.
+    """Handlers of all paths.
 
     Attributes:
-        is_leaving: the server was told to stop; it is not ready any more.
+        is_shutting_down: the server was told to stop and is no longer ready.
     """
 
     def __init__(
-        self, shelf: Shelf, settings: Settings, admission: Admission, batcher: Batcher, figures: Figures
+        self, registry: Registry, settings: Settings, admission: Admission, batcher: Batcher, metrics: Metrics
     ) -> None:
-        self._shelf, self._settings = shelf, settings
-        self._admission, self._batcher, self._figures = admission, batcher, figures
-        self.is_leaving = False
+        self._registry, self._settings = registry, settings
+        self._admission, self._batcher, self._metrics = admission, batcher, metrics
+        self.is_shutting_down = False
 
-    def application(self, guard: Guard) -> ASGIApp:
+    def application(self, access: AccessControl) -> ASGIApp:
         """The ASGI application."""
         model = "/v2/models/{name}"
         pairs: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = []
@@ -71,127 +79,134 @@ class Routes:
             ("/docs", "GET", self.docs),
         ]
         routes = [Route(path, handler, methods=[method]) for path, method, handler in pairs]
-        handlers: dict[Any, Any] = {HTTPException: self._http_error, Refusal: self._refused}
+        handlers: dict[Any, Any] = {
+            HTTPException: self._http_error,
+            Refusal: self._refused,
+            Exception: self._broken,
+        }
         app = Starlette(routes=routes, exception_handlers=handlers)
         # A path with a slash too many is not there; a redirect would be one more thing to describe.
         app.router.redirect_slashes = False
-        return _Guarded(app, guard, self)
+        return _Guarded(app, access, self)
 
     async def live(self, request: Request) -> Response:
-        return JSONResponse({"live": True})
+        return _json({"live": True})
 
     async def ready(self, request: Request) -> Response:
-        return JSONResponse({"ready": not self.is_leaving}, 503 if self.is_leaving else 200)
+        return _json({"ready": not self.is_shutting_down}, 503 if self.is_shutting_down else 200)
 
     async def server_metadata(self, request: Request) -> Response:
         extensions = ["binary_tensor_data", "explain"]
-        return JSONResponse({"name": "edgesparse", "version": tool_version(), "extensions": extensions})
+        return _json({"name": "edgesparse", "version": tool_version(), "extensions": extensions})
 
     async def model_metadata(self, request: Request) -> Response:
         model = self._model(request)
-        versions = self._shelf.versions(model.place.name)
-        return JSONResponse(model.metadata(versions), headers=_headers(model))
+        versions = self._registry.versions(model.address.name)
+        return _json(model.metadata(versions), headers=_headers(model))
 
     async def model_ready(self, request: Request) -> Response:
         model = self._model(request)
-        return JSONResponse(
-            {"name": model.place.name, "ready": not self.is_leaving},
-            503 if self.is_leaving else 200,
-            headers=_headers(model),
+        return _json(
+            {"name": model.address.name, "ready": not self.is_shutting_down},
+            503 if self.is_shutting_down else 200,
+            _headers(model),
         )
 
     async def metrics(self, request: Request) -> Response:
-        return Response(self._figures.show(self._shelf.models()), media_type=CONTENT_TYPE)
+        return Response(self._metrics.show(self._registry.models()), media_type=CONTENT_TYPE)
 
     async def openapi(self, request: Request) -> Response:
-        return JSONResponse(describe(self._shelf, self._settings))
+        return _json(describe(self._registry, self._settings))
 
     async def docs(self, request: Request) -> Response:
-        return HTMLResponse(to_html(describe(self._shelf, self._settings)))
+        return HTMLResponse(to_html(describe(self._registry, self._settings)))
 
     async def infer(self, request: Request) -> Response:
-        return await self._compute(request, "infer", self._infer)
+        return await self._answer(request, "infer")
 
     async def explain(self, request: Request) -> Response:
-        return await self._compute(request, "explain", self._explain)
+        return await self._answer(request, "explain")
 
-    async def _infer(self, model: ServedModel, asked: InferRequest) -> _Answer:
-        scores = await self._batcher.scores(model, asked.window)
-        place = model.place
-        return write_answer(asked, place.name, place.version, model.parameters(), {"scores": scores})
-
-    async def _explain(self, model: ServedModel, asked: InferRequest) -> _Answer:
-        outputs = await self._batcher.call(lambda: model.explain(asked.window))
-        place = model.place
-        parameters = model.parameters() | model.explain_parameters(outputs)
-        return write_answer(asked, place.name, place.version, parameters, outputs)
-
-    async def _compute(
-        self,
-        request: Request,
-        operation: str,
-        answer: Callable[[ServedModel, InferRequest], Awaitable[_Answer]],
-    ) -> Response:
-        """Admit, read, compute, answer; whatever goes wrong is a status, a sentence and a count."""
+    async def _answer(self, request: Request, operation: str) -> Response:
+        """Compute an answer; whatever goes wrong is a status, a sentence and a count."""
         start = time.perf_counter()
-        model: ServedModel | None = None
-        windows = 0
+        work = _Work(operation, Exchange.of(request.scope))
         try:
-            model = self._model(request)
-            bounds = model.explain_bounds() if operation == "explain" else model.bounds
-            headers = request.headers
-            if headers.get("content-encoding", "identity") != "identity":
-                raise Refusal(415, "The body must be sent as it is; `Content-Encoding` is not offered.")
-            with self._admission.admit(_length(headers.get("content-length"))) as size:
-                reading = True
-                try:
-                    async with asyncio.timeout(self._settings.timeout):
-                        body = await _read_body(request, size)
-                        reading = False
-                        header_length = headers.get("inference-header-content-length")
-                        arguments = (body, header_length, bounds, model.output_names(operation))
-                        if header_length is None and len(body) > _LONG_JSON:
-                            asked = await asyncio.to_thread(read_request, *arguments)
-                        else:
-                            asked = read_request(*arguments)
-                        windows = len(asked.window)
-                        content, head = await answer(model, asked)
-                except TimeoutError:
-                    status = 408 if reading else 504
-                    what = "arrive" if reading else "be answered"
-                    raise Refusal(
-                        status, f"A request must {what} within {self._settings.timeout:g} s; it did not."
-                    ) from None
-                except EdgeSparseError as error:
-                    raise Refusal(400, " ".join(str(error).split())) from None
-            response = Response(content, headers=_headers(model))
-            response.headers["content-type"] = (
-                "application/json" if head is None else "application/octet-stream"
-            )
-            if head is not None:
-                response.headers["inference-header-content-length"] = str(head)
+            work.model = self._model(request)
+            response = await self._compute(request, work)
         except Refusal as refusal:
-            response = _error(refusal, model)
+            response = _error(refusal, work.model)
+        except ClientDisconnect:
+            self._metrics.answered(operation, work.model, _CLIENT_GONE)
+            raise
         seconds = time.perf_counter() - start
         ran = response.status_code == 200
         if ran:
             self._admission.note(seconds)
-        self._figures.answered(operation, model, response.status_code, seconds if ran else None)
+        self._metrics.answered(operation, work.model, response.status_code, seconds if ran else None)
         if self._settings.log_requests:
-            log(
-                "request",
-                operation=operation,
-                model=model.place.name if model else None,
-                version=model.place.version if model else None,
-                bundle_sha256=model.bundle_hash if model else None,
-                status=response.status_code,
-                windows=windows,
-                milliseconds=round(1e3 * seconds, 3),
-            )
+            self._log(work, response.status_code, seconds)
         return response
 
+    async def _compute(self, request: Request, work: _Work) -> Response:
+        model = work.model
+        assert model is not None
+        bounds = model.explain_bounds() if work.operation == "explain" else model.bounds
+        headers = request.headers
+        if headers.get("content-encoding", "identity") != "identity":
+            raise Refusal(415, "`Content-Encoding` is not supported; send the body as it is.")
+        try:
+            async with asyncio.timeout_at(work.exchange.deadline) as limit:
+                place = self._admission.open(
+                    _length(headers.get("content-length")), lambda: work.give_up(limit)
+                )
+                # From here on the place is held until the answer is sent or the client is gone.
+                work.exchange.when_over(place.release)
+                # A client that is gone ends its work, queued or running.
+                work.exchange.when_over(lambda: work.end(limit))
+                body = await _read_body(request, place)
+                work.is_reading = False
+                asked = await _read(body, headers, bounds, model.output_names(work.operation))
+                work.windows = len(asked.window)
+                answer = await self._run(model, work.operation, asked)
+        except TimeoutError:
+            raise work.explain_timeout(self._settings.timeout) from None
+        except EdgeSparseError as error:
+            raise Refusal(400, " ".join(str(error).split())) from None
+        finally:
+            work.is_done = True
+        place.answer(answer.held)
+        return AnswerResponse(answer, _headers(model))
+
+    async def _run(self, model: ServedModel, operation: str, asked: InferRequest) -> Answer:
+        parameters = model.parameters()
+        outputs: Mapping[str, npt.NDArray[Any]]
+        if operation == "explain":
+            outputs = await self._batcher.explain(model, asked.window)
+            parameters = parameters | model.explain_parameters(outputs)
+        else:
+            outputs = {"scores": await self._batcher.scores(model, asked.window)}
+        address = model.address
+        arguments = (asked, address.name, address.version, parameters, outputs)
+        if sum(array.size for array in outputs.values()) > _MANY_VALUES:
+            return await asyncio.to_thread(write_answer, *arguments)
+        return write_answer(*arguments)
+
+    def _log(self, work: _Work, status: int, seconds: float) -> None:
+        model = work.model
+        log(
+            "request",
+            operation=work.operation,
+            model=model.address.name if model else None,
+            version=model.address.version if model else None,
+            bundle_sha256=model.bundle_hash if model else None,
+            status=status,
+            windows=work.windows,
+            milliseconds=round(1e3 * seconds, 3),
+        )
+
     def _model(self, request: Request) -> ServedModel:
-        return self._shelf.find(request.path_params["name"], request.path_params.get("version"))
+        return self._registry.find(request.path_params["name"], request.path_params.get("version"))
 
     async def _refused(self, request: Request, refusal: Refusal) -> Response:
         return self.refuse(refusal)
@@ -200,44 +215,128 @@ class Routes:
         headers = dict(error.headers) if error.headers else {}
         allowed = " and ".join(sorted(headers.get("Allow", "").replace(" ", "").split(",")))
         sentence = {
-            404: "There is nothing at this path; GET /docs lists what there is.",
-            405: f"This path takes {allowed}, not {request.method[:20]}.",
+            404: "No such path; GET /docs lists all paths.",
+            405: f"This path allows {allowed}, not {request.method[:20]}.",
         }
         return self.refuse(Refusal(error.status_code, sentence.get(error.status_code, error.detail), headers))
 
+    async def _broken(self, request: Request, error: Exception) -> Response:
+        return self.refuse(Refusal(500, "This is a bug in EdgeSparse; the server's log has the details."))
+
     def refuse(self, refusal: Refusal) -> Response:
-        """The answer to a request that no model saw."""
-        self._figures.answered("other", None, refusal.status)
+        """The answer to a request that reached no model."""
+        self._metrics.answered("other", None, refusal.status)
         return _error(refusal, None)
 
 
-class _Guarded:
-    """Asks the guard before anything else is done, and answers when something of ours breaks."""
+@dataclass
+class _Work:
+    """One request to a model on its way through the server."""
 
-    def __init__(self, app: ASGIApp, guard: Guard, routes: Routes) -> None:
-        self._app, self._guard, self._routes = app, guard, routes
+    operation: str
+    exchange: Exchange
+    model: ServedModel | None = None
+    windows: int = 0
+    is_reading: bool = True
+    is_done: bool = False
+    has_given_up: bool = False
+
+    def give_up(self, limit: asyncio.Timeout) -> None:
+        """Make room for others while the body arrives."""
+        self.has_given_up = True
+        self.end(limit)
+
+    def end(self, limit: asyncio.Timeout) -> None:
+        """Stop whatever is being done for this request."""
+        if not self.is_done:
+            limit.reschedule(0.0)
+
+    def explain_timeout(self, seconds: float) -> Exception:
+        """What is raised in place of a timeout."""
+        if self.exchange.is_over:
+            return ClientDisconnect()
+        if self.has_given_up:
+            wait = {"Retry-After": "1"}
+            return Refusal(
+                429, "Requests in flight fill the memory; this one had been arriving longest.", wait
+            )
+        if self.is_reading:
+            return Refusal(408, f"A request must arrive within {seconds:g} s.")
+        return Refusal(504, f"A request must be answered within {seconds:g} s; it was not.")
+
+
+class AnswerResponse(Response):
+    """Sends an answer piece by piece, as fast as the client reads."""
+
+    def __init__(self, answer: Answer, headers: Mapping[str, str]) -> None:
+        is_json = answer.head_length is None
+        super().__init__(media_type="application/json" if is_json else "application/octet-stream")
+        self.headers.update(headers)
+        self.headers["content-length"] = str(answer.length)
+        if not is_json:
+            self.headers["inference-header-content-length"] = str(answer.head_length)
+        self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            try:
-                if is_crowded(scope) and scope["path"] not in OPEN_PATHS:
-                    # Whoever restarts or routes must still learn that the server lives.
-                    raise Refusal(503, _CROWDED, {"Retry-After": "1", "Connection": "close"})
-                self._guard.check(scope["path"], Request(scope).headers)
-            except Refusal as refusal:
-                await self._routes.refuse(refusal)(scope, receive, send)
-                return
+        exchange = Exchange.of(scope)
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        waits = b""
+        for piece in self._answer.pieces():
+            if waits:
+                await send({"type": "http.response.body", "body": waits, "more_body": True})
+                if exchange.is_over:
+                    return
+                # Others have their turn between two pieces.
+                await asyncio.sleep(0)
+            waits = piece
+        await send({"type": "http.response.body", "body": waits})
+
+
+class _Guarded:
+    """Checks access before anything else, and closes connections whose request is not complete."""
+
+    def __init__(self, app: ASGIApp, access: AccessControl, routes: Routes) -> None:
+        self._app, self._access, self._routes = app, access, routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        exchange = Exchange.of(scope)
+
+        async def send_and_close(message: Message) -> None:
+            if message["type"] == "http.response.start" and not exchange.is_complete:
+                # What still arrives of this request is of no use, and must not keep the connection.
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            await send(message)
+
+        try:
+            if exchange.is_crowded and scope["path"] not in OPEN_PATHS:
+                # Whoever restarts or routes must still learn that the server is alive.
+                raise Refusal(503, _CROWDED, {"Retry-After": "1", "Connection": "close"})
+            self._access.check(scope["path"], Request(scope).headers)
+        except Refusal as refusal:
+            await self._routes.refuse(refusal)(scope, receive, send_and_close)
+            return
         with contextlib.suppress(ClientDisconnect):
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, send_and_close)
 
 
-async def _read_body(request: Request, most: int) -> bytes | bytearray:
+async def _read_body(request: Request, place: Place) -> bytes | bytearray:
     body = bytearray()
     async for chunk in request.stream():
-        if len(body) + len(chunk) > most:
-            raise Refusal(413, f"A request must be at most {most} bytes.")
+        place.add(len(chunk))
         body += chunk
+    place.complete()
     return body
+
+
+async def _read(
+    body: bytes | bytearray, headers: Headers, bounds: WindowBounds, outputs: Sequence[str]
+) -> InferRequest:
+    header_length = headers.get("inference-header-content-length")
+    if header_length is None and len(body) > _LONG_JSON:
+        return await asyncio.to_thread(read_request, body, header_length, bounds, outputs)
+    return read_request(body, header_length, bounds, outputs)
 
 
 def _length(header: str | None) -> int | None:
@@ -246,9 +345,14 @@ def _length(header: str | None) -> int | None:
 
 
 def _headers(model: ServedModel) -> dict[str, str]:
-    return {"edgesparse-version": model.place.version, "edgesparse-bundle": model.bundle_hash}
+    return {"edgesparse-version": model.address.version, "edgesparse-bundle": model.bundle_hash}
 
 
 def _error(refusal: Refusal, model: ServedModel | None) -> Response:
     headers = refusal.headers if model is None else refusal.headers | _headers(model)
-    return JSONResponse({"error": refusal.message}, refusal.status, headers=headers)
+    return _json({"error": refusal.message}, refusal.status, headers)
+
+
+def _json(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """JSON in ASCII, which any text can be written in."""
+    return Response(json.dumps(value, allow_nan=False), status, headers, "application/json")

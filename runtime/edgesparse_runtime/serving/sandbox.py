@@ -1,7 +1,7 @@
-"""A bundle is loaded and run in a process of its own before it is let into the server.
+"""A new bundle is loaded and run in a process of its own before the server loads it.
 
-What a model file can do to whoever opens it (abort, eat memory, never end) it then does there. The process
-has a time limit and, where the system has them, a processor-time and memory limit.
+Whatever a model file can do to the process that opens it (abort it, exhaust its memory, never return) happens
+there. The process has a time limit and, where the system has them, limits on processor time and memory.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from pathlib import Path
 from typing import Any
 
 from edgesparse_runtime.errors import BundleError, EdgeSparseError
-from edgesparse_runtime.serving.addresses import Place
+from edgesparse_runtime.serving.addresses import Address
 from edgesparse_runtime.serving.settings import Settings
 
 SECONDS = 60
 MEMORY = 4 << 30
 
 
-def rehearse(place: Place, settings: Settings) -> None:
-    """Load and run the bundle in a process of its own.
+def rehearse(address: Address, settings: Settings) -> None:
+    """Load and run the bundle in a separate process.
 
     Raises:
-        BundleError: it does not load, gives other scores than its golden ones, or brings the process down.
+        BundleError: it does not load, does not reproduce its golden scores, or crashes the process.
     """
     request = json.dumps(
         {
-            "place": {key: str(value) for key, value in asdict(place).items()},
+            "address": {key: str(value) for key, value in asdict(address).items()},
             "settings": {"precision": settings.precision, "threads": settings.threads},
             "trusted_keys": [str(key) for key in settings.trusted_keys],
         }
     )
-    # The same code must be found whether it is installed or run from a source tree.
+    # The same code must be found, installed or run from a source tree.
     paths = os.pathsep.join(p for p in sys.path if p)
     try:
         result = subprocess.run(
@@ -48,14 +48,14 @@ def rehearse(place: Place, settings: Settings) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise BundleError(f"{place.path} must load and run within {SECONDS} s; it does not.") from None
+        raise BundleError(f"{address.path} must load and run within {SECONDS} s; it did not.") from None
     if result.returncode == 0:
         return
     lines = result.stderr.decode(errors="replace").strip().splitlines()
     if result.returncode == BundleError.exit_code and lines:
         raise BundleError(lines[-1])
     end = f"signal {-result.returncode}" if result.returncode < 0 else f"exit {result.returncode}"
-    raise BundleError(f"{place.path} brings down a process that loads it ({end}); it is not served.")
+    raise BundleError(f"{address.path} crashes the process that loads it ({end}); it is not served.")
 
 
 def _limit() -> None:
@@ -69,19 +69,21 @@ def _limit() -> None:
 
 
 def main(request: dict[str, Any]) -> int:
-    """What the process of its own does."""
+    """The work of the separate process."""
     from edgesparse_runtime.serving.served_model import load
 
     _limit()
-    place = Place(request["place"]["name"], request["place"]["version"], Path(request["place"]["path"]))
+    address = Address(
+        request["address"]["name"], request["address"]["version"], Path(request["address"]["path"])
+    )
     try:
         keys = tuple(Path(key) for key in request["trusted_keys"])
-        load(place, Settings(**request["settings"], trusted_keys=keys))
+        load(address, Settings(**request["settings"], trusted_keys=keys))
     except EdgeSparseError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return BundleError.exit_code
     except MemoryError:
-        print(f"{place.path} needs more than {MEMORY >> 30} GiB to load and run.", file=sys.stderr)
+        print(f"{address.path} needs more than {MEMORY >> 30} GiB to load and run.", file=sys.stderr)
         return BundleError.exit_code
     return 0
 

@@ -1,4 +1,4 @@
-"""One loaded bundle as the server sees it: never changed after loading, replaced as a whole."""
+"""One loaded bundle of the server: immutable once loaded, replaced as a whole."""
 
 from __future__ import annotations
 
@@ -14,28 +14,30 @@ from edgesparse_runtime.arrays import BoolArray
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.errors import BundleError
 from edgesparse_runtime.evaluation.verify import check_scores
-from edgesparse_runtime.serving.addresses import Place
-from edgesparse_runtime.serving.refusal import Refusal
+from edgesparse_runtime.serving.addresses import Address
+from edgesparse_runtime.serving.protocol.refusal import Refusal
+from edgesparse_runtime.serving.protocol.tensors import FloatArray, WindowBounds
 from edgesparse_runtime.serving.settings import Settings
-from edgesparse_runtime.serving.tensors import FloatArray, WindowBounds
 from edgesparse_runtime.session import Session
 
 MOST_EXPLAINED = 8
+# What can be sent as FP32 without a surprise.
+_SCORE_TYPES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(np.float64))
 
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """A bundle, its session, and what the answers say of it.
+    """A bundle, its session, and the facts that answers carry.
 
     Attributes:
-        place: name, version and path.
+        address: name, version and path.
         bundle_hash: sha256 of the manifest, which holds the sha256 of every file.
-        session: runs it.
-        bounds: of its input.
+        session: runs the model.
+        bounds: of the input.
         max_rows: windows that may share a run; None = any number.
     """
 
-    place: Place
+    address: Address
     bundle_hash: str
     session: Session
     bounds: WindowBounds
@@ -47,7 +49,7 @@ class ServedModel:
         return self.session.bundle
 
     def output_names(self, operation: str) -> tuple[str, ...]:
-        """What `infer` or `explain` may be asked for."""
+        """Outputs of `infer` or `explain`."""
         return ("scores",) if operation == "infer" else ("scores", *self.session.selection_names)
 
     def explain_bounds(self) -> WindowBounds:
@@ -57,21 +59,26 @@ class ServedModel:
             Refusal: 400, the model is dense.
         """
         if not self.session.selection_names:
-            raise Refusal(400, f"Model {self.place.name} attends to everything; it has no selection to show.")
+            raise Refusal(400, f"Model {self.address.name} is dense; it has no selection. Use `infer`.")
         return replace(self.bounds, most_windows=min(MOST_EXPLAINED, self.bounds.most_windows))
 
     def scores(self, window: FloatArray, options: onnxruntime.RunOptions | None = None) -> FloatArray:
-        """Scores [n, k] of windows [n, channels, steps]."""
+        """Scores [n, k] of windows [n, channels, steps]; what goes out as FP32 is float32."""
+        return np.asarray(self._predict(window, options), dtype=np.float32)
+
+    def _predict(self, window: FloatArray, options: onnxruntime.RunOptions | None) -> FloatArray:
         return self.session.predict(window, batch_size=max(1, len(window)), options=options)
 
-    def explain(self, window: FloatArray) -> dict[str, FloatArray | BoolArray]:
-        """Scores, and the blocks attended to as bool [n, heads, query blocks, key blocks] a layer."""
-        outputs: dict[str, FloatArray | BoolArray] = {"scores": self.session.predict(window)}
+    def explain(
+        self, window: FloatArray, options: onnxruntime.RunOptions | None = None
+    ) -> dict[str, FloatArray | BoolArray]:
+        """Scores, and per layer the blocks attended to, bool [n, heads, query blocks, key blocks]."""
+        outputs: dict[str, FloatArray | BoolArray] = {"scores": self.scores(window, options)}
         names = self.session.selection_names
-        return outputs | dict(zip(names, self.session.selections(window), strict=True))
+        return outputs | dict(zip(names, self.session.selections(window, options=options), strict=True))
 
     def explain_parameters(self, outputs: Mapping[str, FloatArray | BoolArray]) -> dict[str, Any]:
-        """How to read a selection: tokens a block, and the share of blocks kept a layer."""
+        """How to read a selection: tokens per block, and the share of blocks kept per layer."""
         attention = self.bundle.manifest.get("attention", {})
         kept = {f"density.{name}": float(outputs[name].mean()) for name in self.session.selection_names}
         return {"block_size": attention.get("block_size", 0), **kept}
@@ -81,7 +88,7 @@ class ServedModel:
         steps: list[int] = [-1, self.bounds.channels or -1, -1]
         manifest = self.bundle.manifest
         return {
-            "name": self.place.name,
+            "name": self.address.name,
             "versions": versions,
             "platform": "onnxruntime_onnx",
             "inputs": [{"name": "window", "datatype": "FP32", "shape": steps}],
@@ -102,35 +109,39 @@ class ServedModel:
         }
 
     def parameters(self) -> dict[str, Any]:
-        """What every answer says of the model that gave it."""
+        """What every answer states about the model that computed it."""
         return {"bundle_sha256": self.bundle_hash}
 
 
-def load(place: Place, settings: Settings) -> ServedModel:
-    """Open a bundle, run its golden vectors, and hand back a model that answers as it did where it was made.
+def load(address: Address, settings: Settings) -> ServedModel:
+    """Open a bundle, run its golden vectors, and return the model.
 
     Raises:
-        EdgeSparseError: the bundle is missing, damaged, takes named tensors, or does not give its golden
+        EdgeSparseError: the bundle is missing, damaged, takes named tensors, or does not reproduce its golden
             scores here.
     """
-    bundle = open_bundle(place.path, trusted_keys=settings.trusted_keys)
+    bundle = open_bundle(address.path, trusted_keys=settings.trusted_keys)
     session = Session(bundle, precision=settings.precision, threads=settings.threads)
     if session.takes_tensors:
         raise BundleError(
-            f"{place.path} must take windows of channels and steps to be served; it takes named tensors "
-            "(a drop-in model). Run it with edgesparse_runtime.Session."
+            f"{address.path} must accept windows of channels and steps to be served; it accepts named "
+            "tensors (a drop-in model). Run it with edgesparse_runtime.Session."
         )
     check = check_scores(session)
     if not check.holds:
         raise BundleError(
-            f"{place.path} must answer here as where it was made; {check.boundary}: {check.detail}."
+            f"{address.path} must reproduce its golden scores on this machine; {check.boundary}: "
+            f"{check.detail}."
         )
     least = int(bundle.manifest["input"].get("min_steps", 1))
     channels = session.channel_count if isinstance(session.channel_count, int) else None
     bounds = WindowBounds(channels, max(1, least), settings.max_steps, settings.max_windows)
-    # Dynamic int8 sets its scale over the whole batch: an answer must not depend on who else asks.
+    # Dynamic int8 sets its scale over the whole batch: an answer must not depend on other requests.
     max_rows = 1 if session.precision == "int8" else None
-    model = ServedModel(place, hashlib.sha256(bundle.manifest_bytes).hexdigest(), session, bounds, max_rows)
-    if not np.isfinite(model.scores(np.zeros((1, channels or 1, max(least, 16)), np.float32))).all():
-        raise BundleError(f"{place.path} gives scores that are not finite for a window of zeros.")
+    model = ServedModel(address, hashlib.sha256(bundle.manifest_bytes).hexdigest(), session, bounds, max_rows)
+    raw = session.predict(np.zeros((1, channels or 1, max(least, 16)), np.float32))
+    if raw.dtype not in _SCORE_TYPES:
+        raise BundleError(f"{address.path} must output `scores` of type float32; it outputs {raw.dtype}.")
+    if not np.isfinite(raw).all():
+        raise BundleError(f"{address.path} outputs scores that are not finite for a window of zeros.")
     return model

@@ -1,4 +1,4 @@
-"""The process: listens, watches the bundles, and on SIGTERM or Ctrl-C finishes what it took in."""
+"""The process: listens, watches the bundles, and on SIGTERM or Ctrl-C finishes the requests in flight."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ import socket
 import sys
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.serving.addresses import Place
+from edgesparse_runtime.serving.addresses import Address
 from edgesparse_runtime.serving.admission import Admission
-from edgesparse_runtime.serving.auth import Guard
 from edgesparse_runtime.serving.batching import Batcher
-from edgesparse_runtime.serving.connection import bounded_connection
+from edgesparse_runtime.serving.http.auth import AccessControl
+from edgesparse_runtime.serving.http.connection import LAST_WORD, connection_class
+from edgesparse_runtime.serving.http.limits import ConnectionLimits, fit_descriptors
+from edgesparse_runtime.serving.http.tls import check_tls
 from edgesparse_runtime.serving.log import EventHandler, log
 from edgesparse_runtime.serving.memory import bound_arenas, give_back
-from edgesparse_runtime.serving.metrics import Figures
-from edgesparse_runtime.serving.registry import Shelf
+from edgesparse_runtime.serving.metrics import Metrics
+from edgesparse_runtime.serving.registry import Registry
 from edgesparse_runtime.serving.routes import Routes
 from edgesparse_runtime.serving.settings import Settings
-from edgesparse_runtime.serving.tls import check_tls
 
 # Longest time that one thread keeps the interpreter from another.
 SWITCH_SECONDS = 0.0005
@@ -33,7 +36,7 @@ _BACKLOG = 2048
 
 
 class _Uvicorn(uvicorn.Server):
-    """Uvicorn whose signals are ours: one ends it kindly, a second one at once."""
+    """Uvicorn with our signal handling: the first one shuts down gracefully, a second one at once."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -41,14 +44,14 @@ class _Uvicorn(uvicorn.Server):
 
 
 def serve(
-    places: Sequence[Place],
+    addresses: Sequence[Address],
     settings: Settings,
-    on_ready: Callable[[str, Shelf], None] = lambda url, shelf: None,
+    on_ready: Callable[[str, Registry], None] = lambda url, registry: None,
 ) -> None:
     """Serve until a signal ends it.
 
     Args:
-        on_ready: told the URL once requests are taken.
+        on_ready: called with the URL once requests are accepted.
 
     Raises:
         EdgeSparseError: a bundle does not load, or a setting does not fit.
@@ -57,44 +60,57 @@ def serve(
     bound_arenas()
     token = settings.token()
     check_tls(settings.tls_cert, settings.tls_key)
-    admission = Admission(settings.queue, settings.max_body, settings.max_bodies)
-    figures = Figures(admission)
-    shelf = Shelf(places, settings, lambda place, outcome, model: figures.reloaded(outcome, model))
-    # Without a secret, who asks must at least mean this machine; behind TLS anyone may ask by any name.
+    admission = Admission(settings.queue, settings.max_body, settings.max_bodies, settings.max_answers)
+    metrics = Metrics(admission)
+    registry = Registry(addresses, settings, lambda address, outcome, model: metrics.reloaded(outcome, model))
+    # Without a token, a request must at least name this machine; behind TLS it may use any name.
     names = settings.host_names if token is None and settings.tls_cert is None else None
     listener = _listen(settings)
     with contextlib.closing(listener):
-        serving = _serve(listener, shelf, settings, admission, figures, Guard(token, names), on_ready)
-        with asyncio.Runner(loop_factory=_new_loop()) as runner:
+        serving = _serve(
+            listener, registry, settings, admission, metrics, AccessControl(token, names), on_ready
+        )
+        with asyncio.Runner(loop_factory=_new_loop(settings)) as runner:
             runner.run(serving)
 
 
-def _new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's where it is installed (not on Windows), the standard one elsewhere."""
-    try:
+def _new_loop(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
+    """uvloop's where it is installed (not on Windows), the standard one elsewhere.
+
+    A TLS handshake has the deadline of a request: nothing else bounds it.
+    """
+    base: Any = asyncio.SelectorEventLoop
+    with contextlib.suppress(ImportError):
         import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
+
+        base = uvloop.Loop
+
+    class _Loop(base):  # type: ignore[misc]
+        async def create_server(self, *arguments: Any, **options: Any) -> Any:
+            if options.get("ssl") is not None:
+                options["ssl_handshake_timeout"] = settings.timeout
+                options["ssl_shutdown_timeout"] = LAST_WORD
+            return await super().create_server(*arguments, **options)
+
+    return _Loop
 
 
-async def _serve(
-    listener: socket.socket,
-    shelf: Shelf,
-    settings: Settings,
-    admission: Admission,
-    figures: Figures,
-    guard: Guard,
-    on_ready: Callable[[str, Shelf], None],
-) -> None:
-    batcher = Batcher(settings.runs, settings.max_batch, settings.batch_wait, figures.ran)  # type: ignore[arg-type]
-    routes = Routes(shelf, settings, admission, batcher, figures)
+def _limits(settings: Settings, metrics: Metrics) -> ConnectionLimits:
+    connections = fit_descriptors(settings.connections, _BACKLOG)
+    if connections < settings.connections:
+        log("connections limited", connections=connections, reason="the limit of open descriptors")
+    return ConnectionLimits(
+        settings.max_head, settings.timeout, connections, lambda s: metrics.refused(s.value), metrics.cut
+    )
+
+
+def _configure(app: ASGIApp, limits: ConnectionLimits, settings: Settings) -> uvicorn.Config:
     logger = logging.getLogger("uvicorn.error")
     logger.handlers, logger.propagate = [EventHandler()], False
     logger.setLevel(logging.WARNING)
-    config = uvicorn.Config(
-        routes.application(guard),
-        http=bounded_connection(settings.max_head, settings.timeout, settings.connections),
+    return uvicorn.Config(
+        app,
+        http=connection_class(limits),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -105,22 +121,35 @@ async def _serve(
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )
-    server = _Uvicorn(config)
+
+
+async def _serve(
+    listener: socket.socket,
+    registry: Registry,
+    settings: Settings,
+    admission: Admission,
+    metrics: Metrics,
+    access: AccessControl,
+    on_ready: Callable[[str, Registry], None],
+) -> None:
+    batcher = Batcher(settings.runs, settings.max_batch, settings.batch_wait, metrics.ran)  # type: ignore[arg-type]
+    routes = Routes(registry, settings, admission, batcher, metrics)
+    server = _Uvicorn(_configure(routes.application(access), _limits(settings, metrics), settings))
     loop = asyncio.get_running_loop()
-    # A runner that comes back from the model waits for the interpreter's lock while HTTP is read: up to
-    # 5 ms by default, as long as a small model runs.
+    # A runner that returns from the model waits for the interpreter's lock while HTTP is read: up to 5 ms by
+    # default, as long as a small model runs.
     sys.setswitchinterval(SWITCH_SECONDS)
 
-    def leave(name: str) -> None:
+    def stop(name: str) -> None:
         if server.should_exit:
             server.force_exit = True
-        routes.is_leaving = server.should_exit = True
-        log("leaving", signal=name, in_flight=admission.taken)
+        routes.is_shutting_down = server.should_exit = True
+        log("shutting down", signal=name, in_flight=admission.taken)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, leave, number.name)
-    watcher = asyncio.create_task(_watch(shelf, settings.reload_every)) if settings.reload_every else None
-    announcer = asyncio.create_task(_announce(server, listener, settings, shelf, on_ready))
+        loop.add_signal_handler(number, stop, number.name)
+    watcher = asyncio.create_task(_watch(registry, settings.reload_every)) if settings.reload_every else None
+    announcer = asyncio.create_task(_announce(server, listener, settings, registry, on_ready))
     try:
         await server.serve(sockets=[listener])
     finally:
@@ -128,21 +157,21 @@ async def _serve(
         if watcher is not None:
             watcher.cancel()
         await asyncio.to_thread(batcher.close)
-        log("left", in_flight=admission.taken)
+        log("stopped", in_flight=admission.taken)
 
 
-async def _watch(shelf: Shelf, every: float) -> None:
+async def _watch(registry: Registry, every: float) -> None:
     was_replaced = False
     loop, loader = asyncio.get_running_loop(), ThreadPoolExecutor(1, thread_name_prefix="edgesparse-load")
     while True:
         await asyncio.sleep(every)
         try:
             if was_replaced:
-                # One look later: by now the last request of the old model is answered.
+                # One round later: by now the last request of the old model is answered.
                 await loop.run_in_executor(loader, give_back)
-            was_replaced = await loop.run_in_executor(loader, shelf.reload_changed)
+            was_replaced = await loop.run_in_executor(loader, registry.reload_changed)
         except Exception as error:
-            # A watcher that ends would leave the server on old models without a word.
+            # A watcher that ends would silently leave the server on old models.
             log("reload failed", error=repr(error))
 
 
@@ -150,26 +179,26 @@ async def _announce(
     server: uvicorn.Server,
     listener: socket.socket,
     settings: Settings,
-    shelf: Shelf,
-    on_ready: Callable[[str, Shelf], None],
+    registry: Registry,
+    on_ready: Callable[[str, Registry], None],
 ) -> None:
     while not server.started:
         await asyncio.sleep(0.01)
     scheme = "http" if settings.tls_cert is None else "https"
     host, port = listener.getsockname()[:2]
     url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-    for model in shelf.models():
+    for model in registry.models():
         log(
             "serving",
-            model=model.place.name,
-            version=model.place.version,
-            bundle=str(model.place.path),
+            model=model.address.name,
+            version=model.address.version,
+            bundle=str(model.address.path),
             bundle_sha256=model.bundle_hash,
             precision=model.session.precision,
             engine=model.session.engine,
         )
     log("ready", url=url, threads=settings.threads, parallel=settings.runs)
-    on_ready(url, shelf)
+    on_ready(url, registry)
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -182,7 +211,7 @@ def _listen(settings: Settings) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         raise InputError(
-            f"`--host {settings.host} --port {settings.port}` must be free to listen on; {error.strerror}."
+            f"{settings.host}:{settings.port}: cannot listen there; {(error.strerror or str(error)).lower()}."
         ) from None
     listener.setblocking(False)
     return listener

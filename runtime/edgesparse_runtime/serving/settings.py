@@ -1,4 +1,4 @@
-"""Every bound and choice of the server, checked once."""
+"""Every limit and option of the server, validated once."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ _LONGEST_TOKEN = 4096
 
 @dataclass(frozen=True)
 class Settings:
-    """What `edgesparse serve` was asked for.
+    """All options of `edgesparse serve`.
 
     Attributes:
         host, port: where to listen; port 0 = any free one.
         threads: of one model run.
-        parallel: model runs at a time; None = usable cores over `threads`.
+        parallel: concurrent model runs; None = usable cores / `threads`.
         precision: "float32", "int8" or "auto" = int8 where the bundle holds it.
-        max_batch: windows of one model run.
-        batch_wait: seconds that a window waits for others to share a run with, at most.
-        queue: requests taken in and not answered, at most; the next gets 429.
-        timeout: seconds from a request's first byte to its answer, at most.
-        grace: seconds that a shutdown waits for what was taken in.
+        max_batch: windows per model run.
+        batch_wait: longest time in seconds that a window waits for others to share its run.
+        queue: most requests in flight; more are answered with 429.
+        timeout: seconds from a request's first byte to the last byte of its answer.
+        grace: seconds that a shutdown waits for requests in flight.
         max_body: bytes of one request.
-        max_bodies: bytes of all requests taken in.
+        max_bodies: bytes of all requests in flight.
+        max_answers: bytes of all large answers that wait to be read.
         max_steps: longest window.
         max_windows: windows of one request.
         max_head: bytes of a request's line and headers.
-        connections: open at a time, at most.
-        reload_every: seconds between looks at the bundles on disk; 0 = never.
-        rehearse: try a bundle in a process of its own before it is served.
+        connections: most open connections.
+        reload_every: seconds between checks for changed bundles; 0 = never.
+        rehearse: run a bundle in a separate process before it is served.
         trusted_keys: files of Ed25519 public keys; with any, a bundle must be signed by one of them.
         token_file: holds the token that clients send as `Authorization: Bearer TOKEN`.
         tls_cert, tls_key: PEM files; both or none.
-        host_names: names besides loopback ones that a request without a token may call this server.
-        log_requests: one line a request.
+        host_names: further names of this server that requests without a token may use.
+        log_requests: one line per request.
     """
 
     host: str = "127.0.0.1"
@@ -55,6 +56,7 @@ class Settings:
     grace: float = 30.0
     max_body: int = 16 << 20
     max_bodies: int = 256 << 20
+    max_answers: int = 256 << 20
     max_steps: int = 65_536
     max_windows: int = 64
     max_head: int = 16 << 10
@@ -118,7 +120,7 @@ class Settings:
         return self.parallel or max(1, default_threads() // self.threads)
 
     def token(self) -> bytes | None:
-        """The token that clients must send, or None when none is asked for.
+        """The token that clients must send, or None when none is required.
 
         Raises:
             InputError: the file cannot be read, anyone may write it, or it holds no usable token.

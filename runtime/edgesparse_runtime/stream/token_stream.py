@@ -15,13 +15,13 @@ import onnxruntime
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.errors import BundleError
 from edgesparse_runtime.model_check.check import check_model
+from edgesparse_runtime.model_check.open import first_line, open_session, session_options
 from edgesparse_runtime.stream.sample import FloatArray
 
 FIELD = "stream"
 # Larger than any model of ours; a manifest must not make us take all memory.
 _LARGEST = 1 << 16
 _LARGEST_STATE = 1 << 30
-_ONLY_FATAL = 4
 
 
 @dataclass(frozen=True)
@@ -245,17 +245,7 @@ def _check_state(f: StepFacts, channels: int, blocks: int) -> None:
 
 
 def _open(name: str, content: bytes, threads: int) -> onnxruntime.InferenceSession:
-    # Somebody else's file reaches onnxruntime's parser only when it keeps the rules.
-    check_model(content, name)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _ONLY_FATAL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises a class of its own for each status
-        raise BundleError(f"{name} must be an ONNX model; {_first_line(error)}.") from None
+    return open_session(check_model(content, name), name, session_options(threads))
 
 
 def _run(name: str, session: onnxruntime.InferenceSession, feeds: dict[str, Any]) -> list[Any]:
@@ -263,14 +253,9 @@ def _run(name: str, session: onnxruntime.InferenceSession, feeds: dict[str, Any]
         return list(session.run(None, feeds))
     except Exception as error:  # onnxruntime raises a class of its own for each status
         raise BundleError(
-            f"{name} must run on the state that the manifest describes; {_first_line(error)}. "
+            f"{name} must run on the state that the manifest describes; {first_line(error)}. "
             "Export the bundle again."
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].split(" : ")[-1].strip().rstrip(".")[:200]
 
 
 def _zeros(*shape: int) -> FloatArray:

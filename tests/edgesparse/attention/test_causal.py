@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from edgesparse.config import RunConfig
-from edgesparse.training.loop import evaluate, train
+from edgesparse.training.evaluation import evaluate
 from edgesparse.training.run_folder import Run
+from edgesparse.training.train import train
 from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from edgesparse.config import TrainingConfig
-from edgesparse.training.loop import train
 from edgesparse.training.run_folder import Run, load_run
+from edgesparse.training.train import train
 from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.cli.app import run as command
 from edgesparse_runtime.data.forecasting import cut_horizon, estimate_season, last_value, seasonal_values

@@ -16,9 +16,9 @@ from edgesparse.model.dropout import Dropout
 from edgesparse.model.filter_bank import FilterBank
 from edgesparse.model.normalize import LARGEST_RATIO, Normalize, real_steps
 from edgesparse.model.transformer import choose_sizes, typical_steps
-from edgesparse.training.augment import DISTURBANCES, between, disturb, gap, shift_in_time
+from edgesparse.training.augment import AUGMENTATIONS, augment, between, gap, shift_in_time
 from edgesparse.training.data import data_warnings
-from edgesparse.training.schedule import attention_share, disturbed_share, learning_rate
+from edgesparse.training.schedule import attention_share, augmented_share, learning_rate
 from edgesparse.training.split import hold_out
 from edgesparse_runtime.data.series_set import SeriesSet
 from tests.support.tolerances import ENGINES
@@ -169,7 +169,7 @@ def test_schedules() -> None:
     assert shares[0] == 1.0
     assert shares[-1] == shares[34] == 0.3
     assert all(a >= b for a, b in itertools.pairwise(shares))
-    disturbed = [disturbed_share(step, 100, settings) for step in range(100)]
+    disturbed = [augmented_share(step, 100, settings) for step in range(100)]
     assert disturbed[33] == 0.0
     assert disturbed[34] == disturbed[-1] == settings.augment > 0
     rates = [learning_rate(step, 100, 1.0) for step in range(100)]
@@ -240,7 +240,7 @@ def test_shift_rotates_the_series_and_leaves_the_padding() -> None:
         assert row[0, length:].tolist() == list(range(length, 10))
 
 
-@pytest.mark.parametrize("change", DISTURBANCES, ids=lambda change: change.__name__)
+@pytest.mark.parametrize("change", AUGMENTATIONS, ids=lambda change: change.__name__)
 def test_disturbances_stay_within_a_window(change: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Padding is left alone, nothing but a gap takes values away, and a window of one step is no error."""
     torch.manual_seed(0)
@@ -269,9 +269,9 @@ def test_about_the_asked_share_is_disturbed() -> None:
     window = torch.randn(2000, 1, 40)
     lengths = torch.full((2000,), 40)
     for share in (0.2, 0.5):
-        changed = ~torch.isclose(disturb(window, lengths, share), window).all(-1)
+        changed = ~torch.isclose(augment(window, lengths, share), window).all(-1)
         assert float(changed.float().mean()) == pytest.approx(share, abs=0.04)
-    assert disturb(window, lengths, 0.0) is window
+    assert augment(window, lengths, 0.0) is window
 
 
 @pytest.mark.parametrize(

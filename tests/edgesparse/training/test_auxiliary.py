@@ -1,4 +1,4 @@
-"""The long-range task and the agreement term: what they see, what they teach, what they leave alone."""
+"""The long-range task and the consistency term: what they see, what they change, what they leave alone."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import pytest
 import torch
 
 import edgesparse.training.loop as loop
+import edgesparse.training.supervised as supervised
 from edgesparse.training.budget import set_selection, sparse_layers
 from edgesparse.training.consistency import consistency_loss, dense_output
-from edgesparse.training.loop import train
 from edgesparse.training.masked_spans import Reconstruction, hide_spans, reach_of_window
 from edgesparse.training.run_folder import Run
+from edgesparse.training.train import train
 from edgesparse_runtime.data.series_set import SeriesSet
 from tests.support.synthetic import make_series, tiny_config
 
@@ -79,7 +80,7 @@ def test_task_is_learned_and_one_is_what_the_mean_scores(series: SeriesSet, tiny
     assert loss.item() < 0.95
 
 
-def test_agreement_is_zero_for_a_dense_choice_and_leaves_the_model_alone(
+def test_consistency_is_zero_for_a_dense_choice_and_leaves_the_model_alone(
     tiny_run: Run, series: SeriesSet
 ) -> None:
     model = tiny_run.model
@@ -109,7 +110,7 @@ def test_both_terms_train_resume_and_leave_no_weights_behind(
     plain = train(data, tiny_config(epochs=4), tmp_path / "plain", quiet=True)
     assert list(whole.model.state_dict()) == list(plain.model.state_dict())
     assert not equal(whole, plain)
-    original, calls = loop.task_loss, 0
+    original, calls = supervised.task_loss, 0
 
     def interrupt(*arguments: object) -> torch.Tensor:
         nonlocal calls
@@ -118,15 +119,15 @@ def test_both_terms_train_resume_and_leave_no_weights_behind(
             raise KeyboardInterrupt
         return original(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "task_loss", interrupt)
+    monkeypatch.setattr(supervised, "task_loss", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(data, config, tmp_path / "parts", quiet=True)
-    monkeypatch.setattr(loop, "task_loss", original)
+    monkeypatch.setattr(supervised, "task_loss", original)
     resumed = train(data, config, tmp_path / "parts", resume=True, quiet=True)
     assert equal(whole, resumed)
     logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "parts")]
     assert logs[0] == logs[1] and len(logs[0].splitlines()) == 4
-    assert "agreement" in json.loads(logs[0].splitlines()[-1])["heads"]
+    assert "captured_mass" in json.loads(logs[0].splitlines()[-1])["heads"]
 
 
 def test_early_stopping_resumes_to_the_best_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

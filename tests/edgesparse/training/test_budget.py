@@ -13,8 +13,8 @@ from edgesparse.attention.core import NO_CAP
 from edgesparse.attention.layer import AttentionConfig, SparseAttention
 from edgesparse.attention.record import attention_records
 from edgesparse.config import RunConfig, resolve_config
-from edgesparse.training.budget import BudgetController, calibrate, measure, set_selection
-from edgesparse.training.loop import train
+from edgesparse.training.budget import BudgetController, fit_budget, measure_compute, set_selection
+from edgesparse.training.train import train
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 
@@ -45,7 +45,7 @@ def model() -> TwoLayers:
 
 
 def test_all_blocks_cost_dense_attention_and_the_router(model: TwoLayers, windows: Tensor) -> None:
-    report = measure(model, [windows])
+    report = measure_compute(model, [windows])
     assert report.density == 1.0
     assert 1.0 < report.attention_share < 1.04
 
@@ -53,9 +53,9 @@ def test_all_blocks_cost_dense_attention_and_the_router(model: TwoLayers, window
 def test_count_equals_what_the_products_of_a_kept_block_cost(model: TwoLayers, windows: Tensor) -> None:
     """Without summaries, the difference between two selections is the pairs of tokens that differ."""
     set_selection(model, 1.0)
-    full = measure(model, [windows])
+    full = measure_compute(model, [windows])
     set_selection(model, 0.0)
-    narrow = measure(model, [windows])
+    narrow = measure_compute(model, [windows])
     tokens, size, heads = 500, 16, 2
     blocks = [16] * 31 + [4]
     kept = sum(a * b for i, a in enumerate(blocks) for j, b in enumerate(blocks) if abs(i - j) <= 1)
@@ -66,19 +66,21 @@ def test_count_equals_what_the_products_of_a_kept_block_cost(model: TwoLayers, w
 
 
 def test_dense_model_has_share_one(windows: Tensor) -> None:
-    assert measure(TwoLayers("dense"), [windows]).attention_share == 1.0
+    assert measure_compute(TwoLayers("dense"), [windows]).attention_share == 1.0
 
 
 @pytest.mark.parametrize("budget", [0.2, 0.3, 0.6])
 def test_calibration_hits_the_budget(model: TwoLayers, windows: Tensor, budget: float) -> None:
-    report = calibrate(model, [windows[:3], windows[3:]], budget)
+    report = fit_budget(model, [windows[:3], windows[3:]], budget)
     assert budget - 0.02 <= report.attention_share <= budget
-    assert measure(model, [windows]).attention_share == pytest.approx(report.attention_share, abs=1e-6)
+    assert measure_compute(model, [windows]).attention_share == pytest.approx(
+        report.attention_share, abs=1e-6
+    )
     assert report.attention_share < report.model_share < 1.0
 
 
 def test_calibration_to_an_impossible_budget_says_what_it_got(model: TwoLayers, windows: Tensor) -> None:
-    report = calibrate(model, [windows], 0.01)
+    report = fit_budget(model, [windows], 0.01)
     assert 0.01 < report.attention_share < 0.2
 
 
@@ -98,13 +100,13 @@ def test_controller_follows_the_schedule(model: TwoLayers, windows: Tensor) -> N
 
 
 def test_longest_row_is_capped(model: TwoLayers, windows: Tensor) -> None:
-    report = calibrate(model, [windows], 0.25)
+    report = fit_budget(model, [windows], 0.25)
     assert report.max_blocks == 16
-    assert calibrate(model, [windows], 0.6).max_blocks == NO_CAP
+    assert fit_budget(model, [windows], 0.6).max_blocks == NO_CAP
 
 
 def test_top_k_keeps_as_many_blocks_for_every_query_block(model: TwoLayers, windows: Tensor) -> None:
-    report = calibrate(model, [windows], 0.4, rule="top_k")
+    report = fit_budget(model, [windows], 0.4, rule="top_k")
     assert report.top_p == 1.0
     assert 0.3 < report.attention_share <= 0.4
     for layer in model.layers:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-import edgesparse.training.pretrain as pretraining
+import edgesparse.training.loop as loop
 from edgesparse.config import RunConfig
-from edgesparse.training.loop import load_initial, train
 from edgesparse.training.pretrain import pretrain, train_from_unlabeled
 from edgesparse.training.run_folder import load_run
+from edgesparse.training.supervised import load_initial
+from edgesparse.training.train import train
 from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.cli.app import run as command
 from edgesparse_runtime.data.series_set import SeriesSet
@@ -36,7 +37,7 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 def test_spans_of_other_windows_are_reconstructed_better(tmp_path: Path) -> None:
     _, done = pretrain(unlabeled(), config(80), tmp_path, quiet=True)
-    assert (done.series, done.judged) == (54, 6) and done.steps == 80 * (54 // 8)
+    assert (done.series, done.held_out) == (54, 6) and done.steps == 80 * (54 // 8)
     assert done.error_after < min(0.97, 0.8 * done.error_before)
 
 
@@ -44,25 +45,25 @@ def test_interrupted_and_resumed_is_the_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, done = pretrain(unlabeled(), config(), tmp_path / "whole", quiet=True)
-    original = pretraining.save_checkpoint
+    original = loop.save_checkpoint
 
     def interrupt(*arguments: object) -> None:
         original(*arguments)  # type: ignore[arg-type]
         if arguments[-1]["epoch"] == 2:  # type: ignore[index]
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(pretraining, "save_checkpoint", interrupt)
+    monkeypatch.setattr(loop, "save_checkpoint", interrupt)
     with pytest.raises(KeyboardInterrupt):
         pretrain(unlabeled(), config(), tmp_path / "parts", quiet=True)
-    monkeypatch.setattr(pretraining, "save_checkpoint", original)
-    with pytest.raises(InputError, match="another configuration or data"):
+    monkeypatch.setattr(loop, "save_checkpoint", original)
+    with pytest.raises(InputError, match="another configuration"):
         pretrain(unlabeled(), config(5), tmp_path / "parts", resume=True, quiet=True)
     again, same = pretrain(unlabeled(), config(), tmp_path / "parts", resume=True, quiet=True)
     assert equal(whole, again) and done == same
     logs = [(tmp_path / name / "pretraining/log.jsonl").read_text() for name in ("whole", "parts")]
     assert logs[0] == logs[1] and len(logs[0].splitlines()) == 4
     # A finished one is only read.
-    monkeypatch.setattr(pretraining, "save_checkpoint", None)
+    monkeypatch.setattr(loop, "save_checkpoint", None)
     assert equal(whole, pretrain(unlabeled(), config(), tmp_path / "parts", resume=True, quiet=True)[0])
 
 
@@ -98,7 +99,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert command(arguments) == 0
     assert "18 windows of many.npz" in capsys.readouterr().out
     assert command([*arguments, "--overwrite", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["pretraining"]["judged"] == 2
+    assert json.loads(capsys.readouterr().out)["pretraining"]["held_out"] == 2
     np.savez(tmp_path / "many.npz", X=more.to_batch()[:, :1])
     assert command([*arguments, "--overwrite"]) == 2
     assert "must have the 2 channel(s)" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from torch import nn
 from edgesparse.model.dropout import Dropout
 from edgesparse.training.accelerate_processes import SharedDropout
 from edgesparse.training.checkpoint import read_tensors
-from edgesparse.training.processes import Engine, gather_gradients, spread_gradients
+from edgesparse.training.processes import Processes, gather_gradients, spread_gradients
 from tests.support.synthetic import make_series
 from tests.support.tolerances import PROCESSES, PROCESSES_LOSS
 
@@ -130,10 +130,10 @@ def test_accelerate_launch_gives_what_torchrun_gives(data: Path, two: Path, tmp_
     shutil.rmtree(tmp_path / "run")
 
 
-class Part(Engine):
+class Part(Processes):
     """One of two processes, without the other."""
 
-    processes = 2
+    count = 2
 
     def __init__(self, rank: int, rows: int) -> None:
         self.rank, self.whole_rows = rank, rows

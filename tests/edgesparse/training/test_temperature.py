@@ -10,15 +10,14 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from edgesparse.config import TrainingConfig
-from edgesparse.training.loop import train
+from edgesparse.training.cross_fit import FOLDS, folds
 from edgesparse.training.run_folder import load_run
 from edgesparse.training.temperature import (
-    FOLDS,
-    calibrate_scores,
+    best_temperature,
     expected_calibration_error,
     fit_temperature,
-    folds,
 )
+from edgesparse.training.train import train
 from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
@@ -37,12 +36,12 @@ def overconfident(n: int, factor: float, seed: int = 0) -> tuple[torch.Tensor, t
 @pytest.mark.parametrize("factor", [0.5, 1.0, 4.0])
 def test_finds_the_temperature_that_was_used(factor: float) -> None:
     logits, targets = overconfident(20_000, factor)
-    assert fit_temperature(logits, targets) == pytest.approx(factor, rel=0.05)
+    assert best_temperature(logits, targets) == pytest.approx(factor, rel=0.05)
 
 
 def test_fit_is_the_least_cross_entropy_of_a_grid() -> None:
     logits, targets = overconfident(60, 3.0)
-    found = float(cross_entropy(logits.double() / fit_temperature(logits, targets), targets))
+    found = float(cross_entropy(logits.double() / best_temperature(logits, targets), targets))
     assert (
         found
         <= min(float(cross_entropy(logits.double() / t, targets)) for t in np.geomspace(0.05, 20, 400)) + 1e-9
@@ -50,11 +49,11 @@ def test_fit_is_the_least_cross_entropy_of_a_grid() -> None:
 
 
 def test_overconfident_scores_become_honest_on_series_that_were_not_fitted_on() -> None:
-    found = calibrate_scores(*overconfident(4000, 4.0), "held-out")
+    found = fit_temperature(*overconfident(4000, 4.0), "held-out")
     assert found is not None
     assert found.error_before > 0.15 and found.error_after < 0.03
     assert found.loss_after < found.loss_before
-    assert calibrate_scores(*overconfident(19, 4.0), "held-out") is None
+    assert fit_temperature(*overconfident(19, 4.0), "held-out") is None
 
 
 def test_expected_calibration_error_by_hand() -> None:
@@ -84,14 +83,15 @@ def test_exported_scores_are_calibrated_and_decisions_the_same(tmp_path: Path, f
     share = 0.5 if fitted_on == "held-out" else 0.0
     config = tiny_config(epochs=8, validation_share=share, temperature=fitted_on, label_smoothing=0.0)
     run = train(data, config, tmp_path / "run", quiet=True)
-    found = run.report["calibration"]
+    found = run.report["temperature"]
+    assert found is not None
     assert found["fitted_on"] == fitted_on and found["n"] == (30 if share else 60)
-    assert abs(found["temperature"] - 1) > 0.02
+    assert abs(found["value"] - 1) > 0.02
     windows = torch.from_numpy(data.to_batch()[:8])
     with torch.no_grad():
         logits = load_run(run.path).model(windows)
     scores = Session(export_run(run, tmp_path / "c.edgesparse", data=data)[0]).predict(windows.numpy())
-    expected = (logits / found["temperature"]).softmax(-1).numpy()
+    expected = (logits / found["value"]).softmax(-1).numpy()
     np.testing.assert_allclose(scores, expected, rtol=ENGINES.relative, atol=ENGINES.absolute)
     assert (scores.argmax(-1) == logits.argmax(-1).numpy()).all()
 

@@ -10,15 +10,23 @@ import numpy as np
 import pytest
 import torch
 
-import edgesparse.training.loop as loop
+import edgesparse.training.supervised as supervised
+import edgesparse.training.train as train_module
 from edgesparse.config import TrainingConfig
-from edgesparse.training.budget import measure
+from edgesparse.training.budget import measure_compute
 from edgesparse.training.checkpoint import FILE_NAME
-from edgesparse.training.loop import evaluate, plan, to_tensor, train
+from edgesparse.training.data import to_tensor
+from edgesparse.training.evaluation import evaluate
+from edgesparse.training.loop import Plan, plan_steps
 from edgesparse.training.run_folder import Run, load_run
+from edgesparse.training.train import train
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 from tests.support.synthetic import make_series, tiny_config
+
+
+def stop(*arguments: object, **named: object) -> None:
+    raise RuntimeError("stopped")
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
@@ -35,7 +43,7 @@ def test_learns_two_frequencies(tiny_run: Run) -> None:
 
 
 def test_meets_its_budget_on_the_training_series(tiny_run: Run, series: SeriesSet) -> None:
-    share = measure(tiny_run.model, [to_tensor(series)[0]]).attention_share
+    share = measure_compute(tiny_run.model, [to_tensor(series)[0]]).attention_share
     assert 0.45 <= share <= 0.5
     assert tiny_run.report["compute"]["attention_share"] == pytest.approx(share, abs=0.01)
 
@@ -64,7 +72,7 @@ def test_interrupted_and_resumed_is_the_uninterrupted_run(
 ) -> None:
     whole = train(series, tiny_config(epochs=4), tmp_path / "whole", quiet=True)
     calls = 0
-    original = loop.task_loss
+    original = supervised.task_loss
 
     def interrupt(*arguments: object) -> torch.Tensor:
         nonlocal calls
@@ -73,10 +81,10 @@ def test_interrupted_and_resumed_is_the_uninterrupted_run(
             raise KeyboardInterrupt
         return original(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "task_loss", interrupt)
+    monkeypatch.setattr(supervised, "task_loss", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(series, tiny_config(epochs=4), tmp_path / "parts", quiet=True)
-    monkeypatch.setattr(loop, "task_loss", original)
+    monkeypatch.setattr(supervised, "task_loss", original)
     assert (tmp_path / "parts" / FILE_NAME).exists()
     resumed = train(series, tiny_config(epochs=4), tmp_path / "parts", resume=True, quiet=True)
     assert equal(whole, resumed)
@@ -85,8 +93,9 @@ def test_interrupted_and_resumed_is_the_uninterrupted_run(
 def test_resume_needs_the_same_configuration(
     tmp_path: Path, series: SeriesSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "finish", lambda *_, **__: None)
-    train(series, tiny_config(epochs=2), tmp_path, quiet=True)
+    monkeypatch.setattr(train_module, "save_run", stop)
+    with pytest.raises(RuntimeError, match="stopped"):
+        train(series, tiny_config(epochs=2), tmp_path, quiet=True)
     with pytest.raises(InputError, match="another configuration"):
         train(series, tiny_config(epochs=3), tmp_path, resume=True, quiet=True)
 
@@ -155,14 +164,14 @@ def test_damaged_weights_are_refused(tmp_path: Path, series: SeriesSet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("series", "epochs", "steps_an_epoch"),
+    ("series", "epochs", "steps_per_epoch"),
     [(28, 480, 1), (100, 80, 6), (500, 40, 31), (3600, 17, 225)],
 )
 def test_small_sets_get_more_passes_and_large_ones_fewer(
-    series: int, epochs: int, steps_an_epoch: int
+    series: int, epochs: int, steps_per_epoch: int
 ) -> None:
-    assert plan(series, TrainingConfig()) == (epochs, steps_an_epoch)
-    assert plan(series, TrainingConfig(epochs=3)) == (3, steps_an_epoch)
+    assert plan_steps(series, TrainingConfig()) == Plan(epochs, steps_per_epoch)
+    assert plan_steps(series, TrainingConfig(epochs=3)) == Plan(3, steps_per_epoch)
 
 
 def test_a_run_does_not_go_on_with_other_data(
@@ -170,10 +179,7 @@ def test_a_run_does_not_go_on_with_other_data(
 ) -> None:
     """Other labels or channels of the same shape would make a mixture of two models."""
 
-    def stop(*arguments: object, **named: object) -> None:
-        raise RuntimeError("stopped")
-
-    monkeypatch.setattr(loop, "finish", stop)
+    monkeypatch.setattr(train_module, "save_run", stop)
     with pytest.raises(RuntimeError, match="stopped"):
         train(series, tiny_config(epochs=1), tmp_path, quiet=True)
     kept = (tmp_path / FILE_NAME).read_bytes()

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgesparse.training.loop import train
+from edgesparse.training.train import train
 from edgesparse_export.passes.dense_twin import dense_twin
 from edgesparse_export.quantize.bundle import quantize_bundle
 from edgesparse_export.run_bundle import export_run

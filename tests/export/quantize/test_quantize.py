@@ -10,7 +10,7 @@ import onnx
 import pytest
 import yaml
 
-from edgesparse.training.loop import train
+from edgesparse.training.train import train
 from edgesparse_export.quantize.bundle import quantize_bundle
 from edgesparse_export.quantize.change import Judge, missed_alarms
 from edgesparse_export.quantize.int8 import linear_nodes, quantize_dynamically, quantize_natively

@@ -17,7 +17,7 @@ import torch
 from edgesparse.attention.layer import SparseAttention
 from edgesparse.config import ModelConfig, RunConfig
 from edgesparse.model.transformer import Layer, SequenceTransformer
-from edgesparse.training.loop import train
+from edgesparse.training.train import train
 from edgesparse_export.run_bundle import export_run
 from edgesparse_export.step.files import can_step, step_fields, step_files
 from edgesparse_runtime.bundle.read import Bundle, open_bundle

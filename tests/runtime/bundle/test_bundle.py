@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesparse_runtime import bundle as bundle_module
+from edgesparse_runtime.bundle import write as write_module
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.bundle.write import rewrite_bundle, write_bundle
 from edgesparse_runtime.errors import BundleError, InputError
@@ -49,7 +49,7 @@ def test_a_missing_file_and_a_link_are_found(copied: Path) -> None:
     with pytest.raises(BundleError, match=r"card\.md is missing"):
         open_bundle(copied)
     (copied / "card.md").symlink_to("model.onnx")
-    with pytest.raises(BundleError, match=r"card\.md is a link, and links are refused"):
+    with pytest.raises(BundleError, match=r"'card\.md' is a link, and links are refused"):
         open_bundle(copied)
 
 
@@ -63,17 +63,26 @@ def test_what_the_manifest_does_not_name_is_refused(copied: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"schema_version": 99}, "schema version must be 1 to 2; got 99"),
+        ({"schema_version": 99}, "schema version must be 1 to 3; got 99"),
         ({"schema_version": "1"}, "schema version"),
         ({"classes": None}, "field `classes`"),
-        ({"channels": [{"unit": "V"}]}, "field `channels`"),
-        ({"files": {"../evil": {"bytes": 1, "sha256": "x"}}}, "the entry of file '../evil' is not valid"),
+        ({"channels": [{"unit": "V"}]}, "field `channels[0].name` must be there; it is missing"),
+        ({"files": {"../evil": {"bytes": 1, "sha256": "x"}}}, "a name in `files` must be of the form"),
         ({"models": {"float32": {"file": "/etc/passwd"}}}, "names no file of the bundle"),
-        ({"models": {"float32": {"file": ["model.onnx"]}}}, "names no file of the bundle"),
-        ({"models": {}}, "there is no float32 model"),
+        (
+            {"models": {"float32": {"file": ["model.onnx"]}}},
+            "`models.float32.file` must be a string",
+        ),
+        ({"models": {}}, "`models.float32` must be there; it is missing"),
         ({"dense": {"float32": {"file": "none.onnx"}}}, "dense 'float32' names no file"),
-        ({"files": {"model.onnx": {"bytes": -1, "sha256": "0" * 64}}}, "entry of file 'model.onnx'"),
-        ({"files": {"model.onnx": {"bytes": 1, "sha256": "0"}}}, "entry of file 'model.onnx'"),
+        (
+            {"files": {"model.onnx": {"bytes": -1, "sha256": "0" * 64}}},
+            "model.onnx.bytes` must be at least 0",
+        ),
+        (
+            {"files": {"model.onnx": {"bytes": 1, "sha256": "0"}}},
+            "model.onnx.sha256` must be of the form",
+        ),
     ],
 )
 def test_a_bad_manifest_is_refused(copied: Path, fields: dict[str, object], message: str) -> None:
@@ -112,7 +121,7 @@ def test_a_failed_write_leaves_the_old_bundle(copied: Path, monkeypatch: pytest.
     def full(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(bundle_module, "write_durably", full)
+    monkeypatch.setattr(write_module, "write_durably", full)
     with pytest.raises(OSError, match="no space"):
         rewrite_bundle(open_bundle(copied), {"card.md": b"new"}, {})
     assert open_bundle(copied).manifest == before

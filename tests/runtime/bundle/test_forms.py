@@ -63,7 +63,7 @@ def test_manifest_fits_the_published_schema(shared_bundle: Bundle) -> None:
         {"models": {}},
         {"models": {"float32": {"file": 3}}},
         {"breakeven": [1]},
-        {"schema_version": 3},
+        {"schema_version": 4},
     ],
 )
 def test_schema_and_reader_refuse_the_same(
@@ -107,7 +107,7 @@ def test_a_bundle_of_schema_version_1_opens_and_verifies(
     assert "float32 scores" in [c.boundary for c in checks]
     assert "float32 selection" not in [c.boundary for c in checks]
     # Written anew it is of this version, and whole.
-    assert json.loads(rewrite_bundle(opened, {}, {}).manifest_bytes)["schema_version"] == 2
+    assert json.loads(rewrite_bundle(opened, {}, {}).manifest_bytes)["schema_version"] == 3
 
 
 # One file

@@ -33,7 +33,7 @@ def places(value: object, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...
     if isinstance(value, list) and value:
         items = [(0, value[0])]
     for key, item in items:
-        if key not in ("config", "ranking", "recipe", "parity", "calibration"):
+        if key not in ("config", "ranking", "recipe", "parity", "temperature"):
             yield (*path, key)
             yield from places(item, (*path, key))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgesparse.training.loop import train
+from edgesparse.training.train import train
 from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.bundle.write import write_bundle

@@ -16,8 +16,8 @@ import pytest
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.bundle.write import rewrite_bundle
 from edgesparse_runtime.errors import BundleError, InputError
-from edgesparse_runtime.serving.addresses import Place, parse_places
-from edgesparse_runtime.serving.registry import Shelf, check_same_interface
+from edgesparse_runtime.serving.addresses import Address, parse_addresses
+from edgesparse_runtime.serving.registry import Registry, check_same_interface
 from edgesparse_runtime.serving.served_model import load
 from edgesparse_runtime.serving.settings import Settings
 from tests.support.running import Answer, Running, running
@@ -87,7 +87,7 @@ def test_a_model_that_answers_otherwise_is_not_let_in(tmp_path: Path, float_bund
         wait_for(lambda: server.event("reload refused"))
         refused = server.event("reload refused")
         assert refused is not None
-        assert "must answer here as where it was made; float32 scores" in refused["reason"]
+        assert "must reproduce its golden scores on this machine; float32 scores" in refused["reason"]
         assert bundle_of(server) == first
 
 
@@ -100,17 +100,17 @@ def test_a_model_of_something_else_is_not_let_in(tmp_path: Path, float_bundle: B
     other = {"task": "regression", "classes": []} if field == "task" else {field: manifest[field][::-1]}
     settings = Settings(rehearse=False)
     outcomes: list[str] = []
-    shelf = Shelf(
-        [Place("pump", "1", path)], settings, lambda place, outcome, model: outcomes.append(outcome)
+    registry = Registry(
+        [Address("pump", "1", path)], settings, lambda place, outcome, model: outcomes.append(outcome)
     )
-    before = shelf.models()
+    before = registry.models()
     rewrite_bundle(open_bundle(path), {"card.md": b"the same"}, other)
-    assert not shelf.reload_changed()
-    assert (shelf.models(), outcomes) == (before, ["refused"])
+    assert not registry.reload_changed()
+    assert (registry.models(), outcomes) == (before, ["refused"])
     with pytest.raises(BundleError, match=f"must have the {field} of the model in place"):
-        check_same_interface(before[0], load(Place("pump", "1", path), settings))
+        check_same_interface(before[0], load(Address("pump", "1", path), settings))
     rewrite_bundle(open_bundle(path), {"card.md": b"again"}, {k: manifest[k] for k in other})
-    assert shelf.reload_changed()
+    assert registry.reload_changed()
     assert outcomes == ["refused", "loaded"]
 
 
@@ -161,7 +161,7 @@ def test_shutdown_finishes_what_it_took(float_bundle: Bundle) -> None:
         for thread in threads:
             thread.join()
         assert [a.status for a in answers] == [200] * 8
-        assert server.event("leaving") is not None
+        assert server.event("shutting down") is not None
 
 
 def test_a_full_queue_says_when_to_come_again(float_bundle: Bundle) -> None:
@@ -278,10 +278,10 @@ def test_settings_are_checked(tmp_path: Path) -> None:
 
 
 def test_places() -> None:
-    assert parse_places(["a/pump.edgesparse", "pump:2=b/x.edgesparse", "x=/c=d"]) == [
-        Place("pump", "1", Path("a/pump.edgesparse")),
-        Place("pump", "2", Path("b/x.edgesparse")),
-        Place("x", "1", Path("/c=d")),
+    assert parse_addresses(["a/pump.edgesparse", "pump:2=b/x.edgesparse", "x=/c=d"]) == [
+        Address("pump", "1", Path("a/pump.edgesparse")),
+        Address("pump", "2", Path("b/x.edgesparse")),
+        Address("x", "1", Path("/c=d")),
     ]
     for argument in (
         "a b=tiny.edgesparse",
@@ -290,6 +290,6 @@ def test_places() -> None:
         ".t=t.edgesparse",
     ):
         with pytest.raises(InputError, match=r"NAME must be 1 to 64 letters.* VERSION a whole number from 1"):
-            parse_places([argument])
+            parse_addresses([argument])
     with pytest.raises(InputError, match="is given twice"):
-        parse_places(["pump.edgesparse", "old/pump.edgesparse"])
+        parse_addresses(["pump.edgesparse", "old/pump.edgesparse"])

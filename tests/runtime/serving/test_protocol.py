@@ -98,7 +98,7 @@ def test_a_wrong_method_is_told_the_right_one(server: Running) -> None:
     for method, path, right in (("GET", "/v2/models/pump/infer", "POST"), ("DELETE", "/v2", "GET and HEAD")):
         answer = server.ask(method, path)
         assert answer.status == 405
-        assert answer.json["error"] == f"This path takes {right}, not {method}."
+        assert answer.json["error"] == f"This path allows {right}, not {method}."
 
 
 def test_what_is_no_http_is_refused_as_json(server: Running) -> None:
@@ -158,7 +158,7 @@ def test_a_size_that_is_no_number_is_named(server: Running, size: object, said: 
 def test_a_dense_model_has_nothing_to_explain(server: Running) -> None:
     answer = server.ask("POST", "/v2/models/dense/explain", "{}")
     assert answer.status == 400
-    assert "attends to everything" in answer.json["error"]
+    assert "is dense; it has no selection" in answer.json["error"]
 
 
 GOOD = {"name": "window", "datatype": "FP32", "shape": [1, 2, 10], "data": [0.0] * 20}
@@ -221,7 +221,7 @@ def test_what_does_not_fit_is_refused(
         ("/v2/models/pump/infer", "{}", {"Inference-Header-Content-Length": "-1"}, 400, "number of bytes"),
         ("/v2/models/pump/infer", "{}", {"Content-Encoding": "gzip"}, 415, "Content-Encoding"),
         ("/v2/models/pump/infer", b"0" * ((1 << 20) + 1), {}, 413, "at most 1048576 bytes"),
-        ("/v2/nothing", "", {}, 404, "nothing at this path"),
+        ("/v2/nothing", "", {}, 404, "No such path"),
     ],
 )
 def test_bad_requests_get_one_sentence(

@@ -20,7 +20,7 @@ from edgesparse_runtime.bundle.read import Bundle, all_files, open_bundle
 from edgesparse_runtime.bundle.signature import make_key_pair, sign
 from edgesparse_runtime.bundle.write import rewrite_bundle, store_files
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.serving.tls import check_tls
+from edgesparse_runtime.serving.http.tls import check_tls
 from tests.support.running import ENVIRONMENT, running
 
 pytest.importorskip("cryptography", reason="cryptography is not installed (pip install 'edgesparse[sign]')")
@@ -112,10 +112,10 @@ def test_unusable_tls_files_are_named_before_a_bundle_is_loaded(tmp_path: Path) 
     )
     check_tls(cert, key)
     for bad_cert, bad_key, message in (
-        (tmp_path / "none.pem", key, "`--tls-cert` .*none.pem must be a readable file; No such file"),
-        (cert, tmp_path, "`--tls-key` .* must be a readable file; Is a directory"),
-        (noise, key, "`--tls-cert` .*noise.pem must hold certificates in PEM"),
-        (cert, noise, "`--tls-key` .*noise.pem must hold a private key in PEM"),
+        (tmp_path / "none.pem", key, "`--tls-cert` .*none.pem: no such file or directory"),
+        (cert, tmp_path, "`--tls-key` .*: is a directory"),
+        (noise, key, "`--tls-cert` .*noise.pem must hold PEM certificates"),
+        (cert, noise, "`--tls-key` .*noise.pem must hold a PEM private key"),
         (cert, other, "`--tls-key` .* must be the key of `--tls-cert`"),
         (cert, locked, "`--tls-key` .* must not be encrypted"),
     ):

@@ -20,8 +20,8 @@ from edgesparse_runtime.evaluation.metrics import with_interval
 
 if TYPE_CHECKING:
     from edgesparse.config import RunConfig
-    from edgesparse.training.processes import Engine
-    from edgesparse.training.run_folder import Run
+    from edgesparse.training.processes import Processes
+    from edgesparse.training.run_folder import Run, RunReport
 
 # Routing in smaller blocks costs more than it saves.
 SMALLEST_BLOCK = 4
@@ -79,21 +79,21 @@ def train(request: TrainRequest) -> None:
     wait_briefly()
     from edgesparse.training.accelerate_processes import is_launched
 
-    engine = None
+    processes = None
     if is_launched():
         require("train", "distributed", "accelerate")
-        from edgesparse.training.accelerate_processes import AcceleratedEngine
+        from edgesparse.training.accelerate_processes import AcceleratedProcesses
 
-        engine = AcceleratedEngine()
+        processes = AcceleratedProcesses()
     config = _resolve(request)
     _check_out(request)
-    if engine is not None:
+    if processes is not None:
         # Every process has looked before one of them writes.
-        engine.wait()
-    run = _fit(request, config, engine)
-    if engine is not None:
-        engine.close()
-    if engine is not None and not engine.is_main:
+        processes.wait()
+    run = _fit(request, config, processes)
+    if processes is not None:
+        processes.close()
+    if processes is not None and not processes.is_main:
         return
     _note_limits(run)
     if request.as_json:
@@ -125,25 +125,25 @@ def _resolve(request: TrainRequest) -> RunConfig:
     return resolve_config(base, request.config, [*given, *(request.settings or [])])
 
 
-def _fit(request: TrainRequest, config: RunConfig, engine: Engine | None) -> Run:
+def _fit(request: TrainRequest, config: RunConfig, processes: Processes | None) -> Run:
     from edgesparse.training.data import data_warnings
-    from edgesparse.training.loop import train as train_model
     from edgesparse.training.pretrain import train_from_unlabeled
+    from edgesparse.training.train import train as train_model
 
     options = request.read_options(config.training.task)
     series = read_dataset(request.data, options)
     watched = None if request.validation is None else read_dataset(request.validation, options)
-    if not request.as_json and (engine is None or engine.is_main):
+    if not request.as_json and (processes is None or processes.is_main):
         note(f"{request.data}: {len(series)} series, {len(series.channels)} channel(s)")
         for warning in data_warnings(series, config.training):
             note(f"{request.data}: {warning}")
     out, resume = request.out, request.resume
     try:
         if request.pretrain is None:
-            return train_model(series, config, out, validation=watched, resume=resume, engine=engine)
+            return train_model(series, config, out, validation=watched, resume=resume, processes=processes)
         unlabeled = read_dataset(request.pretrain, options)
         return train_from_unlabeled(
-            series, unlabeled, config, out, validation=watched, resume=resume, engine=engine
+            series, unlabeled, config, out, validation=watched, resume=resume, processes=processes
         )
     except KeyboardInterrupt:
         if any((out / path).exists() for path in CHECKPOINTS):
@@ -183,7 +183,7 @@ def _check_out(request: TrainRequest) -> None:
         raise InputError(f"{out} holds an unfinished run. Add --resume to continue it, or --overwrite.")
 
 
-def _print_report(out: Path, report: dict[str, Any]) -> None:
+def _print_report(out: Path, report: RunReport) -> None:
     compute = report["compute"]
     fields: dict[str, object] = {"run": out, "weights": f"{report['parameters']:,}"}
     for name, metric in report["metrics"].items():
@@ -192,25 +192,26 @@ def _print_report(out: Path, report: dict[str, Any]) -> None:
         fields["pre-training"] = (
             f"{done['series']} windows of {done['source']}, {done['steps']} steps; reconstruction error of "
             f"masked spans {done['error_before']:.2f} -> {done['error_after']:.2f} "
-            f"(n={done['judged']}; 1 = predicting the mean)"
+            f"(n={done['held_out']}; 1 = predicting the mean)"
         )
     fields["attention compute"] = f"{compute['attention_share']:.1%} of dense attention"
     fields["whole model"] = f"{compute['model_share']:.1%} of the dense model"
-    if calibration := report.get("calibration"):
+    if found := report.get("temperature"):
         fields["calibration error"] = (
-            f"{calibration['error_before']:.3f} -> {calibration['error_after']:.3f} at temperature "
-            f"{calibration['temperature']:.2f} ({calibration['fitted_on']}, n={calibration['n']})"
+            f"{found['error_before']:.3f} -> {found['error_after']:.3f} at temperature "
+            f"{found['value']:.2f} ({found['fitted_on']}, n={found['n']})"
         )
-    for name in ("density", "entropy", "agreement"):
+    for name in ("density", "entropy", "captured_mass"):
         for layer in sorted({head["layer"] for head in report["heads"]}):
             values = [head[name] for head in report["heads"] if head["layer"] == layer]
-            fields[f"{name}, layer {layer}"] = "  ".join(f"{v:.0%}" for v in values) + "  (per head)"
+            shares = "  ".join(f"{v:.0%}" for v in values)
+            fields[f"{name.replace('_', ' ')}, layer {layer}"] = f"{shares}  (per head)"
     fields["next"] = f"edgesparse export {quote(str(out))} -o {quote(out.name + '.edgesparse')}"
     print_fields(fields)
     _print_classes(report)
 
 
-def _print_classes(report: dict[str, Any]) -> None:
+def _print_classes(report: RunReport) -> None:
     """Recall by class where classes are of unequal size: there accuracy alone would mislead."""
     found: dict[str, Any] = report.get("classes", {"recall": {}})
     sizes = [metric["n"] for metric in found["recall"].values()]

@@ -10,11 +10,11 @@ import typer
 
 from edgesparse_runtime.cli.output import print_fields, print_json
 from edgesparse_runtime.cli.require import require
-from edgesparse_runtime.serving.addresses import parse_places
+from edgesparse_runtime.serving.addresses import parse_addresses
 from edgesparse_runtime.serving.settings import Settings
 
 if TYPE_CHECKING:
-    from edgesparse_runtime.serving.registry import Shelf
+    from edgesparse_runtime.serving.registry import Registry
 
 
 def serve(
@@ -95,16 +95,16 @@ def serve(
         log_requests=log_requests,
     )
 
-    def on_ready(url: str, shelf: Shelf) -> None:
+    def on_ready(url: str, registry: Registry) -> None:
         models = [
             {
-                "name": model.place.name,
-                "version": model.place.version,
+                "name": model.address.name,
+                "version": model.address.version,
                 "bundle_sha256": model.bundle_hash,
                 "precision": model.session.precision,
                 "engine": model.session.engine,
             }
-            for model in shelf.models()
+            for model in registry.models()
         ]
         if as_json:
             print_json("serve", {"url": url, "models": models})
@@ -118,4 +118,4 @@ def serve(
         # Whoever reads a pipe waits for this to know that the server is up.
         sys.stdout.flush()
 
-    run_server(parse_places(bundles), settings, on_ready)
+    run_server(parse_addresses(bundles), settings, on_ready)

@@ -1,4 +1,4 @@
-"""Certificate and key of a server, tried before anything else is done: what is wrong is said by name."""
+"""Certificate and key of a server, checked before anything else; errors name the option."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 
 from edgesparse_runtime.errors import InputError
 
-# What OpenSSL says of a certificate that it can read and will not use.
+# OpenSSL's reasons for rejecting a certificate that it can read.
 _WEAK = ("EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK")
 
 
 def check_tls(certificate: Path | None, key: Path | None) -> None:
-    """Both files are readable PEM, strong enough for OpenSSL, and belong together; None, None passes.
+    """Check that both files are readable PEM, strong enough for OpenSSL, and a pair; None, None passes.
 
     Raises:
-        InputError: one of them is not; names the option.
+        InputError: one of the checks failed.
     """
     if certificate is None or key is None:
         return
@@ -23,15 +23,15 @@ def check_tls(certificate: Path | None, key: Path | None) -> None:
         try:
             path.read_bytes()
         except OSError as error:
-            raise InputError(f"`{option}` {path} must be a readable file; {error.strerror}.") from None
+            raise InputError(f"`{option}` {path}: {(error.strerror or str(error)).lower()}.") from None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_verify_locations(cafile=certificate)
     except ssl.SSLError:
-        raise InputError(f"`--tls-cert` {certificate} must hold certificates in PEM; it does not.") from None
+        raise InputError(f"`--tls-cert` {certificate} must hold PEM certificates; it does not.") from None
 
     def refuse_password() -> str:
-        raise InputError(f"`--tls-key` {key} must not be encrypted; nobody is there to type its password.")
+        raise InputError(f"`--tls-key` {key} must not be encrypted; a server cannot enter its password.")
 
     try:
         context.load_cert_chain(certificate, key, refuse_password)
@@ -40,4 +40,4 @@ def check_tls(certificate: Path | None, key: Path | None) -> None:
             raise InputError(f"`--tls-key` {key} must be the key of `--tls-cert` {certificate}.") from None
         if error.reason in _WEAK:
             raise InputError(f"`--tls-cert` {certificate} must be strong enough; {error.reason}.") from None
-        raise InputError(f"`--tls-key` {key} must hold a private key in PEM; it does not.") from None
+        raise InputError(f"`--tls-key` {key} must hold a PEM private key; it does not.") from None

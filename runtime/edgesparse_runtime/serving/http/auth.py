@@ -1,8 +1,8 @@
-"""Who may ask: the token, and for a server without one, that no web page asks on a visitor's behalf.
+"""Access control: a bearer token, or, for a server without one, protection against web pages.
 
-A server on loopback is within reach of every page that a browser on the same machine shows. Two checks keep
-them out: the request must name this machine as its host (a page that points its own name at 127.0.0.1 does
-not), and a request that a page made must come from such a host too.
+Every page in a browser on the same machine can reach a server on loopback. Two checks keep them out: the
+request must name this machine as its host (a page whose own name resolves to 127.0.0.1 does not), and the
+origin of a request that a page made must be such a host too.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
-from edgesparse_runtime.serving.refusal import Refusal
+from edgesparse_runtime.serving.protocol.refusal import Refusal
 
-# Those who restart and route need no secret to ask whether the server lives.
+# Supervisors and load balancers need no secret for health checks.
 OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
 
 
-class Guard:
-    """Lets requests through or raises.
+class AccessControl:
+    """Admits requests or raises.
 
     Args:
-        token: that `Authorization: Bearer` must carry; None = none is asked for.
+        token: that `Authorization: Bearer` must carry; None = none is required.
         host_names: names that a request may give this machine, besides loopback ones; None = any name.
     """
 
@@ -38,7 +38,7 @@ class Guard:
         """
         if self._token is not None:
             if path not in OPEN_PATHS and not self._holds_token(headers.get("authorization", "")):
-                raise Refusal(401, "This server asks for a token.", {"WWW-Authenticate": "Bearer"})
+                raise Refusal(401, "A bearer token is required.", {"WWW-Authenticate": "Bearer"})
             return
         if self._names is None:
             return
@@ -46,7 +46,7 @@ class Guard:
             raise Refusal(403, "The request's Host is not a name of this server; allow it with --host-name.")
         origin = headers.get("origin")
         if origin is not None and not self._is_this_machine(_authority(origin)):
-            raise Refusal(403, "The request comes from a web page of another host.")
+            raise Refusal(403, "Requests from web pages of other hosts are not allowed.")
 
     def _holds_token(self, authorization: str) -> bool:
         kind, _, given = authorization.partition(" ")

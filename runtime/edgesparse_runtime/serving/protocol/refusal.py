@@ -1,4 +1,4 @@
-"""A request that is answered with an error: its HTTP status and one sentence."""
+"""`Refusal`: a request is answered with an error, an HTTP status and one sentence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class Refusal(Exception):
 
     Attributes:
         status: HTTP status.
-        message: one sentence for the client; holds nothing that the client did not send or may not know.
+        message: one sentence for the client; never reveals what the client may not know.
         headers: further response headers, such as Retry-After.
     """
 

@@ -1,4 +1,4 @@
-"""Open Inference Protocol v2, infer: the bytes of a request to a window, scores to the bytes of an answer.
+"""Open Inference Protocol v2, infer: the bytes of a request to a window.
 
 A body is JSON, or (binary tensor data extension) JSON of `Inference-Header-Content-Length` bytes followed by
 the raw tensors that it announces with `binary_data_size`.
@@ -12,21 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from edgesparse_runtime.serving.refusal import Refusal
-from edgesparse_runtime.serving.tensors import (
+from edgesparse_runtime.serving.protocol.refusal import Refusal
+from edgesparse_runtime.serving.protocol.tensors import (
     FloatArray,
     WindowBounds,
     check_finite,
     read_bytes,
     read_numbers,
-    to_json,
 )
 
-_DATATYPES = {"f": "FP32", "b": "BOOL"}
-# What JSON calls them, for a value that should have been a whole number.
+# Names of JSON types, for a value that should have been a whole number.
 _KINDS = {bool: "a truth value", str: "text", float: "not a whole number", list: "a list", dict: "an object"}
 _LONGEST_ID = 256
 _REQUEST_KEYS = ("id", "inputs", "outputs", "parameters")
@@ -43,7 +38,7 @@ class InferRequest:
         id: the client's own, returned in the answer; None without one.
         binary: answer in raw bytes, by output name.
         binary_by_default: for an output that `binary` does not name.
-        outputs: names asked for; empty = all.
+        outputs: names that the request selects; empty = all.
     """
 
     window: FloatArray
@@ -82,39 +77,6 @@ def read_request(
     return InferRequest(window, name, binary, by_default, tuple(binary))
 
 
-def write_answer(
-    request: InferRequest,
-    name: str,
-    version: str,
-    parameters: Mapping[str, Any],
-    outputs: Mapping[str, npt.NDArray[Any]],
-) -> tuple[bytes, int | None]:
-    """Body of the answer, and the length of its JSON when raw tensors follow it."""
-    answer: dict[str, Any] = {"model_name": name, "model_version": version}
-    if request.id is not None:
-        answer["id"] = request.id
-    answer["parameters"] = parameters
-    listed, raw = [], []
-    for output, array in outputs.items():
-        if request.outputs and output not in request.outputs:
-            continue
-        entry: dict[str, Any] = {
-            "name": output,
-            "datatype": _DATATYPES[array.dtype.kind],
-            "shape": list(array.shape),
-        }
-        if request.wants_binary(output):
-            content = np.ascontiguousarray(array).tobytes()
-            entry["parameters"] = {"binary_data_size": len(content)}
-            raw.append(content)
-        else:
-            entry["data"] = to_json(array)
-        listed.append(entry)
-    answer["outputs"] = listed
-    head = json.dumps(answer, allow_nan=False).encode()
-    return (head, None) if not raw else (b"".join([head, *raw]), len(head))
-
-
 def _split(body: bytes | bytearray, header_length: str | None) -> tuple[bytes | bytearray, memoryview]:
     if header_length is None:
         return body, memoryview(b"")
@@ -130,12 +92,19 @@ def _split(body: bytes | bytearray, header_length: str | None) -> tuple[bytes | 
 
 
 def _parse(head: bytes | bytearray) -> object:
+    """The value of a JSON text in UTF-8 (RFC 8259), whose strings can be written as UTF-8 again."""
     try:
-        return json.loads(head)
+        value = json.loads(head.decode("utf-8-sig"))
+        if b"\\u" in head:
+            # An escape may be half of a pair; such text cannot be encoded, in an answer or a log.
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError:
+        raise Refusal(400, "The request must hold valid Unicode; got half of a surrogate pair.") from None
     except RecursionError:
         raise Refusal(400, "The request must be JSON that is not nested so deeply.") from None
     except (UnicodeDecodeError, ValueError) as error:
-        raise Refusal(400, f"The request must be JSON; {_cut(str(error))}.") from None
+        raise Refusal(400, f"The request must be JSON in UTF-8; {_cut(str(error))}.") from None
 
 
 def _object(value: object, subject: str, keys: Sequence[str] | None = None) -> dict[str, Any]:
@@ -189,7 +158,7 @@ def _read_input(inputs: object, tail: memoryview, bounds: WindowBounds) -> Float
     if size != wanted or len(tail) != wanted:
         raise Refusal(
             422,
-            f"`binary_data_size` must be {wanted} for shape {list(shape)} of FP32, and so many bytes must "
+            f"`binary_data_size` must be {wanted} for shape {list(shape)} of FP32, and as many bytes must "
             f"follow the JSON; got {_cut(str(size))} and {len(tail)} bytes.",
         )
     return read_bytes(tail, shape)
@@ -209,7 +178,9 @@ def _read_outputs(outputs: object, known: Sequence[str]) -> dict[str, bool]:
         parameters = _parameters(output, f"`parameters` of output `{name}`")
         classes = parameters.get("classification", 0)
         if isinstance(classes, bool) or classes != 0:
-            raise Refusal(400, "`classification` is not offered; the metadata names the classes of `scores`.")
+            raise Refusal(
+                400, "`classification` is not supported; the metadata names the classes of `scores`."
+            )
         binary[name] = _flag(parameters, "binary_data")
     return binary
 

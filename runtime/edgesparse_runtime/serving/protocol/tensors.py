@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol: numbers of a request to an array, bounded before anything is made.
+"""Tensors of the Open Inference Protocol: numbers of a request to an array, checked before it is allocated.
 
 Shape legend: n windows, c channels, t steps.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesparse_runtime.serving.refusal import Refusal
+from edgesparse_runtime.serving.protocol.refusal import Refusal
 
 FloatArray = npt.NDArray[np.float32]
 _NUMBERS = {int, float, type(None)}
@@ -21,7 +21,7 @@ _NUMBERS = {int, float, type(None)}
 
 @dataclass(frozen=True)
 class WindowBounds:
-    """What the input `window` [n, c, t] of a model may be.
+    """Limits of a model's input `window` [n, c, t].
 
     Attributes:
         channels: c; None when the model takes any number.
@@ -35,7 +35,7 @@ class WindowBounds:
     most_windows: int
 
     def check_shape(self, shape: object) -> tuple[int, int, int]:
-        """The shape, when it fits.
+        """The shape, if it fits.
 
         Raises:
             Refusal: 400.
@@ -59,7 +59,7 @@ class WindowBounds:
 
 
 def _whole(size: object) -> int:
-    """A size; 0, which never fits, for what is none. JSON has one kind of number: 8.0 is 8."""
+    """A size; 0, which never fits, for anything else. JSON has one kind of number: 8.0 is 8."""
     if isinstance(size, float) and size.is_integer():
         return int(size)
     return size if type(size) is int else 0
@@ -69,7 +69,7 @@ def read_numbers(data: object, shape: tuple[int, int, int]) -> FloatArray:
     """`data` of a JSON tensor, flat or nested like `shape`; null = missing value.
 
     Raises:
-        Refusal: 400 when it holds something else than numbers, 422 when their count does not fit `shape`.
+        Refusal: 400 when it holds anything but numbers, 422 when their count does not fit `shape`.
     """
     flat = _flatten(data, shape)
     if len(flat) != math.prod(shape):
@@ -86,7 +86,7 @@ def read_numbers(data: object, shape: tuple[int, int, int]) -> FloatArray:
 
 
 def _flatten(data: object, shape: Sequence[int]) -> list[Any]:
-    """Rows of a nested list one after the other; a flat list is left as it is."""
+    """Rows of a nested list, concatenated; a flat list as it is."""
     if not isinstance(data, list):
         raise Refusal(400, "`data` must be a list of numbers.")
     return _join(data, shape) if data and type(data[0]) is list else data
@@ -94,7 +94,9 @@ def _flatten(data: object, shape: Sequence[int]) -> list[Any]:
 
 def _join(data: list[Any], shape: Sequence[int]) -> list[Any]:
     if len(data) != shape[0]:
-        raise Refusal(422, f"`data` must be nested like `shape`; got {len(data)} where {shape[0]} belong.")
+        raise Refusal(
+            422, f"`data` must be nested like `shape`; got {len(data)} entries where {shape[0]} belong."
+        )
     if len(shape) == 1:
         return data
     flat: list[Any] = []
@@ -117,18 +119,10 @@ def check_finite(window: FloatArray) -> None:
         Refusal: 400.
     """
     flat = window.ravel()
-    # The sum of squares is finite for nearly every good window, and much faster to have.
+    # The sum of squares is finite for nearly every good window, and much faster to compute.
     with np.errstate(over="ignore", invalid="ignore"):
         is_plain = math.isfinite(float(np.dot(flat, flat)))
     if not is_plain and np.isinf(flat).any():
         raise Refusal(
             400, "Input `window` must be finite; got infinity. Use NaN or null for a missing value."
         )
-
-
-def to_json(array: npt.NDArray[Any]) -> list[Any]:
-    """Row-major values for JSON; NaN becomes null."""
-    values = array.ravel().tolist()
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        return [v if math.isfinite(v) else None for v in values]
-    return values

@@ -1,0 +1,46 @@
+"""How much a model file may hold, and the errors that say what it holds too much of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Far above what an exported model needs, far below what hurts.
+
+    Attributes:
+        largest: bytes of the file.
+        fields: protobuf fields in all messages, and numbers in lists that are written one by one.
+        nodes: in all graphs and functions.
+        tensors: initializers, and tensors in attributes.
+        functions: that the file defines.
+        attributes: of all nodes.
+        expanded_nodes: with every call of a function replaced by its nodes.
+        depth: of graphs within graphs.
+        calls: of functions within functions.
+        text: bytes of one name.
+    """
+
+    largest: int = 2 << 30
+    fields: int = 250_000
+    nodes: int = 20_000
+    tensors: int = 20_000
+    functions: int = 1_000
+    attributes: int = 60_000
+    expanded_nodes: int = 50_000
+    depth: int = 8
+    calls: int = 32
+    text: int = 1_024
+
+
+LIMITS = Limits()
+
+
+class RuleError(Exception):
+    """A rule that does not hold, as the rest of a sentence that begins `FILE must`."""
+
+
+def cut(text: str) -> str:
+    """A name from the file, quoted and short enough for a message."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -1,0 +1,1 @@
+"""HTTP beneath the routes: connections and their limits, access control, TLS files."""
