@@ -182,9 +182,11 @@ class DropinAttention(BlockAttention):
         """`max_blocks` at this length: without growth, density would fall as inputs get longer."""
         if not self._cap_length:
             return self.max_blocks
-        longer = torch.sym_max(key_blocks, self._cap_length)
+        # Not the built-in `max`, which an export could not keep open.
+        longer = torch.sym_max(key_blocks, self._cap_length)  # type: ignore[no-untyped-call]
+        grown: Tensor = self.max_blocks * longer
         # Rounded up.
-        return (self.max_blocks * longer + (self._cap_length - 1)) // self._cap_length
+        return torch.div(grown + (self._cap_length - 1), self._cap_length, rounding_mode="floor")
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
         # Its size depends on whether it was measured.

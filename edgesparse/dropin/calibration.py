@@ -130,7 +130,8 @@ class _CalibrationData:
         self.layers = dropin_layers(model)
         if not self.layers:
             raise InputError(
-                "`model` must have attention layers to make sparse; a pass over a batch met none."
+                "`model` must have attention layers to make sparse; a pass over a batch met none. Sliding "
+                "windows, cross attention and masks of pairs stay dense."
             )
         self.observations = self._observe()
 

@@ -49,7 +49,7 @@ def sparsify(
         The model that was given.
 
     Raises:
-        InputError: what is asked for does not fit, as `calibrate` says. The model's attention is as it was.
+        InputError: a request that does not fit (see `calibrate`). The model's attention is as it was.
     """
     rule = DropinConfig(block_size=block_size, window=window, summaries=summaries)
     check_steps("distill_steps", distill_steps)

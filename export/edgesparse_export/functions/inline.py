@@ -18,7 +18,7 @@ def inline_calls(function: onnx.FunctionProto, parts: Sequence[onnx.FunctionProt
     )
     names = [(part.domain, part.name) for part in parts]
     inlined = inliner.inline_selected_functions(model, names)
-    (found,) = inlined.functions
+    found: onnx.FunctionProto = inlined.functions[0]
     used = {node.domain for node in found.node}
     kept = [opset for opset in found.opset_import if opset.domain in used]
     del found.opset_import[:]

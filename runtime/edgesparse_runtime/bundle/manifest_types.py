@@ -33,6 +33,7 @@ class InputFacts(TypedDict, total=False):
     min_steps: int
     steps_per_token: int
     tensors: list[TensorInput]
+    positions: int
 
 
 class Metric(TypedDict):

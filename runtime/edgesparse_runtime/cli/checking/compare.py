@@ -18,7 +18,7 @@ from edgesparse_runtime.session import Session
 
 FIGURES = (
     *("ratio", "low", "high", "rounds", "a_p50", "a_p99", "b_p50", "b_p99"),
-    *("equal", "compared", "largest_difference"),
+    *("equal", "compared", "largest_difference", "cosine"),
 )
 
 
@@ -93,5 +93,10 @@ def compare(
 def _answers(result: Comparison) -> str:
     if result.largest_difference is None:
         return "not comparable: the scores have different shapes"
+    if result.cosine is not None:
+        return (
+            f"cosine {result.cosine:.4f}, largest difference {result.largest_difference:.2g} "
+            f"(n={result.compared})"
+        )
     moved = f"largest score difference {result.largest_difference:.2g} (n={result.compared})"
     return moved if result.equal is None else f"{result.equal:.1%} of decisions equal, {moved}"
