@@ -293,9 +293,15 @@ def _to_allowed(mask: Tensor | None) -> Tensor | None:
 
 
 def _padding(mask: Tensor | None, query: Tensor, key: Tensor) -> tuple[Tensor | None, bool]:
-    """The padding mask [B, M] that `attn_mask` is, and whether it is one (or there is none)."""
+    """The padding mask [B, M] that `attn_mask` is, and whether it is one (or there is none).
+
+    It may be spelled out for every query, as transformers does: then its rows are equal.
+    """
     if mask is None:
         return None, True
-    if mask.ndim != 4 or mask.shape[1] != 1 or mask.shape[2] != 1 or mask.dtype != torch.bool:
+    if mask.ndim != 4 or mask.shape[1] != 1 or mask.dtype != torch.bool:
+        return None, False
+    # An export traces a mask without values; calls that are not sparse by then do not read this.
+    if not torch.onnx.is_in_onnx_export() and not bool((mask == mask[:, :, :1]).all()):
         return None, False
     return mask[:, 0, 0].expand(query.shape[0], key.shape[2]), True

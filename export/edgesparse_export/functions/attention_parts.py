@@ -98,6 +98,19 @@ def SelectBlocks(
 
 
 @script(_edgesparse, default_opset=op)
+def CutOrder(order: INT64["B", "H", "Q", "K"], kept: BOOL["B", "H", "Q", "K"]):
+    """Both as far as the longest prefix of kept blocks, at least one block: [B, H, Q, S]."""
+    zero = op.Constant(value_ints=[0])
+    one = op.Constant(value_ints=[1])
+    last = op.Constant(value_ints=[-1])
+    count = op.ReduceSum(op.Cast(kept, to=7), last, keepdims=0)
+    slots = op.Max(op.Reshape(op.ReduceMax(count, keepdims=0), one), one)
+    picked = op.Slice(order, zero, slots, last)
+    picked_kept = op.Slice(kept, zero, slots, last)
+    return picked, picked_kept
+
+
+@script(_edgesparse, default_opset=op)
 def GatherBlocks(
     blocked: FLOAT["B", "G", "K", "b", "D"], picked: INT64["B", "H", "Q", "S"], group: INT64["H"]
 ):
@@ -204,6 +217,7 @@ PARTS = (
     ToBlocks,
     BlockReach,
     SelectBlocks,
+    CutOrder,
     GatherBlocks,
     TokenBias,
     AppendMeans,

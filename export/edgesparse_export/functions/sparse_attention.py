@@ -49,10 +49,8 @@ def SparseAttention(
     key_blocks = op.Shape(block_scores, start=3, end=4)
 
     # Query [B, H, Q, b, D], key [B, G, K, b, D], value [B, G, K, b, E], mask [B, K, b].
-    query_blocked = op.Mul(
-        _edgesparse.ToBlocks(query, query_blocks, heads_1, block_size=block_size),
-        op.Constant(value_float=scale),
-    )
+    query_scaled = op.Mul(query, op.Constant(value_float=scale))
+    query_blocked = _edgesparse.ToBlocks(query_scaled, query_blocks, heads_1, block_size=block_size)
     key_blocked = _edgesparse.ToBlocks(key, key_blocks, groups_1, block_size=block_size)
     value_blocked = _edgesparse.ToBlocks(value, key_blocks, groups_1, block_size=block_size)
     real = op.Unsqueeze(op.Cast(key_mask, to=1), last)
@@ -64,10 +62,7 @@ def SparseAttention(
     # Which blocks: kept ones are a prefix of the visiting order, and as many as any row kept are gathered.
     reach, in_window = _edgesparse.BlockReach(counts, query_blocks, window=window, is_causal=is_causal)
     order, kept, selection = _edgesparse.SelectBlocks(block_scores, top_p, max_blocks, reach, in_window)
-    count = op.ReduceSum(op.Cast(kept, to=7), last, keepdims=0)
-    slots = op.Max(op.Reshape(op.ReduceMax(count, keepdims=0), one), one)
-    picked = op.Slice(order, zero, slots, last)
-    picked_kept = op.Slice(kept, zero, slots, last)
+    picked, picked_kept = _edgesparse.CutOrder(order, kept)
 
     # Their tokens, and one summary token per dropped block: mean key, mean value, log(count) on its logit.
     group = op.Div(op.Range(0, heads, 1), op.Squeeze(op.Div(heads_1, groups_1)))
