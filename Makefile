@@ -1,4 +1,4 @@
-# One line each; CI calls the same words. `make` alone lists them.
+# One line each; CI calls the same targets. `make` alone lists them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev check fix test bench wheel prove-main prove-learning prove-target prove-serve prove-dropin clean
+.PHONY: help demo dev check fix test test-fast bench wheel prove-main prove-learning prove-target prove-serve prove-dropin clean
 
-help:  ## list these words
+help:  ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
 demo: $(VENV)/.demo  ## install, then train, export, quantize and time a model on real data
@@ -16,7 +16,7 @@ demo: $(VENV)/.demo  ## install, then train, export, quantize and time a model o
 
 dev: $(VENV)/.dev  ## the environment that tests and checks run in
 
-check: $(VENV)/.dev  ## format, lint and types
+check: $(VENV)/.dev check-kernels  ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -27,6 +27,9 @@ fix: $(VENV)/.dev  ## let ruff mend what it can
 
 test: $(VENV)/.dev  ## every test
 	$(RUN) -m pytest -n 2
+
+test-fast: $(VENV)/.dev  ## unit, property and contract tests, in under two minutes
+	$(RUN) -m pytest -n 2 -m "(unit or property or contract) and not slow"
 
 bench: $(VENV)/.dev  ## training-step benchmark: sparse against PyTorch's dense attention
 	$(RUN) -m benchmarks.attention.training_step
@@ -53,7 +56,7 @@ prove-target: $(VENV)/.openvino  ## int8, speed and memory against every rival (
 
 include runtime/kernels/kernels.mk
 
-clean:  ## remove what these words made
+clean:  ## remove what these targets made
 	rm -rf $(VENV) build dist demo bench-results
 
 $(RUN):

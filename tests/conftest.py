@@ -15,7 +15,12 @@ from edgesparse_export.quantize.bundle import quantize_bundle
 from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.series_set import SeriesSet
+from tests.support.kinds import mark_kinds
 from tests.support.synthetic import make_series, tiny_config
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mark_kinds(items)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,7 +19,8 @@ from benchmarks.proofs.target_settings import SETTINGS, bundles_folder
 from benchmarks.support.settings import QUICK
 from benchmarks.support.stored_cases import StoredCases
 from benchmarks.target.decisions import make_bundle
-from edgesparse_runtime.measure.worker import Request, run_job
+from edgesparse_runtime.measure.job import Job
+from edgesparse_runtime.measure.worker import run_job
 from tests.support.network_attempts import can_isolate, missing_tool, watch
 from tests.support.paths import ROOT, source_environment
 
@@ -38,9 +39,9 @@ print(1e3 * (time.perf_counter() - start))
 
 def measure_soak(bundle: Path) -> dict[str, Any]:
     """Memory over `RUNS` runs of lengths from a quarter of the training windows' up to them."""
-    request = Request(model=str(bundle), threads=1, seconds=0.5, soak_runs=RUNS)
-    found: dict[str, Any] = run_job(request)["soak"]
-    return found
+    soak = run_job(Job(model=str(bundle), threads=1, seconds=0.5, soak_runs=RUNS)).soak
+    assert soak is not None
+    return soak.to_dict()
 
 
 def measure_import(repeats: int = 11) -> dict[str, float]:

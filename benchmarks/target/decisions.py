@@ -23,7 +23,7 @@ from edgesparse.config import RunConfig, resolve_config
 from edgesparse.training.run_folder import Run, load_run
 from edgesparse.training.train import train
 from edgesparse_export.quantize.bundle import quantize_bundle
-from edgesparse_export.quantize.change import Judge, selection_overlap, share
+from edgesparse_export.quantize.gate import QuantizationGate, selection_overlap, share
 from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
@@ -96,7 +96,7 @@ def measure_set(name: str, folder: Path, settings: list[str]) -> dict[str, Any]:
     before, after = Session(bundle, precision="float32"), Session(bundle, precision="int8")
     windows = before.prepare(test)
     old, new = before.predict(windows), after.predict(windows)
-    change = Judge(bundle, test).judge(after, before=before)
+    change = QuantizationGate(bundle, test).compare(after, before=before)
     flipped = share("flipped", old.argmax(-1) != new.argmax(-1))
     assert change.metric is not None and change.int8 is not None
     return {

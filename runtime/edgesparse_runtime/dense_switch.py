@@ -8,7 +8,7 @@ was measured on, for the very model file that was measured: anything else runs s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -135,7 +135,7 @@ def entries_of(manifest: Manifest, precision: str) -> list[dict[str, Any]]:
     return [entry for entry in reversed(manifest["breakeven"]) if entry.get("precision") == precision]
 
 
-def find_limits(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def find_limits(table: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Per density, the steps up to which dense wins at every measured length; 0 where it does not.
 
     A length counts when dense is faster and decides the same.

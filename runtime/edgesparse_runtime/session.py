@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 
 from edgesparse_runtime.arrays import BoolArray, FloatArray, IndexArray
 from edgesparse_runtime.bundle.names import SUFFIX
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.bundle.regular_file import open_regular
+from edgesparse_runtime.data.channels import generic_names
+from edgesparse_runtime.data.input_check import Fault, InputCheck, Typical, typical_of, typical_of_manifest
 from edgesparse_runtime.data.model_inputs import TensorData, TensorInputs, WindowData, WindowInputs
 from edgesparse_runtime.data.tensor_batch import TensorBatch
 from edgesparse_runtime.dense_switch import Switch, find_switch, known_density, twin_file
@@ -100,6 +104,7 @@ class Session:
         self.selection_names = [name for name in self._model.outputs if name.startswith("selection.")]
         self.is_causal = "token_scores" in self._model.outputs
         self.switch = self._look_up(attention)
+        self._input_check: InputCheck | None = None
         self._dense: OnnxModel | None = None
         if self.switch.limits and self.bundle is not None:
             twin = _twin(self.bundle, self.precision)
@@ -222,6 +227,30 @@ class Session:
         found = self._model.run(self.selection_names, _feeds(batch), batch.shape, options)
         return [np.asarray(s, dtype=np.bool_) for s in found]
 
+    def predict_labels(self, data: WindowData | TensorData, *, batch_size: int = 16) -> npt.NDArray[np.str_]:
+        """The class with the highest score of each window, by name [n].
+
+        Raises:
+            InputError: as `predict`; the model has no classes.
+        """
+        if not self.classes:
+            raise InputError(f"{self.path.name} has no class names; `predict` returns its outputs.")
+        scores = self.predict(data, batch_size=batch_size)
+        return np.asarray(np.array(self.classes, dtype=np.str_)[scores.argmax(-1)], dtype=np.str_)
+
+    def check_input(self, data: WindowData) -> list[list[Fault]]:
+        """Per window, what looks wrong with its sensors; docs/data.md, "Dead sensors".
+
+        Raises:
+            InputError: as `predict`; the model takes no windows.
+        """
+        if isinstance(self.inputs, TensorInputs):
+            raise InputError(f"{self.path.name} takes named tensors; it has no windows.")
+        if self._input_check is None:
+            names = self.channels or generic_names(self.channel_count or 0)
+            self._input_check = InputCheck(names, () if self.bundle is None else _typical(self.bundle))
+        return [self._input_check.check(window) for window in self.inputs.windows(data)]
+
     def read_model(self) -> bytes:
         """The model as it runs: the file's content, checked and written anew."""
         return self._model.content
@@ -261,6 +290,18 @@ class Session:
 
 def _feeds(batch: FloatArray | TensorBatch) -> Mapping[str, Any]:
     return batch.arrays if isinstance(batch, TensorBatch) else {"window": batch}
+
+
+def _typical(bundle: Bundle) -> list[Typical | None]:
+    """What channels are like in training; of older bundles only what the golden windows tell for sure."""
+    known = typical_of_manifest(bundle.manifest)
+    windows = bundle.golden().get("windows")
+    if any(known) or windows is None or windows.ndim != 3:
+        return known
+    # They may be random walks, where the bundle was made without data: their values mean nothing.
+    found = typical_of(list(windows))
+    unknown = {"low": -np.inf, "high": np.inf, "spread_low": 0.0, "spread_high": np.inf}
+    return [None if t is None else replace(t, **unknown) for t in found]
 
 
 def _check_choices(attention: str, precision: str, threads: int | None) -> None:

@@ -1,29 +1,39 @@
-# Words of the native kernels; the top Makefile includes this file.
+# Targets of the native kernels; the top Makefile includes this file.
 KERNELS := runtime/kernels
 QEMU_ARM64 := qemu-aarch64-static -L /usr/aarch64-linux-gnu
 RUN ?= .venv/bin/python
-.PHONY: prove-kernels bench-attention test-arm64 test-arm64-wheel test-sanitize
+CLANG_FORMAT ?= clang-format
+# Random calls of operators, for each instruction set.
+CALLS ?= 20000
+KERNEL_SOURCES := $(shell find $(KERNELS) -name '*.h' -o -name '*.cc')
+.PHONY: prove-kernels bench-attention check-kernels test-arm64 test-arm64-wheel test-sanitize
 
-prove-kernels: $(VENV)/.dev  ## the kernels' claims, PASS or FAIL a line (QUICK=1: under 5 minutes)
+prove-kernels: $(VENV)/.dev  ## the kernels' claims, PASS or FAIL per line (QUICK=1: under 5 minutes)
 	$(RUN) -m benchmarks.proofs.kernels
 
 bench-attention: $(VENV)/.dev  ## sparse attention against every rival, one and two threads; resumes
 	$(RUN) -m benchmarks.attention.main --threads 1 2 -o bench-results
 
+check-kernels:  ## format of the native code
+	$(CLANG_FORMAT) --dry-run -Werror $(KERNEL_SOURCES)
+
 test-arm64:  ## the kernels built for AArch64 run under qemu-user
 	cmake -S $(KERNELS) -B build/arm64 -DEDGESPARSE_TESTS=ON -DCMAKE_SYSTEM_NAME=Linux \
 	  -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++
 	cmake --build build/arm64 --parallel 2
-	for isa in neon scalar; do EDGESPARSE_ISA=$$isa $(QEMU_ARM64) build/arm64/test_kernels || exit 1; done
+	for isa in neon scalar; do EDGESPARSE_ISA=$$isa $(QEMU_ARM64) build/arm64/test_kernels || exit 1; \
+	  EDGESPARSE_ISA=$$isa $(QEMU_ARM64) build/arm64/fuzz_operators build/arm64/edgesparse_kernels.so 2000 || exit 1; \
+	done
 	# A core without the dot product must fall to the scalar table, not to an illegal instruction.
 	$(QEMU_ARM64) -cpu cortex-a72 build/arm64/test_kernels | grep '^scalar: 0 of'
 
 test-arm64-wheel: $(VENV)/.dev  ## the whole AArch64 wheel under an emulated Python (fetches 60 MB; not in CI)
 	$(RUN) -m tests.kernels.arm64_wheel
 
-test-sanitize:  ## address and undefined-behavior sanitizers on the kernels' own test program
+test-sanitize:  ## address and undefined-behavior sanitizers on kernels and operators (CALLS=1000000 for the proof)
 	cmake -S $(KERNELS) -B build/sanitize -DEDGESPARSE_TESTS=ON -DEDGESPARSE_SANITIZE=address,undefined
 	cmake --build build/sanitize --parallel 2
 	# Every table of this machine, pinned; the first is the one that is chosen without a pin.
 	for isa in $$(build/sanitize/test_kernels --tables | tr -d ,); do \
-	  EDGESPARSE_ISA=$$isa build/sanitize/test_kernels || exit 1; done
+	  EDGESPARSE_ISA=$$isa build/sanitize/test_kernels && \
+	  EDGESPARSE_ISA=$$isa build/sanitize/fuzz_operators build/sanitize/edgesparse_kernels.so $(CALLS) || exit 1; done

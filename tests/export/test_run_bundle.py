@@ -176,7 +176,7 @@ def test_int8_that_costs_too_much_is_refused(tmp_path: Path, tiny_run: Run, seri
 
 
 def test_static_needs_data(shared_bundle: Bundle) -> None:
-    with pytest.raises(InputError, match="needs data to calibrate with"):
+    with pytest.raises(InputError, match="needs data to observe ranges on"):
         quantize_bundle(shared_bundle, Int8Recipe(mode="static"))
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.processes import run_python
+
 # Each of these costs a start-up more than the whole runner should.
 HEAVY = {
     "asyncio",
@@ -54,18 +52,6 @@ import edgesparse_runtime
 edgesparse_runtime.Session(sys.argv[1])
 print(json.dumps(seen[-1]))
 """
-
-
-def run_python(code: str, *arguments: str, prefix: tuple[str, ...] = ()) -> str:
-    done = subprocess.run(
-        [*prefix, sys.executable, "-c", code, *arguments],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "runtime")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_imports_are_few_and_none_is_heavy() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+from tests.support.processes import run
+
 RUNTIME = ROOT / "runtime" / "edgesparse_runtime"
 BLOCKED = (
     "torch",
@@ -49,24 +49,14 @@ print("imported")
 """
 
 
-def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "runtime")},
-        check=False,
-    )
-
-
 def test_every_runtime_module_imports_without_the_extras() -> None:
-    result = run_python("-c", SCRIPT.format(blocked=set(BLOCKED), server=SERVER))
+    result = run(sys.executable, "-c", SCRIPT.format(blocked=set(BLOCKED), server=SERVER))
     assert result.stdout == "imported\n", result.stderr
 
 
 def test_the_command_line_names_its_extra() -> None:
     script = SCRIPT.format(blocked={"typer"}, server=SERVER).split("import edgesparse_runtime")[0]
-    result = run_python("-c", script + "from edgesparse_runtime.cli import main; main()")
+    result = run(sys.executable, "-c", script + "from edgesparse_runtime.cli import main; main()")
     assert result.returncode == 4
     assert result.stderr.strip() == (
         "edgesparse: error: The command line needs typer. Install with: pip install 'edgesparse[cli]'"
@@ -103,12 +93,12 @@ def test_only_the_verbs_that_train_or_export_reach_for_those_parts() -> None:
 
 def test_telemetry_is_off_before_onnxruntime_loads() -> None:
     script = "import edgesparse_runtime, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
-    assert run_python("-c", script).stdout == "1\n"
+    assert run(sys.executable, "-c", script).stdout == "1\n"
 
 
 def test_public_names_exist() -> None:
     script = "import edgesparse_runtime as r; print([n for n in r.__all__ if not hasattr(r, n)])"
-    assert run_python("-c", script).stdout == "[]\n"
+    assert run(sys.executable, "-c", script).stdout == "[]\n"
 
 
 def test_what_a_device_rarely_needs_loads_when_it_is_used() -> None:
@@ -122,9 +112,9 @@ from edgesparse_runtime import compare, evaluate, profile, stream, stream_scores
 print([f.__name__ for f in (verify, evaluate, profile, compare, stream_scores, stream)])
 """
     names = ["verify", "evaluate", "profile", "compare", "stream_scores", "edgesparse_runtime.stream"]
-    assert run_python("-c", script).stdout == f"{names}\n"
+    assert run(sys.executable, "-c", script).stdout == f"{names}\n"
 
 
 def test_an_unknown_name_is_no_attribute() -> None:
     script = "import edgesparse_runtime as r; print(hasattr(r, 'nothing'))"
-    assert run_python("-c", script).stdout == "False\n"
+    assert run(sys.executable, "-c", script).stdout == "False\n"

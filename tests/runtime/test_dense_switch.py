@@ -18,8 +18,8 @@ from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.dense_switch import Switch, describe_machine, find_limits, hash_of, known_density
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.verify import check_scores, verify
-from edgesparse_runtime.measure.breakeven import BreakEvenRequest, cells, measure_breakeven
-from edgesparse_runtime.measure.partial_results import KeptRows
+from edgesparse_runtime.measure.breakeven import BreakevenJob, cells, measure_breakeven
+from edgesparse_runtime.measure.partial_results import PartialResults
 from edgesparse_runtime.progress import progress
 from edgesparse_runtime.session import Session
 
@@ -158,7 +158,7 @@ def test_verify_holds_the_sparse_model_and_the_twin(bundle: Bundle) -> None:
 
 
 def test_the_table_holds_what_was_measured(bundle: Bundle, tmp_path: Path) -> None:
-    request = BreakEvenRequest(
+    request = BreakevenJob(
         str(bundle.path), "float32", threads=1, lengths=[200, 600], densities=[0.5], seconds=0.02
     )
     assert cells(bundle, request) == [(200, None), (200, 0.5), (600, None), (600, 0.5)]
@@ -167,7 +167,7 @@ def test_the_table_holds_what_was_measured(bundle: Bundle, tmp_path: Path) -> No
     class Interrupted(Exception):
         pass
 
-    rows = KeptRows(bundle.path, {"cpu": "x"}, request)
+    rows = PartialResults(bundle.path, {"cpu": "x"}, request)
 
     def keep(row: dict[str, Any]) -> None:
         rows.add(row)
@@ -178,8 +178,8 @@ def test_the_table_holds_what_was_measured(bundle: Bundle, tmp_path: Path) -> No
     with progress("x", 4, quiet=True) as shown, pytest.raises(Interrupted):
         measure_breakeven(request, shown, on_row=keep)
     # Nothing measured is lost, and nothing of another machine is taken up.
-    assert KeptRows(bundle.path, {"cpu": "y"}, request).done == {}
-    done = KeptRows(bundle.path, {"cpu": "x"}, request).done
+    assert PartialResults(bundle.path, {"cpu": "y"}, request).done == {}
+    done = PartialResults(bundle.path, {"cpu": "x"}, request).done
     assert list(done) == [(200, None), (200, 0.5)]
     new: list[dict[str, Any]] = []
     with progress("x", 4, quiet=True) as shown:
@@ -205,8 +205,8 @@ def test_a_twin_that_decides_otherwise_is_not_switched_to(
     def ten_times(*_: Any) -> Any:
         return np.tile([[10.0], [1.0]], 20)
 
-    request = BreakEvenRequest(str(bundle.path), "float32", threads=1, lengths=[200], densities=[])
-    monkeypatch.setattr(module, "time_in_turns", ten_times)
+    request = BreakevenJob(str(bundle.path), "float32", threads=1, lengths=[200], densities=[])
+    monkeypatch.setattr(module, "time_interleaved", ten_times)
     with progress("x", 1, quiet=True) as shown:
         entry = measure_breakeven(request, shown)
     assert entry["dense_up_to"] == [{"density": None, "steps": 200}]

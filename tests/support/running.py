@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-ROOT = Path(__file__).resolve().parents[2]
-SOURCES = os.pathsep.join(str(ROOT / part) for part in ("", "export", "runtime"))
-ENVIRONMENT = os.environ | {"PYTHONPATH": SOURCES, "OMP_NUM_THREADS": "1"}
+from tests.support.paths import ROOT as ROOT
+from tests.support.paths import source_environment
+from tests.support.processes import CLI, start
+
+ENVIRONMENT = source_environment(OMP_NUM_THREADS="1")
 
 
 @dataclass
@@ -82,24 +81,14 @@ class Running:
 
 
 @contextmanager
-def running(*arguments: object) -> Iterator[Running]:
-    """`edgesparse serve ARGUMENTS` on a free port of loopback, ended at the end."""
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "edgesparse_runtime.cli",
-            "serve",
-            *map(str, arguments),
-            "--port",
-            "0",
-            "--json",
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-    )
+def running(*arguments: object, descriptors: int | None = None) -> Iterator[Running]:
+    """`edgesparse serve ARGUMENTS` on a free port of loopback, ended at the end.
+
+    Args:
+        descriptors: that the process may have open; None = as this one.
+    """
+    limit = () if descriptors is None else ("prlimit", f"--nofile={descriptors}:{descriptors}")
+    process = start(*limit, *CLI, "serve", *arguments, "--port", "0", "--json")
     assert process.stdout is not None and process.stderr is not None
     server = Running(process, "")
     errors = process.stderr

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,7 +15,7 @@ from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.cli.app import run as command
 from edgesparse_runtime.cli.checking import breakeven as verb
 from edgesparse_runtime.session import Session
-from tests.system.test_command_line import SOURCES, check_one_line, edgesparse
+from tests.support.processes import CLI, check_one_line, edgesparse, start
 
 QUICK = ("--threads", 1, "--seconds", 0.02, "--length", "200,600", "--density", "0.5")
 
@@ -86,12 +83,7 @@ def test_profile_shows_the_model_that_ran(copied: Path) -> None:
 def test_interrupted_it_goes_on_where_it_was(copied: Path) -> None:
     options = ("--threads", "1", "--seconds", "0.4", "--length", "100,200,300,400,500,600", "--density", "")
     arguments = ["breakeven", str(copied), "--precision", "float32", *options]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edgesparse_runtime.cli", *arguments],
-        env=os.environ | {"PYTHONPATH": SOURCES},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start(*CLI, *arguments)
     kept = copied.parent / "pump.breakeven.json"
     end = time.monotonic() + 60
     while not kept.exists() and process.poll() is None and time.monotonic() < end:

@@ -11,7 +11,7 @@ import pytest
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.readers import write_csv
 from edgesparse_runtime.data.series_set import SeriesSet
-from tests.system.test_command_line import check_one_line, edgesparse
+from tests.support.processes import check_one_line, edgesparse
 
 
 @pytest.fixture

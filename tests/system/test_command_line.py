@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,31 +16,8 @@ from edgesparse_runtime.cli.app import VERBS
 from edgesparse_runtime.cli.building.quickstart import BEGUN
 from edgesparse_runtime.data.readers import write_csv
 from edgesparse_runtime.data.series_set import SeriesSet
+from tests.support.processes import CLI, check_one_line, edgesparse, start
 from tests.support.synthetic import make_series
-
-ROOT = Path(__file__).resolve().parents[2]
-SOURCES = os.pathsep.join(str(ROOT / part) for part in ("", "export", "runtime"))
-
-
-def edgesparse(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "edgesparse_runtime.cli", *map(str, arguments)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": SOURCES, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-
-
-def check_one_line(result: subprocess.CompletedProcess[str], code: int, message: str) -> None:
-    assert result.returncode == code, result.stderr
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    assert message in lines[0]
-    assert lines[0].startswith("edgesparse: error: ")
-    assert result.stdout == ""
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +29,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_interrupted_quickstart_can_be_begun_again(tmp_path: Path) -> None:
     out = tmp_path / "demo"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edgesparse_runtime.cli", "quickstart", "-o", str(out)],
-        env=os.environ | {"PYTHONPATH": SOURCES},
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = start(*CLI, "quickstart", "-o", out, start_new_session=True)
     try:
         until = time.monotonic() + 60
         while not (out.is_dir() and any(out.iterdir())) and time.monotonic() < until:
@@ -250,12 +219,7 @@ def test_bad_settings(table: Path, tmp_path: Path) -> None:
 
 def test_ctrl_c_leaves_a_run_that_resumes(tmp_path: Path, table: Path) -> None:
     arguments = ["train", table, "-o", tmp_path / "r", "--epochs", 400, "--set", "model.width=16"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edgesparse_runtime.cli", *map(str, arguments)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": SOURCES, "OMP_NUM_THREADS": "1"},
-    )
+    process = start(*CLI, *arguments)
     end = time.monotonic() + 120
     while not (tmp_path / "r" / "checkpoint.safetensors").exists() and time.monotonic() < end:
         time.sleep(0.05)

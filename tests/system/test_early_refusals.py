@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from edgesparse_runtime.cli.checking import profile as profile_module
 from edgesparse_runtime.data.readers import write_csv
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.measure.worker import Request
+from edgesparse_runtime.measure.job import Job
 from tests.support.synthetic import make_series
 
 
@@ -78,9 +79,9 @@ def test_another_bundle_is_not_replaced_unasked(
         (["--fail-if", "foo>1"], "There are p50, p90"),
         (["--fail-if", "p999>1"], "Did you mean p99?"),
         (["--fail-if", "p99>1e"], "must hold a number"),
-        (["--fail-if", "missed>1%"], "Add `--rate`"),
-        (["--fail-if", "slope_mb>1"], "Add `--soak` or `--soak-runs`"),
-        (["-o", "/nonexist/x.html"], "/nonexist does not. Make it first"),
+        (["--fail-if", "missed>1%"], "`--fail-if missed` needs `--rate`"),
+        (["--fail-if", "slope_mb>1"], "`--fail-if slope_mb` needs `--soak` or `--soak-runs`"),
+        (["-o", "/nonexist/x.html"], "no folder /nonexist. Create it first"),
         (["-o", "x.pdf"], "must end in .html"),
         (["-o", "x.trace.json", "--no-modules"], "Leave out `--no-modules`"),
         (["--deadline", "5"], "Add --rate"),
@@ -126,7 +127,7 @@ def test_the_help_names_the_figures(capsys: pytest.CaptureFixture[str]) -> None:
         (["--max-drop", "accuracy=nan"], "`--max-drop` must be at least 0 and finite; got nan"),
         (["--time-budget", "nan"], "`--time-budget` must be at least 0"),
         (["--method", "minmax"], "Add --mode static"),
-        (["--write-config", "/nonexist/x.yaml"], "/nonexist does not. Make it first"),
+        (["--write-config", "/nonexist/x.yaml"], "no folder /nonexist. Create it first"),
     ],
 )
 def test_quantize_refuses_before_it_searches(
@@ -248,8 +249,8 @@ def test_typer_s_own_errors_take_one_line(capsys: pytest.CaptureFixture[str]) ->
 def test_results_are_shown_before_they_are_written(
     capsys: pytest.CaptureFixture[str], shared_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def measured(request: Request) -> dict[str, object]:
-        return {"profile": {"p99": 1.0}, "sweep": {}}
+    def measured(job: Job) -> SimpleNamespace:
+        return SimpleNamespace(to_dict=lambda: {"profile": {"p99": 1.0}, "sweep": {}})
 
     def full(path: Path, result: object) -> None:
         raise OSError(28, "No space left on device", str(path))

@@ -19,7 +19,7 @@ from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.remote.connection import Target, runner_files
 from edgesparse_runtime.session import Session
-from tests.system.test_command_line import ROOT, SOURCES
+from tests.support.paths import ROOT, SOURCES
 
 SSHD = shutil.which("sshd") or ("/usr/sbin/sshd" if Path("/usr/sbin/sshd").exists() else None)
 CONFIG = """

@@ -9,7 +9,7 @@ import pytest
 
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.cli import app
-from tests.system.test_command_line import check_one_line
+from tests.support.processes import check_one_line
 from tests.system.test_streaming import COMMAND, ENVIRONMENT, VALUES, finish, start, to_csv
 
 
@@ -61,4 +61,4 @@ def test_a_closed_output_is_said(shared_bundle: Bundle) -> None:
         env=ENVIRONMENT,
         check=False,
     )
-    check_one_line(done, 2, "standard output must be open")
+    check_one_line(done, 2, "standard output is closed")

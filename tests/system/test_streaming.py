@@ -22,12 +22,14 @@ import pytest
 
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.session import Session
+from tests.support.paths import ROOT, SOURCES, source_environment
+from tests.support.processes import check_one_line
+from tests.support.processes import start as start_process
 from tests.support.synthetic import make_series
 from tests.support.tolerances import ENGINES
-from tests.system.test_command_line import ROOT, SOURCES, check_one_line
 
 COMMAND = [sys.executable, "-m", "edgesparse_runtime.cli", "run"]
-ENVIRONMENT = os.environ | {"PYTHONPATH": SOURCES, "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = source_environment(OMP_NUM_THREADS="1")
 VALUES = np.concatenate(make_series(3, seed=5).series, axis=1)
 UNIT = ROOT / "docs" / "edgesparse-stream.service"
 
@@ -39,14 +41,7 @@ def to_csv(values: np.ndarray, *, header: bool = True, start: int = 0) -> str:
 
 def start(bundle: Bundle, source: str, *options: object, **settings: object) -> subprocess.Popen[str]:
     arguments = [str(bundle.path), source, "--follow", "--precision", "float32", *map(str, options)]
-    return subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **{"env": ENVIRONMENT, **settings},  # type: ignore[call-overload]
-    )
+    return start_process(*COMMAND, *arguments, **{"stdin": subprocess.PIPE, **settings})  # type: ignore[arg-type]
 
 
 def finish(process: subprocess.Popen[str], text: str | None = None) -> tuple[list[dict[str, object]], str]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 
-from edgesparse_export.quantize.change import FALSE_ALARMS, Change, Judge
+from edgesparse_export.quantize.gate import FALSE_ALARMS, MODEL, Change, QuantizationGate
 from edgesparse_export.quantize.int8 import attention_nodes
 from edgesparse_export.quantize.recipe import Int8Recipe
 from edgesparse_export.quantize.search import Found, NodeEffect, Search
@@ -25,9 +27,9 @@ from edgesparse_runtime.data.tensor_batch import golden_inputs
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.session import Session
 
-MODEL = "model.int8.onnx"
-# A search that was not asked for, because the gate failed, takes at most so long.
+# Limit of a search that starts by itself because the gate failed.
 SECONDS_AFTER_A_FAILURE = 60.0
+Windows = Iterable[npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,12 @@ class QuantizeReport:
     """What was quantized and what it changed.
 
     Attributes:
-        recipe: what was done; can be run again.
+        recipe: how; can be run again.
         linear_layers: products in int8.
         attention_layers: sparse attention layers whose kernel computes in int8.
         change: figures on the data, each with n and interval.
         ranking: each node's effect, where they were tried.
-        tried: models judged on the data.
+        tried: models measured on the data.
         complete: False when the time budget ended the search; the result is the best until then.
         bytes_float32: size of the float32 file.
         bytes_int8: size of the int8 file.
@@ -65,7 +67,8 @@ class QuantizeReport:
     @property
     def selection_overlap(self) -> float | None:
         """Share of block choices that stay the same; None for dense models."""
-        return None if self.change.agreement is None else self.change.agreement.value
+        overlap = self.change.selection_overlap
+        return None if overlap is None else overlap.value
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -98,7 +101,7 @@ def quantize_bundle(
 
     Args:
         recipe: how; None = everything, dynamic, in our operators.
-        data: calibrates (static) and, where labeled, gates; static mode needs it.
+        data: series to observe ranges on (static) and, where labeled, to gate on; static mode needs it.
         max_drop: most that the metric may get worse: a share for accuracies, a share of the float32 error
             for regression.
         metric: which one; None = the task's first.
@@ -106,8 +109,8 @@ def quantize_bundle(
             in int8 fails the gate, for a minute.
         alarm: class whose missed alarms are reported; None = of two classes the rarer.
         false_alarm_rate: at which they are counted.
-        on_ranking: is handed the recipe found and the ranking, whether the gate holds or not.
-        say: progress, a line each.
+        on_ranking: is handed the recipe found and the ranking, whether the gate is passed or not.
+        say: progress, one line each.
 
     Raises:
         InputError: the recipe does not fit the model or the data, or leaves nothing to quantize.
@@ -115,45 +118,58 @@ def quantize_bundle(
     """
     if math.isnan(max_drop):
         raise InputError("`max_drop` must be a number; got nan, which no model exceeds.")
+    if time_budget is not None and data is None:
+        raise InputError("`time_budget` needs data to measure nodes on. Give `--data FILE`.")
     recipe = recipe or Int8Recipe()
-    forecast = bundle.manifest.get("forecast")
-    if data is not None and forecast is not None:
-        data = cut_horizon(data, str(forecast["channel"]), int(forecast["horizon"]))
+    data = _with_targets(bundle, data)
     model = onnx.load_from_string(bundle.read(bundle.model_file("float32")))
     if not set(recipe.nodes(model)) - set(recipe.float32):
         raise InputError(f"{bundle.path} must hold linear layers to quantize; none is left.")
     if bundle.manifest["input"].get("tensors"):
         return _add(bundle, model, quantize_tensor_model(bundle, model, recipe, max_drop))
-    judge = Judge(bundle, data, metric, alarm, false_alarm_rate)
-    windows = judge.float_session().prepare(data) if data is not None and recipe.mode == "static" else None
-
-    def holds(change: Change) -> bool:
-        return change.drop is None or change.drop <= max_drop
-
-    found = None
+    gate = QuantizationGate(bundle, data, metric, max_drop, alarm, false_alarm_rate)
+    windows = gate.float_session().prepare(data) if data is not None and recipe.mode == "static" else None
+    everything = None
     if time_budget is None:
-        content: bytes = recipe.apply(model, windows).SerializeToString()
-        change = judge.judge(Session(MODEL, content=content))
-        if holds(change):
-            found = Found(recipe, content, change, [], 1, True)
-    elif data is None:
-        raise InputError("`time_budget` needs data to judge nodes on. Give `--data FILE`.")
-    if found is None:
-        seconds = SECONDS_AFTER_A_FAILURE if time_budget is None else time_budget
-        found = Search(model, recipe, windows, judge, holds, time.monotonic() + seconds, say).run()
-        if on_ranking is not None:
-            on_ranking(found.recipe or recipe, found.ranking)
-    if found.recipe is None or found.content is None or found.change is None:
-        if time_budget is not None:
-            change = judge.judge(Session(MODEL, content=recipe.apply(model, windows).SerializeToString()))
-        assert change.metric is not None and change.int8 is not None and change.drop is not None
-        raise GateError(
-            f"int8 must cost at most {max_drop:g} {change.metric.name}; everything in int8 costs "
-            f"{change.drop:.4f} ({change.metric.value:.4f} -> {change.int8.value:.4f}, n={change.series}), "
-            f"and {found.tried} mixtures tried cost too much as well. The bundle is unchanged. Allow more "
-            "with `--max-drop`, or search longer with `--time-budget`."
-        )
+        everything = _everything(model, recipe, windows, gate)
+        if everything.change is not None and gate.holds(everything.change):
+            return _add(bundle, model, everything)
+    seconds = SECONDS_AFTER_A_FAILURE if time_budget is None else time_budget
+    found = Search(model, recipe, windows, gate, time.monotonic() + seconds, say).run()
+    if on_ranking is not None:
+        on_ranking(found.recipe or recipe, found.ranking)
+    if found.recipe is None:
+        everything = everything or _everything(model, recipe, windows, gate)
+        raise _refusal(gate, everything, found)
     return _add(bundle, model, found)
+
+
+def _with_targets(bundle: Bundle, data: SeriesSet | None) -> SeriesSet | None:
+    """Forecasting: the last steps of the target channel become the labels."""
+    forecast = bundle.manifest.get("forecast")
+    if data is None or forecast is None:
+        return data
+    return cut_horizon(data, str(forecast["channel"]), int(forecast["horizon"]))
+
+
+def _everything(
+    model: onnx.ModelProto, recipe: Int8Recipe, windows: Windows | None, gate: QuantizationGate
+) -> Found:
+    """Everything in int8 but what the recipe leaves out, measured."""
+    content: bytes = recipe.apply(model, windows).SerializeToString()
+    return Found(recipe, content, gate.measure(content), [], 1, True)
+
+
+def _refusal(gate: QuantizationGate, everything: Found, found: Found) -> GateError:
+    change = everything.change
+    assert change is not None
+    assert change.metric is not None and change.int8 is not None and change.drop is not None
+    return GateError(
+        f"int8 must cost at most {gate.max_drop:g} {change.metric.name}; everything in int8 costs "
+        f"{change.drop:.4f} ({change.metric.value:.4f} -> {change.int8.value:.4f}, n={change.series}), "
+        f"and {found.tried} mixtures tried cost too much as well. The bundle is unchanged. Allow more "
+        "with `--max-drop`, or search longer with `--time-budget`."
+    )
 
 
 def _add(bundle: Bundle, model: onnx.ModelProto, found: Found) -> tuple[Bundle, QuantizeReport]:
@@ -163,7 +179,7 @@ def _add(bundle: Bundle, model: onnx.ModelProto, found: Found) -> tuple[Bundle, 
     saturating = saturating_nodes(quantized, recipe.targets)
     if saturating:
         raise GateError(
-            f"Weights must saturate on none of {', '.join(recipe.targets)}; {saturating[0]} can. "
+            f"Weights must not saturate on any of {', '.join(recipe.targets)}; {saturating[0]} can. "
             "Use `--linear native`."
         )
     attention = set(attention_nodes(model)) - set(recipe.float32)
@@ -188,7 +204,7 @@ def _add(bundle: Bundle, model: onnx.ModelProto, found: Found) -> tuple[Bundle, 
     golden["scores_int8"] = Session(MODEL, content=content).predict(inputs)
     models = bundle.manifest["models"] | {"int8": {"file": MODEL, "report": report.to_dict()}}
     files = {MODEL: content, GOLDEN: pack_golden(**golden)}
-    # What was made of, and measured with, an older int8 model goes with it.
+    # What was made from, or measured with, an older int8 model is removed with it.
     dense = {precision: twin for precision, twin in bundle.manifest["dense"].items() if precision != "int8"}
     measured = [entry for entry in bundle.manifest["breakeven"] if entry.get("precision") != "int8"]
     stale = {t["file"] for t in bundle.manifest["dense"].values()} - {t["file"] for t in dense.values()}

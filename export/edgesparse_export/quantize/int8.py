@@ -1,9 +1,8 @@
-"""int8 linear layers in our operators or in onnxruntime's (dynamic, or static with calibration data), int8
-attention in our kernel.
+"""int8 linear layers in our operators or in onnxruntime's, and int8 attention in our kernel.
 
 Products with a constant two-dimensional weight are quantized: projections and feed-forward layers. Attention
-scales its bytes as it runs, so its nodes only ask the kernel for int8; a function body goes on in float32.
-The router stays in float32 because it decides which blocks are seen.
+scales its bytes at run time, so its nodes only select the int8 kernel; a function body computes in float32.
+The router stays in float32 because it decides which blocks are attended to.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from edgesparse_export.functions.domain import DOMAIN
 from edgesparse_export.passes.linear import use_native_linear
-from edgesparse_export.quantize.ranges import Method, calibrate
+from edgesparse_export.quantize.ranges import Method, observe_ranges
 
 # A matrix with fewer weights is not worth the conversion of its input.
 LEAST_WEIGHTS = 4096
@@ -114,7 +113,7 @@ def quantize_statically(
     seven_bits: bool = False,
     nodes_to_exclude: Iterable[str] = (),
 ) -> onnx.ModelProto:
-    """int8 weights, activations and attention, with the ranges seen on `windows`, each [channels, time].
+    """int8 weights, activations and attention, with the ranges observed on `windows`, each [channels, time].
 
     Args:
         seven_bits: as in `quantize_dynamically`.
@@ -125,7 +124,7 @@ def quantize_statically(
         return _with_int8_attention(_copy(model), excluded)
     nodes = [node for node in model.graph.node if node.name in set(names)]
     tensors = [tensor for node in nodes for tensor in (node.input[0], node.output[0])]
-    ranges = calibrate(model, tensors, windows, method)
+    ranges = observe_ranges(model, tensors, windows, method)
     found = {
         name: TensorData(lowest=np.float32(low), highest=np.float32(high))
         for name, (low, high) in ranges.items()

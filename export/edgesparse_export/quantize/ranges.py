@@ -1,7 +1,7 @@
-"""Ranges of activations, seen while real windows stream through the model, our operators included.
+"""Ranges of activations, observed while real windows run through the model, our operators included.
 
-onnxruntime's calibrators keep every tensor of every window until the end, and open the model without an
-operator library. Here a window's tensors are folded at once into ranges and histograms of fixed size, and
+onnxruntime's calibrators keep every tensor of every window until the end and open the model without an
+operator library. Here each window's tensors are folded at once into ranges and histograms of fixed size, and
 the session is opened as the device opens it.
 """
 
@@ -105,13 +105,13 @@ def _divergence(sizes: Histogram, bins: int) -> float:
     spread = np.where(occupied, (total / np.maximum(count, 1))[step], 0.0)
     if spread.sum() == 0:
         return float("inf")
-    # A value that is clipped into an empty last bin has no likeness in the quantized form.
+    # A value that is clipped into an empty last bin has no counterpart in the quantized form.
     p, q = clipped / clipped.sum(), np.maximum(spread / spread.sum(), 1e-12)
     seen = p > 0
     return float((p[seen] * np.log(p[seen] / q[seen])).sum())
 
 
-def calibrate(
+def observe_ranges(
     model: onnx.ModelProto, tensors: Iterable[str], windows: Iterable[FloatArray], method: Method
 ) -> dict[str, tuple[float, float]]:
     """Ranges of `tensors` over windows [channels, time], one at a time.
@@ -127,7 +127,7 @@ def calibrate(
             ranges[name].add(values)
         seen += 1
     if not seen:
-        raise InputError("Calibration needs at least one window. Give `--data FILE` with series.")
+        raise InputError("Static ranges need at least one window. Give `--data FILE` with series.")
     return {name: found.range(method) for name, found in ranges.items()}
 
 

@@ -34,13 +34,13 @@ class Int8Recipe:
     """What to quantize and how.
 
     Attributes:
-        mode: "dynamic" scales activations as they come, "static" by ranges seen on data.
+        mode: "dynamic" scales activations at run time, "static" by ranges observed on data.
         method: ranges of static mode: "minmax", "entropy" or "percentile".
-        linear: "native" puts linear layers into our operator, which is exact on every instruction set;
-            "onnxruntime" into its own quantized operators, which run fast without our library too. Static
-            mode knows the latter only.
-        per_channel: one scale an output channel.
-        targets: instruction sets that the file may meet.
+        linear: "native" puts linear layers into our operator, which gives the same bits on every instruction
+            set; "onnxruntime" into onnxruntime's quantized operators, which are fast without our library
+            too. Static mode has the latter only.
+        per_channel: one scale per output channel.
+        targets: instruction sets that the file may run on.
         float32: nodes that stay in float32.
     """
 
@@ -77,7 +77,7 @@ class Int8Recipe:
         """The int8 model.
 
         Args:
-            windows: to calibrate with, each [channels, time]; static mode only.
+            windows: to observe ranges on, each [channels, time]; static mode only.
 
         Raises:
             InputError: static mode without windows, or a node that the model does not have.
@@ -86,12 +86,12 @@ class Int8Recipe:
         if unknown:
             known = ", ".join(self.nodes(model)[:4])
             raise InputError(
-                f"Nodes to keep in float32 must be of the model ({known}, ...); got {unknown[0]}."
+                f"Nodes to keep in float32 must be nodes of the model ({known}, ...); got {unknown[0]}."
             )
         if self.mode == "static":
             if windows is None:
                 raise InputError(
-                    "`mode` static needs data to calibrate with. Give `--data FILE` or use dynamic."
+                    "`mode` static needs data to observe ranges on. Give `--data FILE` or use dynamic."
                 )
             return quantize_statically(
                 model,
@@ -119,7 +119,7 @@ class Int8Recipe:
 
 
 def read_recipe(path: Path) -> Int8Recipe:
-    """A recipe from YAML; the ranking that stands beside it is for people and is not read.
+    """A recipe from YAML; the ranking in the same file is for people and is not read.
 
     Raises:
         InputError: no file, no YAML, or a key that a recipe does not have.
@@ -127,7 +127,7 @@ def read_recipe(path: Path) -> Int8Recipe:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path} must be a quantization config; there is nothing of that name.") from None
+        raise InputError(f"{path}: no such file.") from None
     except yaml.MarkedYAMLError as error:
         mark, problem = error.problem_mark, error.problem or error.context
         raise InputError(f"{path}, line {mark.line + 1 if mark else '?'} must be YAML; {problem}.") from None
@@ -152,7 +152,7 @@ def read_recipe(path: Path) -> Int8Recipe:
 
 
 def write_recipe(path: Path, recipe: Int8Recipe, ranking: list[dict[str, Any]]) -> None:
-    """The recipe and, for the reader, what each node costs and gains."""
+    """Write the recipe and, for the reader, what each node costs and gains."""
     head = (
         "# Written by `edgesparse quantize`. Edit it and run:\n"
         f"#   edgesparse quantize BUNDLE --data DATA --config {path.name}\n"

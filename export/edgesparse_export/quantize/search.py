@@ -1,7 +1,7 @@
 """Which nodes to quantize: each is tried alone, then those that cost too much stay in float32.
 
 The search keeps a deadline and always ends with the best that it has found: the recipe with the fewest nodes
-in float32 that holds the gate.
+in float32 that passes the gate.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from edgesparse_export.quantize.change import Change, Judge
+from edgesparse_export.quantize.gate import Change, QuantizationGate
 from edgesparse_export.quantize.recipe import Int8Recipe
+from edgesparse_runtime.evaluation.bootstrap import bootstrap_interval
 from edgesparse_runtime.session import Session
 
 FloatArray = npt.NDArray[np.float32]
-# Windows on which a node alone is tried; the gate itself looks at all of them.
+# Windows that a single node is tried on; the gate itself uses all of them.
 SAMPLE = 32
 # Rounds of a node's timing: enough that a saving of one percent shows on a quiet machine.
 LEAST_ROUNDS, MOST_ROUNDS = 5, 40
@@ -36,7 +37,7 @@ class NodeEffect:
         kind: "linear" or "attention".
         score_change: mean absolute change of the scores.
         flipped: decisions changed, of `windows`.
-        saved_ms: median time that a call saves; None = there was no time to measure it.
+        saved_ms: median time saved per call; None = there was no time to measure it.
         low: lower end of its 95 % interval.
         high: upper end.
         windows: n of the first two.
@@ -56,7 +57,7 @@ class NodeEffect:
 
     @property
     def gains_nothing(self) -> bool:
-        """int8 is measured, and is clearly no faster here: the whole interval lies at or below zero."""
+        """int8 was measured and is clearly no faster here: the whole interval lies at or below zero."""
         return self.high is not None and self.high <= 0
 
 
@@ -65,11 +66,11 @@ class Found:
     """What the search ends with.
 
     Attributes:
-        recipe: the best that holds the gate; None where none does.
+        recipe: the best that passes the gate; None where none does.
         content: its model.
         change: what it changes.
         ranking: every node tried, the most harmful first.
-        tried: models judged on all data.
+        tried: models measured on all data.
         complete: False when the time ran out.
     """
 
@@ -87,9 +88,8 @@ class Search:
     Args:
         model: the float32 model.
         recipe: how to quantize; its float32 nodes stay out in any case.
-        windows: calibration windows, each [channels, time]; static mode only.
-        judge: measures a model on all data.
-        holds: the gate.
+        windows: to observe ranges on, each [channels, time]; static mode only.
+        gate: measures a model on all data, and decides.
         deadline: `time.monotonic()` at which to end.
         say: progress.
     """
@@ -99,15 +99,14 @@ class Search:
         model: onnx.ModelProto,
         recipe: Int8Recipe,
         windows: Iterable[FloatArray] | None,
-        judge: Judge,
-        holds: Callable[[Change], bool],
+        gate: QuantizationGate,
         deadline: float,
         say: Say,
     ) -> None:
-        self.model, self.recipe, self.judge, self.holds = model, recipe, judge, holds
+        self.model, self.recipe, self.gate = model, recipe, gate
         self.windows = None if windows is None else list(windows)
         self.deadline, self.say = deadline, say
-        self.before = judge.float_session()
+        self.before = gate.float_session()
         self.tried = 0
 
     def build(self, keep: Iterable[str]) -> tuple[Int8Recipe, bytes]:
@@ -118,7 +117,7 @@ class Search:
         return recipe, content
 
     def run(self) -> Found:
-        """Rank, then leave out node after node until the gate holds."""
+        """Rank, then leave out node after node until the gate is passed."""
         ranking = self.rank()
         useless = [e.name for e in ranking if e.gains_nothing]
         harmful = [e.name for e in ranking if not e.gains_nothing]
@@ -128,10 +127,10 @@ class Search:
         best: tuple[Int8Recipe, bytes, Change] | None = None
         # Of the most harmful nodes so many in float32: `failed` is too few, `held` is enough.
         failed, held, count = -1, len(harmful), 0
-        # Twice as many each time until the gate holds; the first is tried whatever the time.
+        # Twice as many each time until the gate is passed; the first is tried whatever the time.
         while count < len(harmful) and (count == 0 or not self._is_late()):
             attempt = self._attempt(useless + harmful[:count])
-            if self.holds(attempt[2]):
+            if self.gate.holds(attempt[2]):
                 best, held = attempt, count
                 break
             failed = count
@@ -139,7 +138,7 @@ class Search:
         while best is not None and held - failed > 1 and not self._is_late():
             middle = (failed + held) // 2
             attempt = self._attempt(useless + harmful[:middle])
-            if self.holds(attempt[2]):
+            if self.gate.holds(attempt[2]):
                 best, held = attempt, middle
             else:
                 failed = middle
@@ -149,7 +148,7 @@ class Search:
         return Found(*best, ranking, self.tried, complete)
 
     def rank(self) -> list[NodeEffect]:
-        """Every node alone in int8, the most harmful first; what there is no time for is left out."""
+        """Every node alone in int8, the most harmful first; nodes that there is no time for are left out."""
         nodes = [n for n in self.recipe.nodes(self.model) if n not in self.recipe.float32]
         linear = {n.name for n in self.model.graph.node if n.op_type in ("MatMul", "Gemm")}
         windows = self._sample()
@@ -174,14 +173,14 @@ class Search:
     def _timed(
         self, effect: NodeEffect, session: Session, windows: list[FloatArray], count: int
     ) -> NodeEffect:
-        """`effect` with the time that it saves, measured in turns with the float32 model."""
+        """`effect` with the time that it saves, measured interleaved with the float32 model."""
         # Half of what is left is for the gate.
         end = min(self.deadline, time.monotonic() + (self.deadline - time.monotonic()) / (2 * count))
         saved: list[float] = []
         while len(saved) < MOST_ROUNDS and (time.monotonic() < end or len(saved) < LEAST_ROUNDS):
             window = windows[len(saved) % len(windows)][None]
             spent = [0.0, 0.0]
-            # The order alternates, so that neither always finds the other's caches.
+            # The order alternates, so that neither always benefits from the other's caches.
             for i in (0, 1) if len(saved) % 2 else (1, 0):
                 start = time.perf_counter()
                 (self.before, session)[i].predict(window)
@@ -191,22 +190,20 @@ class Search:
                 break
         if len(saved) < LEAST_ROUNDS:
             return effect
-        times = np.array(saved)
-        picks = np.random.default_rng(0).integers(0, len(times), (500, len(times)))
-        low, high = np.quantile(np.median(times[picks], axis=1), [0.025, 0.975])
-        return replace(effect, saved_ms=float(np.median(times)), low=float(low), high=float(high))
+        low, high = bootstrap_interval(saved, lambda draws: np.median(draws, axis=1), resamples=500)
+        return replace(effect, saved_ms=float(np.median(saved)), low=low, high=high)
 
     def _attempt(self, keep: list[str]) -> tuple[Int8Recipe, bytes, Change]:
         recipe, content = self.build(keep)
         self.tried += 1
-        change = self.judge.judge(Session("int8.onnx", content=content), before=self.before)
+        change = self.gate.measure(content, before=self.before)
         self.say(f"{len(recipe.float32)} nodes in float32: drop {change.drop}")
         return recipe, content, change
 
     def _sample(self) -> list[FloatArray]:
-        assert self.judge.data is not None
-        rows = np.unique(np.linspace(0, len(self.judge.data) - 1, SAMPLE).astype(int))
-        return self.before.prepare(self.judge.data.take(rows))
+        assert self.gate.data is not None
+        rows = np.unique(np.linspace(0, len(self.gate.data) - 1, SAMPLE).astype(int))
+        return self.before.prepare(self.gate.data.take(rows))
 
     def _is_late(self) -> bool:
         return time.monotonic() >= self.deadline

@@ -1,9 +1,9 @@
-"""A mixed fleet: which weights no instruction set of the targets can saturate on.
+"""A mixed fleet: which weights cannot saturate on any of the target instruction sets.
 
-onnxruntime multiplies unsigned bytes by signed ones. Where there is no VNNI, x86 adds two such products in 16
-bits (`vpmaddubsw`), which saturate: 255 * 127 * 2 is more than 32,767. The same file then answers differently
-on another CPU. With weights of 7 bits the sum of two products is at most 255 * 64 * 2 = 32,640 and fits. Our
-own kernels widen before they add, and need no such care.
+onnxruntime multiplies unsigned bytes by signed ones. Without VNNI, x86 adds two such products in 16 bits
+(`vpmaddubsw`), which saturate: 255 * 127 * 2 is more than 32,767. The same file then gives other results on
+another CPU. With 7-bit weights the sum of two products is at most 255 * 64 * 2 = 32,640 and fits. Our own
+kernels widen before they add and need no such limit.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def needs_seven_bits(targets: Iterable[str]) -> bool:
 def can_saturate(weight: npt.NDArray[np.int8]) -> bool:
     """Whether some unsigned input makes a 16-bit sum of two products saturate, for a matrix [K, C].
 
-    Which two rows are added is the kernel's affair, so the two largest of one sign in a column count.
+    Which two rows are added depends on the kernel, so the two largest of one sign in a column count.
     """
     wide = np.sort(weight.astype(np.int64), axis=0)
     if wide.shape[0] < 2:
@@ -78,7 +78,7 @@ def can_saturate(weight: npt.NDArray[np.int8]) -> bool:
 def multiply_without_vnni(
     inputs: npt.NDArray[np.uint8], weight: npt.NDArray[np.int8]
 ) -> npt.NDArray[np.int32]:
-    """What `vpmaddubsw` makes of [N, K] times [K, C]: neighbors are added in saturating 16 bits."""
+    """The result of [N, K] times [K, C] by `vpmaddubsw`: neighbors are added in saturating 16 bits."""
     wide = inputs.astype(np.int32), weight.astype(np.int32)
     total = np.zeros((inputs.shape[0], weight.shape[1]), np.int32)
     for k in range(0, weight.shape[0], 2):
@@ -88,7 +88,7 @@ def multiply_without_vnni(
 
 
 def saturating_nodes(model: onnx.ModelProto, targets: Sequence[str]) -> list[str]:
-    """Products of onnxruntime's that could saturate on one of the targets; ours never do."""
+    """onnxruntime's products that could saturate on one of the targets; ours never do."""
     if not needs_seven_bits(targets):
         return []
     weights = {i.name: i for i in model.graph.initializer if i.data_type == onnx.TensorProto.INT8}

@@ -1,6 +1,6 @@
-"""int8 of models that take named tensors: gated on how near the golden states stay to float32.
+"""int8 of models with named input tensors: gated on how close the golden states stay to float32.
 
-What an exported encoder is for is not known here, so there is no metric of a task: the cosine is the gate.
+The task of an exported encoder is not known here, so there is no metric of one: the cosine is the gate.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from edgesparse_export.quantize.change import Change
+from edgesparse_export.quantize.gate import Change
 from edgesparse_export.quantize.recipe import Int8Recipe
 from edgesparse_export.quantize.search import Found
 from edgesparse_runtime.bundle.read import Bundle
@@ -32,7 +32,7 @@ def quantize_tensor_model(
         GateError: the mean cosine of the states drops by more than `max_drop`.
     """
     if recipe.mode == "static":
-        raise InputError("`mode` must be dynamic for a model that takes named tensors.")
+        raise InputError("`mode` must be dynamic for a model with named input tensors; got static.")
     inputs = golden_inputs(bundle.golden())
     if not isinstance(inputs, TensorBatch):
         raise InputError(f"{bundle.path} must hold golden inputs. Export the bundle again.")
@@ -46,19 +46,19 @@ def quantize_tensor_model(
             "The bundle is unchanged. Allow more with `--max-drop`."
         )
     low, high = (float(x) for x in np.quantile(near, [0.025, 0.975]))
-    agreement = None
+    overlap = None
     if before.is_sparse:
         pairs = list(zip(before.selections(inputs), after.selections(inputs), strict=True))
         total = sum(a.size for a, _ in pairs)
         share = sum(int((a == b).sum()) for a, b in pairs) / total
-        agreement = Metric("block choices equal", share, *wilson_interval(round(share * total), total), total)
+        overlap = Metric("block choices equal", share, *wilson_interval(round(share * total), total), total)
     change = Change(
         series=len(inputs),
         metric=Metric(METRIC, 1.0, 1.0, 1.0, near.size),
         int8=Metric(METRIC, float(near.mean()), low, high, near.size),
         drop=drop,
         flipped=None,
-        agreement=agreement,
+        selection_overlap=overlap,
         alarms=None,
     )
     return Found(recipe, content, change, [], 1, True)

@@ -17,6 +17,7 @@ _RENAMED = {
     "break_even": "breakeven",
     "least_steps": "min_steps",
     "steps_a_token": "steps_per_token",
+    "value_kernel": "value_filter",
     "block_agreement": "selection_overlap",
     "selection_agreement": "selection_overlap",
 }
@@ -37,7 +38,29 @@ def _from_2_to_3(manifest: dict[str, Any]) -> dict[str, Any]:
     # Names of files and of models are the bundle's own, whatever they are.
     own = {key: manifest[key] for key in ("files", "classes", "channels") if key in manifest}
     renamed = _rename({key: value for key, value in manifest.items() if key not in own})
+    renamed["models"] = {
+        name: _with_new_report(model) for name, model in _entries(renamed.get("models"))
+    } or renamed.get("models")
+    if "calibration" in renamed:
+        found = dict(_entries(renamed.pop("calibration")))
+        renamed["temperature"] = {_NEW_TEMPERATURE.get(k, k): v for k, v in found.items()} or None
     return {**renamed, **own, "schema_version": 3}
+
+
+_NEW_TEMPERATURE = {"temperature": "value"}
+
+
+def _with_new_report(model: Any) -> Any:
+    """A model's entry; the word `agreement` was renamed in the report of int8 only."""
+    if not isinstance(model, dict) or not isinstance(model.get("report"), dict):
+        return model
+    report = {"selection_overlap" if k == "agreement" else k: v for k, v in model["report"].items()}
+    return {**model, "report": report}
+
+
+def _entries(value: Any) -> list[tuple[Any, Any]]:
+    """Items of what should be an object; the manifest is not checked yet."""
+    return list(value.items()) if isinstance(value, dict) else []
 
 
 def _rename(value: Any) -> Any:

@@ -54,9 +54,9 @@ VERBS: dict[str, Callable[..., None]] = {
     "doctor": doctor_verb.doctor,
 }
 INTERRUPTED = 130
-# typer's own class for a missing argument and the like; it names only this child of it.
+# typer's class for a missing argument and the like; only this subclass of it is public.
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
-# What a path given by the caller may be at fault for.
+# Errors that a path given by the caller can cause.
 WRONG_PLACE = {
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),
     *(errno.EACCES, errno.EPERM, errno.EROFS),
@@ -81,7 +81,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print it and exit."
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
 ) -> None:
@@ -99,13 +99,13 @@ def run(arguments: list[str]) -> int:
     if verb is not None and verb not in VERBS:
         near = difflib.get_close_matches(verb, list(VERBS), n=1)
         hint = f" Did you mean `edgesparse {near[0]}`?" if near else f" Verbs are {', '.join(VERBS)}."
-        print(f"edgesparse: error: there is no verb {verb!r}.{hint}", file=sys.stderr)
+        print(f"edgesparse: error: unknown verb {verb!r}.{hint}", file=sys.stderr)
         return 2
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if sys.stdout is None:
         print(
-            "edgesparse: error: standard output must be open. Send it to a file or to /dev/null.",
+            "edgesparse: error: standard output is closed. Redirect it to a file or to /dev/null.",
             file=sys.stderr,
         )
         return 2
@@ -162,12 +162,12 @@ def _show_usage(error: Any) -> int:
 
 
 def _describe(error: OSError) -> str:
-    """What the system said, and of which file."""
+    """The system's reason, and the file."""
     if error.strerror is None:
         return _one_line(error)
     if error.filename is None:
         return f"reading or writing failed: {error.strerror}."
-    return f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}."
+    return f"{os.fsdecode(error.filename)}: {error.strerror}."
 
 
 def _one_line(error: BaseException) -> str:

@@ -14,8 +14,6 @@ def as_command(verb: Callable[[Any], None]) -> Callable[..., None]:
     A class's own fields come before those it inherits, so `--help` lists what is special to a verb first.
     """
     request: type[Any] = next(kind for name, kind in get_type_hints(verb).items() if name != "return")
-    if not dataclasses.is_dataclass(request):
-        return verb
 
     def command(**values: Any) -> None:
         verb(request(**values))

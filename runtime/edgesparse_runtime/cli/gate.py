@@ -1,4 +1,4 @@
-"""`--fail-if 'accuracy<0.85'`: a bound on a measured figure; exit code 3 when it is broken."""
+"""`--fail-if 'accuracy<0.85'`: a bound on a measured figure; exit code 3 when it is violated."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Gate:
 
 
 def parse_gates(conditions: Sequence[str] | None, known: Collection[str] | None = None) -> list[Gate]:
-    """Read `--fail-if` before anything is measured.
+    """Parse `--fail-if` before anything is measured.
 
     Args:
         conditions: NAME < or > NUMBER each, with a unit where it helps: 'p99>5ms', 'accuracy<85%'.
-        known: figures that will be measured; None where only the data tell.
+        known: figures that will be measured; None where that depends on the data.
 
     Raises:
         InputError: not of that form, or an unknown figure.
@@ -82,7 +82,7 @@ def _check_name(name: str, known: Collection[str]) -> None:
     if name in known:
         return
     if name in NEEDED:
-        raise InputError(f"`--fail-if` {name} must have something to bound. Add {NEEDED[name]}.")
+        raise InputError(f"`--fail-if {name}` needs {NEEDED[name]}.")
     near = difflib.get_close_matches(name, list(known), n=1)
     hint = f" Did you mean {near[0]}?" if near else f" There are {', '.join(known)}."
     raise InputError(f"`--fail-if` must name a measured figure; got {name!r}.{hint}")

@@ -11,6 +11,6 @@ SPIN_COUNT = "3000"
 
 
 def wait_briefly() -> None:
-    """Let waiting threads give their core away; what the environment says already stands."""
+    """Let waiting threads yield their core; variables that are set already are kept."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)

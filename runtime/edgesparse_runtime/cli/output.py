@@ -11,12 +11,12 @@ JSON_VERSION = 1
 
 
 def print_json(verb: str, content: dict[str, Any]) -> None:
-    """One JSON object that names its schema."""
+    """Print one JSON object that names its schema."""
     print(json.dumps({"schema": f"edgesparse.{verb}/{JSON_VERSION}", **content}, indent=2))
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Columns as wide as they need; numbers to the right."""
+    """Columns as wide as needed; numbers right-aligned."""
     cells = [[str(c) for c in row] for row in [header, *rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     for row in cells:
@@ -34,5 +34,5 @@ def print_fields(fields: Mapping[str, object]) -> None:
 
 
 def note(text: str) -> None:
-    """Something to know that is not a result."""
+    """Print a remark that is not a result to stderr."""
     print(text, file=sys.stderr, flush=True)

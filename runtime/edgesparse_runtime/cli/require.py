@@ -1,4 +1,4 @@
-"""Verbs that need more than the base install say what to install."""
+"""Verbs that need more than the base install name what to install."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from edgesparse_runtime.errors import MissingExtraError
 
 
 def require(verb: str, extra: str, *packages: str) -> None:
-    """Raise a kind error when a package is not installed.
+    """Refuse, with the extra to install, when a package is missing.
 
     Raises:
         MissingExtraError: one is missing; names the extra that brings it.

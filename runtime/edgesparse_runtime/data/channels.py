@@ -29,10 +29,11 @@ def check_channels(data: SeriesSet, expected: tuple[str, ...]) -> SeriesSet:
         return data
     if sorted(data.channels) == sorted(expected):
         order = [data.channels.index(name) for name in expected]
-        return SeriesSet([x[order] for x in data.series], expected, data.labels, data.groups, data.source)
+        units = tuple(data.units[i] for i in order) if data.units else ()
+        return data.with_series([x[order] for x in data.series], channels=expected, units=units)
     unnamed = all(map(_GENERIC.fullmatch, data.channels)) or all(map(_GENERIC.fullmatch, expected))
     if unnamed and len(data.channels) == len(expected):
-        return SeriesSet(data.series, expected, data.labels, data.groups, data.source)
+        return data.with_series(data.series, channels=expected)
     hint = f" Add --channels {','.join(expected)}." if set(expected) <= set(data.channels) else ""
     raise InputError(
         f"{data.source or 'The data'} must have the {len(expected)} channel(s) {_listed(expected)}; "

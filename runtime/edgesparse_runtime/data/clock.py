@@ -35,7 +35,7 @@ from edgesparse_runtime.errors import InputError
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 # Numbers beyond are epochs in a finer unit: seconds end at the year 5138.
 LONGEST = 1e11
-MISSING = frozenset({"", "na", "n/a", "nan", "nat", "null", "none", "?", "-"})
+MISSING = frozenset({"", "na", "n/a", "nan", "nat", "null", "none", "?"})
 # Excel counts days from here; the fraction is the time of day.
 _EXCEL_EPOCH = datetime(1899, 12, 30, tzinfo=UTC).timestamp()
 _EPOCH_YEAR = 1970
@@ -303,7 +303,7 @@ def _number_clock(
 
 
 def _comma(values: Sequence[object], name: str) -> str:
-    """What commas in numbers are: rising numbers tell where the text alone does not."""
+    """What commas in numbers are: even steps tell where the text alone does not."""
     cells = [value.strip() for value in values if isinstance(value, str)]
     if not any("," in cell for cell in cells) or not all(is_plain(c.replace(",", "")) for c in cells):
         return ""
@@ -313,7 +313,9 @@ def _comma(values: Sequence[object], name: str) -> str:
     rises = []
     for choice in ("thousands", "decimal"):
         numbers = np.array([float(without_commas(cell, choice)) for cell in cells])
-        if len(numbers) > 1 and bool((np.diff(numbers) > 0).mean() > 0.9):
+        steps = np.diff(numbers)
+        middle = float(np.median(steps)) if len(steps) else 0.0
+        if middle > 0 and bool((np.abs(steps - middle) <= 0.25 * middle).mean() > 0.9):
             rises.append(choice)
     if len(rises) == 1:
         return rises[0]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from edgesparse_runtime.arrays import FloatArray, IndexArray
 from edgesparse_runtime.data.channels import check_channels
-from edgesparse_runtime.data.numbers import to_float32
+from edgesparse_runtime.data.float_array import to_float32
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.data.tensor_batch import TensorBatch, check_tensors
 from edgesparse_runtime.errors import InputError
@@ -89,7 +89,7 @@ class WindowInputs:
         Raises:
             InputError: not windows of the model's channels, too few steps, or infinite values.
         """
-        windows = self._windows(data)
+        windows = self.windows(data)
         return [without_padding(window, self.min_steps) for window in windows]
 
     def batch(self, data: object) -> FloatArray:
@@ -98,7 +98,7 @@ class WindowInputs:
         Raises:
             InputError: as `lay_out`; lengths differ and the model does not mask padding.
         """
-        windows = self._windows(data)
+        windows = self.windows(data)
         if isinstance(windows, np.ndarray):
             return windows
         if len({x.shape[1] for x in windows}) > 1 and not self.masks_padding:
@@ -110,7 +110,7 @@ class WindowInputs:
 
     def parts(self, data: object, size: int) -> Iterator[tuple[IndexArray, FloatArray]]:
         """Batches of at most `size` windows that may share a run, each with the rows that it holds."""
-        windows = self._windows(data)
+        windows = self.windows(data)
         if self.masks_padding:
             batch = windows if isinstance(windows, np.ndarray) else _pad(windows)
             yield from _cut(np.arange(len(batch)), batch, size)
@@ -125,8 +125,12 @@ class WindowInputs:
             rows = np.flatnonzero(lengths == steps)
             yield from _cut(rows, np.stack([windows[i] for i in rows]), size)
 
-    def _windows(self, data: object) -> FloatArray | list[FloatArray]:
-        """Checked windows: one array where they have one length, else a list."""
+    def windows(self, data: object) -> FloatArray | list[FloatArray]:
+        """The windows as they are, padding included: one array where they have one length, else a list.
+
+        Raises:
+            InputError: as `lay_out`.
+        """
         if isinstance(data, (TensorBatch, Mapping)):
             raise InputError(f"{self.name} takes windows [batch, channels, time]; got named arrays.")
         if isinstance(data, SeriesSet):

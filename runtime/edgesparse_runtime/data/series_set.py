@@ -3,12 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgesparse_runtime.arrays import FloatArray
 from edgesparse_runtime.errors import InputError
+
+# Fields with one entry per series.
+_COLUMNS = ("labels", "groups", "ids", "recordings", "starts")
+Labels = npt.NDArray[np.str_] | npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Role:
+    """What one column of a file was taken for.
+
+    Attributes:
+        column: its name in the file.
+        role: "time", "series", "group", "label", "channel" or "left out".
+        reason: why, in words.
+    """
+
+    column: str
+    role: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.column} = {self.role} ({self.reason})"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How a recording is cut; stands in a run and in a bundle's manifest (`input`), and holds in every verb.
+
+    Attributes:
+        window: steps of a window; None = whole series.
+        stride: steps between windows; None = `window`.
+        period: seconds between steps; None = unknown, or the data count steps.
+    """
+
+    window: int | None = None
+    stride: int | None = None
+    period: float | None = None
 
 
 @dataclass(frozen=True)
@@ -16,32 +55,51 @@ class SeriesSet:
     """Series of possibly unequal length, with labels and groups where the source has them.
 
     Attributes:
-        series: one float32 array [channels, time] a series; NaN = missing value.
+        series: one float32 array [channels, time] per series; NaN = missing value.
         channels: channel names, in the order of axis 0.
-        labels: class names (str) or targets (float64), one a series; None when unlabeled.
+        labels: class names (str) or targets (float64), one per series; None when unlabeled.
         groups: the machine, run or person a series comes from; None when the source has none.
         source: file name, for messages.
+        ids: the series as the file names them; None when it does not.
+        recordings: the recording that each window was cut from.
+        starts: time of the first step, as the file writes it; None when it has no times.
+        grid: window, stride and period of the series.
+        units: one per channel, None = unknown; () = none is known.
+        roles: what each column of a table was taken for.
+        notes: what a reader of the results should know, a sentence each.
     """
 
-    series: Sequence[npt.NDArray[np.float32]]
+    series: Sequence[FloatArray]
     channels: tuple[str, ...]
-    labels: npt.NDArray[np.str_] | npt.NDArray[np.float64] | None = None
+    labels: Labels | None = None
     groups: npt.NDArray[np.str_] | None = None
     source: str = ""
+    ids: npt.NDArray[np.str_] | None = None
+    recordings: npt.NDArray[np.str_] | None = None
+    starts: npt.NDArray[np.str_] | None = None
+    grid: Grid = field(default_factory=Grid)
+    units: tuple[str | None, ...] = ()
+    roles: tuple[Role, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        where = self.source or "data"
+        for name in _COLUMNS:
+            column = getattr(self, name)
+            if column is not None and not isinstance(column, np.ndarray):
+                column = np.asarray(column)
+                object.__setattr__(self, name, column.astype(np.str_) if column.dtype.kind == "O" else column)
         for i, x in enumerate(self.series):
             if x.ndim != 2 or x.shape[0] != len(self.channels):
                 raise InputError(
-                    f"{self.source or 'data'}: series {i} must have shape "
-                    f"[{len(self.channels)}, time]; got {list(x.shape)}."
+                    f"{where}: series {i} must have shape [{len(self.channels)}, time]; got {list(x.shape)}."
                 )
-        for name in ("labels", "groups"):
+        for name in _COLUMNS:
             column = getattr(self, name)
             if column is not None and len(column) != len(self.series):
                 raise InputError(
-                    f"{self.source or 'data'}: `{name}` must have one entry a series "
-                    f"({len(self.series)}); got {len(column)}."
+                    f"{where}: `{name}` must have one entry per series ({len(self.series)}); "
+                    f"got {len(column)}."
                 )
 
     def __len__(self) -> int:
@@ -51,18 +109,18 @@ class SeriesSet:
         """True when every series has the same number of steps."""
         return len({x.shape[1] for x in self.series}) <= 1
 
+    def with_series(self, series: Sequence[FloatArray], **changes: Any) -> SeriesSet:
+        """The same labels, groups and origins with other values."""
+        return replace(self, series=series, **changes)
+
     def take(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> SeriesSet:
         """The series at `indices`, in that order."""
         index = np.asarray(indices, dtype=np.int64)
-        return SeriesSet(
-            series=[self.series[i] for i in index],
-            channels=self.channels,
-            labels=None if self.labels is None else self.labels[index],
-            groups=None if self.groups is None else self.groups[index],
-            source=self.source,
-        )
+        columns = {name: getattr(self, name) for name in _COLUMNS}
+        kept: dict[str, Any] = {k: None if column is None else column[index] for k, column in columns.items()}
+        return replace(self, series=[self.series[i] for i in index], **kept)
 
-    def to_batch(self) -> npt.NDArray[np.float32]:
+    def to_batch(self) -> FloatArray:
         """All series as one array [n, channels, time], the shorter ones ending in NaN (= padding)."""
         longest = max((x.shape[1] for x in self.series), default=0)
         batch = np.full((len(self), len(self.channels), longest), np.nan, dtype=np.float32)

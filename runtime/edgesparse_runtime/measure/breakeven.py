@@ -1,8 +1,8 @@
 """Sparse against dense over length and density, on this machine: what `edgesparse breakeven` measures.
 
-A cell times the sparse model and its dense twin in turns on the same windows. A density is set with `top_p`
-1 and `max_blocks`; the row "as exported" keeps what the router keeps. Where dense is faster, and only there,
-the decisions are compared: only there the runner would switch.
+A cell times the sparse model and its dense twin, interleaved, on the same windows. A density is set with
+`top_p` 1 and `max_blocks`; the row "as exported" keeps what the router keeps. Decisions are compared where
+dense is faster, since only there would the runner switch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -28,9 +28,9 @@ from edgesparse_runtime.dense_switch import (
 )
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.machine.memory_bounds import check_counts, check_spans
-from edgesparse_runtime.measure.equal_decisions import compare_decisions
+from edgesparse_runtime.measure.equal_decisions import EqualDecisions, compare_decisions
 from edgesparse_runtime.measure.inputs import Inputs
-from edgesparse_runtime.measure.interleaved import find_ratio, time_in_turns
+from edgesparse_runtime.measure.interleaved import find_ratio, time_interleaved
 from edgesparse_runtime.progress import Progress
 from edgesparse_runtime.session import Session
 
@@ -40,17 +40,17 @@ DENSITIES = (0.125, 0.25, 0.5)
 
 
 @dataclass(frozen=True)
-class BreakEvenRequest:
+class BreakevenJob:
     """What to measure.
 
     Attributes:
         model: the bundle.
         precision: "float32" or "int8".
-        threads: of one prediction; None = what affinity and quota allow.
-        batch: windows a call.
-        lengths: steps a window; empty = the longest training window, its half, quarter and eighth.
-        densities: shares of key blocks to keep, beside the model as exported.
-        seconds: computing time a cell.
+        threads: per prediction; None = what affinity and quota allow.
+        batch: windows per call.
+        lengths: steps per window; empty = the longest training window, its half, quarter and eighth.
+        densities: shares of key blocks to keep, besides the model as exported.
+        seconds: computing time per cell.
         data: file to take windows from; None = the golden windows.
     """
 
@@ -67,35 +67,72 @@ class BreakEvenRequest:
         check_counts({"--batch": self.batch, "--length": self.lengths, "--threads": self.threads})
         check_spans({"--seconds": self.seconds})
         if any(not 0 < d <= 1 for d in self.densities):
-            raise InputError(f"`--density` must lie above 0 and at most at 1; got {self.densities}.")
+            raise InputError(f"`--density` must be above 0 and at most 1; got {self.densities}.")
+
+
+class BreakevenRow(TypedDict):
+    """One cell: a length, and a density or None for the model as exported; times in milliseconds.
+
+    `ratio`, `low` and `high` are sparse over dense; `agrees` tells whether dense may stand for sparse.
+    """
+
+    length: int
+    density: float | None
+    kept: float
+    sparse_ms: float
+    dense_ms: float
+    ratio: float
+    low: float
+    high: float
+    rounds: int
+    winner: str
+    agrees: bool
+    agreement: dict[str, Any] | None
+
+
+class BreakevenEntry(TypedDict):
+    """One measurement in the manifest's `breakeven`: machine, settings, rows and what follows from them."""
+
+    cpu: str
+    instruction_sets: list[str]
+    threads: int
+    onnxruntime: str
+    engine: str
+    kernels: str | None
+    precision: str
+    model: str | None
+    batch: int
+    measured: str
+    dense_up_to: list[dict[str, Any]]
+    table: list[BreakevenRow]
 
 
 Cell = tuple[int, float | None]
-Done = dict[Cell, dict[str, Any]]
+Done = dict[Cell, BreakevenRow]
 
 
 def measure_breakeven(
-    request: BreakEvenRequest,
+    request: BreakevenJob,
     progress: Progress,
     *,
-    done: Mapping[Cell, dict[str, Any]] | None = None,
-    on_row: Callable[[dict[str, Any]], None] = lambda _: None,
-) -> dict[str, Any]:
+    done: Mapping[Cell, BreakevenRow] | None = None,
+    on_row: Callable[[BreakevenRow], None] = lambda _: None,
+) -> BreakevenEntry:
     """An entry of the manifest's `breakeven` for this machine.
 
     Args:
         progress: advances by a cell of `cells`.
         done: rows by cell that an earlier run on this machine has measured.
-        on_row: is handed each new row as soon as it is measured.
+        on_row: called with each new row as soon as it is measured.
 
     Raises:
-        InputError: the bundle has no twin, or windows that the model does not take.
+        InputError: the bundle has no twin, or windows that the model does not accept.
     """
     bundle = open_bundle(request.model)
     if twin_file(bundle.manifest, request.precision) is None:
-        raise InputError(f"{bundle.path} must have a dense twin. Run `edgesparse breakeven --prepare` first.")
+        raise InputError(f"{bundle.path} has no dense twin. Run `edgesparse breakeven --prepare` first.")
     dense = Session(bundle, precision=request.precision, threads=request.threads, attention="dense")
-    table = []
+    table: list[BreakevenRow] = []
     engine = ""
     for cell in cells(bundle, request):
         knobs = _knobs(bundle, cell)
@@ -109,19 +146,25 @@ def measure_breakeven(
             on_row(row)
         table.append(row)
         progress.advance(note=f"{cell[0]} steps, {row['winner']}")
-    return {
-        **describe_machine(dense.threads, engine),
-        "precision": request.precision,
-        "model": hash_of(bundle.manifest, request.precision),
-        "batch": request.batch,
-        "measured": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "dense_up_to": find_limits(table),
-        "table": table,
-    }
+    machine = describe_machine(dense.threads, engine)
+    return BreakevenEntry(
+        cpu=machine["cpu"],
+        instruction_sets=machine["instruction_sets"],
+        threads=machine["threads"],
+        onnxruntime=machine["onnxruntime"],
+        engine=engine,
+        kernels=machine["kernels"],
+        precision=request.precision,
+        model=hash_of(bundle.manifest, request.precision),
+        batch=request.batch,
+        measured=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        dense_up_to=find_limits(table),
+        table=table,
+    )
 
 
-def cells(bundle: Bundle, request: BreakEvenRequest) -> list[Cell]:
-    """What is measured, the short windows first; a density that short windows cannot tell is left out."""
+def cells(bundle: Bundle, request: BreakevenJob) -> list[Cell]:
+    """What is measured, short windows first; densities that short windows cannot resolve are left out."""
     lengths = sorted(set(request.lengths)) or default_lengths(bundle)
     found: list[Cell] = []
     for length in lengths:
@@ -136,7 +179,7 @@ def cells(bundle: Bundle, request: BreakEvenRequest) -> list[Cell]:
 
 
 def default_lengths(bundle: Bundle) -> list[int]:
-    """The longest training window, its half, quarter and eighth, as far as the model takes them."""
+    """The longest training window, its half, quarter and eighth, as far as the model accepts them."""
     windows = bundle.manifest["input"]
     longest, least = int(windows["longest"]), int(windows.get("min_steps", 1))
     return sorted({longest // part for part in (1, 2, 4, 8) if longest // part >= least})
@@ -154,48 +197,47 @@ def _knobs(bundle: Bundle, cell: Cell) -> dict[str, Any]:
 
 
 def _measure_cell(
-    request: BreakEvenRequest, bundle: Bundle, cell: Cell, sparse: Session, dense: Session
-) -> dict[str, Any]:
+    request: BreakevenJob, bundle: Bundle, cell: Cell, sparse: Session, dense: Session
+) -> BreakevenRow:
     length, density = cell
     data = None if request.data is None else Path(request.data)
     inputs = Inputs(sparse, batch=request.batch, length=length, data=data)
     chosen = sparse.selections(inputs.next())
-    times = time_in_turns(sparse, dense, inputs.next, request.seconds)
+    times = time_interleaved(sparse, dense, inputs.next, request.seconds)
     ratio = find_ratio(times)
     winner = "dense" if ratio.low >= LEAST_GAIN else "sparse" if ratio.high < 1.0 else "even"
     sparse_ms, dense_ms = (float(t) for t in np.median(times, axis=-1))
-    row: dict[str, Any] = {
-        "length": length,
-        "density": density,
-        "kept": _share_kept(chosen, is_causal=sparse.is_causal),
-        "sparse_ms": sparse_ms,
-        "dense_ms": dense_ms,
-        "ratio": ratio.value,
-        "low": ratio.low,
-        "high": ratio.high,
-        "rounds": times.shape[1],
-        "winner": winner,
-        "agrees": True,
-        "agreement": None,
-    }
-    if winner == "dense":
-        row |= _compare_answers(bundle, sparse, dense, length, data)
-    return row
+    compared = _compare_outputs(bundle, sparse, dense, length, data) if winner == "dense" else None
+    return BreakevenRow(
+        length=length,
+        density=density,
+        kept=_share_kept(chosen, is_causal=sparse.is_causal),
+        sparse_ms=sparse_ms,
+        dense_ms=dense_ms,
+        ratio=ratio.value,
+        low=ratio.low,
+        high=ratio.high,
+        rounds=times.shape[1],
+        winner=winner,
+        agrees=compared is None or _agree(compared),
+        agreement=None if compared is None else asdict(compared),
+    )
 
 
-def _compare_answers(
+def _compare_outputs(
     bundle: Bundle, sparse: Session, dense: Session, length: int, data: Path | None
-) -> dict[str, Any]:
-    inputs = Inputs(sparse, batch=COMPARED, length=length, data=data)
-    windows = inputs.next()
-    found = compare_decisions(
+) -> EqualDecisions:
+    windows = Inputs(sparse, batch=COMPARED, length=length, data=data).next()
+    return compare_decisions(
         sparse.predict(windows), dense.predict(windows), has_classes=bool(bundle.classes)
     )
+
+
+def _agree(found: EqualDecisions) -> bool:
+    """Whether the dense twin may stand in for the sparse model."""
     if found.equal is None:
-        agrees = found.largest_difference <= MOST_MOVED * found.spread
-    else:
-        agrees = 1.0 - found.equal <= MOST_FLIPPED
-    return {"agrees": agrees, "agreement": asdict(found)}
+        return found.largest_difference <= MOST_MOVED * found.spread
+    return 1.0 - found.equal <= MOST_FLIPPED
 
 
 def _share_kept(selections: list[Any], *, is_causal: bool) -> float:

@@ -1,4 +1,4 @@
-"""Two models on the same inputs, call by call in turns: how fast, and whether they decide the same."""
+"""Two models with interleaved calls on the same inputs: how fast, and how often they decide the same."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from edgesparse_runtime.data.tensor_batch import TensorBatch
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.machine.memory_bounds import check_counts, check_spans
-from edgesparse_runtime.measure.equal_decisions import Agreement, compare_decisions
+from edgesparse_runtime.measure.equal_decisions import EqualDecisions, compare_decisions
 from edgesparse_runtime.measure.inputs import Inputs
-from edgesparse_runtime.measure.interleaved import find_ratio, time_in_turns
+from edgesparse_runtime.measure.interleaved import find_ratio, time_interleaved
 from edgesparse_runtime.session import Session
 
 # Inputs that decisions are compared on: 1 % of them are two.
@@ -28,16 +28,16 @@ class Comparison:
         ratio: median latency of A over that of B: above 1, B is faster.
         low: lower end of the ratio's 95 % bootstrap interval.
         high: upper end.
-        rounds: how often each was called.
+        rounds: calls of each.
         a_p50, a_p99, b_p50, b_p99: latencies.
         a_engine, b_engine: what ran attention.
-        length: steps a window.
-        batch: windows a call.
+        length: steps per window.
+        batch: windows per call.
         threads: of each.
         inputs: where the windows came from.
-        equal: share of windows that both decide the same; None where their classes are not the same.
+        equal: share of windows with the same decision; None where their classes differ.
         compared: windows that the answers were compared on; 0 where the scores have different shapes.
-        largest_difference: of any score; None as `compared` 0.
+        largest_difference: of any score; None where the shapes differ.
         cosine: mean over the vectors along the last axis, of models that take named tensors; None for others.
     """
 
@@ -73,27 +73,27 @@ def compare(
     seconds: float = 5.0,
     data: Path | None = None,
 ) -> Comparison:
-    """Time A and B in turns on the same windows, and compare what they say.
+    """Time interleaved calls of A and B on the same windows, and compare their outputs.
 
     Args:
-        length: steps a window; None = that of the inputs.
+        length: steps per window; None = that of the inputs.
         seconds: computing time to measure for, at least 20 rounds.
         data: a data file to take windows from; None = A's golden windows, else B's, or random walks.
 
     Raises:
-        InputError: they take different inputs or run on different threads, or a number is not above 0.
+        InputError: their inputs or numbers of threads differ, or a number is not above 0.
     """
     check_counts({"--batch": batch, "--length": length})
     check_spans({"--seconds": seconds})
     if a.takes_tensors != b.takes_tensors or a.channel_count != b.channel_count:
         raise InputError(
-            f"A and B must take the same channels; A takes {_inputs_of(a)}, B takes {_inputs_of(b)}."
+            f"A and B must have the same channels; A has {_inputs_of(a)}, B has {_inputs_of(b)}."
         )
     if a.threads != b.threads:
-        raise InputError(f"A and B must run on equal threads; got {a.threads} and {b.threads}.")
+        raise InputError(f"A and B must run on the same number of threads; got {a.threads} and {b.threads}.")
     source = b if a.bundle is None and b.bundle is not None else a
     inputs = Inputs(source, batch=batch, length=length, data=data)
-    times = time_in_turns(a, b, inputs.next, seconds)
+    times = time_interleaved(a, b, inputs.next, seconds)
     ratio = find_ratio(times)
     cosine: float | None = None
     if a.takes_tensors:
@@ -123,7 +123,9 @@ def compare(
     )
 
 
-def _compare_tensors(a: Session, b: Session, golden: TensorBatch) -> tuple[Agreement | None, float | None]:
+def _compare_tensors(
+    a: Session, b: Session, golden: TensorBatch
+) -> tuple[EqualDecisions | None, float | None]:
     """How near the outputs are, one row at a time: those of long texts are large."""
     largest, low, high = 0.0, np.inf, -np.inf
     cosines: list[float] = []
@@ -140,16 +142,16 @@ def _compare_tensors(a: Session, b: Session, golden: TensorBatch) -> tuple[Agree
         mask = golden.arrays.get("attention_mask")
         is_real = np.ones(near.shape, bool) if mask is None or mask[i].size != near.size else mask[i] > 0
         cosines.append(float(near[is_real].mean()))
-    return Agreement(len(golden), None, largest, high - low), float(np.mean(cosines))
+    return EqualDecisions(len(golden), None, largest, high - low), float(np.mean(cosines))
 
 
-def _compare_answers(a: Session, b: Session, inputs: Inputs) -> Agreement | None:
+def _compare_answers(a: Session, b: Session, inputs: Inputs) -> EqualDecisions | None:
     windows = inputs.next()
     scores = a.predict(windows), b.predict(windows)
     if scores[0].shape != scores[1].shape:
         return None
     classes = [s.bundle.classes for s in (a, b) if s.bundle is not None]
-    # A bare file does not say what its scores are; beside a bundle with classes it is taken at its word.
+    # A bare file does not name its scores; next to a bundle they are taken to be of the same classes.
     decides = bool(classes) and all(c and c == classes[0] for c in classes)
     return compare_decisions(*scores, has_classes=decides)
 

@@ -1,4 +1,4 @@
-"""What machine this is and how it is set: stands beside every figure that was measured on it."""
+"""What machine this is and how it is set up: printed with every figure measured on it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import onnxruntime
@@ -27,7 +27,25 @@ EXTRAS = {
 }
 
 
-def describe_environment() -> dict[str, Any]:
+class Environment(TypedDict):
+    """What `describe_environment` found; "" or None where the system does not tell."""
+
+    cpu: str
+    machine: str
+    system: str
+    instruction_sets: list[str]
+    cores: int | None
+    usable_threads: int
+    cgroup_quota: float | None
+    throttling: dict[str, Any] | None
+    governor: str
+    engine: str
+    library: bool
+    versions: dict[str, str]
+    telemetry: str
+
+
+def describe_environment() -> Environment:
     """CPU, instruction sets, cores against quota, governor, versions, engine and telemetry."""
     engine = register(onnxruntime.SessionOptions())
     return {

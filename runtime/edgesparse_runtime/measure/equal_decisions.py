@@ -12,14 +12,14 @@ FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """How near two models' scores are.
+class EqualDecisions:
+    """How close two models' outputs are.
 
     Attributes:
         n: windows.
-        equal: share of them that are decided the same; None without classes.
+        equal: share of windows with the same decision; None without classes.
         largest_difference: of any score.
-        spread: of the first model's scores, largest minus smallest: what a difference is to be held against.
+        spread: of the first model's scores, largest minus smallest: the scale of a difference.
     """
 
     n: int
@@ -31,9 +31,9 @@ class Agreement:
         return asdict(self)
 
 
-def compare_decisions(a: FloatArray, b: FloatArray, *, has_classes: bool) -> Agreement:
+def compare_decisions(a: FloatArray, b: FloatArray, *, has_classes: bool) -> EqualDecisions:
     """Compare scores [n, classes or targets] of two models on the same windows."""
     equal = float((a.argmax(-1) == b.argmax(-1)).mean()) if has_classes else None
-    return Agreement(
+    return EqualDecisions(
         len(a), equal, float(np.abs(a - b).max(initial=0.0)), float(np.ptp(a)) if a.size else 0.0
     )

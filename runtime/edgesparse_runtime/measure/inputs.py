@@ -1,13 +1,15 @@
-"""Inputs that are new at every call: no cache, no branch predictor and no allocator sees one twice."""
+"""New inputs for every call: no cache, branch predictor or allocator sees one twice."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgesparse_runtime.data.readers import ReadOptions, read_dataset
+from edgesparse_runtime.data.for_model import read_for_model
 from edgesparse_runtime.data.tensor_batch import TensorBatch, golden_inputs
 from edgesparse_runtime.dense_switch import block_count
 from edgesparse_runtime.errors import InputError
@@ -25,8 +27,8 @@ class Inputs:
 
     Attributes:
         source: in words, for the report.
-        length: steps a window.
-        batch: windows a call.
+        length: steps per window.
+        batch: windows per call.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class Inputs:
         return self._tensors
 
     def next(self) -> FloatArray:
-        """The next call's windows, in memory of their own."""
+        """The next call's windows, in fresh memory."""
         if self._tensors is not None:
             places = self._random.integers(0, len(self._tensors), self.batch)
             # A `TensorBatch` is to `Session.predict` what a batch of windows is.
@@ -69,16 +71,16 @@ class Inputs:
 def _golden_tensors(session: Session, data: Path | None, length: int | None) -> TensorBatch:
     golden = golden_inputs(session.bundle.golden()) if session.bundle else None
     if not isinstance(golden, TensorBatch):
-        raise InputError(f"{session.path.name} takes named tensors: profile its bundle, which holds some.")
+        raise InputError(f"{session.path.name} needs named tensors. Profile its bundle, which holds some.")
     if data is not None or length is not None:
         raise InputError(
-            "Data and length must be left out; a model that takes tensors gets its golden inputs."
+            "A model of named tensors is measured on its golden inputs. Leave out data and length."
         )
     return golden
 
 
 def fit_length(windows: FloatArray, length: int) -> FloatArray:
-    """Windows of another length: cut, or continued by themselves in mirror image."""
+    """Windows of another length: cut, or extended by their mirror image."""
     steps = windows.shape[2]
     if steps >= length:
         return np.ascontiguousarray(windows[:, :, :length])
@@ -103,11 +105,10 @@ def _as_batch(windows: list[FloatArray]) -> FloatArray:
 
 def _base(session: Session, data: Path | None, length: int | None) -> tuple[FloatArray, str]:
     if data is not None:
-        task = session.bundle.task if session.bundle else "classification"
-        options = ReadOptions(task="regression" if task == "regression" else "classification")
-        windows = session.prepare(read_dataset(data, options))
+        manifest: Mapping[str, Any] = session.bundle.manifest if session.bundle else {}
+        windows = session.prepare(read_for_model(data, manifest, needs_labels=False))
         if not len(windows):
-            raise InputError(f"{data} must hold at least one series.")
+            raise InputError(f"{data} holds no series.")
         return _as_batch(windows[:64]), f"windows of {data.name}"
     if session.bundle is not None:
         golden = session.bundle.golden().get("windows")

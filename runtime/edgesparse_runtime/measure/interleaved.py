@@ -1,4 +1,4 @@
-"""Two sessions on the same windows, call by call in turns: a ratio that survives a busy machine."""
+"""Two sessions with interleaved calls on the same windows: a ratio that survives a busy machine."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Ratio:
     high: float
 
 
-def time_in_turns(
+def time_interleaved(
     a: Session, b: Session, next_window: Callable[[], FloatArray], seconds: float
 ) -> npt.NDArray[np.float64]:
-    """Milliseconds a call [2, rounds]; both get the same windows. Three rounds before are not counted.
+    """Milliseconds per call [2, rounds]; both get the same windows. Three warm-up rounds are not counted.
 
     Args:
         next_window: a batch [batch, channels, steps] for the next round.
@@ -58,7 +58,7 @@ def time_in_turns(
 
 
 def find_ratio(times: npt.NDArray[np.float64]) -> Ratio:
-    """The ratio of `time_in_turns`; the two times of a round stay together."""
+    """The ratio of `time_interleaved`; the two times of a round stay together."""
     picks = np.random.default_rng(0).integers(0, times.shape[1], (RESAMPLES, times.shape[1]))
     medians = np.median(times[:, picks], axis=-1)
     low, high = np.quantile(medians[0] / medians[1], [0.025, 0.975])

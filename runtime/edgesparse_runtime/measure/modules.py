@@ -1,4 +1,4 @@
-"""Where a call's time goes, by PyTorch module: onnxruntime's profile, told in the names of the trained model.
+"""Where a call's time goes, by PyTorch module: onnxruntime's profile, in the names of the trained model.
 
 onnxruntime fuses and renames nodes. What it made of the graph is read back, and each node is given the module
 of the tensor that it produces; a node whose tensors are all new takes that of the first node after it that
@@ -32,10 +32,10 @@ class Module:
     """One row of the table.
 
     Attributes:
-        name: of the PyTorch module; an attention operator is a row of its own, `<attention>.operator`.
-        milliseconds: a call, median.
+        name: of the PyTorch module; an attention operator has its own row, `<attention>.operator`.
+        milliseconds: median per call.
         share: of the sum of all rows.
-        operators: what ran there, with how often a call.
+        operators: what ran there, with runs per call.
         density: share of the reachable blocks that the operator attended to; None for other rows.
     """
 
@@ -142,7 +142,7 @@ def name_modules(original: list[Node], made: list[Node], float32: Sequence[Node]
             names[node.name] = module
             label = f"{module}.operator" if node.operator in ATTENTION else module
             behind |= dict.fromkeys(node.outputs, module)
-            # What the float32 file says of a tensor stands against a guess here.
+            # A name from the float32 file takes precedence over a guess.
             tensors = dict.fromkeys(node.outputs, label) | tensors
     readers: dict[str, list[int]] = {}
     for i, node in enumerate(made):
@@ -166,7 +166,7 @@ def name_modules(original: list[Node], made: list[Node], float32: Sequence[Node]
 def match_events(events: list[dict[str, Any]], made: list[Node], modules: list[str]) -> list[str]:
     """The module of each event of one call.
 
-    Nodes of a function body have no names of their own; where a call's events are the graph's nodes in order,
+    Nodes of a function body have no names; where a call's events are the graph's nodes in order,
     as they are when nodes run one after the other, their place tells which is which.
     """
     if [e["args"].get("op_name") for e in events] == [node.operator for node in made]:
@@ -179,18 +179,18 @@ def _name(event: dict[str, Any]) -> str:
     return str(event["name"]).removesuffix("_kernel_time")
 
 
-def doubt(modules: Sequence[dict[str, Any]], p50: float) -> str:
+def doubt(modules: Sequence[Module], p50: float) -> str:
     """Why the table's milliseconds are not to be trusted, in words; empty when they fit the latency.
 
     The table is measured after the latency, and under the profiler: on a busy machine the two are of
     different moments, and on a small model writing events down costs as much as the nodes themselves.
     """
-    whole = sum(m["milliseconds"] for m in modules)
+    whole = sum(m.milliseconds for m in modules)
     if abs(whole - p50) <= MOST_APART * p50:
         return ""
     return (
-        f"the rows add up to {whole:.2f} ms and a call took {p50:.2f} ms: they were measured one after the "
-        "other, the rows under the profiler. Trust their shares, and measure again when the machine is idle."
+        f"the rows add up to {whole:.2f} ms, but a call took {p50:.2f} ms: the rows were measured later, "
+        "under the profiler. Trust the shares, and measure again when the machine is idle."
     )
 
 

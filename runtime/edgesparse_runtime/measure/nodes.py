@@ -1,11 +1,11 @@
 """Reads the nodes of an ONNX file, without onnx: names, operators, tensors, and the module each came from.
 
-Only what is needed of the protobuf format: fields 7 (graph) and, in it, 1 (nodes); weights are skipped.
+Only what is needed of the protobuf format: the graph and its nodes; weights are skipped.
 """
 
 from __future__ import annotations
 
-import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +13,14 @@ from edgesparse_runtime.errors import BundleError
 
 AROUND = "(around the layers)"
 _SCOPES = "pkg.torch.onnx.name_scopes"
+_LONGEST_SCOPES = 10_000
+# Field numbers of onnx.proto.
+MODEL_GRAPH = 7
+GRAPH_NODE = 1
+NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OPERATOR, NODE_METADATA = 1, 2, 3, 4, 9
+ENTRY_KEY, ENTRY_VALUE = 1, 2
+_NAME = re.compile(r"'[^'\\]*'|\"[^\"\\]*\"")
+_LIST = re.compile(rf"\[(?:(?:{_NAME.pattern})(?:, ?(?:{_NAME.pattern}))*)?\]")
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,7 @@ class Node:
         name: as onnxruntime's profile calls it.
         operator: its type.
         inputs, outputs: tensor names.
-        module: the PyTorch module that it came from, or None where the file does not say.
+        module: the PyTorch module that it came from, or None where the file does not tell.
     """
 
     name: str
@@ -42,45 +50,42 @@ def read_nodes(content: bytes) -> list[Node]:
     try:
         nodes = []
         for number, graph in _fields(memoryview(content)):
-            if number == 7 and isinstance(graph, memoryview):
-                for inner, node in _fields(graph):
-                    if inner == 1 and isinstance(node, memoryview):
-                        nodes.append(_node(node))
+            if number == MODEL_GRAPH and isinstance(graph, memoryview):
+                inner = [node for place, node in _fields(graph) if place == GRAPH_NODE]
+                nodes += [_node(node) for node in inner if isinstance(node, memoryview)]
         return nodes
     except (IndexError, ValueError):
         raise BundleError("The model must be an ONNX file; its bytes are not. Export it again.") from None
 
 
 def _node(content: memoryview) -> Node:
-    inputs, outputs, names, operators, scopes = [], [], [""], [""], ""
+    parts: dict[int, list[memoryview]] = {}
     for number, value in _fields(content):
-        if not isinstance(value, memoryview):
-            continue
-        if number == 1:
-            inputs.append(_text(value))
-        elif number == 2:
-            outputs.append(_text(value))
-        elif number == 3:
-            names.append(_text(value))
-        elif number == 4:
-            operators.append(_text(value))
-        elif number == 9:
-            entry = {n: _text(v) for n, v in _fields(value) if isinstance(v, memoryview)}
-            if entry.get(1) == _SCOPES:
-                scopes = entry.get(2, "")
-    return Node(names[-1], operators[-1], tuple(inputs), tuple(outputs), module_of(scopes))
+        if isinstance(value, memoryview):
+            parts.setdefault(number, []).append(value)
+
+    def texts(number: int) -> tuple[str, ...]:
+        return tuple(_text(value) for value in parts.get(number, []))
+
+    name, operator = ("", *texts(NODE_NAME))[-1], ("", *texts(NODE_OPERATOR))[-1]
+    scopes = ""
+    for entry in parts.get(NODE_METADATA, []):
+        fields = {number: _text(value) for number, value in _fields(entry) if isinstance(value, memoryview)}
+        if fields.get(ENTRY_KEY) == _SCOPES:
+            scopes = fields.get(ENTRY_VALUE, "")
+    return Node(name, operator, texts(NODE_INPUT), texts(NODE_OUTPUT), module_of(scopes))
 
 
 def module_of(scopes: str) -> str | None:
     """The module in torch's list of scopes, which ends with the operation: "layers.0.attention"."""
-    try:
-        names = ast.literal_eval(scopes) if scopes else []
-    except (ValueError, SyntaxError):
+    # A file can come from anybody: what is not a plain list of plain names is not read, whatever it is.
+    if len(scopes) > _LONGEST_SCOPES or _LIST.fullmatch(scopes) is None:
         return None
-    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(n, str) for n in names):
+    names = [name[1:-1] for name in _NAME.findall(scopes)]
+    if len(names) < 2:
         return None
     # Our exporter wraps the model in a module that names it `model`; torch marks what is outside of any.
-    name = str(names[-2])
+    name = names[-2]
     return AROUND if name in ("", "model") or name.startswith("_empty_nn") else name.removeprefix("model.")
 
 

@@ -20,13 +20,13 @@ class Paced:
     behind it in the figures too, as it does in reality.
 
     Attributes:
-        rate: windows a second that were due.
+        rate: windows due per second.
         deadline: after which an answer is late.
         calls: how many were due.
         missed: answers that were late.
         p50, p99, max: of the time to the answer.
         busy: share of the time that was spent computing.
-        served: windows a second that were answered.
+        served: windows answered per second.
     """
 
     rate: float
@@ -39,12 +39,22 @@ class Paced:
     busy: float
     served: float
 
+    @property
+    def missed_share(self) -> float:
+        """Late answers as a share of all."""
+        return self.missed / self.calls
+
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"missed_share": self.missed / self.calls}
+        return asdict(self) | {"missed_share": self.missed_share}
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> Paced:
+        """Read what `to_dict` wrote."""
+        return cls(**{name: value for name, value in found.items() if name != "missed_share"})
 
 
 def pace(session: Session, inputs: Inputs, *, rate: float, deadline: float | None, seconds: float) -> Paced:
-    """Call `rate` times a second for `seconds`, at least ten times.
+    """Call `rate` times per second for `seconds`, at least ten times.
 
     Args:
         deadline: milliseconds; None = until the next window is due.

@@ -1,4 +1,4 @@
-"""Rows that were measured before a run was interrupted, kept beside the bundle until the run is done."""
+"""Rows measured before a run was interrupted, kept next to the bundle until the run is complete."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from edgesparse_runtime.bundle.atomic import write_durably
-from edgesparse_runtime.measure.breakeven import BreakEvenRequest, Cell, Done
+from edgesparse_runtime.measure.breakeven import BreakevenJob, BreakevenRow, Cell, Done
 
 
-class KeptRows:
-    """Rows of one request on one machine and model; those of another are not taken up.
+class PartialResults:
+    """Rows of one request on one machine and model; rows of another are ignored.
 
     Args:
-        bundle: beside which they lie, as NAME.breakeven.json.
+        bundle: the file NAME.breakeven.json lies next to it.
         machine: as `describe_machine` has it, with the model's hash.
     """
 
-    def __init__(self, bundle: Path, machine: dict[str, Any], request: BreakEvenRequest) -> None:
+    def __init__(self, bundle: Path, machine: dict[str, Any], request: BreakevenJob) -> None:
         self.path = bundle.with_name(f"{bundle.stem}.breakeven.json")
         settings = {k: v for k, v in asdict(request).items() if k not in ("model", "lengths", "densities")}
         self._key = json.loads(json.dumps({"machine": machine, "settings": settings}))
@@ -30,7 +30,7 @@ class KeptRows:
         """Rows by cell."""
         return {_cell(row): row for part in self._all if part["key"] == self._key for row in part["rows"]}
 
-    def add(self, row: dict[str, Any]) -> None:
+    def add(self, row: BreakevenRow) -> None:
         """Keep a row; it is on disk when this returns."""
         part = next((p for p in self._all if p["key"] == self._key), None)
         if part is None:
@@ -40,7 +40,7 @@ class KeptRows:
         self._write()
 
     def clear(self) -> None:
-        """Forget them: the bundle holds them now."""
+        """Delete them: the bundle holds them now."""
         self._all = [part for part in self._all if part["key"] != self._key]
         if self._all:
             self._write()
@@ -61,5 +61,5 @@ class KeptRows:
         return list(found) if is_whole else []
 
 
-def _cell(row: dict[str, Any]) -> Cell:
+def _cell(row: BreakevenRow) -> Cell:
     return row["length"], row["density"]

@@ -6,57 +6,12 @@ not those of whatever was imported before. Inputs are new each call. Preprocessi
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from edgesparse_runtime.machine.peak_memory import peak_memory as peak_memory
-from edgesparse_runtime.measure.worker import Request, run_job
-
-
-@dataclass(frozen=True)
-class Profile:
-    """What was measured; times in milliseconds, memory in MB (2**20 bytes).
-
-    Attributes:
-        model: path.
-        precision: that ran.
-        engine: what ran attention.
-        why: the dense twin runs or does not (docs/break-even.md).
-        threads: of one prediction.
-        batch: windows a call.
-        length: steps a window.
-        inputs: where the windows came from.
-        calls: how many were timed.
-        p50, p90, p95, p99, max, mean: of a call's latency.
-        first: the first call after loading.
-        load: opening the model.
-        memory_before: peak memory of the process before the model is loaded.
-        memory_peak: peak memory after all calls.
-    """
-
-    model: str
-    precision: str
-    engine: str
-    why: str
-    threads: int
-    batch: int
-    length: int
-    inputs: str
-    calls: int
-    p50: float
-    p90: float
-    p95: float
-    p99: float
-    max: float
-    mean: float
-    first: float
-    load: float
-    memory_before: float
-    memory_peak: float
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+from edgesparse_runtime.measure.job import Job
+from edgesparse_runtime.measure.results import Profile as Profile
+from edgesparse_runtime.measure.worker import run_job
 
 
 def profile(
@@ -69,17 +24,17 @@ def profile(
     seconds: float = 3.0,
     data: Path | None = None,
 ) -> Profile:
-    """Measure a bundle or model in a process of its own.
+    """Measure a bundle or model in a separate process.
 
     Args:
-        length: steps a window; None = the longest training window.
+        length: steps per window; None = that of the inputs.
         seconds: how long to time calls for (at least 20 calls).
         data: a data file to take inputs from; None = the bundle's golden windows, or random walks.
 
     Raises:
         EdgeSparseError: what `Session` raises; the message is passed on.
     """
-    request = Request(
+    job = Job(
         model=str(model),
         precision=precision,
         threads=threads,
@@ -88,4 +43,4 @@ def profile(
         seconds=seconds,
         data=None if data is None else str(data),
     )
-    return Profile(**run_job(request)["profile"])
+    return run_job(job).profile

@@ -34,11 +34,11 @@ class Soak:
         runs: calls that were made.
         seconds: that they took.
         lengths: steps of the shortest and the longest window.
-        slope_mb: what memory rises over all runs, by a line through its course after the first tenth.
+        slope_mb: rise of memory over all runs, by a line fitted to everything after the first tenth.
         slope_low, slope_high: the slope's 95 % interval.
         resident: MB, first after warm-up and last.
-        p50_first, p50_last: microseconds a step in the first and in the last calls (a tenth of all, 1,000 at
-            most): where the second is larger, the machine slowed down.
+        p50_first, p50_last: microseconds per step in the first and the last calls (a tenth of all, at most
+            1,000): where the second is larger, the machine slowed down.
         course: [run, MB] along the way.
     """
 
@@ -64,9 +64,9 @@ def soak(session: Session, inputs: Inputs, *, runs: int | None = None, seconds: 
         InputError: neither bound is given, or this system does not tell a process's memory.
     """
     if (runs is None) == (seconds is None):
-        raise InputError("A soak must be bounded by runs or by minutes: give one of the two.")
+        raise InputError("A soak needs exactly one bound: `--soak` minutes or `--soak-runs`.")
     if resident_memory() is None:
-        raise InputError("A soak must read resident memory from /proc; this system has none.")
+        raise InputError("A soak reads resident memory from /proc, which this system does not have.")
     least = 1 if session.bundle is None else int(session.bundle.manifest["input"].get("min_steps", 1))
     shortest = max(least, inputs.length // 4)
     lengths = np.unique(np.linspace(shortest, inputs.length, LENGTHS).astype(int))

@@ -25,8 +25,10 @@ from edgesparse_runtime.bundle.archive import pack_files
 from edgesparse_runtime.bundle.names import SUFFIX
 from edgesparse_runtime.bundle.read import all_files, open_bundle
 from edgesparse_runtime.errors import EdgeSparseError, InputError
-from edgesparse_runtime.measure.breakeven import BreakEvenRequest
-from edgesparse_runtime.measure.worker import Request, read_answer
+from edgesparse_runtime.measure.breakeven import BreakevenEntry, BreakevenJob
+from edgesparse_runtime.measure.job import Job
+from edgesparse_runtime.measure.results import ProfileResult
+from edgesparse_runtime.measure.worker import read_answer
 
 # Further options for ssh, as on its command line: `-F /path/to/config -i key`.
 OPTIONS_VARIABLE = "EDGESPARSE_SSH_OPTIONS"
@@ -75,17 +77,16 @@ class Connection:
         self._process, self._target, self._model = process, target, model
         self.folder = folder
 
-    def profile(self, request: Request) -> dict[str, Any]:
-        """One measurement; the same result as `run_job` gives here.
+    def profile(self, job: Job) -> ProfileResult:
+        """One measurement; the same kind of result as `run_job` gives here.
 
         Raises:
             EdgeSparseError: it failed there, or the connection was lost.
         """
-        data = None if request.data is None else f"{_FOLDER}/data/{Path(request.data).name}"
-        there = replace(request, model=f"{_FOLDER}/{self._model}", data=data)
-        result = self._ask(asdict(there))
-        result["profile"]["model"] = request.model
-        return result
+        data = None if job.data is None else f"{_FOLDER}/data/{Path(job.data).name}"
+        there = replace(job, model=f"{_FOLDER}/{self._model}", data=data)
+        result = ProfileResult.from_dict(self._ask(asdict(there)))
+        return replace(result, profile=replace(result.profile, model=job.model))
 
     def verify(self, threads: int | None) -> list[dict[str, Any]]:
         """The checks of `verify`, there."""
@@ -93,11 +94,11 @@ class Connection:
         checks: list[dict[str, Any]] = answer["checks"]
         return checks
 
-    def breakeven(self, request: BreakEvenRequest) -> dict[str, Any]:
+    def breakeven(self, request: BreakevenJob) -> BreakevenEntry:
         """The entry that `measure_breakeven` makes there."""
         data = None if request.data is None else f"{_FOLDER}/data/{Path(request.data).name}"
         there = asdict(replace(request, model=f"{_FOLDER}/{self._model}", data=data))
-        entry: dict[str, Any] = self._ask({"verb": "breakeven", "request": there})["entry"]
+        entry: BreakevenEntry = self._ask({"verb": "breakeven", "request": there})["entry"]
         return entry
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:

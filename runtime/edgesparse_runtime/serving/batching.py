@@ -15,7 +15,6 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from bisect import insort
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -50,7 +49,8 @@ class _Waiting:
     window: FloatArray
     answer: asyncio.Future[Any]
     since: float
-    turn: float
+    # Values of its request up to and with this part.
+    size: int
 
 
 @dataclass(eq=False)
@@ -105,9 +105,8 @@ class Batcher:
         answers: list[asyncio.Future[Any]] = []
         for part in parts:
             size += part.size
-            item = _Waiting(part, loop.create_future(), now, now + YIELD * self._pace * size)
-            insort(group, item, key=lambda waiting: waiting.turn)
-            answers.append(item.answer)
+            group.append(_Waiting(part, loop.create_future(), now, size))
+            answers.append(group[-1].answer)
         self._start_due()
         try:
             return await asyncio.gather(*answers)
@@ -142,7 +141,10 @@ class Batcher:
                 if since:
                     self._timer = loop.call_at(min(since.values()) + self._wait, self._start_due)
                 return
-            self._start(min(ready, key=lambda key: self._groups[key][0].turn))
+            self._start(min(ready, key=lambda key: min(map(self._turn, self._groups[key]))))
+
+    def _turn(self, item: _Waiting) -> float:
+        return item.since + YIELD * self._pace * item.size
 
     def _is_full(self, key: _Key) -> bool:
         limit, rows = self._limit(key[0], key[1]), 0
@@ -155,6 +157,7 @@ class Batcher:
     def _start(self, key: _Key) -> None:
         model, operation, _ = key
         group, limit = self._groups[key], self._limit(model, operation)
+        group.sort(key=self._turn)
         parts = [group.pop(0)]
         rows = len(parts[0].window)
         while group and rows + len(group[0].window) <= limit:

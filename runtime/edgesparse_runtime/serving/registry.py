@@ -93,8 +93,13 @@ class Registry:
             # moved into place whole is a new folder and is loaded at once.
             if not settled and now[:1] == self._tried[address][:1]:
                 continue
-            self._tried[address] = now
-            self._reload(address, model)
+            tried, self._tried[address] = self._tried[address], now
+            try:
+                self._reload(address, model)
+            except OSError:
+                # The machine had no descriptor or process to spare: the next check tries again.
+                self._tried[address] = tried
+                raise
         return self.models() != before
 
     def _reload(self, address: Address, old: ServedModel) -> None:
@@ -127,9 +132,8 @@ class Registry:
         self._on_reload(address, "loaded", model)
 
     def _load(self, address: Address) -> ServedModel:
-        if self._settings.rehearse:
-            rehearse(address, self._settings)
-        return load(address, self._settings)
+        rehearsed = rehearse(address, self._settings) if self._settings.rehearse else None
+        return load(address, self._settings, rehearsed)
 
     def _put(self, model: ServedModel) -> None:
         self._models.setdefault(model.address.name, {})[model.address.version] = model

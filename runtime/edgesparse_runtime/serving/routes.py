@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy.typing as npt
 from starlette.applications import Starlette
@@ -39,8 +39,12 @@ from edgesparse_runtime.serving.settings import Settings
 # A JSON body of more bytes is parsed off the event loop, and an answer of more values written there.
 _LONG_JSON = 64 << 10
 _MANY_VALUES = 4096
+# Values of windows that take a millisecond to check.
+_LONG_WINDOW = 1 << 14
 # How proxies count a request whose client closed the connection before the answer.
 _CLIENT_GONE = 499
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _CROWDED = "More connections are open than this server allows; try again later."
 
 
@@ -56,6 +60,8 @@ class Routes:
     ) -> None:
         self._registry, self._settings = registry, settings
         self._admission, self._batcher, self._metrics = admission, batcher, metrics
+        # JSON takes 25 times its size while it is parsed: one long body at a time.
+        self._long_json = asyncio.Semaphore(1)
         self.is_shutting_down = False
 
     def application(self, access: AccessControl) -> ASGIApp:
@@ -166,7 +172,8 @@ class Routes:
                 work.exchange.when_over(lambda: work.end(limit))
                 body = await _read_body(request, place)
                 work.is_reading = False
-                asked = await _read(body, headers, bounds, model.output_names(work.operation))
+                outputs = model.output_names(work.operation)
+                asked = await _read(body, headers, bounds, outputs, self._long_json)
                 work.windows = len(asked.window)
                 answer = await self._run(model, work.operation, asked)
         except TimeoutError:
@@ -180,6 +187,11 @@ class Routes:
 
     async def _run(self, model: ServedModel, operation: str, asked: InferRequest) -> Answer:
         parameters = model.parameters()
+        faults = await _off_loop(asked.window.size > _LONG_WINDOW, model.faults, asked.window)
+        if faults:
+            # No answer is surer than one to a dead sensor.
+            parameters = parameters | {"faults": faults}
+            self._metrics.faulty(model)
         outputs: Mapping[str, npt.NDArray[Any]]
         if operation == "explain":
             outputs = await self._batcher.explain(model, asked.window)
@@ -188,9 +200,8 @@ class Routes:
             outputs = {"scores": await self._batcher.scores(model, asked.window)}
         address = model.address
         arguments = (asked, address.name, address.version, parameters, outputs)
-        if sum(array.size for array in outputs.values()) > _MANY_VALUES:
-            return await asyncio.to_thread(write_answer, *arguments)
-        return write_answer(*arguments)
+        is_large = sum(array.size for array in outputs.values()) > _MANY_VALUES
+        return await _off_loop(is_large, write_answer, *arguments)
 
     def _log(self, work: _Work, status: int, seconds: float) -> None:
         model = work.model
@@ -321,6 +332,11 @@ class _Guarded:
             await self._app(scope, receive, send_and_close)
 
 
+async def _off_loop(is_long: bool, work: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
+    """Call `work`, in a thread where it takes long: the event loop serves others meanwhile."""
+    return await asyncio.to_thread(work, *arguments, **named) if is_long else work(*arguments, **named)
+
+
 async def _read_body(request: Request, place: Place) -> bytes | bytearray:
     body = bytearray()
     async for chunk in request.stream():
@@ -331,11 +347,17 @@ async def _read_body(request: Request, place: Place) -> bytes | bytearray:
 
 
 async def _read(
-    body: bytes | bytearray, headers: Headers, bounds: WindowBounds, outputs: Sequence[str]
+    body: bytes | bytearray,
+    headers: Headers,
+    bounds: WindowBounds,
+    outputs: Sequence[str],
+    long_json: asyncio.Semaphore,
 ) -> InferRequest:
     header_length = headers.get("inference-header-content-length")
-    if header_length is None and len(body) > _LONG_JSON:
-        return await asyncio.to_thread(read_request, body, header_length, bounds, outputs)
+    is_long = len(body) > _LONG_JSON
+    if is_long and (header_length is None or len(header_length) > len(str(_LONG_JSON))):
+        async with long_json:
+            return await asyncio.to_thread(read_request, body, header_length, bounds, outputs)
     return read_request(body, header_length, bounds, outputs)
 
 

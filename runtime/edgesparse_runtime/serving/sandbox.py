@@ -22,8 +22,11 @@ SECONDS = 60
 MEMORY = 4 << 30
 
 
-def rehearse(address: Address, settings: Settings) -> None:
+def rehearse(address: Address, settings: Settings) -> str:
     """Load and run the bundle in a separate process.
+
+    Returns:
+        `bundle_hash` of what was run. The path may lead to something else by now.
 
     Raises:
         BundleError: it does not load, does not reproduce its golden scores, or crashes the process.
@@ -50,7 +53,7 @@ def rehearse(address: Address, settings: Settings) -> None:
     except subprocess.TimeoutExpired:
         raise BundleError(f"{address.path} must load and run within {SECONDS} s; it did not.") from None
     if result.returncode == 0:
-        return
+        return result.stdout.decode("ascii", errors="replace").split()[-1]
     lines = result.stderr.decode(errors="replace").strip().splitlines()
     if result.returncode == BundleError.exit_code and lines:
         raise BundleError(lines[-1])
@@ -78,13 +81,14 @@ def main(request: dict[str, Any]) -> int:
     )
     try:
         keys = tuple(Path(key) for key in request["trusted_keys"])
-        load(address, Settings(**request["settings"], trusted_keys=keys))
+        model = load(address, Settings(**request["settings"], trusted_keys=keys))
     except EdgeSparseError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return BundleError.exit_code
     except MemoryError:
         print(f"{address.path} needs more than {MEMORY >> 30} GiB to load and run.", file=sys.stderr)
         return BundleError.exit_code
+    print(model.bundle_hash)
     return 0
 
 

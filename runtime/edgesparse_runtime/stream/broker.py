@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from edgesparse_runtime.stream.sources import Line
 
 PASSWORD_VARIABLE = "EDGESPARSE_MQTT_PASSWORD"
 _CONNECT_SECONDS = 10.0
+# Bytes of a message; a longer one is counted and not read.
+LONGEST_MESSAGE = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,10 @@ class BrokerAddress:
 def read_broker(
     address: BrokerAddress, backlog: Backlog[Line], counts: Counts, note: Callable[[str], None]
 ) -> Callable[[], None]:
-    """Subscribe, and hand on every message as a line in a thread of paho's own.
+    """Subscribe, and pass on every message as lines, in a thread of paho's own.
 
-    The topic a message came on is its machine, unless the message names one. A lost connection is taken up
-    again for ever. Messages that find the backlog full are counted and dropped: a broker's client that
-    waits loses its connection, and more.
+    The client reconnects indefinitely. Messages that find the backlog full are counted and dropped: a client
+    that waits loses its connection, and more.
 
     Returns:
         what ends the connection.
@@ -81,42 +83,63 @@ def read_broker(
         client.username_pw_set(address.user, os.environ.get(PASSWORD_VARIABLE))
     if address.tls:
         client.tls_set()
-    answers: list[str] = []
-
-    def on_connect(client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        if reason.is_failure:
-            answers.append(str(reason))
-            return
-        if answers:
-            counts.reconnects += 1
-        answers.append("")
-        client.subscribe(address.topic, address.qos)
-
-    def on_disconnect(_client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        if reason.is_failure and not backlog.is_closed:
-            note(f"the broker's connection is lost ({reason}); trying again")
-
-    def on_message(_client: Any, _data: Any, message: Any) -> None:
-        now = time.perf_counter()
-        lines = message.payload.decode("utf-8", errors="replace").splitlines()
-        counts.dropped += backlog.offer([Line(line, now, message.topic) for line in lines])
-
-    client.on_connect, client.on_disconnect, client.on_message = on_connect, on_disconnect, on_message
-    place = f"{address.host}:{address.port}"
+    subscriber = _Subscriber(address, backlog, counts, note)
+    client.on_connect = subscriber.on_connect
+    client.on_disconnect = subscriber.on_disconnect
+    client.on_message = subscriber.on_message
+    broker = f"{address.host}:{address.port}"
     try:
         client.connect(address.host, address.port)
     except OSError as error:
-        raise EdgeSparseError(f"{place} must be a broker that answers; {error}. Is it running?") from None
+        raise EdgeSparseError(f"{broker}: cannot connect to the broker; {error}. Is it running?") from None
     client.loop_start()
-    until = time.monotonic() + _CONNECT_SECONDS
-    while not answers and time.monotonic() < until:
-        time.sleep(0.01)
-    if not answers or answers[0]:
+    problem = subscriber.wait(_CONNECT_SECONDS)
+    if problem:
         client.loop_stop()
-        raise EdgeSparseError(f"{place} must let us in; {answers[0] if answers else 'it does not answer'}.")
+        raise EdgeSparseError(f"{broker}: the broker refused the connection; {problem}.")
 
     def stop() -> None:
         client.disconnect()
         client.loop_stop()
 
     return stop
+
+
+class _Subscriber:
+    """What paho calls, in its own thread."""
+
+    def __init__(
+        self, address: BrokerAddress, backlog: Backlog[Line], counts: Counts, note: Callable[[str], None]
+    ) -> None:
+        self._address, self._backlog, self._counts, self._note = address, backlog, counts, note
+        self._has_answer = threading.Event()
+        self._problem = "no answer"
+        self._was_connected = False
+
+    def wait(self, seconds: float) -> str:
+        """What keeps the broker from letting us in; "" = nothing."""
+        self._has_answer.wait(seconds)
+        return self._problem
+
+    def on_connect(self, client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:
+            self._problem = str(reason)
+        else:
+            self._problem = ""
+            self._counts.reconnects += self._was_connected
+            self._was_connected = True
+            client.subscribe(self._address.topic, self._address.qos)
+        self._has_answer.set()
+
+    def on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if reason.is_failure and not self._backlog.is_closed:
+            self._note(f"lost the connection to the broker ({reason}); reconnecting")
+
+    def on_message(self, _client: Any, _data: Any, message: Any) -> None:
+        now = time.perf_counter()
+        if len(message.payload) > LONGEST_MESSAGE:
+            self._counts.malformed += 1
+            self._counts.of(message.topic).malformed += 1
+            return
+        lines = message.payload.decode("utf-8", errors="replace").splitlines()
+        self._backlog.offer([Line(line, now, message.topic) for line in lines])

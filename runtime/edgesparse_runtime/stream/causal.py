@@ -1,4 +1,4 @@
-"""`CausalScorer`: a causal model carried on sample by sample, so that a score costs no whole window."""
+"""`CausalScorer`: a causal model advanced sample by sample, so that a score does not cost a whole window."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgesparse_runtime.stream.sample import Score, Step
+from edgesparse_runtime.data.input_check import InputCheck
+from edgesparse_runtime.stream.sample import FloatArray, Score, Step
 from edgesparse_runtime.stream.token_stream import StepModel, TokenStream
+from edgesparse_runtime.stream.windows import RingBuffer, find_faults
 
 
 @dataclass
@@ -22,23 +24,27 @@ class _Stretch:
 
 
 class CausalScorer:
-    """Scores every `stride` steps what the model says of the last `window`/2 to `window` steps.
+    """Scores every `stride` steps, over the last `window`/2 to `window` steps.
 
     A model sees all steps since its first, and was trained on windows of some length. So a stretch of
     samples ends at `window` steps; the next one begins half a window before, and takes over there. Two
-    stretches run at a time, and only the older one is asked for scores.
+    stretches run at a time, and only the older one computes scores.
 
     Args:
         model: the opened step model.
         window: most steps that a score looks back.
         stride: steps between scores, from half a window on.
+        check: finds dead sensors.
     """
 
-    def __init__(self, model: StepModel, window: int, stride: int) -> None:
+    def __init__(self, model: StepModel, window: int, stride: int, check: InputCheck | None = None) -> None:
         self._model = model
         self._window = window
         self._first = (window + 1) // 2
         self._stride = stride
+        self._check = check
+        # What the step model has seen, for the check alone.
+        self._values = RingBuffer(model.channels, window)
         self._stretches: deque[_Stretch] = deque()
         self._segment = 0
         self._count = 0
@@ -61,6 +67,7 @@ class CausalScorer:
         if self._count >= self._first and (self._count - self._first) % self._stride == 0:
             self._is_due = True
         gone = int(np.isnan(step.values).sum())
+        self._values.push(step.values)
         asked = self._is_due and gone < len(step.values)
         score: Score | None = None
         for place, stretch in enumerate(self._stretches):
@@ -77,7 +84,12 @@ class CausalScorer:
                     segment=self._segment,
                     missing=stretch.missing / (stretch.steps * len(step.values)),
                     arrived=step.arrived,
+                    faults=self._find_faults(stretch.steps),
                 )
         if self._stretches[0].steps == self._window:
             self._stretches.popleft()
         return score
+
+    def _find_faults(self, steps: int) -> tuple[str, ...]:
+        window: FloatArray = self._values.view()[:, -steps:].astype(np.float32)
+        return find_faults(self._check, window)

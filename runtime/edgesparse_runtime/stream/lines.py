@@ -1,10 +1,11 @@
-"""Lines of text to samples: CSV with or without a header, or one JSON object a line."""
+"""Lines of text to samples: CSV with or without a header, or one JSON object per line."""
 
 from __future__ import annotations
 
 import csv
 import json
 from collections.abc import Callable
+from typing import Any
 
 from edgesparse_runtime.data.readers.text import MISSING
 from edgesparse_runtime.errors import InputError
@@ -12,24 +13,30 @@ from edgesparse_runtime.stream.counts import Counts
 from edgesparse_runtime.stream.parse import SampleParser
 from edgesparse_runtime.stream.sample import Sample
 
-# A line longer than this is no reading of 64 channels; it would only fill the memory.
+# A longer line is no reading of 64 channels; it would only fill the memory.
 LONGEST_LINE = 1 << 20
+# A header is kept for as long as its source sends.
+MOST_COLUMNS = 4096
+# Records after which a channel that none of them had is missed.
+WATCHED_RECORDS = 32
+# Sources whose first malformed line is shown.
+MOST_WARNINGS = 20
 
 
 class LineParser:
-    """Samples of the lines of one source; the first line says which form it is.
+    """Samples of the lines of one source; the first line determines the form.
 
-    A first line that starts with `{` means JSON lines. Otherwise it is CSV: its delimiter is the one of , ;
-    and tab that the first line holds most of; a first line of numbers alone means that there is no header,
-    and that the columns are the channels, after the time stamp where there is one more. A header may come
-    again (a file that was replaced, a message that brings its own); one in another order is followed.
+    A first line that starts with `{` means JSON lines. Otherwise it is CSV: its delimiter is whichever
+    of , ; and tab is most frequent in the first line; a first line of numbers alone means that there is no
+    header, and that the columns are the channels, after the time stamp where there is one more. A header may
+    come again (a file that was replaced, a message with its own); one in another order is followed.
 
     Args:
         parser: makes the samples.
         counts: where lines that cannot be read are counted.
-        warn: is told of the first such line.
-        is_one_of_many: a header or first line that does not fit is a line that cannot be read, not the end:
-            other sources of the stream go on.
+        warn: told of the first such line of a source.
+        topic: the broker's topic that the lines come on. A header or first line that does not fit is then a
+            line that cannot be read, not the end: other topics continue.
     """
 
     def __init__(
@@ -38,12 +45,16 @@ class LineParser:
         counts: Counts,
         warn: Callable[[str], None],
         *,
-        is_one_of_many: bool = False,
+        topic: str = "",
     ) -> None:
         self._parser = parser
         self._counts = counts
         self._warn = warn
-        self._is_one_of_many = is_one_of_many
+        self._topic = topic
+        # JSON: how many records came, what channels and other keys they had; None = watched long enough.
+        self._records = 0
+        self._unseen: set[str] | None = set(parser.channels)
+        self._unknown: set[str] = set()
         self._read: Callable[[str, float], Sample] | None = None
         self._header: list[str] = []
         self._delimiter = ","
@@ -56,27 +67,46 @@ class LineParser:
             InputError: a header that lacks a channel.
         """
         line = line.strip("\r\n ")
-        if not line or len(line) > LONGEST_LINE:
-            self._counts.malformed += bool(line)
+        if not line:
+            return None
+        if len(line) > LONGEST_LINE:
+            self.reject(f"a line must have at most {LONGEST_LINE} characters.")
             return None
         line = line.lstrip("\ufeff")
         try:
             if self._read is None and not self._begin(line):
                 return None
             assert self._read is not None
-            return self._read(line, arrived)
+            sample = self._read(line, arrived)
         except _EndOfStream:
             raise
-        except (InputError, ValueError, csv.Error) as error:
-            if self._is_header(line):
-                return None
-            self._counts.malformed += 1
-            if self._counts.malformed == 1:
-                self._warn(f"a line was left out: {error} Further ones are counted only.")
+        except (InputError, ValueError, ArithmeticError, csv.Error) as error:
+            if not self._is_header(line):
+                self.reject(str(error))
             return None
+        self._counts.of(self._topic or sample.machine).samples += 1
+        return sample
+
+    def finish(self) -> None:
+        """The source has ended: a channel that no record had is reported now.
+
+        Raises:
+            InputError: as `to_sample`.
+        """
+        if self._records and self._unseen:
+            self._miss(self._unseen)
+
+    def reject(self, reason: str) -> None:
+        """Count a line that cannot be read; the first one of each source is shown."""
+        self._counts.malformed += 1
+        source = self._counts.of(self._topic)
+        source.malformed += 1
+        if source.malformed == 1 and len(self._counts.sources) <= MOST_WARNINGS:
+            where = f"{self._topic}: " if self._topic else ""
+            self._warn(f"{where}a line was skipped: {reason} Further ones are only counted.")
 
     def _begin(self, line: str) -> bool:
-        """Find out the form; false when the line was a header and holds no sample."""
+        """Determine the form; false when the line was a header and holds no sample."""
         if line.startswith("{"):
             self._read = self._read_json
             return True
@@ -88,7 +118,7 @@ class LineParser:
                 self._count_columns(len(cells)) if is_headless else self._parser.find_columns(cells)
             )
         except InputError as error:
-            raise error if self._is_one_of_many else _EndOfStream(str(error)) from None
+            raise error if self._topic else _EndOfStream(str(error)) from None
         self._header, self._read = [] if is_headless else cells, self._read_csv
         return is_headless
 
@@ -96,29 +126,32 @@ class LineParser:
         """Whether a line that holds no sample is a header; its columns are followed from here on.
 
         Raises:
-            InputError: it lacks a channel, so that nobody knows what the columns after it are.
+            InputError: it lacks a channel, so that the meaning of later columns is unknown.
         """
         if self._read != self._read_csv:
             return False
         try:
             cells = self._cells(line)
-        except csv.Error:
+        except (InputError, csv.Error):
             return False
         if any(map(_is_value, cells)) or not self._parser.has_name_among(cells):
             return False
         try:
             self._columns = self._parser.find_columns(cells)
         except InputError as error:
-            if not self._is_one_of_many:
+            if not self._topic:
                 raise _EndOfStream(str(error)) from None
-            # Columns nobody knows: the next line of this source is a first one again.
+            # Unknown columns: the next line of this source is a first one again.
             self._read = None
             return False
         self._header = cells
         return True
 
     def _cells(self, line: str) -> list[str]:
-        return [cell.strip() for cell in next(csv.reader([line], delimiter=self._delimiter))]
+        cells = next(csv.reader([line], delimiter=self._delimiter))
+        if len(cells) > MOST_COLUMNS:
+            raise InputError(f"A line must have at most {MOST_COLUMNS} cells; got {len(cells)}.")
+        return [cell.strip() for cell in cells]
 
     def _count_columns(self, columns: int) -> tuple[int | None, int | None, list[int]]:
         channels = len(self._parser.channels)
@@ -142,7 +175,50 @@ class LineParser:
             ) from None
         if not isinstance(record, dict):
             raise InputError("A line must be a JSON object.")
-        return self._parser.to_sample(record, arrived=arrived)
+        if self._parser.time_column and not self._records and not self._parser.time_key(record):
+            self._miss_time(record)
+        if self._unseen is not None:
+            self._watch(record)
+        return self._parser.to_sample(record, arrived=arrived, topic=self._topic)
+
+    def _watch(self, record: dict[str, Any]) -> None:
+        """A channel may be absent from a record, but one that no record has is misspelt or not sent.
+
+        Raises:
+            InputError: it is absent while keys come that the model has no channel for.
+        """
+        assert self._unseen is not None
+        self._records += 1
+        self._unseen -= record.keys()
+        self._unknown |= set(sorted(self._parser.unknown_keys(record))[:MOST_WARNINGS])
+        if not self._unseen:
+            self._unseen = None
+        elif self._records >= WATCHED_RECORDS or self._has_other_case(self._unseen):
+            missing, self._unseen = self._unseen, None
+            self._miss(missing)
+
+    def _miss_time(self, record: dict[str, Any]) -> None:
+        if not self._topic:
+            keys = ", ".join(sorted(record))[:200]
+            raise _EndOfStream(f"The stream must have a column {self._parser.time_column}; got {keys}.")
+
+    def _has_other_case(self, unseen: set[str]) -> bool:
+        lower = {key.lower() for key in self._unknown}
+        return any(name.lower() in lower for name in unseen)
+
+    def _miss(self, missing: set[str]) -> None:
+        names = ", ".join(name for name in self._parser.channels if name in missing)
+        if not self._unknown:
+            self._warn(f"{names}: no record has it; it is scored as missing.")
+            return
+        problem = (
+            f"The stream must have the channel(s) {', '.join(self._parser.channels)}; {names} is missing "
+            f"from {', '.join(sorted(self._unknown))[:200]}."
+        )
+        if self._topic:
+            self._warn(f"{self._topic}: {problem} It is scored as missing.")
+        else:
+            raise _EndOfStream(problem)
 
     def _read_csv(self, line: str, arrived: float) -> Sample:
         # A plain split is ten times as fast as the csv module, and right wherever nothing is quoted.
@@ -157,12 +233,13 @@ class LineParser:
         values = [cells[i] for i in places]
         name = "" if machine is None else cells[machine].strip()
         if stamp is None:
-            return self._parser.to_sample(values, arrived=arrived, machine=name)
-        return self._parser.to_sample((cells[stamp], values), arrived=arrived, machine=name)
+            return self._parser.to_sample(values, arrived=arrived, machine=name, topic=self._topic)
+        record = (cells[stamp], values)
+        return self._parser.to_sample(record, arrived=arrived, machine=name, topic=self._topic)
 
 
 class _EndOfStream(InputError):
-    """A header that does not fit: the stream cannot go on."""
+    """A header that does not fit: the stream cannot continue."""
 
 
 def _is_value(cell: str) -> bool:

@@ -15,12 +15,13 @@ from edgesparse_runtime.stream.backlog import Backlog
 from edgesparse_runtime.stream.broker import BrokerAddress, read_broker
 from edgesparse_runtime.stream.counts import Counts
 from edgesparse_runtime.stream.lines import LineParser
-from edgesparse_runtime.stream.parse import SampleParser
+from edgesparse_runtime.stream.notes import Notes
+from edgesparse_runtime.stream.parse import LONGEST_NAME, SampleParser
 from edgesparse_runtime.stream.sample import Sample, Score
 from edgesparse_runtime.stream.sources import Line, check_file, follow_file, read_pipe
 from edgesparse_runtime.stream.stream import MOST_MACHINES, Stream
 
-# Lines that may wait to be scored.
+# Most lines that wait to be scored.
 BACKLOG = 65_536
 _WAKE = 0.2
 
@@ -28,23 +29,28 @@ Note = Callable[[str], None]
 
 
 class Reader:
-    """A source at work: its backlog, and what stops it.
+    """A source that is being read: its backlog, and how to stop it.
 
     Args:
         source: "-" for standard input, a file to follow, or mqtt://HOST/TOPIC.
         counts: where what a source loses is counted.
-        note: is told what a person should know.
-        limit: lines that may wait to be scored.
+        note: told what a person should know.
+        limit: most lines that wait to be scored.
 
     Raises:
-        InputError: there is no such source.
-        EdgeSparseError: a broker does not let us in.
+        InputError: no such source.
+        EdgeSparseError: a broker refuses the connection.
     """
 
     def __init__(self, source: str, counts: Counts, *, note: Note, limit: int = BACKLOG) -> None:
         if limit < 1:
             raise InputError(f"`backlog` must be at least 1 line; got {limit}.")
-        self.backlog: Backlog[Line] = Backlog(limit)
+
+        def drop(topic: str) -> None:
+            counts.dropped += 1
+            counts.of(topic).dropped += 1
+
+        self.backlog: Backlog[Line] = Backlog(limit, on_drop=drop)
         self._stop: Callable[[], None] = lambda: None
         if source.startswith(("mqtt:", "mqtts:")):
             self._stop = read_broker(BrokerAddress.parse(source), self.backlog, counts, note)
@@ -53,6 +59,8 @@ class Reader:
         else:
             path = Path(source)
             check_file(path)
+            if not path.exists():
+                note(f"{path}: waiting for it to be created")
             self._start(lambda: follow_file(path, self.backlog, counts))
 
     def stop(self) -> None:
@@ -79,48 +87,107 @@ def run_live(
     write: Callable[[Score, bool], None],
     *,
     note: Note,
+    bind_topics: bool = False,
 ) -> None:
     """Score a source until it ends, or until SIGINT or SIGTERM; what has arrived by then is finished.
 
     Args:
-        write: is given each score, and whether it missed the deadline.
-        note: is told of the first line that cannot be read.
+        write: given each score, and whether it missed the deadline.
+        note: told of the first line of each source that cannot be read, and of what somebody should know.
+        bind_topics: a message's topic is its machine, whatever the message names.
 
     Raises:
         InputError: the source does not fit the model.
         KeyboardInterrupt: a second signal came before the first had its effect.
     """
-    forms: dict[str, LineParser] = {}
-
-    def samples(lines: list[Line]) -> Iterator[Sample]:
-        for line in lines:
-            form = forms.get(line.topic)
-            if form is None:
-                if len(forms) >= MOST_MACHINES:
-                    stream.counts.too_many_machines += 1
-                    continue
-                is_topic = bool(line.topic)
-                form = LineParser(parser, stream.counts, note, is_one_of_many=is_topic)
-                forms[line.topic] = form
-            sample = form.to_sample(line.text, line.arrived)
-            if sample is not None:
-                yield sample if sample.machine or not line.topic else sample._replace(machine=line.topic)
-
+    notes = Notes(note)
+    stream.warn = notes
+    sources = _Sources(parser, stream.counts, notes, bind_topics)
     with _stopped_by_signal(reader.stop):
         try:
             while (lines := reader.backlog.take(_WAKE)) is not None:
-                for sample in samples(lines):
-                    for score in stream.push(sample):
-                        write(score, stream.is_late(score))
+                for line in lines:
+                    sample = sources.to_sample(line)
+                    if sample is not None:
+                        _push(stream, sample, write, notes)
+            sources.finish()
             for score in stream.finish():
                 write(score, stream.is_late(score))
         finally:
             reader.stop()
 
 
+def _push(stream: Stream, sample: Sample, write: Callable[[Score, bool], None], note: Note) -> None:
+    """Score one sample; where there are many machines, one that fails does not end the others."""
+    scores = stream.push(sample)
+    while True:
+        try:
+            score = next(scores, None)
+        except Exception as error:
+            if not sample.machine:
+                raise
+            stream.fail(sample)
+            note(f"{sample.machine}: starts anew, its samples could not be scored: {error}")
+            return
+        if score is None:
+            return
+        write(score, stream.is_late(score))
+
+
+class _Sources:
+    """Lines of any number of topics to samples.
+
+    Rules:
+    1. Each topic has its own form of lines, its own kind of time and its own counts.
+    2. The topic is the machine, unless a message names one and topics are not binding.
+    3. A message may not name a machine as another topic is called.
+    """
+
+    def __init__(self, parser: SampleParser, counts: Counts, note: Note, bind_topics: bool) -> None:
+        self._parser, self._counts, self._note = parser, counts, note
+        self._bind_topics = bind_topics
+        self._forms: dict[str, LineParser] = {}
+        self._is_untimed_noted = False
+
+    def to_sample(self, line: Line) -> Sample | None:
+        form = self._form(line.topic)
+        if form is None:
+            return None
+        sample = form.to_sample(line.text, line.arrived)
+        if sample is None:
+            return None
+        if sample.time is None and not self._is_untimed_noted:
+            self._is_untimed_noted = True
+            self._note("no time stamps: every sample is taken for one step")
+        if line.topic and (self._bind_topics or not sample.machine):
+            return sample._replace(machine=line.topic, is_topics=True)
+        if line.topic and sample.machine != line.topic and sample.machine in self._forms:
+            form.reject(f"the machine {sample.machine} is another topic.")
+            return None
+        return sample
+
+    def finish(self) -> None:
+        """The stream has ended.
+
+        Raises:
+            InputError: a source lacks a channel.
+        """
+        for form in self._forms.values():
+            form.finish()
+
+    def _form(self, topic: str) -> LineParser | None:
+        form = self._forms.get(topic)
+        if form is None:
+            if len(self._forms) >= MOST_MACHINES or len(topic) > LONGEST_NAME:
+                self._counts.too_many_machines += 1
+                return None
+            form = self._forms[topic] = LineParser(self._parser, self._counts, self._note, topic=topic)
+        return form
+
+
 @contextmanager
 def _stopped_by_signal(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGINT and SIGTERM call `stop` once, then interrupt; left as they were afterwards."""
+    """SIGINT and SIGTERM call `stop` once, then interrupt; handlers are restored afterwards."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

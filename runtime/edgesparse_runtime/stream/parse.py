@@ -1,28 +1,42 @@
-"""Records of any form to samples: mappings, pairs, bare values; and the time stamps in them."""
+"""Records of any form to samples: mappings, pairs, bare values; and their time stamps."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesparse_runtime.data.channels import generic_names
-from edgesparse_runtime.data.readers.tables import USUAL_NAMES
+from edgesparse_runtime.data.clock import LONGEST, UNITS
+from edgesparse_runtime.data.column_names import USUAL_NAMES
+from edgesparse_runtime.data.plain_number import to_plain
 from edgesparse_runtime.data.readers.text import MISSING
+from edgesparse_runtime.data.stream_clock import StreamClock
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.counts import Counts
 from edgesparse_runtime.stream.sample import Sample
 
 Record = Mapping[str, Any] | tuple[Any, npt.ArrayLike] | npt.ArrayLike
-TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-# Seconds; year 5138. What lies beyond is in another unit.
-LONGEST_TIME = 1e11
+# Calendar times from year 5 on can be written in any zone.
+EARLIEST_TIME = -6.2e10
+# Bytes of a machine's name.
+LONGEST_NAME = 256
+# Machines whose kind of time is remembered; as many as are scored.
+_MOST_CLOCKS = 1000
+
+
+@dataclass
+class _Times:
+    """What is known of the time stamps of one machine: whether it has any, and how they are written."""
+
+    clock: StreamClock
+    is_timed: bool | None = None
 
 
 class SampleParser:
@@ -34,32 +48,37 @@ class SampleParser:
         time_column: name of the time stamp; None = time, timestamp, t or step.
         time_unit: of times that are numbers: s, ms, us or ns.
 
-    Attributes:
-        iso_times: time stamps are calendar times, not bare numbers; known from the first sample on.
+    Every machine has time stamps of one kind, its own: none, numbers, or calendar times.
     """
 
     def __init__(
         self, session: Session, counts: Counts, *, time_column: str | None = None, time_unit: str = "s"
     ) -> None:
-        if time_unit not in TIME_UNITS:
-            raise InputError(f"`time_unit` must be {', '.join(TIME_UNITS)}; got {time_unit}.")
+        if time_unit not in UNITS:
+            raise InputError(f"`time_unit` must be {', '.join(UNITS)}; got {time_unit}.")
         assert isinstance(session.channel_count, int)
         self.channels = session.channels or generic_names(session.channel_count)
-        self.unit = TIME_UNITS[time_unit]
-        self.iso_times = False
+        self.time_unit = time_unit
+        self.unit = UNITS[time_unit]
+        self.time_column = time_column
         self._counts = counts
         self._time_names = (time_column,) if time_column else USUAL_NAMES["time"]
-        self._is_timed: bool | None = None
+        self._lower_time_names = frozenset(name.lower() for name in self._time_names)
+        self._clocks: dict[tuple[str, str], _Times] = {}
 
-    def to_sample(self, record: Record, *, arrived: float | None = None, machine: str = "") -> Sample:
-        """A sample of one record.
+    def to_sample(
+        self, record: Record, *, arrived: float | None = None, machine: str = "", topic: str = ""
+    ) -> Sample:
+        """The sample of one record. A value that is no number is missing, unless all are.
 
         Args:
             arrived: when it came in, of `time.perf_counter`; None = now.
-            machine: where it comes from, unless the record says so.
+            machine: where it comes from, unless the record names another.
+            topic: the broker's topic that it came on.
 
         Raises:
-            InputError: not one of the forms, another number of channels, or not numbers.
+            InputError: not one of the forms, another number of channels, no numbers, or another kind of time
+                than this machine had.
         """
         stamp: object = None
         cells: Any
@@ -69,18 +88,24 @@ class SampleParser:
             stamp, cells = record
         else:
             cells = record
+        if not _is_name(machine):
+            raise InputError(f"A machine's name must be text of at most {LONGEST_NAME} bytes.")
+        values = self._values(cells)
+        seconds, is_calendar = self._time(stamp, self._times(topic, machine))
         return Sample(
-            values=self._values(cells),
-            time=self._time(stamp),
-            arrived=time.perf_counter() if arrived is None else arrived,
-            machine=machine,
+            values,
+            seconds,
+            time.perf_counter() if arrived is None else arrived,
+            machine,
+            topic,
+            is_calendar=is_calendar,
         )
 
     def find_columns(self, names: Sequence[str]) -> tuple[int | None, int | None, list[int]]:
         """Places of time, machine and each channel among a table's columns.
 
-        Columns beyond the model's are left alone. Where the model was trained without channel names and
-        none of them is there, the columns that are neither time, machine nor label are taken in order.
+        Columns beyond the model's are ignored. Where the model was trained without channel names and
+        none of them is there, the columns that are neither time, machine nor label are used in order.
 
         Raises:
             InputError: a channel is missing.
@@ -88,8 +113,9 @@ class SampleParser:
         lower = [name.lower() for name in names]
         twice = next((name for name in self.channels if list(names).count(name) > 1), None)
         if twice is not None:
-            raise InputError(f"The stream must have each channel once; {twice} stands in its header twice.")
-        stamp = next((lower.index(n.lower()) for n in self._time_names if n.lower() in lower), None)
+            raise InputError(f"The stream must have each channel once; {twice} is in its header twice.")
+        free = ["" if name in self.channels else name.lower() for name in names]
+        stamp = next((free.index(n.lower()) for n in self._time_names if n.lower() in free), None)
         if stamp is None and self._time_names not in (USUAL_NAMES["time"],):
             raise InputError(f"The stream must have a column {self._time_names[0]}; got {', '.join(names)}.")
         machine = next((lower.index(n) for n in USUAL_NAMES["group"] if n in lower), None)
@@ -105,12 +131,25 @@ class SampleParser:
             f"{', '.join(missing)} is missing from {', '.join(names)}."
         )
 
+    def time_key(self, record: Mapping[str, Any]) -> str | None:
+        """The key of a record that holds its time, in any case; a channel is no time."""
+        lower = {str(key).lower(): key for key in reversed(list(record)) if key not in self.channels}
+        return next((lower[name.lower()] for name in self._time_names if name.lower() in lower), None)
+
+    def unknown_keys(self, record: Mapping[str, Any]) -> set[str]:
+        """Keys of a record that are neither channel, time, machine nor label."""
+        known = self._lower_time_names.union(*(USUAL_NAMES[role] for role in ("group", "label", "series")))
+        return {key[:40] for key in record if key not in self.channels and key.lower() not in known}
+
     def has_name_among(self, names: Sequence[str]) -> bool:
-        """Whether one of them is a channel's or the time stamp's: a header and no rubbish."""
-        return any(name in self.channels or name.lower() in self._time_names for name in names)
+        """Whether one of them is a channel's or the time stamp's: a header, not garbage."""
+        return any(name in self.channels or name.lower() in self._lower_time_names for name in names)
 
     def _from_mapping(self, record: Mapping[str, Any], machine: str) -> tuple[object, str, list[Any]]:
-        stamp = next((record[n] for n in self._time_names if n in record), None)
+        key = self.time_key(record)
+        if key is None and self.time_column is not None:
+            raise InputError(f"A sample must have its time in {self.time_column}; got {_names(record)}.")
+        stamp = None if key is None else record[key]
         named = next((record[n] for n in USUAL_NAMES["group"] if n in record), machine)
         if isinstance(named, (dict, list)):
             raise InputError(f"A machine must be a name or a number; got {str(named)[:40]}.")
@@ -118,20 +157,20 @@ class SampleParser:
         if not any(name in record for name in self.channels):
             raise InputError(
                 f"A sample must name at least one of the channels {', '.join(self.channels)}; "
-                f"got {', '.join(map(str, list(record)[:6])) or 'nothing'}."
+                f"got {_names(record)}."
             )
         return stamp, machine, [record.get(name) for name in self.channels]
 
     def _values(self, cells: Any) -> npt.NDArray[np.float32]:
         try:
+            # numpy takes 1_1 for eleven.
+            is_doubtful = any(isinstance(cell, str) and "_" in cell for cell in cells)
             with np.errstate(over="ignore"):
-                values = np.array(cells, dtype=np.float32)
+                values = None if is_doubtful else np.array(cells, dtype=np.float32)
         except (TypeError, ValueError, OverflowError):
-            try:
-                with np.errstate(over="ignore"):
-                    values = np.array([to_number(cell) for cell in cells], dtype=np.float32)
-            except (TypeError, ValueError, OverflowError):
-                raise InputError(f"A sample's values must be numbers; got {str(cells)[:80]}.") from None
+            values = None
+        if values is None:
+            values = self._values_that_can_be_read(cells)
         if values.shape != (len(self.channels),):
             raise InputError(
                 f"A sample must have {len(self.channels)} value(s), {', '.join(self.channels)}; "
@@ -143,67 +182,64 @@ class SampleParser:
             values[infinite] = np.nan
         return values
 
-    def _time(self, stamp: object) -> float | None:
-        """Seconds; None where the stream has no time stamps."""
+    def _values_that_can_be_read(self, cells: Any) -> npt.NDArray[np.float32]:
+        """One bad cell loses that cell: the other sensors of the sample are right."""
+        values, bad = [], 0
+        for cell in cells:
+            try:
+                values.append(to_number(cell))
+            except (TypeError, ValueError, OverflowError):
+                values.append(math.nan)
+                bad += 1
+        if bad and np.isnan(values).all():
+            raise InputError(f"A sample's values must be numbers; got {str(cells)[:80]}.")
+        self._counts.bad_cells += bad
+        with np.errstate(over="ignore"):
+            return np.array(values, dtype=np.float32)
+
+    def _times(self, topic: str, machine: str) -> _Times:
+        times = self._clocks.get((topic, machine))
+        if times is None:
+            times = _Times(StreamClock(self.time_unit))
+            if len(self._clocks) < _MOST_CLOCKS:
+                self._clocks[topic, machine] = times
+        return times
+
+    def _time(self, stamp: object, times: _Times) -> tuple[float | None, bool]:
+        """Seconds, and whether they are a calendar time; None where the machine has no time stamps."""
         if stamp is None or (isinstance(stamp, str) and not stamp.strip()):
-            if self._is_timed:
+            if times.is_timed:
                 raise InputError("A sample must have a time stamp as those before it had; this one has none.")
-            self._is_timed = False
-            return None
-        if self._is_timed is False:
+            times.is_timed = False
+            return None, False
+        if times.is_timed is False:
             raise InputError("A sample must have no time stamp, as those before it had none; this one has.")
-        seconds, is_calendar = to_seconds(stamp, self.unit)
-        if self._is_timed and is_calendar != self.iso_times:
-            raise InputError(f"A time stamp must be of the same kind as those before it; got {stamp!r}.")
-        self._is_timed, self.iso_times = True, is_calendar
-        return seconds
+        seconds = times.clock.seconds(stamp)
+        assert times.clock.clock is not None
+        is_calendar = times.clock.clock.is_calendar
+        if is_calendar and not EARLIEST_TIME <= seconds <= LONGEST:
+            raise InputError(f"A calendar time must lie between the years 5 and 5138; got {str(stamp)[:40]}.")
+        times.is_timed = True
+        return seconds, is_calendar
+
+
+def _names(record: Mapping[str, Any]) -> str:
+    return ", ".join(str(name)[:40] for name in list(record)[:6]) or "nothing"
+
+
+def _is_name(machine: str) -> bool:
+    try:
+        return len(machine) <= LONGEST_NAME and len(machine.encode()) <= LONGEST_NAME
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
 
 
 def to_number(cell: object) -> float:
-    """A number, NaN for the usual ways to write a missing value; raises `ValueError` otherwise."""
+    """A number, NaN for the usual notations of a missing value; raises `ValueError` otherwise."""
     if cell is None or (isinstance(cell, str) and cell.strip().lower() in MISSING):
         return math.nan
-    if not isinstance(cell, (int, float, str, np.number)):
+    if isinstance(cell, str):
+        return to_plain(cell)
+    if not isinstance(cell, (int, float, np.number)):
         raise ValueError(f"not a number: {cell!r}")
     return float(cell)
-
-
-def to_seconds(stamp: object, unit: float) -> tuple[float, bool]:
-    """Seconds since 1970 or since any start, and whether it was a calendar time.
-
-    Args:
-        stamp: a number of `unit` seconds each, ISO 8601 text (without a zone: UTC), or a `datetime`.
-
-    Raises:
-        InputError: something else, or not finite.
-    """
-    if isinstance(stamp, (int, float, np.number)) and not isinstance(stamp, bool):
-        try:
-            seconds = float(stamp) * unit
-        except OverflowError:
-            seconds = math.inf
-    elif isinstance(stamp, str):
-        try:
-            seconds = float(stamp) * unit
-        except ValueError:
-            try:
-                stamp = datetime.fromisoformat(stamp.strip())
-            except ValueError:
-                raise InputError(
-                    f"A time stamp must be a number or ISO 8601; got {str(stamp)[:40]!r}."
-                ) from None
-    if isinstance(stamp, np.datetime64):
-        return float(stamp.astype("datetime64[ns]").astype(np.int64)) * 1e-9, True
-    if isinstance(stamp, datetime):
-        aware = stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)
-        return aware.timestamp(), True
-    if not isinstance(stamp, (int, float, np.number, str)) or isinstance(stamp, bool):
-        raise InputError(f"A time stamp must be a number or ISO 8601; got {str(stamp)[:40]!r}.")
-    if not math.isfinite(seconds):
-        raise InputError(f"A time stamp must be finite; got {str(stamp)[:40]}.")
-    if abs(seconds) > LONGEST_TIME:
-        raise InputError(
-            f"A time stamp must lie within {LONGEST_TIME:g} seconds; got {str(stamp)[:40]}. "
-            "`--time-unit` says what it counts: s, ms, us or ns."
-        )
-    return seconds, False

@@ -1,4 +1,4 @@
-"""A whole window fed to a step model sample by sample: for verdicts that compare it with the whole model."""
+"""A whole window fed to a step model sample by sample, to compare it with the whole model."""
 
 from __future__ import annotations
 

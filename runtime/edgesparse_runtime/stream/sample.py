@@ -1,4 +1,4 @@
-"""What flows through a stream: samples as they arrive, steps of an even grid, scores that come out."""
+"""The data of a stream: samples as they arrive, steps of an even grid, scores."""
 
 from __future__ import annotations
 
@@ -19,23 +19,29 @@ class Sample(NamedTuple):
         time: its time stamp in seconds; None = the source has none, each sample is the next step.
         arrived: when it came in, in seconds of `time.perf_counter`.
         machine: what it comes from; each machine is a stream of its own.
+        topic: the broker's topic that it came on; "" = from a file, a pipe or a program.
+        is_topics: the machine is the topic; a machine that a message names so is another one.
+        is_calendar: `time` is a calendar time, seconds since 1970.
     """
 
     values: FloatArray
     time: float | None
     arrived: float
     machine: str = ""
+    topic: str = ""
+    is_topics: bool = False
+    is_calendar: bool = False
 
 
 class Step(NamedTuple):
-    """One place of the even grid that windows are cut from.
+    """One step of the even grid that windows are cut from.
 
     Attributes:
         values: float32 [channels]; all NaN where no sample came.
         time: seconds: the sample's own time stamp, or where the grid stands for a filled step; without time
             stamps the number of the sample.
         arrived: when the sample came that made this step known.
-        restarts: the steps before this one must not share a window with it.
+        restarts: no window may hold both this step and earlier ones.
     """
 
     values: FloatArray
@@ -52,10 +58,12 @@ class Score:
         values: float32 [classes or targets].
         time: time of its last step; start: of its first.
         steps: how many it holds.
-        segment: counts restarts; windows never reach over one.
+        segment: counts restarts; no window spans one.
         missing: share of its values that were missing.
         arrived: when the sample came that completed it.
         machine: what the samples came from.
+        is_calendar: the times are calendar times, seconds since 1970.
+        faults: what is wrong with the sensors, as "vibration: flat"; the score of such a window means little.
     """
 
     values: FloatArray
@@ -66,3 +74,5 @@ class Score:
     missing: float
     arrived: float
     machine: str = ""
+    is_calendar: bool = False
+    faults: tuple[str, ...] = ()

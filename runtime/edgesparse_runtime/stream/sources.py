@@ -1,4 +1,4 @@
-"""Where lines come from: standard input, or a file that grows. Each runs in a thread and fills a backlog."""
+"""Sources of lines: standard input, or a growing file. Each runs in a thread and fills a backlog."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.stream.backlog import Backlog
 from edgesparse_runtime.stream.counts import Counts
 
-# Seconds between looks at a file that has not grown.
+# Seconds between checks of a file that has not grown.
 POLL = 0.05
 _CHUNK = 1 << 16
 # An endless line is cut here; LineParser counts it as one that cannot be read.
@@ -41,8 +41,13 @@ def read_pipe(stream: BinaryIO, backlog: Backlog[Line]) -> None:
 def follow_file(path: Path, backlog: Backlog[Line], counts: Counts) -> None:
     """Lines of a file from its start, then those that are appended, for ever.
 
-    A file that is replaced (log rotation) or cut is read anew from its start.
+    A file that is not there yet is waited for; one that is replaced (log rotation) or truncated is read anew
+    from its start.
     """
+    while not path.exists():
+        if backlog.is_closed:
+            return
+        time.sleep(POLL)
     stream = path.open("rb", buffering=0)
     splitter = LineSplitter()
     try:
@@ -52,7 +57,7 @@ def follow_file(path: Path, backlog: Backlog[Line], counts: Counts) -> None:
                 backlog.put(splitter.split(chunk))
                 continue
             if _is_other(path, stream):
-                # What stands behind the last line end was never finished and never will be.
+                # What follows the last line end was never finished and never will be.
                 backlog.put(splitter.rest())
                 counts.reopened += 1
                 stream.close()
@@ -65,15 +70,15 @@ def follow_file(path: Path, backlog: Backlog[Line], counts: Counts) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Refuse a file that cannot be followed before anything else is done.
+    """Refuse what cannot be followed before anything else is done; a file may still be to come.
 
     Raises:
-        InputError: there is none, or it is a folder.
+        InputError: it is a folder, or lies in a folder that does not exist.
     """
-    if not path.exists():
-        raise InputError(f"{path} must be a file to follow; there is nothing of that name.")
     if path.is_dir():
-        raise InputError(f"{path} must be a file to follow; it is a folder.")
+        raise InputError(f"{path}: is a directory.")
+    if not path.exists() and not path.parent.is_dir():
+        raise InputError(f"{path}: no such file or directory.")
 
 
 class LineSplitter:

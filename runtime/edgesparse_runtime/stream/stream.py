@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from edgesparse_runtime.bundle.read import Bundle
+from edgesparse_runtime.data.channels import generic_names
+from edgesparse_runtime.data.for_model import grid_of
+from edgesparse_runtime.data.grid import MAX_GAP
+from edgesparse_runtime.data.input_check import InputCheck
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.causal import CausalScorer
@@ -19,22 +24,36 @@ from edgesparse_runtime.stream.timeline import Timeline, TimeRule
 from edgesparse_runtime.stream.token_stream import StepModel, has_step_model
 from edgesparse_runtime.stream.windows import WindowScorer
 
-# Each machine has buffers of its own: names that change with every sample must not fill the memory.
+# Each machine has its own buffers: names that change with every sample must not fill the memory.
 MOST_MACHINES = 1000
+# How far the period of a stream may be from the one that the model was trained on.
+PERIOD_TOLERANCE = 0.1
+
+_Key = tuple[bool, str]
+
+
+@dataclass
+class _Track:
+    """One machine: its time line, and what scores its steps."""
+
+    timeline: Timeline
+    scorer: Scorer
+    topic: str
+    is_calendar: bool
 
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """How a stream is cut and judged.
+    """How a stream is cut into windows.
 
     Attributes:
-        window: steps a window; None = the longest series that the model was trained on.
-        stride: steps between windows; None = a quarter of the window, or a token of a causal model.
+        window: steps per window; None = the longest series that the model was trained on.
+        stride: steps between windows; None = a quarter of the window, or one token of a causal model.
         period: seconds between steps; None = read from the first samples.
         lateness: seconds that a sample may come after one with a later time stamp.
         max_gap: missing steps in a row that are filled; None = a tenth of the window.
         deadline: seconds from a sample's arrival to the score of the window that it completed.
-        whole_windows: run whole windows of a causal model too, rather than carry it on sample by sample.
+        whole_windows: run whole windows of a causal model, rather than advance it sample by sample.
     """
 
     window: int | None = None
@@ -63,33 +82,36 @@ class StreamOptions:
         return TimeRule(period=self.period, lateness=self.lateness, max_gap=self.max_gap or 0)
 
     def resolve(self, session: Session) -> StreamOptions:
-        """With what was left open chosen for a model.
+        """The options with defaults filled in for a model.
 
         Raises:
             InputError: the model names no length of its own and `window` is not given, or does not fit it.
         """
         window = self.window
+        grid = grid_of({} if session.bundle is None else session.bundle.manifest)
         facts = {} if session.bundle is None else session.bundle.manifest["input"]
         if window is None:
-            window = int(facts.get("longest", 0))
+            window = grid.window or int(facts.get("longest", 0))
             if window < 1:
-                raise InputError(f"`window` must be given; {session.path} does not say how long a window is.")
+                raise InputError(f"`window` must be given; {session.path} states no length of a window.")
         least = int(facts.get("min_steps", 1))
         if window < least:
             raise InputError(f"`window` must be at least {least} steps for this model; got {window}.")
-        max_gap = window // 10 if self.max_gap is None else self.max_gap
+        max_gap = int(MAX_GAP * window) if self.max_gap is None else self.max_gap
         if max_gap >= window:
             raise InputError(
                 f"`max_gap` must be below the window's {window} steps, or a window could be all missing; "
                 f"got {max_gap}."
             )
         stride = self.stride or (
-            int(facts["steps_per_token"]) if self.is_incremental(session) else max(1, window // 4)
+            int(facts["steps_per_token"])
+            if self.is_incremental(session)
+            else (grid.stride if grid.stride and window == grid.window else max(1, window // 4))
         )
         return replace(self, window=window, stride=stride, max_gap=max_gap)
 
     def is_incremental(self, session: Session) -> bool:
-        """Is a model carried on sample by sample?"""
+        """Is a model advanced sample by sample?"""
         return has_step_model(session.bundle) and not self.whole_windows
 
 
@@ -102,51 +124,109 @@ class Scorer(Protocol):
 class Stream:
     """Samples of any number of machines in, scores out, as soon as they are known.
 
+    No machine can end or silence another: each has its own windows, clock and kind of time; one whose samples
+    cannot be scored starts anew. When all places are taken, a topic without any gets one from the topic that
+    has most.
+
     Args:
         model: an opened `Session`, or what it opens.
         options: how windows are cut.
+        warn: told what somebody should know, once per machine.
 
     Attributes:
         counts: what happened so far.
         options: with the model's own lengths filled in.
     """
 
-    def __init__(self, model: Session | Bundle | str | Path, options: StreamOptions | None = None) -> None:
+    def __init__(
+        self,
+        model: Session | Bundle | str | Path,
+        options: StreamOptions | None = None,
+        warn: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self.session = model if isinstance(model, Session) else Session(model)
         if not isinstance(self.session.channel_count, int):
             raise InputError(f"{self.session.path} must have a fixed number of channels to run on a stream.")
         self.options = (options or StreamOptions()).resolve(self.session)
         self.counts = Counts()
+        self.warn = warn
         self._step_model: StepModel | None = None
         if self.options.is_incremental(self.session):
             assert self.session.bundle is not None
             self._step_model = StepModel.open(
                 self.session.bundle, threads=self.session.threads, knobs=self.session.knobs
             )
-        self._tracks: dict[str, tuple[Timeline, Scorer]] = {}
+        channels = self.session.channels or generic_names(self.session.channel_count)
+        self._check = InputCheck.of(
+            channels, {} if self.session.bundle is None else self.session.bundle.manifest
+        )
+        self._tracks: dict[_Key, _Track] = {}
+        self._machines_of: Counter[str] = Counter()
+        # Machines whose period the model does not fit; bounded as the tracks are.
+        self._refused: set[_Key] = set()
 
     def push(self, sample: Sample) -> Iterator[Score]:
         """The scores that `sample` makes known: none, one, or several where it ends a gap.
 
-        A sample of one machine more than a thousand is counted and not used.
+        A sample of one machine more than a thousand is counted and not used. Nor is one whose machine has
+        another kind of time, or another period than the model was trained on.
+
+        Raises:
+            InputError: the period does not fit, where the stream has one machine without a name.
         """
         self.counts.samples += 1
-        track = self._track(sample.machine)
+        key = (sample.is_topics, sample.machine)
+        if key in self._refused:
+            self.counts.wrong_period += 1
+            return
+        track = self._track(key, sample)
         if track is None:
             self.counts.too_many_machines += 1
             return
-        timeline, scorer = track
-        yield from self._score(sample.machine, timeline.push(sample), scorer)
+        if sample.time is not None and track.is_calendar != sample.is_calendar:
+            # Two sources of one name that measure time differently.
+            self.counts.malformed += 1
+            return
+        try:
+            yield from self._score(sample.machine, track, track.timeline.push(sample))
+        except _WrongPeriod as error:
+            self._forget(key)
+            if not sample.machine:
+                raise InputError(str(error)) from None
+            if len(self._refused) < MOST_MACHINES:
+                self._refused.add(key)
+            self.warn(f"{sample.machine}: {error} Its samples are not scored.")
+
+    def fail(self, sample: Sample) -> None:
+        """Its scoring failed: the machine starts anew with its next sample."""
+        self.counts.failed += 1
+        self.counts.of(sample.topic or sample.machine).failed += 1
+        self._forget((sample.is_topics, sample.machine))
 
     def finish(self) -> Iterator[Score]:
-        """The scores of samples still held back; the source has ended."""
-        for machine, (timeline, scorer) in self._tracks.items():
-            yield from self._score(machine, timeline.finish(), scorer)
+        """The scores of samples still held back; the source has ended.
+
+        Raises:
+            InputError: as `push`.
+        """
+        for (_, machine), track in list(self._tracks.items()):
+            try:
+                yield from self._score(machine, track, track.timeline.finish())
+            except _WrongPeriod as error:
+                if not machine:
+                    raise InputError(str(error)) from None
+                self.warn(f"{machine}: {error} Its samples are not scored.")
+            except Exception as error:
+                if not machine:
+                    raise
+                self.counts.failed += 1
+                self.counts.of(track.topic or machine).failed += 1
+                self.warn(f"{machine}: its last samples could not be scored: {error}")
 
     def is_late(self, score: Score) -> bool:
-        """Counts the time from arrival to now as the score's latency; true when it is over the deadline.
+        """Record the time from arrival to now as the score's latency; true when it exceeds the deadline.
 
-        To be called once a score, when it has been handed on.
+        Call it once per score, after handing it on.
         """
         latency = time.perf_counter() - score.arrived
         self.counts.latencies.add(latency)
@@ -156,39 +236,84 @@ class Stream:
 
     @property
     def is_incremental(self) -> bool:
-        """A causal model is carried on sample by sample; no window is run whole."""
+        """A causal model is advanced sample by sample; no window is run whole."""
         return self._step_model is not None
 
     @property
     def periods(self) -> dict[str, float | None]:
         """Seconds between steps by machine; None without time stamps, or before it is known."""
-        return {machine: timeline.period for machine, (timeline, _) in self._tracks.items()}
+        return {machine: track.timeline.period for (_, machine), track in self._tracks.items()}
 
-    def _score(self, machine: str, steps: Iterator[Step], scorer: Scorer) -> Iterator[Score]:
+    def _score(self, machine: str, track: _Track, steps: Iterator[Step]) -> Iterator[Score]:
         for step in steps:
             self.counts.steps += 1
-            score = scorer.push(step)
+            score = track.scorer.push(step)
             if score is not None:
                 self.counts.scores += 1
-                yield replace(score, machine=machine)
+                yield replace(score, machine=machine, is_calendar=track.is_calendar)
 
-    def _track(self, machine: str) -> tuple[Timeline, Scorer] | None:
-        track = self._tracks.get(machine)
+    def _track(self, key: _Key, sample: Sample) -> _Track | None:
+        track = self._tracks.get(key)
         if track is None:
-            if len(self._tracks) >= MOST_MACHINES:
+            if len(self._tracks) >= MOST_MACHINES and not self._make_place(sample.topic):
                 return None
-            track = self._tracks[machine] = (self._make_timeline(), self._make_scorer())
+            timeline = self._make_timeline(sample.machine)
+            track = _Track(timeline, self._make_scorer(), sample.topic, sample.is_calendar)
+            self._tracks[key] = track
+            self._machines_of[sample.topic] += 1
         return track
 
-    def _make_timeline(self) -> Timeline:
+    def _make_place(self, topic: str) -> bool:
+        """Take a place from the topic that has most machines, for one that has fewer by at least two."""
+        largest, count = max(self._machines_of.items(), key=lambda pair: pair[1])
+        if count < self._machines_of[topic] + 2:
+            return False
+        newest = next(key for key, track in reversed(self._tracks.items()) if track.topic == largest)
+        self._forget(newest)
+        return True
+
+    def _forget(self, key: _Key) -> None:
+        track = self._tracks.pop(key, None)
+        if track is not None:
+            self._machines_of[track.topic] -= 1
+            if not self._machines_of[track.topic]:
+                del self._machines_of[track.topic]
+
+    def _make_timeline(self, machine: str) -> Timeline:
         assert isinstance(self.session.channel_count, int)
-        return Timeline(self.session.channel_count, self.options.time_rule(), self.counts)
+        prefix = f"{machine}: " if machine else ""
+        return Timeline(
+            self.session.channel_count,
+            self.options.time_rule(),
+            self.counts,
+            lambda text: self.warn(prefix + text),
+            self._check_period,
+        )
+
+    def _check_period(self, period: float) -> None:
+        """Refuse samples at another rate than those that the model was trained on.
+
+        Raises:
+            _WrongPeriod: more than `PERIOD_TOLERANCE` off; the user has not given `--period`.
+        """
+        trained = grid_of({} if self.session.bundle is None else self.session.bundle.manifest).period
+        if trained is None or self.options.period is not None:
+            return
+        if abs(period / trained - 1) > PERIOD_TOLERANCE:
+            raise _WrongPeriod(
+                f"A step must take {trained:g} s, as in training; these samples come every {period:g} s. "
+                "Resample them, or set --period to score them as they are."
+            )
 
     def _make_scorer(self) -> Scorer:
         assert self.options.window is not None and self.options.stride is not None
         if self._step_model is not None:
-            return CausalScorer(self._step_model, self.options.window, self.options.stride)
-        return WindowScorer(self.session, self.options.window, self.options.stride)
+            return CausalScorer(self._step_model, self.options.window, self.options.stride, self._check)
+        return WindowScorer(self.session, self.options.window, self.options.stride, self._check)
+
+
+class _WrongPeriod(InputError):
+    """The samples of one machine come at another rate than the model's."""
 
 
 def stream_scores(

@@ -1,4 +1,4 @@
-"""`StepModel` and `TokenStream`: a causal model carried on token by token, all state in numpy.
+"""`StepModel` and `TokenStream`: a causal model advanced token by token, all state in numpy.
 
 The two ONNX files and their inputs are described in docs/streaming.md, "Causal models".
 """
@@ -19,7 +19,7 @@ from edgesparse_runtime.model_check.open import first_line, open_session, sessio
 from edgesparse_runtime.stream.sample import FloatArray
 
 FIELD = "stream"
-# Larger than any model of ours; a manifest must not make us take all memory.
+# Larger than any exported model; a manifest must not make us allocate all memory.
 _LARGEST = 1 << 16
 _LARGEST_STATE = 1 << 30
 
@@ -45,7 +45,7 @@ class StepFacts:
         """The facts of a bundle that holds a step model.
 
         Raises:
-            BundleError: a fact is missing, or no size.
+            BundleError: a fact is missing, or is no size.
         """
         entry: Mapping[str, object] = bundle.manifest.get("stream", {})
         names = [name for name in cls.__dataclass_fields__]
@@ -123,7 +123,7 @@ class TokenStream:
         steps: most samples that will come.
 
     Raises:
-        BundleError: the sizes that the manifest states would take more memory than any model of ours.
+        BundleError: the sizes that the manifest states need more memory than any exported model.
     """
 
     def __init__(self, model: StepModel, steps: int) -> None:
@@ -140,7 +140,7 @@ class TokenStream:
         self._token_sum = np.zeros(f.width, dtype=np.float32)
         self._tokens = 0
         self._value_tail = _zeros(f.layers, max(0, f.value_filter - 1), groups * size)
-        # The block that is being filled, token last but one so that a prefix is one slice a head.
+        # The block that is being filled, token last but one so that a prefix is one slice per head.
         self._query = _zeros(f.layers, heads, f.block_size, size)
         self._key = _zeros(f.layers, groups, f.block_size, size)
         self._value = _zeros(f.layers, groups, f.block_size, size)
@@ -151,7 +151,7 @@ class TokenStream:
         self._mean_keys, self._mean_values, self._route_keys = (
             _zeros(blocks, f.layers, groups, size) for _ in range(3)
         )
-        # What every token of this block looks at; one token that weighs nothing before there is anything.
+        # What every token of this block attends to; one token of zero weight before there is anything.
         self._past_key, self._past_value = (_zeros(f.layers, heads, 1, size) for _ in range(2))
         self._past_bias = np.full((f.layers, heads, 1, 1), -np.inf, dtype=np.float32)
 
@@ -210,7 +210,7 @@ class TokenStream:
             self._close_block()
 
     def _close_block(self) -> None:
-        """A block is full: choose what the tokens of the next one look at."""
+        """A block is full: choose what the tokens of the next one attend to."""
         n = self._blocks
         self._keys[n], self._values[n] = self._key, self._value
         feeds = {

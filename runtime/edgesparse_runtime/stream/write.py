@@ -1,18 +1,21 @@
-"""Scores out: one JSON object or one CSV row each, written at once."""
+"""Scores out: one JSON object or CSV row per score, flushed at once."""
 
 from __future__ import annotations
 
 import csv
 import json
 import time
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TextIO
 
-from edgesparse_runtime.stream.parse import SampleParser
+from edgesparse_runtime.data.plain_text import csv_cell
 from edgesparse_runtime.stream.sample import Score
 
 SCHEMA = "edgesparse.stream/1"
 Form = Literal["json", "csv"]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ScoreWriter:
@@ -21,7 +24,7 @@ class ScoreWriter:
     Args:
         out: where to.
         form: "json" (one object a line) or "csv".
-        parser: knows how the source writes its times.
+        unit: seconds per unit of times that are numbers.
         classes: names in the order of the scores; empty for regression.
         has_header: `out` holds a CSV header already.
     """
@@ -30,15 +33,15 @@ class ScoreWriter:
         self,
         out: TextIO,
         form: Form,
-        parser: SampleParser,
+        unit: float,
         classes: tuple[str, ...],
         *,
         has_header: bool = False,
     ) -> None:
         self._out = out
         self._form = form
-        self._parser = parser
-        self._classes = classes
+        self._unit = unit
+        self._classes = unique_names(classes)
         self._has_header = has_header
 
     def write(self, score: Score, is_late: bool) -> None:
@@ -48,23 +51,25 @@ class ScoreWriter:
             self._out.write(json.dumps({"schema": SCHEMA, "event": "score", **row}) + "\n")
         else:
             names = row.pop("scores")
+            row["faults"] = "; ".join(row["faults"])
+            row = {key: csv_cell(value) if isinstance(value, str) else value for key, value in row.items()}
             writer = csv.writer(self._out, lineterminator="\n")
             if not self._has_header:
                 prefix = "score_" if self._classes else ""
-                writer.writerow([*row, *(prefix + name for name in names)])
+                writer.writerow([*row, *(csv_cell(prefix + name) for name in names)])
                 self._has_header = True
             writer.writerow([*row.values(), *names.values()])
         self._out.flush()
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        """The last line of JSON lines; CSV has no place for it."""
+        """Write the last line of JSON lines; CSV has no place for it."""
         if self._form == "json":
             self._out.write(json.dumps({"schema": SCHEMA, "event": "summary", **summary}) + "\n")
             self._out.flush()
 
     def _row(self, score: Score, is_late: bool) -> dict[str, Any]:
         values = [round(float(v), 6) for v in score.values]
-        row: dict[str, Any] = {"time": self._time(score.time), "start": self._time(score.start)}
+        row: dict[str, Any] = {"time": self._time(score, score.time), "start": self._time(score, score.start)}
         if score.machine:
             row["machine"] = score.machine
         row |= {"segment": score.segment, "steps": score.steps, "missing": round(score.missing, 4)}
@@ -75,12 +80,22 @@ class ScoreWriter:
         row["scores"] = dict(zip(names, values, strict=True))
         row["latency_ms"] = round((time.perf_counter() - score.arrived) * 1e3, 3)
         row["deadline_missed"] = is_late
+        row["faults"] = list(score.faults)
         return row
 
-    def _time(self, seconds: float) -> str | float:
+    def _time(self, score: Score, seconds: float) -> str | float:
         """As the source writes it: a calendar time in UTC, or a number in its unit."""
-        if self._parser.iso_times:
-            return (
-                datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-            )
-        return round(seconds / self._parser.unit, 9)
+        if score.is_calendar:
+            moment = _EPOCH + timedelta(seconds=seconds)
+            return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return round(seconds / self._unit, 9)
+
+
+def unique_names(names: Sequence[str]) -> tuple[str, ...]:
+    """`names` with a number added to each that came before: two classes of one name keep both scores."""
+    seen: Counter[str] = Counter()
+    unique = []
+    for name in names:
+        seen[name] += 1
+        unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return tuple(unique)

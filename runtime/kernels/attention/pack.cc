@@ -6,21 +6,13 @@ namespace edgesparse {
 namespace {
 
 // What is packed should still be in the last-level cache when it is used. Several heads at a time, so that a
-// pass reads whole rows of the inputs, a page once: a last pass with one of eight heads is slow.
+// pass reads whole rows of the inputs, each page once: a last pass with one of eight heads is slow.
 constexpr int64_t kPassBytes = int64_t{32} << 20;
 constexpr int64_t kPrefetchTokens = 32;
 
-// total += count * size, rounded up to a cache line; false on overflow.
-bool grow(int64_t& total, int64_t count, int64_t size) {
-  int64_t bytes;
-  if (__builtin_mul_overflow(count, size, &bytes)) return false;
-  if (__builtin_add_overflow(bytes, 63, &bytes)) return false;
-  return !__builtin_add_overflow(total, bytes / 64 * 64, &total);
-}
-
 }  // namespace
 
-int64_t Packed::plan(const Problem& p) {
+void Packed::plan(const Problem& p, Scratch& scratch) {
   kv_heads = p.kv_heads;
   key_blocks = p.key_blocks();
   panels_per_block = p.panels_per_block();
@@ -37,34 +29,16 @@ int64_t Packed::plan(const Problem& p) {
   first_group = 0;
 
   const int64_t panels = groups * panels_per_group();
-  const int64_t sizes[9][2] = {{panels, key_bytes},
-                               {panels, value_bytes},
-                               {p.batch * key_blocks * panels_per_block * kPanelKeys, 4},
-                               {log_entries, 4},
-                               {p.batch * key_blocks, 4},
-                               {p.int8 ? groups * sets_per_group() * value_stride : 0, 4},
-                               {p.summaries ? groups * key_blocks * p.head_size : 0, 4},
-                               {p.summaries ? groups * key_blocks * p.value_size : 0, 4},
-                               {p.int8 ? groups * p.head_size : 0, 4}};
-  int64_t total = 0;
-  for (int k = 0; k < 9; ++k) {
-    offsets_[k] = total;
-    if (!grow(total, sizes[k][0], sizes[k][1])) return -1;
-  }
-  return total;
-}
-
-void Packed::place(char* memory) {
-  const auto floats = [&](int k) { return reinterpret_cast<float*>(memory + offsets_[k]); };
-  keys = memory + offsets_[0];
-  values = memory + offsets_[1];
-  bias = floats(2);
-  log_counts = floats(3);
-  valid_tokens = reinterpret_cast<int32_t*>(memory + offsets_[4]);
-  scales = floats(5);
-  mean_keys = floats(6);
-  mean_values = floats(7);
-  shift = floats(8);
+  const int64_t means = p.summaries ? groups * key_blocks : 0;
+  scratch.add(&keys, {panels, key_bytes});
+  scratch.add(&values, {panels, value_bytes});
+  scratch.add(&bias, {p.batch, key_blocks, panels_per_block, kPanelKeys});
+  scratch.add(&log_counts, {log_entries});
+  scratch.add(&valid_tokens, {p.batch, key_blocks});
+  scratch.add(&scales, {p.int8 ? groups : 0, sets_per_group(), value_stride});
+  scratch.add(&mean_keys, {means, p.head_size});
+  scratch.add(&mean_values, {means, p.value_size});
+  scratch.add(&shift, {p.int8 ? groups : 0, p.head_size});
 }
 
 void Packed::count_valid(const Problem& p) {
@@ -129,8 +103,8 @@ void pack_blocks(const Table& table, const Problem& p, const Packed& packed, int
     }
 }
 
-void summarize_blocks(const Table& table, const Problem& p, const Packed& packed, int64_t group, int64_t first,
-                      int64_t end) {
+void summarize_blocks(const Table& table, const Problem& p, const Packed& packed, int64_t group,
+                      int64_t first, int64_t end) {
   const BlockTokens block(p, group);
   const int64_t padded = packed.value_stride;
   for (int64_t j = first; j < end; ++j) {

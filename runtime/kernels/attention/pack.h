@@ -9,7 +9,7 @@
 namespace edgesparse {
 
 struct Packed {
-  int64_t groups;       // (batch, key/value head) pairs that are packed at the same time
+  int64_t groups;       // (batch, key/value head) pairs that are packed at one time
   int64_t first_group;  // the first of them
   int64_t kv_heads, key_blocks, panels_per_block, summary_panels, log_entries;
   int64_t key_bytes, value_bytes, value_stride;  // of one panel, and floats of a padded row of values
@@ -24,9 +24,8 @@ struct Packed {
   float* mean_values;     // with summaries: [groups][NK][V]
   float* shift;           // int8: [groups][D], taken off every key
 
-  // Sizes everything; the bytes needed, or -1 when they do not fit an int64.
-  int64_t plan(const Problem& problem);
-  void place(char* memory);
+  // Sizes everything, and adds the arrays to `scratch`.
+  void plan(const Problem& problem, Scratch& scratch);
   void count_valid(const Problem& problem);
 
   int64_t local(int64_t group) const { return group - first_group; }
@@ -68,9 +67,6 @@ struct Packed {
   // Sums of a block's tokens become means.
   void divide_means(int64_t group, int64_t block, const Problem& problem) const;
   float log_count(int64_t count) const { return log_counts[count]; }
-
- private:
-  int64_t offsets_[9];
 };
 
 // Where the tokens of a block lie, for one (batch, key/value head).

@@ -6,7 +6,7 @@ namespace edgesparse {
 namespace {
 
 // Softmax does not see what all logits of a row share, so an average key is taken off every key and the bytes
-// are left for what tells keys apart. Any key near the average will do: this many tokens a block are read.
+// are left for what tells keys apart. Any key near the average will do: this many tokens per block are read.
 constexpr int64_t kSamples = 4;
 
 // Keys beyond this are left out of the average: one broken token must not cost every key its precision.

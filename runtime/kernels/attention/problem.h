@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "host.h"
 #include "isa/table.h"
 
 namespace edgesparse {
@@ -38,15 +39,7 @@ struct Problem {
   }
 };
 
-// The host's threads and memory. `parallel` calls task(data, i) for every i below count, in any order.
-struct Host {
-  void* self;
-  const char* (*parallel)(void* self, void (*task)(void* data, size_t i), size_t count, void* data);
-  void* (*allocate)(void* self, size_t bytes);  // null when there is none left
-  void (*release)(void* self, void* memory);
-};
-
-// Where the time went, in seconds; filled only where a caller asks for it, and only right on one thread.
+// Where the time went, in seconds; filled only on request, and correct only on one thread.
 // `packing` is without `summaries`; `softmax` is a part of `attention`.
 struct Timing {
   double packing = 0, summaries = 0, selection = 0, attention = 0, softmax = 0;

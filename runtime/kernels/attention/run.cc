@@ -3,8 +3,6 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
-#include <cstdlib>
-#include <cstring>
 
 #include "attention/pack.h"
 #include "attention/problem.h"
@@ -15,9 +13,9 @@ namespace {
 
 // Query blocks shorter than this are worked on several at a time, or handing out work would cost more
 // than doing it.
-constexpr int64_t kTokensAnItem = 64;
-// Tasks of the attention pass: more than threads, fewer than items. Each takes items from a counter until none
-// is left, so unlike heads keep all threads busy and a thread's scratch is allocated once.
+constexpr int64_t kTokensPerItem = 64;
+// Tasks of the attention pass: more than threads, fewer than items. Each takes items from a counter until
+// none is left, so unlike heads keep all threads busy and a thread's scratch is allocated once.
 constexpr size_t kTasks = 256;
 
 double now() {
@@ -44,19 +42,20 @@ struct Work {
   const Table& table;
   const Problem& problem;
   const Packed& packed;
+  const Host& host;
   Timing* timing;
   int64_t groups_now = 0;  // (batch, key/value head) pairs of this pass
   size_t attend_items = 0;
   std::atomic<size_t> next_item{0};
   std::atomic<bool> out_of_memory{false};
 
-  int64_t blocks_per_pack() const { return std::max<int64_t>(1, kTokensAnItem / problem.block_size); }
+  int64_t blocks_per_pack() const { return std::max<int64_t>(1, kTokensPerItem / problem.block_size); }
   int64_t pack_items() const { return (problem.key_blocks() + blocks_per_pack() - 1) / blocks_per_pack(); }
   int64_t query_items() const { return (problem.query_blocks() + blocks_per_pack() - 1) / blocks_per_pack(); }
 };
 
 // The blocks of one item of a packing pass. Heads lie side by side in a token's row, so the heads of a block
-// follow each other: the other order walks over every page of the input once a head.
+// follow each other: the other order walks over every page of the input once per head.
 struct PackItem {
   PackItem(const Work& work, size_t index) {
     const int64_t step = work.blocks_per_pack(), groups = work.groups_now;
@@ -96,49 +95,30 @@ void summary_item(void* data, size_t index) {
   if (work.timing) work.timing->summaries += clock.lap();
 }
 
-// Scratch of one task, in one allocation.
-struct Scratch {
-  explicit Scratch(const Problem& p, const Packed& packed) {
-    const int64_t blocks = p.key_blocks(), groups = (blocks + kRankGroup - 1) / kRankGroup;
-    const int64_t floats =
-        p.int8 ? int8_scratch(p.head_size, p.value_size) : float_scratch(p.head_size, p.value_size);
-    const int64_t panels = blocks * packed.panels_per_block + packed.summary_panels;
-    const size_t bytes = round_up(floats * 4, 64) + round_up(panels * (int64_t)sizeof(Panel), 64) +
-                         round_up(packed.summary_panels * kPanelKeys * 4, 64) + round_up(blocks * 8, 64) +
-                         round_up(groups * 8, 64) + round_up(blocks * 4, 64) + round_up(blocks, 64);
-    memory = static_cast<char*>(std::aligned_alloc(64, bytes));
-    if (!memory) return;
-    char* at = memory;
-    floats_at = take<float>(at, floats);
-    panels_at = take<Panel>(at, panels);
-    bias = take<float>(at, packed.summary_panels * kPanelKeys);
-    selection.ranks = take<uint64_t>(at, blocks);
-    selection.best = take<uint64_t>(at, groups);
-    selection.share = take<float>(at, blocks);
-    kept = take<uint8_t>(at, blocks);
+// The arrays of one task.
+struct TaskArrays {
+  void plan(const Problem& p, const Packed& packed, Scratch& scratch) {
+    const int64_t blocks = p.key_blocks();
+    scratch.add(&floats, {p.int8 ? int8_scratch(p.head_size, p.value_size)
+                                 : float_scratch(p.head_size, p.value_size)});
+    scratch.add(&panels, {blocks * packed.panels_per_block + packed.summary_panels});
+    scratch.add(&bias, {packed.summary_panels, kPanelKeys});
+    scratch.add(&selection.ranks, {blocks});
+    scratch.add(&selection.best, {(blocks + kRankGroup - 1) / kRankGroup});
+    scratch.add(&selection.share, {round_up(blocks, kShareLanes)});
+    scratch.add(&kept, {blocks});
   }
-  ~Scratch() { std::free(memory); }
-  Scratch(const Scratch&) = delete;
 
-  char* memory;
-  float* floats_at;
-  Panel* panels_at;
+  float* floats;
+  Panel* panels;
   float* bias;
-  SelectionScratch selection;
+  SelectionArrays selection;
   uint8_t* kept;
-
- private:
-  template <class T>
-  static T* take(char*& at, int64_t count) {
-    T* const here = reinterpret_cast<T*>(at);
-    at += round_up(count * (int64_t)sizeof(T), 64);
-    return here;
-  }
 };
 
 // The panels of the kept blocks, then those summary panels that hold a dropped block.
 int64_t list_panels(const Problem& p, const Packed& packed, int64_t b, int64_t group, int64_t i,
-                    const uint8_t* kept, Scratch& scratch) {
+                    const uint8_t* kept, const TaskArrays& arrays) {
   const int64_t blocks = p.key_blocks(), end = p.causal ? std::min(i + 1, blocks) : blocks;
   const int32_t* valid_tokens = packed.valid_tokens + b * blocks;
   int64_t count = 0;
@@ -151,13 +131,13 @@ int64_t list_panels(const Problem& p, const Packed& packed, int64_t b, int64_t g
     const int64_t tokens = p.block_tokens(j, p.key_tokens);
     for (int64_t lane = 0; lane < tokens; lane += kPanelKeys) {
       // Row r of block i is token i*block_size + r, which is past the keys of every earlier block.
-      scratch.panels_at[count++] =
+      arrays.panels[count++] =
           packed.panel(group, j, lane / kPanelKeys, p.causal && j == i ? -lane : kNotDiagonal);
     }
   }
   if (!p.summaries || !any_dropped) return count;
   for (int64_t s = 0; s < packed.summary_panels; ++s) {
-    float* bias = scratch.bias + s * kPanelKeys;
+    float* bias = arrays.bias + s * kPanelKeys;
     bool any = false;
     for (int64_t lane = 0; lane < kPanelKeys; ++lane) {
       const int64_t j = s * kPanelKeys + lane;
@@ -165,24 +145,24 @@ int64_t list_panels(const Problem& p, const Packed& packed, int64_t b, int64_t g
       bias[lane] = dropped ? packed.log_count(valid_tokens[j]) : -HUGE_VALF;
       any |= dropped;
     }
-    if (any) scratch.panels_at[count++] = packed.summary_panel(group, s, bias);
+    if (any) arrays.panels[count++] = packed.summary_panel(group, s, bias);
   }
   return count;
 }
 
-void attend_block(Work& work, int64_t b, int64_t h, int64_t i, Scratch& scratch, Clock& clock,
+void attend_block(Work& work, int64_t b, int64_t h, int64_t i, const TaskArrays& arrays, Clock& clock,
                   double& selecting) {
   const Problem& p = work.problem;
   const int64_t key_blocks = p.key_blocks(), query_blocks = p.query_blocks();
   const int64_t group = b * p.kv_heads + h / (p.heads / p.kv_heads);
   const int64_t row_of_blocks = (b * p.heads + h) * query_blocks + i;
-  uint8_t* const kept = p.selection ? p.selection + row_of_blocks * key_blocks : scratch.kept;
+  uint8_t* const kept = p.selection ? p.selection + row_of_blocks * key_blocks : arrays.kept;
 
   clock.lap();
-  select_blocks(p.block_scores + row_of_blocks * key_blocks, work.packed.valid_tokens + b * key_blocks,
-                key_blocks, i, p.causal, p.window, p.top_p[p.top_p_per_head ? h : 0], p.max_blocks,
-                scratch.selection, kept);
-  const int64_t panels = list_panels(p, work.packed, b, group, i, kept, scratch);
+  select_blocks(work.table, p.block_scores + row_of_blocks * key_blocks,
+                work.packed.valid_tokens + b * key_blocks, key_blocks, i, p.causal, p.window,
+                p.top_p[p.top_p_per_head ? h : 0], p.max_blocks, arrays.selection, kept);
+  const int64_t panels = list_panels(p, work.packed, b, group, i, kept, arrays);
   selecting += clock.lap();
 
   const int64_t tokens = p.block_tokens(i, p.query_tokens);
@@ -196,9 +176,9 @@ void attend_block(Work& work, int64_t b, int64_t h, int64_t i, Scratch& scratch,
   job.head_size = p.head_size;
   job.value_size = p.value_size;
   job.scale = p.scale * 1.44269504088896341f;
-  job.panels = scratch.panels_at;
+  job.panels = arrays.panels;
   job.panel_count = panels;
-  job.scratch = scratch.floats_at;
+  job.scratch = arrays.floats;
   for (int64_t row = 0; row < tokens; row += kRows) {
     const int64_t token = b * p.query_tokens + i * p.block_size + row;
     job.query = p.query + token * job.query_stride + h * p.head_size;
@@ -209,7 +189,7 @@ void attend_block(Work& work, int64_t b, int64_t h, int64_t i, Scratch& scratch,
     else
       work.table.attend(job);
     for (int64_t k = 0; k < panels; ++k)
-      if (job.panels[k].last_for_row_0 != kNotDiagonal) scratch.panels_at[k].last_for_row_0 += kRows;
+      if (job.panels[k].last_for_row_0 != kNotDiagonal) arrays.panels[k].last_for_row_0 += kRows;
   }
 }
 
@@ -226,13 +206,13 @@ struct AttendItem {
   int64_t head, first, end;  // `head` counts over the batch
 };
 
-void attend_item(Work& work, size_t index, Scratch& scratch) {
+void attend_item(Work& work, size_t index, const TaskArrays& arrays) {
   const Problem& p = work.problem;
   const AttendItem item(work, index);
   Clock whole(work.timing != nullptr), clock(work.timing != nullptr);
   double selecting = 0.0;
   for (int64_t i = item.first; i < item.end; ++i)
-    attend_block(work, item.head / p.heads, item.head % p.heads, i, scratch, clock, selecting);
+    attend_block(work, item.head / p.heads, item.head % p.heads, i, arrays, clock, selecting);
   if (work.timing) {
     work.timing->selection += selecting;
     work.timing->attention += whole.lap() - selecting;
@@ -243,24 +223,24 @@ void attend_task(void* data, size_t) {
   Work& work = *static_cast<Work*>(data);
   size_t index = work.next_item.fetch_add(1);
   if (index >= work.attend_items) return;
-  Scratch scratch(work.problem, work.packed);
-  if (!scratch.memory) {
+  Scratch scratch(work.host);
+  TaskArrays arrays{};
+  arrays.plan(work.problem, work.packed, scratch);
+  if (!scratch.take()) {
     work.out_of_memory = true;
     return;
   }
-  for (; index < work.attend_items; index = work.next_item.fetch_add(1)) attend_item(work, index, scratch);
+  for (; index < work.attend_items; index = work.next_item.fetch_add(1)) attend_item(work, index, arrays);
 }
 
 const char* run_packed(const Table& table, const Problem& problem, const Host& host, Timing* timing) {
-  Packed packed;
-  const int64_t bytes = packed.plan(problem);
-  if (bytes < 0) return "The inputs are too large for this machine's address space; shorten them.";
-  void* const memory = host.allocate(host.self, static_cast<size_t>(bytes) + 64);
-  if (!memory) return "There is not enough memory for packed keys and values; shorten the input.";
-  packed.place(static_cast<char*>(memory) + (64 - reinterpret_cast<uintptr_t>(memory) % 64) % 64);
+  Packed packed{};
+  Scratch scratch(host);
+  packed.plan(problem, scratch);
+  if (!scratch.take()) return "There is not enough memory for packed keys and values; shorten the input.";
   packed.count_valid(problem);
 
-  Work work{table, problem, packed, timing};
+  Work work{table, problem, packed, host, timing};
   const char* error = nullptr;
   const int64_t groups = problem.batch * problem.kv_heads, heads_per_group = problem.heads / problem.kv_heads;
   for (int64_t first = 0; first < groups && !error; first += packed.groups) {
@@ -279,7 +259,6 @@ const char* run_packed(const Table& table, const Problem& problem, const Host& h
   }
   if (!error && work.out_of_memory)
     error = "There is not enough memory for a block's scratch; use a smaller head.";
-  host.release(host.self, memory);
   return error;
 }
 
@@ -301,14 +280,14 @@ const char* run(const Table& table, const Problem& problem, const Host& host, Ti
   const bool in_place = problem.output == problem.query && problem.value_size == problem.head_size;
   if (in_place || !overlap(problem.query, queries, problem.output, rows * problem.value_size))
     return run_packed(table, problem, host, timing);
-  void* const memory = host.allocate(host.self, static_cast<size_t>(queries) * sizeof(float));
-  if (!memory) return "There is not enough memory for a copy of the queries; shorten the input.";
-  std::memcpy(memory, problem.query, static_cast<size_t>(queries) * sizeof(float));
+  Scratch scratch(host);
+  float* copy = nullptr;
+  scratch.add(&copy, {queries});
+  if (!scratch.take()) return "There is not enough memory for a copy of the queries; shorten the input.";
+  std::copy(problem.query, problem.query + queries, copy);
   Problem copied = problem;
-  copied.query = static_cast<const float*>(memory);
-  const char* const error = run_packed(table, copied, host, timing);
-  host.release(host.self, memory);
-  return error;
+  copied.query = copy;
+  return run_packed(table, copied, host, timing);
 }
 
 }  // namespace edgesparse

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 namespace edgesparse {
 namespace {
@@ -33,71 +32,17 @@ uint64_t largest_of_group(const uint64_t* ranks, int64_t group, int64_t end) {
   return largest(ranks + first, std::min(kRankGroup, end - first));
 }
 
-typedef float F4 __attribute__((vector_size(16)));
-typedef int32_t I4 __attribute__((vector_size(16)));
-
-F4 load(const float* p) {
-  F4 v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-void store(float* p, F4 v) { std::memcpy(p, &v, sizeof v); }
-
-// e^x for x <= 0, to 2e-7 of its value; exactly 0 from -88 down, minus infinity included.
-F4 exp_nonpositive(F4 x) {
-  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  const F4 log2 = x * 1.44269504f;
-  const F4 power = log2 > -127.0f ? log2 : F4{} - 127.0f;
-  const F4 shifted = power + kMagic, whole = shifted - kMagic;
-  // x - whole * ln 2, in two parts so that nothing is lost.
-  const F4 kept = log2 > -127.0f ? x : F4{};
-  const F4 left = log2 > -127.0f ? (kept - whole * 0.693359375f) + whole * 2.12194440e-4f : F4{};
-  F4 p = left * (1.0f / 720.0f) + (1.0f / 120.0f);
-  p = p * left + (1.0f / 24.0f);
-  p = p * left + (1.0f / 6.0f);
-  p = p * left + 0.5f;
-  p = p * left + 1.0f;
-  p = p * left + 1.0f;
-  return (F4)((I4)p + ((I4)shifted << 23));
-}
-
-// Softmax of the scores over the valid blocks. NaN counts as minus infinity, plus infinity as the
-// largest float; where nothing is finite every share is 0. `share` has room for four more than `blocks`.
-void compute_shares(const float* scores, const int32_t* valid_tokens, int64_t blocks, float* share) {
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  float most = -kInfinity;
-  for (int64_t j = 0; j < blocks; ++j) {
-    // A comparison with NaN is false.
-    const float score = scores[j] < kInfinity ? scores[j] : std::numeric_limits<float>::max();
-    share[j] = (valid_tokens[j] > 0) & (scores[j] == scores[j]) ? score : -kInfinity;
-    most = std::max(most, share[j]);
-  }
-  if (most == -kInfinity) {
-    std::fill(share, share + blocks, 0.0f);
-    return;
-  }
-  for (int64_t j = blocks; j % 4 != 0; ++j) share[j] = -kInfinity;
-  F4 totals = {};
-  for (int64_t j = 0; j < blocks; j += 4) {
-    const F4 exponential = exp_nonpositive(load(share + j) - most);
-    store(share + j, exponential);
-    totals += exponential;
-  }
-  const float total = (totals[0] + totals[1]) + (totals[2] + totals[3]);
-  for (int64_t j = 0; j < blocks; j += 4) store(share + j, load(share + j) / total);
-}
-
 }  // namespace
 
-void select_blocks(const float* scores, const int32_t* valid_tokens, int64_t key_blocks, int64_t i,
-                   bool causal, int64_t window, float top_p, int64_t max_blocks,
-                   const SelectionScratch& scratch, uint8_t* kept) {
+void select_blocks(const Table& table, const float* scores, const int32_t* valid_tokens, int64_t key_blocks,
+                   int64_t i, bool causal, int64_t window, float top_p, int64_t max_blocks,
+                   const SelectionArrays& arrays, uint8_t* kept) {
   std::fill(kept, kept + key_blocks, uint8_t{0});
   const int64_t end = causal ? std::min(i + 1, key_blocks) : key_blocks;
-  compute_shares(scores, valid_tokens, end, scratch.share);
+  table.shares(scores, valid_tokens, end, arrays.share);
 
   // `window` may be as large as an int64: compare distances, add nothing to it.
-  uint64_t* const ranks = scratch.ranks;
+  uint64_t* const ranks = arrays.ranks;
   float mass = 0.0f;
   int64_t count = 0, candidates = 0;
   for (int64_t j = 0; j < end; ++j) {
@@ -106,10 +51,10 @@ void select_blocks(const float* scores, const int32_t* valid_tokens, int64_t key
     const int64_t distance = i < j ? j - i : i - j;
     if (distance <= window) {
       kept[j] = 1;
-      mass += scratch.share[j];
+      mass += arrays.share[j];
       ++count;
     } else {
-      ranks[j] = rank_of(scratch.share[j], j);
+      ranks[j] = rank_of(arrays.share[j], j);
       ++candidates;
     }
   }
@@ -123,7 +68,7 @@ void select_blocks(const float* scores, const int32_t* valid_tokens, int64_t key
   // The largest rank of every group of blocks is at hand, so taking the next block looks at the groups and at
   // one of them again. A heap, whose branches nobody can predict, took more than twice the time.
   const int64_t groups = (end + kRankGroup - 1) / kRankGroup;
-  uint64_t* const best = scratch.best;
+  uint64_t* const best = arrays.best;
   for (int64_t g = 0; g < groups; ++g) best[g] = largest_of_group(ranks, g, end);
   while (candidates > 0 && count < max_blocks && (everything || mass < top_p)) {
     const int64_t j = block_of(largest(best, groups));
@@ -131,7 +76,7 @@ void select_blocks(const float* scores, const int32_t* valid_tokens, int64_t key
     best[j / kRankGroup] = largest_of_group(ranks, j / kRankGroup, end);
     --candidates;
     kept[j] = 1;
-    mass += scratch.share[j];
+    mass += arrays.share[j];
     ++count;
   }
 }

@@ -1,8 +1,9 @@
-// One job of `edgesparse::Linear`: up to kRows rows through normalization, an 8-bit product and what follows it.
+// One job of `edgesparse::Linear`: up to kRows rows through normalization, an 8-bit product and what follows
+// it.
 //
-//   row     optionally layer-normalized; byte = clamp(round(x / step + zero), 0, 255), step and zero a row
-//   weight  int8 panels [columns / 16][depth / 4][16][4], as isa/int8_pack.h lays out keys
-//   output  [gelu](step * scale[column] * sum((byte - zero) * weight) + bias[column]) [+ residual]
+//   row     optionally layer-normalized; byte = clamp(round(x / step + zero), 0, 255), one step and zero per
+//   row weight  int8 panels [columns / 16][depth / 4][16][4], as isa/tiles/pack_int8.h lays out keys output
+//   [gelu](step * scale[column] * sum((byte - zero) * weight) + bias[column]) [+ residual]
 //
 // depth and columns are multiples of 16. Sums are exact, everything else is computed element by element or
 // over 16 partial sums in one order, so outputs agree bit for bit between instruction sets.

@@ -1,15 +1,7 @@
 // AArch64 NEON with dot product. Compiled with its own flags; called only where the machine has them.
 #include "isa/vector/neon.h"
-
-// The tiles are written in terms of `Vector`.
-#include "isa/tiles/attention.h"
-
-#include "isa/tiles/attention_int8.h"
-// These use what the headers above define.
-#include "isa/tiles/linear.h"
-
-#include "isa/tiles/filter_bank.h"
-#include "isa/tiles/pooling.h"
+// It is written in terms of `Vector`.
+#include "isa/tiles/all.h"
 
 #if defined(__linux__)
 #include <sys/auxv.h>
@@ -30,10 +22,7 @@ bool has_dot_product() {
 }  // namespace
 
 const Table* neon_table() {
-  static const Table table = {"neon",        pack_keys,       pack_values, add_rows,
-                              attend,        quantize_keys,   quantize_values, attend_int8,
-                              linear,        sum_weights,     bank,        pool,
-                              product,       mix};
+  static constexpr Table table = fill_table("neon");
   return has_dot_product() ? &table : nullptr;
 }
 

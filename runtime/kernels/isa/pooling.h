@@ -8,11 +8,11 @@ namespace edgesparse {
 
 // Mean and, where wanted, largest and smallest value over a block's real tokens; 0 where none is real.
 struct PoolJob {
-  const float* rows;  // tokens of width, one behind the other
-  const uint8_t* real;  // a byte a token
+  const float* rows;    // tokens of width, one behind the other
+  const uint8_t* real;  // one byte per token
   int64_t tokens, width;
   float* mean;
-  float* largest;   // null = not wanted, as is `smallest` then
+  float* largest;  // null = not wanted, as is `smallest` then
   float* smallest;
 };
 

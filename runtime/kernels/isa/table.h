@@ -25,7 +25,9 @@ constexpr int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-// Stands for "no key of this panel lies in the future of a row".
+constexpr int64_t kShareLanes = 16;
+
+// Means "no key of this panel lies in the future of a row".
 constexpr int64_t kNotDiagonal = INT64_MAX;
 
 struct Panel {
@@ -33,7 +35,7 @@ struct Panel {
   const void* values;
   const float* bias;       // base-2 logarithm of each key's weight; minus infinity = not there
   int64_t last_for_row_0;  // row r may see lanes up to last_for_row_0 + r; kNotDiagonal = all lanes
-  const float* scales;     // int8 only: one a column of the values, shared by the panels packed together
+  const float* scales;     // int8 only: one per column of the values, shared by the panels packed together
 };
 
 // The output may be the query, with V = D and one stride for both: every table reads a row to its end before
@@ -54,11 +56,14 @@ struct Job {
   double* softmax_seconds;
 };
 
-// 16 tokens, each a pointer to its D or V floats; a null pointer is a token that is not there.
+// 16 tokens, each a pointer to its D or V floats; null where there is no token.
 using Rows16 = const float* const*;
 
 struct Table {
   const char* name;
+  // Softmax of the scores over the valid blocks. NaN counts as minus infinity, plus infinity as the largest
+  // float; where nothing is finite every share is 0. `share` has room for `blocks` rounded up to kShareLanes.
+  void (*shares)(const float* scores, const int32_t* valid_tokens, int64_t blocks, float* share);
   // Packs 16 keys into [D][16].
   void (*pack_keys)(Rows16 rows, int64_t head_size, float* panel);
   // Packs 16 values into [16][padded(V)].
@@ -67,8 +72,8 @@ struct Table {
   void (*add_rows)(Rows16 rows, int64_t size, float* sum);
   void (*attend)(const Job& job);
 
-  // The same in 8-bit integers, laid out as isa/int8_pack.h says. `shift` [D] is taken off every key. Both
-  // give false where an input is not finite.
+  // The same in 8-bit integers, laid out as isa/tiles/pack_int8.h says. `shift` [D] is taken off every key.
+  // Both give false where an input is not finite.
   bool (*quantize_keys)(Rows16 rows, int64_t head_size, const float* shift, void* panel);
   bool (*quantize_values)(Rows16 rows, int panels, int64_t value_size, void* values, float* scales);
   void (*attend_int8)(const Job& job);
@@ -76,9 +81,9 @@ struct Table {
   // isa/linear.h
   void (*linear)(const struct LinearJob& job);
   void (*sum_weights)(const int8_t* weight, int64_t depth, int64_t columns, int32_t* sums);
-  // isa/bank.h
+  // isa/filter_bank.h
   void (*bank)(const struct BankJob& job);
-  // isa/rows.h
+  // isa/pooling.h
   void (*pool)(const struct PoolJob& job);
   void (*product)(const struct ProductJob& job);
   void (*mix)(const struct MixJob& job);

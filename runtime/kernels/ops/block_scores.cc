@@ -3,60 +3,56 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <new>
 
 #include "isa/pooling.h"
 #include "isa/table.h"
+#include "ops/custom_op.h"
 #include "ops/operators.h"
-#include "ops/tensor.h"
-#include "ops/workers.h"
 
 namespace edgesparse {
 namespace {
 
-enum Input { kQuery, kKey, kQueryWeight, kKeyWeight, kKeyMask, kInputs };
-constexpr InputRule kRules[kInputs] = {{"query", ort::kFloat, 3, 3},
-                                       {"key", ort::kFloat, 3, 3},
-                                       {"query_weight", ort::kFloat, 3, 3},
-                                       {"key_weight", ort::kFloat, 3, 3},
-                                       {"key_mask", ort::kBool, 2, 2}};
+enum Input { kQuery, kKey, kQueryWeight, kKeyWeight, kKeyMask };
 
-struct Kernel {
-  explicit Kernel(const ort::Api* api) : ort(api) {}
-  ort::Functions ort;
-  ort::Allocator* allocator = nullptr;
+struct BlockScores {
+  static constexpr const char* kName = "BlockScores";
+  static constexpr InputRule kInputs[] = {{"query", ort::kFloat, 3, 3},
+                                          {"key", ort::kFloat, 3, 3},
+                                          {"query_weight", ort::kFloat, 3, 3},
+                                          {"key_weight", ort::kFloat, 3, 3},
+                                          {"key_mask", ort::kBool, 2, 2}};
+  static constexpr ort::ElementType kOutputs[] = {ort::kFloat};
+
+  ort::Status* read_attributes(const Node& node);
+  ort::Status* compute(const Call& call) const;
+
   int64_t num_heads = 0, kv_num_heads = 0, block_size = 0, is_causal = 0;
 };
 
-ort::Status* read_attributes(Kernel& kernel, const ort::KernelInfo* info) {
-  const ort::Functions& ort = kernel.ort;
-  EDGESPARSE_RETURN_IF(read_integer(ort, info, "num_heads", 1, kLargest, &kernel.num_heads));
-  EDGESPARSE_RETURN_IF(read_integer(ort, info, "kv_num_heads", 1, kLargest, &kernel.kv_num_heads));
-  EDGESPARSE_RETURN_IF(read_integer(ort, info, "block_size", 1, kLargest, &kernel.block_size));
-  EDGESPARSE_RETURN_IF(read_integer(ort, info, "is_causal", 0, 1, &kernel.is_causal));
-  if (kernel.num_heads % kernel.kv_num_heads != 0)
-    return refuse(ort, "`kv_num_heads` must divide `num_heads`; got %lld and %lld.",
-                  (long long)kernel.kv_num_heads, (long long)kernel.num_heads);
-  return ort.KernelInfoGetAllocator(info, ort::kDefaultMemory, &kernel.allocator);
+ort::Status* BlockScores::read_attributes(const Node& node) {
+  EDGESPARSE_RETURN_IF(read_heads(node, &num_heads, &kv_num_heads));
+  EDGESPARSE_RETURN_IF(read_integer(node, "block_size", 1, kLargest, &block_size));
+  return read_integer(node, "is_causal", 0, 1, &is_causal);
 }
 
 // B batch, N tokens, H and G query and key heads, D head size, R width of a projection, K blocks.
 struct Work {
-  const Kernel* kernel;
+  const BlockScores* kernel;
   const float *query, *key, *query_weight, *key_weight;
   const uint8_t* mask;
-  float* scores;       // [B, H, K, K]
-  float *query_pool;   // [B, K, H*D]
-  float *key_pool;     // [B, K, 3, G*D]: mean, largest, smallest
-  float *room;         // rooms of room_floats
+  float* scores;      // [B, H, K, K]
+  float* query_pool;  // [B, K, H*D]
+  float* key_pool;    // [B, K, 3, G*D]: mean, largest, smallest
+  float* rooms;       // [B, H] of room_floats
   int64_t batch, tokens, heads, groups, size, rank, blocks, room_floats;
 
   int64_t query_width() const { return heads * size; }
   int64_t key_width() const { return groups * size; }
 };
 
-ort::Status* check(const Kernel& kernel, const Tensor* in, Work& work) {
-  const ort::Functions& ort = kernel.ort;
+ort::Status* check(const BlockScores& kernel, const Call& call, Work& work) {
+  const ort::Functions& ort = call.ort;
+  const Tensor* const in = call.in;
   const int64_t *query = in[kQuery].shape, *key = in[kKey].shape;
   work.batch = query[0];
   work.tokens = query[1];
@@ -73,8 +69,9 @@ ort::Status* check(const Kernel& kernel, const Tensor* in, Work& work) {
                   (long long)query[0], (long long)query[1], (long long)work.key_width(), (long long)key[0],
                   (long long)key[1], (long long)key[2]);
   if (in[kKeyMask].shape[0] != query[0] || in[kKeyMask].shape[1] != query[1])
-    return refuse(ort, "Input `key_mask` must have shape [%lld, %lld]; got [%lld, %lld].", (long long)query[0],
-                  (long long)query[1], (long long)in[kKeyMask].shape[0], (long long)in[kKeyMask].shape[1]);
+    return refuse(ort, "Input `key_mask` must have shape [%lld, %lld]; got [%lld, %lld].",
+                  (long long)query[0], (long long)query[1], (long long)in[kKeyMask].shape[0],
+                  (long long)in[kKeyMask].shape[1]);
   const struct {
     int index;
     int64_t heads, depth;
@@ -83,8 +80,8 @@ ort::Status* check(const Kernel& kernel, const Tensor* in, Work& work) {
     const int64_t* shape = in[w.index].shape;
     if (shape[0] != w.heads || shape[1] != w.depth || shape[2] != work.rank)
       return refuse(ort, "Input `%s` must have shape [%lld, %lld, %lld]; got [%lld, %lld, %lld].",
-                    kRules[w.index].name, (long long)w.heads, (long long)w.depth, (long long)work.rank,
-                    (long long)shape[0], (long long)shape[1], (long long)shape[2]);
+                    BlockScores::kInputs[w.index].name, (long long)w.heads, (long long)w.depth,
+                    (long long)work.rank, (long long)shape[0], (long long)shape[1], (long long)shape[2]);
   }
   work.query = in[kQuery].as<float>();
   work.key = in[kKey].as<float>();
@@ -121,18 +118,20 @@ void score_piece(void* data, size_t index) {
   const Table& table = *chosen_table();
   const int64_t i = static_cast<int64_t>(index), b = i / work.heads, h = i % work.heads;
   const int64_t g = h / (work.heads / work.groups), blocks = work.blocks, size = work.size, rank = work.rank;
-  float* const query = work.room + i * work.room_floats;  // [K, R]
-  float* const key = query + blocks * rank;               // [K, R]
-  float* const turned = key + blocks * rank;              // [R, K]
-  float* const pooled = turned + blocks * rank;           // [K, 3*D]: this head's mean, largest, smallest
+  float* const query = work.rooms + i * work.room_floats;  // [K, R]
+  float* const key = query + blocks * rank;                // [K, R]
+  float* const turned = key + blocks * rank;               // [R, K]
+  float* const pooled = turned + blocks * rank;            // [K, 3*D]: this head's mean, largest, smallest
   for (int64_t j = 0; j < blocks; ++j)
     for (int64_t part = 0; part < 3; ++part)
       std::memcpy(pooled + (j * 3 + part) * size,
                   work.key_pool + ((b * blocks + j) * 3 + part) * work.key_width() + g * size,
                   static_cast<size_t>(size) * sizeof(float));
   table.product({work.query_pool + b * blocks * work.query_width() + h * size,
-                 work.query_weight + h * size * rank, query, blocks, size, rank, work.query_width(), rank, rank});
-  table.product({pooled, work.key_weight + g * 3 * size * rank, key, blocks, 3 * size, rank, 3 * size, rank, rank});
+                 work.query_weight + h * size * rank, query, blocks, size, rank, work.query_width(), rank,
+                 rank});
+  table.product(
+      {pooled, work.key_weight + g * 3 * size * rank, key, blocks, 3 * size, rank, 3 * size, rank, rank});
   for (int64_t j = 0; j < blocks; ++j)
     for (int64_t r = 0; r < rank; ++r) turned[r * blocks + j] = key[j * rank + r];
   float* const scores = work.scores + i * blocks * blocks;
@@ -140,82 +139,34 @@ void score_piece(void* data, size_t index) {
     table.product({query, turned, scores, blocks, rank, blocks, rank, blocks, blocks});
     return;
   }
-  // A query block is scored by the block before it, the first by nothing; the own block gets minus infinity.
+  // A query block is scored by the block before it, the first by nothing; the diagonal block gets minus
+  // infinity.
   std::fill(scores, scores + blocks, 0.0f);
   if (blocks > 1)
     table.product({query, turned, scores + blocks, blocks - 1, rank, blocks, rank, blocks, blocks});
   for (int64_t j = 0; j < blocks; ++j) scores[j * blocks + j] = -HUGE_VALF;
 }
 
-ort::Status* compute(void* opaque, ort::KernelContext* context) {
-  const Kernel& kernel = *static_cast<Kernel*>(opaque);
-  const ort::Functions& ort = kernel.ort;
-  Tensor in[kInputs];
-  for (int i = 0; i < kInputs; ++i) EDGESPARSE_RETURN_IF(read_input(ort, context, i, kRules[i], &in[i]));
+ort::Status* BlockScores::compute(const Call& call) const {
   Work work{};
-  work.kernel = &kernel;
-  EDGESPARSE_RETURN_IF(check(kernel, in, work));
+  work.kernel = this;
+  EDGESPARSE_RETURN_IF(check(*this, call, work));
   const int64_t shape[] = {work.batch, work.heads, work.blocks, work.blocks};
-  void* output = nullptr;
-  EDGESPARSE_RETURN_IF(make_output(ort, context, 0, shape, 4, &output));
+  EDGESPARSE_RETURN_IF(call.output(0, shape, 4, &work.scores));
   const int64_t pools = work.batch * work.blocks;
-  if (pools == 0 || !output) return nullptr;
-  work.scores = static_cast<float*>(output);
+  if (pools == 0) return nullptr;
   work.room_floats = work.blocks * (3 * work.rank + 3 * work.size);
-  const int64_t query_pool = pools * work.query_width(), key_pool = pools * 3 * work.key_width();
-  const int64_t rooms = work.batch * work.heads * work.room_floats;
-  Scratch memory(ort, kernel.allocator);
-  void* scratch = nullptr;
-  EDGESPARSE_RETURN_IF(
-      memory.take(static_cast<size_t>(query_pool + key_pool + rooms) * sizeof(float), &scratch));
-  work.query_pool = static_cast<float*>(scratch);
-  work.key_pool = work.query_pool + query_pool;
-  work.room = work.key_pool + key_pool;
-  EDGESPARSE_RETURN_IF(run_pieces(ort, context, pool_piece, static_cast<size_t>(pools), &work));
-  return run_pieces(ort, context, score_piece, static_cast<size_t>(work.batch * work.heads), &work);
-}
-
-void destroy(void* opaque) {
-  Kernel* const kernel = static_cast<Kernel*>(opaque);
-  if (kernel->allocator) kernel->ort.ReleaseAllocator(kernel->allocator);
-  delete kernel;
-}
-
-ort::Status* create(const ort::CustomOp*, const ort::Api* api, const ort::KernelInfo* info, void** made) {
-  const ort::Functions ort(api);
-  Kernel* const kernel = new (std::nothrow) Kernel(api);
-  if (!kernel) return ort.CreateStatus(ort::kFail, "There is not enough memory for `BlockScores`.");
-  if (ort::Status* const failed = read_attributes(*kernel, info)) {
-    destroy(kernel);
-    return failed;
-  }
-  *made = kernel;
-  return nullptr;
+  Scratch scratch(call.host);
+  scratch.add(&work.query_pool, {pools, work.query_width()});
+  scratch.add(&work.key_pool, {pools, 3, work.key_width()});
+  scratch.add(&work.rooms, {work.batch, work.heads, work.room_floats});
+  if (!scratch.take()) return call.out_of_memory();
+  EDGESPARSE_RETURN_IF(call.run(pool_piece, pools, &work));
+  return call.run(score_piece, work.batch * work.heads, &work);
 }
 
 }  // namespace
 
-const ort::CustomOp* block_scores_op() {
-  static const ort::CustomOp op = [] {
-    ort::CustomOp made{};
-    made.version = ort::kInterfaceVersion;
-    made.GetName = [](const ort::CustomOp*) { return "BlockScores"; };
-    made.GetExecutionProviderType = [](const ort::CustomOp*) -> const char* { return nullptr; };
-    made.GetInputTypeCount = [](const ort::CustomOp*) -> size_t { return kInputs; };
-    made.GetOutputTypeCount = [](const ort::CustomOp*) -> size_t { return 1; };
-    made.GetInputType = [](const ort::CustomOp*, size_t i) { return i < kInputs ? kRules[i].type : ort::kFloat; };
-    made.GetOutputType = [](const ort::CustomOp*, size_t) { return ort::kFloat; };
-    made.GetInputCharacteristic = [](const ort::CustomOp*, size_t) { return ort::kRequired; };
-    made.GetOutputCharacteristic = [](const ort::CustomOp*, size_t) { return ort::kRequired; };
-    made.GetInputMemoryType = [](const ort::CustomOp*, size_t) { return ort::kDefaultMemory; };
-    made.GetStartVersion = [](const ort::CustomOp*) { return 1; };
-    made.GetEndVersion = [](const ort::CustomOp*) { return 1; };
-    made.CreateKernelV2 = create;
-    made.KernelComputeV2 = compute;
-    made.KernelDestroy = destroy;
-    return made;
-  }();
-  return &op;
-}
+const ort::CustomOp* block_scores_op() { return custom_op<BlockScores>(); }
 
 }  // namespace edgesparse

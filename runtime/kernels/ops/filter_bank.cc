@@ -1,152 +1,173 @@
-// edgesparse::FilterBank: packs the kernels into lanes, tokens go to isa/bank.h. edgesparse::FilterBankLinear sends
-// the features of a few tokens at a time on to isa/linear.h, so that they never exist as a whole.
+// edgesparse::FilterBank: packs the filters into lanes, tokens go to isa/filter_bank.h.
+// edgesparse::FilterBankLinear sends the features of a few tokens at a time on to isa/linear.h, so that they
+// never exist as a whole.
 #include <algorithm>
 #include <cstring>
-#include <new>
 
 #include "isa/filter_bank.h"
-#include "isa/linear.h"
+#include "ops/custom_op.h"
 #include "ops/operators.h"
-#include "ops/tensor.h"
-#include "ops/workers.h"
+#include "ops/product.h"
 
 namespace edgesparse {
 namespace {
 
-enum Input { kWindow, kReal, kWeight, kSlope, kOffset, kCenter, kSpread, kMatrix, kScale, kBias, kInputs };
-constexpr size_t kBankInputs = kMatrix;
-constexpr InputRule kRules[kInputs] = {{"window", ort::kFloat, 3, 3}, {"real", ort::kBool, 2, 2},
-                                       {"weight", ort::kFloat, 4, 4}, {"slope", ort::kFloat, 2, 2},
-                                       {"offset", ort::kFloat, 3, 3}, {"center", ort::kFloat, 1, 1},
-                                       {"spread", ort::kFloat, 1, 1}, {"matrix", ort::kInt8, 4, 4},
-                                       {"scale", ort::kFloat, 1, 1},  {"bias", ort::kFloat, 1, 1}};
+enum Input { kWindow, kReal, kWeight, kSlope, kOffset, kCenter, kSpread, kMatrix, kScale, kBias };
+constexpr InputRule kBankRules[] = {{"window", ort::kFloat, 3, 3}, {"real", ort::kBool, 2, 2},
+                                    {"weight", ort::kFloat, 4, 4}, {"slope", ort::kFloat, 2, 2},
+                                    {"offset", ort::kFloat, 3, 3}, {"center", ort::kFloat, 1, 1},
+                                    {"spread", ort::kFloat, 1, 1}};
 constexpr int64_t kMostDilations = 64;
-constexpr int64_t kTokensAPiece = 64;
-static_assert(kTokensAPiece <= kRows, "a piece is one LinearJob");
+constexpr int64_t kTokensPerPiece = 64;
+static_assert(kTokensPerPiece <= kRows, "a piece is one LinearJob");
 // Pieces that are worked on at a time, which bounds the features that exist.
 constexpr int64_t kMostPieces = 8;
 
-struct Kernel {
-  explicit Kernel(const ort::Api* api) : ort(api) {}
-  ort::Functions ort;
-  ort::Allocator* allocator = nullptr;
+struct Bank {
+  ort::Status* read_attributes(const Node& node);
+  ort::Status* compute(const Call& call, const InputRule* product) const;
+
   int64_t patch = 0, before = 0, dilations[kMostDilations] = {};
   size_t dilation_count = kMostDilations;
-  bool linear = false;
 };
 
-ort::Status* read_attributes(Kernel& kernel, const ort::KernelInfo* info) {
-  const ort::Functions& ort = kernel.ort;
-  EDGESPARSE_RETURN_IF(read_integer(ort, info, "patch", 1, 1 << 20, &kernel.patch));
-  EDGESPARSE_RETURN_IF(read_integer(ort, info, "before", kBankLength / 2, kBankLength - 1, &kernel.before));
-  if (ort::Status* const failed =
-          ort.KernelInfoGetAttributeArray_int64(info, "dilations", kernel.dilations, &kernel.dilation_count)) {
-    ort.ReleaseStatus(failed);
+struct FilterBank : Bank {
+  static constexpr const char* kName = "FilterBank";
+  static constexpr const InputRule (&kInputs)[7] = kBankRules;
+  static constexpr ort::ElementType kOutputs[] = {ort::kFloat};
+  ort::Status* compute(const Call& call) const { return Bank::compute(call, nullptr); }
+};
+
+struct FilterBankLinear : Bank {
+  static constexpr const char* kName = "FilterBankLinear";
+  static constexpr InputRule kInputs[] = {kBankRules[0],
+                                          kBankRules[1],
+                                          kBankRules[2],
+                                          kBankRules[3],
+                                          kBankRules[4],
+                                          kBankRules[5],
+                                          kBankRules[6],
+                                          {"matrix", ort::kInt8, 4, 4},
+                                          {"scale", ort::kFloat, 1, 1},
+                                          {"bias", ort::kFloat, 1, 1}};
+  static constexpr ort::ElementType kOutputs[] = {ort::kFloat};
+  ort::Status* compute(const Call& call) const { return Bank::compute(call, kInputs); }
+};
+
+// The names that files made before November 2026 have for them.
+struct KernelBank : FilterBank {
+  static constexpr const char* kName = "KernelBank";
+};
+struct KernelBankLinear : FilterBankLinear {
+  static constexpr const char* kName = "KernelBankLinear";
+};
+
+ort::Status* Bank::read_attributes(const Node& node) {
+  const ort::Functions& ort = node.ort;
+  EDGESPARSE_RETURN_IF(read_integer(node, "patch", 1, 1 << 20, &patch));
+  EDGESPARSE_RETURN_IF(read_integer(node, "before", kBankLength / 2, kBankLength - 1, &before));
+  ort::Status* const failed =
+      ort.KernelInfoGetAttributeArray_int64(node.info, "dilations", dilations, &dilation_count);
+  if (failed) ort.ReleaseStatus(failed);
+  if (failed || dilation_count == 0)
     return refuse(ort, "`dilations` must hold 1 to %lld whole numbers.", (long long)kMostDilations);
-  }
-  for (size_t l = 0; l < kernel.dilation_count; ++l)
-    if (kernel.dilations[l] < 1 || kernel.dilations[l] > (1 << 20))
-      return refuse(ort, "`dilations` must be from 1 to 1048576; got %lld.", (long long)kernel.dilations[l]);
-  return ort.KernelInfoGetAllocator(info, ort::kDefaultMemory, &kernel.allocator);
+  for (size_t l = 0; l < dilation_count; ++l)
+    if (dilations[l] < 1 || dilations[l] > (1 << 20))
+      return refuse(ort, "`dilations` must be from 1 to 1048576; got %lld.", (long long)dilations[l]);
+  return nullptr;
 }
 
-ort::Status* check(const Kernel& kernel, const Tensor* in, BankJob& job) {
-  const ort::Functions& ort = kernel.ort;
+ort::Status* check(const Bank& kernel, const Call& call, BankJob& job) {
+  const ort::Functions& ort = call.ort;
+  const Tensor* const in = call.in;
   const int64_t* weight = in[kWeight].shape;
   job.patch = kernel.patch;
   job.before = kernel.before;
   job.channels = in[kWindow].shape[1];
   job.dilation_count = static_cast<int64_t>(kernel.dilation_count);
-  job.dilations = kernel.dilations;
-  job.kernels = weight[1];
+  job.filters = weight[1];
   job.thresholds = in[kOffset].shape[2];
   if (weight[0] != job.dilation_count || weight[2] != job.channels || weight[3] != kBankLength)
-    return refuse(ort, "Input `weight` must have shape [%lld, kernels, %lld, 9]; got [%lld, %lld, %lld, %lld].",
+    return refuse(ort,
+                  "Input `weight` must have shape [%lld, filters, %lld, 9]; got [%lld, %lld, %lld, %lld].",
                   (long long)job.dilation_count, (long long)job.channels, (long long)weight[0],
                   (long long)weight[1], (long long)weight[2], (long long)weight[3]);
-  if (in[kSlope].shape[0] != weight[0] || in[kSlope].shape[1] != weight[1] || in[kOffset].shape[0] != weight[0] ||
-      in[kOffset].shape[1] != weight[1])
+  if (in[kSlope].shape[0] != weight[0] || in[kSlope].shape[1] != weight[1] ||
+      in[kOffset].shape[0] != weight[0] || in[kOffset].shape[1] != weight[1])
     return refuse(ort, "Inputs `slope` and `offset` must start with axes [%lld, %lld].", (long long)weight[0],
                   (long long)weight[1]);
   for (const int index : {kCenter, kSpread})
-    if (in[index].shape[0] != bank_features(job))
-      return refuse(ort, "Input `%s` must have %lld values; got %lld.", kRules[index].name,
-                    (long long)bank_features(job), (long long)in[index].shape[0]);
+    EDGESPARSE_RETURN_IF(check_values(call, kBankRules[index], in[index], bank_features(job)));
   if (in[kReal].shape[0] != in[kWindow].shape[0] || in[kReal].shape[1] != in[kWindow].shape[2])
     return refuse(ort, "Input `real` must have shape [%lld, %lld]; got [%lld, %lld].",
-                  (long long)in[kWindow].shape[0], (long long)in[kWindow].shape[2], (long long)in[kReal].shape[0],
-                  (long long)in[kReal].shape[1]);
+                  (long long)in[kWindow].shape[0], (long long)in[kWindow].shape[2],
+                  (long long)in[kReal].shape[0], (long long)in[kReal].shape[1]);
   return nullptr;
 }
 
-// What comes after the features: a LinearJob without rows.
-ort::Status* check_linear(const Kernel& kernel, const Tensor* in, int64_t features, LinearJob& job) {
-  const ort::Functions& ort = kernel.ort;
-  const int64_t* matrix = in[kMatrix].shape;
-  job.depth = features;
-  job.columns = matrix[0] * kPanelKeys;
-  job.parts = 1;
-  if (features % kPanelKeys != 0 || features > kLargestInt8Head)
-    return refuse(ort, "The features must be a multiple of 16 up to %lld; got %lld.", (long long)kLargestInt8Head,
-                  (long long)features);
-  if (matrix[0] == 0 || matrix[1] != features / 4 || matrix[2] != kPanelKeys || matrix[3] != 4)
-    return refuse(ort, "Input `matrix` must have shape [columns / 16, %lld, 16, 4]; got [%lld, %lld, %lld, %lld].",
-                  (long long)(features / 4), (long long)matrix[0], (long long)matrix[1], (long long)matrix[2],
-                  (long long)matrix[3]);
-  for (const int index : {kScale, kBias})
-    if (in[index].shape[0] != job.columns)
-      return refuse(ort, "Input `%s` must have %lld values; got %lld.", kRules[index].name, (long long)job.columns,
-                    (long long)in[index].shape[0]);
-  job.weight = in[kMatrix].as<int8_t>();
-  job.scale = in[kScale].as<float>();
-  job.bias = in[kBias].as<float>();
-  return nullptr;
-}
-
-// The constants in lanes, and one entry's window with zeros around it.
-struct Layout {
-  Layout(const BankJob& job, int64_t tokens) {
-    const int64_t panels = job.dilation_count * bank_panels(job.kernels) * kPanelKeys;
+// Arrays of one call: the constants in lanes, and one entry's window with zeros around it.
+struct Arrays {
+  // Adds what `pack_constants` and `load_entry` fill to the scratch of the call.
+  void plan(const BankJob& job, int64_t given_steps, int64_t tokens, Scratch& scratch) {
+    panels = job.dilation_count * bank_panels(job.filters);
     reach = job.before * *std::max_element(job.dilations, job.dilations + job.dilation_count);
-    steps = tokens * job.patch;
-    weights = panels * job.channels * kBankLength;
-    slopes = panels;
-    offsets = panels * job.thresholds;
-    inverses = bank_features(job);
-    window = job.channels * (steps + 2 * reach);
+    steps = given_steps;
+    padded_steps = tokens * job.patch;
+    stride = steps + 2 * reach;
+    scratch.add(&weight, {panels, job.channels, kBankLength, kPanelKeys});
+    scratch.add(&slope, {panels, kPanelKeys});
+    scratch.add(&offset, {panels, job.thresholds, kPanelKeys});
+    scratch.add(&inverse, {bank_features(job)});
+    scratch.add(&window, {job.channels, stride});
+    scratch.add(&real, {padded_steps});
   }
-  int64_t floats() const { return weights + slopes + offsets + inverses + window; }
-  int64_t reach, steps, weights, slopes, offsets, inverses, window;
+  int64_t panels, reach, steps, padded_steps, stride;
+  float *weight, *slope, *offset, *inverse, *window;
+  uint8_t* real;
 };
 
-void pack_constants(const Tensor* in, BankJob& job, const Layout& layout, float* to) {
-  const int64_t panels = bank_panels(job.kernels), k16 = kPanelKeys;
-  std::memset(to, 0, static_cast<size_t>(layout.floats() - layout.window) * sizeof(float));
-  float *weight = to, *slope = weight + layout.weights, *offset = slope + layout.slopes,
-        *inverse = offset + layout.offsets;
+void pack_constants(const Tensor* in, BankJob& job, const Arrays& to) {
+  const int64_t panels = bank_panels(job.filters), k16 = kPanelKeys, taps = job.channels * kBankLength;
+  std::fill(to.weight, to.weight + to.panels * taps * k16, 0.0f);
+  std::fill(to.slope, to.slope + to.panels * k16, 0.0f);
+  std::fill(to.offset, to.offset + to.panels * job.thresholds * k16, 0.0f);
   for (int64_t l = 0; l < job.dilation_count; ++l)
-    for (int64_t k = 0; k < job.kernels; ++k) {
-      const int64_t panel = l * panels + k / k16, lane = k % k16, row = l * job.kernels + k;
-      slope[panel * k16 + lane] = in[kSlope].as<float>()[row];
+    for (int64_t k = 0; k < job.filters; ++k) {
+      const int64_t panel = l * panels + k / k16, lane = k % k16, row = l * job.filters + k;
+      to.slope[panel * k16 + lane] = in[kSlope].as<float>()[row];
       for (int64_t q = 0; q < job.thresholds; ++q)
-        offset[(panel * job.thresholds + q) * k16 + lane] = in[kOffset].as<float>()[row * job.thresholds + q];
-      const int64_t taps = job.channels * kBankLength;
+        to.offset[(panel * job.thresholds + q) * k16 + lane] =
+            in[kOffset].as<float>()[row * job.thresholds + q];
       for (int64_t i = 0; i < taps; ++i)
-        weight[(panel * taps + i) * k16 + lane] = in[kWeight].as<float>()[row * taps + i];
+        to.weight[(panel * taps + i) * k16 + lane] = in[kWeight].as<float>()[row * taps + i];
     }
-  for (int64_t f = 0; f < bank_features(job); ++f) inverse[f] = 1.0f / in[kSpread].as<float>()[f];
-  job.weight = weight;
-  job.slope = slope;
-  job.offset = offset;
-  job.inverse = inverse;
+  for (int64_t f = 0; f < bank_features(job); ++f) to.inverse[f] = 1.0f / in[kSpread].as<float>()[f];
+  job.weight = to.weight;
+  job.slope = to.slope;
+  job.offset = to.offset;
+  job.inverse = to.inverse;
   job.center = in[kCenter].as<float>();
+  job.window = to.window + to.reach;
+  job.window_stride = to.stride;
+  job.real = to.real;
+  std::fill(to.window, to.window + job.channels * to.stride, 0.0f);
+  std::fill(to.real, to.real + to.padded_steps, uint8_t{0});
+}
+
+// One entry of the batch; what lies around it stays zero.
+void load_entry(const Tensor* in, int64_t entry, int64_t channels, const Arrays& to) {
+  const float* from = in[kWindow].as<float>() + entry * channels * to.steps;
+  for (int64_t c = 0; c < channels; ++c, from += to.steps)
+    std::copy(from, from + to.steps, to.window + c * to.stride + to.reach);
+  const uint8_t* const real = in[kReal].as<uint8_t>() + entry * to.steps;
+  std::copy(real, real + to.steps, to.real);
 }
 
 struct Work {
   BankJob job;
-  LinearJob linear;  // depth 0: the features are the output
+  LinearJob product;  // depth 0: the features are the output
   int64_t tokens, pieces, room_floats;
-  float* rooms;  // of room_floats, one a piece: features, then what `linear` needs
+  float* rooms;  // of room_floats, one per piece: features, then what `product` needs
 };
 
 // Piece i works through every `pieces`-th run of tokens.
@@ -154,140 +175,73 @@ void work_piece(void* data, size_t index) {
   const Work& work = *static_cast<Work*>(data);
   const int64_t features = bank_features(work.job), i = static_cast<int64_t>(index);
   float* const room = work.rooms + i * work.room_floats;
-  for (int64_t first = i * kTokensAPiece; first < work.tokens; first += work.pieces * kTokensAPiece) {
+  for (int64_t first = i * kTokensPerPiece; first < work.tokens; first += work.pieces * kTokensPerPiece) {
     BankJob job = work.job;
     job.first_token = first;
-    job.tokens = std::min(kTokensAPiece, work.tokens - first);
-    job.output = work.linear.depth ? room : work.job.output + first * features;
+    job.tokens = std::min(kTokensPerPiece, work.tokens - first);
+    job.output = work.product.depth ? room : work.job.output + first * features;
     chosen_table()->bank(job);
-    if (!work.linear.depth) continue;
-    LinearJob linear = work.linear;
-    linear.input = room;
-    linear.rows = job.tokens;
-    linear.output[0] = work.linear.output[0] + first * linear.columns;
-    linear.scratch = room + round_up(kTokensAPiece * features, 16);
-    chosen_table()->linear(linear);
+    if (!work.product.depth) continue;
+    LinearJob product = work.product;
+    product.input = room;
+    product.rows = job.tokens;
+    product.output[0] = work.product.output[0] + first * product.columns;
+    product.scratch = room + round_up(kTokensPerPiece * features, 16);
+    chosen_table()->linear(product);
   }
 }
 
-ort::Status* compute(void* opaque, ort::KernelContext* context) {
-  const Kernel& kernel = *static_cast<Kernel*>(opaque);
-  const ort::Functions& ort = kernel.ort;
-  Tensor in[kInputs];
-  const size_t inputs = kernel.linear ? size_t{kInputs} : kBankInputs;
-  for (size_t i = 0; i < inputs; ++i) EDGESPARSE_RETURN_IF(read_input(ort, context, i, kRules[i], &in[i]));
+ort::Status* Bank::compute(const Call& call, const InputRule* product_rules) const {
+  const Tensor* const in = call.in;
   Work work{};
   BankJob& job = work.job;
-  EDGESPARSE_RETURN_IF(check(kernel, in, job));
+  EDGESPARSE_RETURN_IF(check(*this, call, job));
   const int64_t batch = in[kWindow].shape[0], steps = in[kWindow].shape[2], features = bank_features(job);
-  if (kernel.linear) EDGESPARSE_RETURN_IF(check_linear(kernel, in, features, work.linear));
-  work.tokens = (steps + job.patch - 1) / job.patch;
-  const int64_t width = kernel.linear ? work.linear.columns : features, shape[] = {batch, work.tokens, width};
-  void* output = nullptr;
-  EDGESPARSE_RETURN_IF(make_output(ort, context, 0, shape, 3, &output));
-  if (batch * work.tokens * features == 0 || !output) return nullptr;
+  if (product_rules)
+    EDGESPARSE_RETURN_IF(check_product(call, product_rules, kMatrix, features, work.product));
+  work.tokens = (steps + patch - 1) / patch;
+  const int64_t width = product_rules ? work.product.columns : features,
+                shape[] = {batch, work.tokens, width};
+  float* output = nullptr;
+  EDGESPARSE_RETURN_IF(call.output(0, shape, 3, &output));
+  if (batch == 0 || work.tokens == 0 || features == 0) return nullptr;
 
-  work.pieces = (work.tokens + kTokensAPiece - 1) / kTokensAPiece;
-  if (kernel.linear) {
+  // A tap that lies further away than the window is long meets zeros, however far: a large dilation must not
+  // make the zeros around the window many times as long as the window.
+  int64_t spans[kMostDilations];
+  for (size_t l = 0; l < dilation_count; ++l) spans[l] = std::min(dilations[l], steps);
+  job.dilations = spans;
+  work.pieces = (work.tokens + kTokensPerPiece - 1) / kTokensPerPiece;
+  Scratch scratch(call.host);
+  Arrays arrays{};
+  arrays.plan(job, steps, work.tokens, scratch);
+  int32_t* sums = nullptr;
+  if (product_rules) {
     work.pieces = std::min(work.pieces, kMostPieces);
-    work.room_floats =
-        round_up(kTokensAPiece * features, 16) + round_up(linear_scratch(features), 64) / (int64_t)sizeof(float);
+    work.room_floats = round_up(kTokensPerPiece * features, 16) +
+                       round_up(linear_scratch(features), 64) / (int64_t)sizeof(float);
+    scratch.add(&work.rooms, {work.pieces, work.room_floats});
+    scratch.add(&sums, {work.product.columns});
   }
-  const Layout layout(job, work.tokens);
-  const int64_t constants = layout.floats() - layout.window, stride = layout.steps + 2 * layout.reach;
-  const int64_t rooms = work.pieces * work.room_floats, sums = kernel.linear ? work.linear.columns : 0;
-  Scratch memory(ort, kernel.allocator);
-  void* scratch = nullptr;
-  const int64_t floats_in_all = rooms + sums + layout.floats();
-  EDGESPARSE_RETURN_IF(memory.take(
-      static_cast<size_t>(floats_in_all) * sizeof(float) + static_cast<size_t>(layout.steps), &scratch));
-  work.rooms = static_cast<float*>(scratch);
-  auto* const weight_sum = reinterpret_cast<int32_t*>(work.rooms + rooms);
-  float* const floats = work.rooms + rooms + sums;
-  pack_constants(in, job, layout, floats);
-  if (kernel.linear) {
-    chosen_table()->sum_weights(work.linear.weight, work.linear.depth, work.linear.columns, weight_sum);
-    work.linear.weight_sum = weight_sum;
+  if (!scratch.take()) return call.out_of_memory();
+  pack_constants(in, job, arrays);
+  if (product_rules) {
+    chosen_table()->sum_weights(work.product.weight, features, work.product.columns, sums);
+    work.product.weight_sum = sums;
   }
-  float* const window = floats + constants;
-  auto* const real = reinterpret_cast<uint8_t*>(floats + layout.floats());
-  std::memset(window, 0, static_cast<size_t>(layout.window) * sizeof(float));
-  std::memset(real, 0, static_cast<size_t>(layout.steps));
-  job.window = window + layout.reach;
-  job.window_stride = stride;
-  job.real = real;
   for (int64_t b = 0; b < batch; ++b) {
-    for (int64_t c = 0; c < job.channels; ++c)
-      std::memcpy(window + c * stride + layout.reach, in[kWindow].as<float>() + (b * job.channels + c) * steps,
-                  static_cast<size_t>(steps) * sizeof(float));
-    std::memcpy(real, in[kReal].as<uint8_t>() + b * steps, static_cast<size_t>(steps));
-    job.output = work.linear.output[0] = static_cast<float*>(output) + b * work.tokens * width;
-    EDGESPARSE_RETURN_IF(run_pieces(ort, context, work_piece, static_cast<size_t>(work.pieces), &work));
+    load_entry(in, b, job.channels, arrays);
+    job.output = work.product.output[0] = output + b * work.tokens * width;
+    EDGESPARSE_RETURN_IF(call.run(work_piece, work.pieces, &work));
   }
   return nullptr;
-}
-
-void destroy(void* opaque) {
-  Kernel* const kernel = static_cast<Kernel*>(opaque);
-  if (kernel->allocator) kernel->ort.ReleaseAllocator(kernel->allocator);
-  delete kernel;
-}
-
-template <bool linear>
-ort::Status* create(const ort::CustomOp*, const ort::Api* api, const ort::KernelInfo* info, void** made) {
-  const ort::Functions ort(api);
-  Kernel* const kernel = new (std::nothrow) Kernel(api);
-  if (!kernel) return ort.CreateStatus(ort::kFail, "There is not enough memory for `FilterBank`.");
-  kernel->linear = linear;
-  if (ort::Status* const failed = read_attributes(*kernel, info)) {
-    destroy(kernel);
-    return failed;
-  }
-  *made = kernel;
-  return nullptr;
-}
-
-template <bool linear>
-ort::CustomOp describe(const char* (*name)(const ort::CustomOp*)) {
-  ort::CustomOp made{};
-  made.version = ort::kInterfaceVersion;
-  made.GetName = name;
-  made.GetExecutionProviderType = [](const ort::CustomOp*) -> const char* { return nullptr; };
-  made.GetInputTypeCount = [](const ort::CustomOp*) -> size_t { return linear ? size_t{kInputs} : kBankInputs; };
-  made.GetOutputTypeCount = [](const ort::CustomOp*) -> size_t { return 1; };
-  made.GetInputType = [](const ort::CustomOp*, size_t i) { return i < kInputs ? kRules[i].type : ort::kFloat; };
-  made.GetOutputType = [](const ort::CustomOp*, size_t) { return ort::kFloat; };
-  made.GetInputCharacteristic = [](const ort::CustomOp*, size_t) { return ort::kRequired; };
-  made.GetOutputCharacteristic = [](const ort::CustomOp*, size_t) { return ort::kRequired; };
-  made.GetInputMemoryType = [](const ort::CustomOp*, size_t) { return ort::kDefaultMemory; };
-  made.GetStartVersion = [](const ort::CustomOp*) { return 1; };
-  made.GetEndVersion = [](const ort::CustomOp*) { return 1; };
-  made.CreateKernelV2 = create<linear>;
-  made.KernelComputeV2 = compute;
-  made.KernelDestroy = destroy;
-  return made;
 }
 
 }  // namespace
 
-const ort::CustomOp* filter_bank_op() {
-  static const ort::CustomOp op = describe<false>([](const ort::CustomOp*) { return "FilterBank"; });
-  return &op;
-}
-
-const ort::CustomOp* filter_bank_linear_op() {
-  static const ort::CustomOp op = describe<true>([](const ort::CustomOp*) { return "FilterBankLinear"; });
-  return &op;
-}
-
-const ort::CustomOp* kernel_bank_op() {
-  static const ort::CustomOp op = describe<false>([](const ort::CustomOp*) { return "KernelBank"; });
-  return &op;
-}
-
-const ort::CustomOp* kernel_bank_linear_op() {
-  static const ort::CustomOp op = describe<true>([](const ort::CustomOp*) { return "KernelBankLinear"; });
-  return &op;
-}
+const ort::CustomOp* filter_bank_op() { return custom_op<FilterBank>(); }
+const ort::CustomOp* filter_bank_linear_op() { return custom_op<FilterBankLinear>(); }
+const ort::CustomOp* kernel_bank_op() { return custom_op<KernelBank>(); }
+const ort::CustomOp* kernel_bank_linear_op() { return custom_op<KernelBankLinear>(); }
 
 }  // namespace edgesparse

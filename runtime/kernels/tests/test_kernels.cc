@@ -23,7 +23,7 @@ const char* serial(void*, void (*task)(void*, size_t), size_t count, void* data)
   for (size_t i = 0; i < count; ++i) task(data, i);
   return nullptr;
 }
-// Two threads that take the tasks in turns, so that they write side by side.
+// Two threads that share the tasks, so that they write side by side.
 const char* threaded(void*, void (*task)(void*, size_t), size_t count, void* data) {
   std::atomic<size_t> next{0};
   const auto work = [&] {
@@ -66,8 +66,8 @@ bool same(float a, float b, bool to_the_bit) {
   return std::fabs(a - b) <= 1e-5f + 1e-4f * std::fabs(b);
 }
 
-// Runs the chosen table with its output `shift` floats after the beginning of its own queries: to the bit what
-// it gives apart.
+// Runs the chosen table with its output `shift` floats after the beginning of its own queries: to the bit
+// what it gives apart.
 bool in_place(Problem p, int64_t shift, const Host& host, Buffer& expected, int64_t offset) {
   const int64_t queries = p.batch * p.query_tokens * p.heads * p.head_size;
   const int64_t outputs = static_cast<int64_t>(expected.size());
@@ -103,7 +103,8 @@ bool agree(const Case& c, bool int8) {
   p.causal = c.causal;
   p.int8 = int8;
   Buffer query = fill(2 * c.n * c.heads * c.d), key = fill(2 * c.m * c.groups * c.d),
-         value = fill(2 * c.m * c.groups * c.v), scores = fill(2 * c.heads * p.query_blocks() * p.key_blocks());
+         value = fill(2 * c.m * c.groups * c.v),
+         scores = fill(2 * c.heads * p.query_blocks() * p.key_blocks());
   // One byte off, and of the exact size as well.
   std::vector<uint8_t> mask(static_cast<size_t>(2 * c.m + 1));
   for (uint8_t& x : mask) x = c.input != Input::kAllMasked && random() % 4 != 0;
@@ -139,9 +140,12 @@ bool agree(const Case& c, bool int8) {
 
 std::vector<Case> all_cases() {
   std::vector<Case> cases = {
-      {1, 1, 1, 1, 8, 8, 16, false, Input::kRandom, 0},     {40, 1, 2, 2, 8, 8, 16, false, Input::kRandom, 0},
-      {40, 0, 1, 1, 8, 8, 16, false, Input::kRandom, 0},    {0, 40, 1, 1, 8, 8, 16, false, Input::kRandom, 0},
-      {65, 63, 2, 2, 16, 24, 16, false, Input::kRandom, 1}, {97, 131, 2, 2, 64, 48, 64, false, Input::kRandom, 3},
+      {1, 1, 1, 1, 8, 8, 16, false, Input::kRandom, 0},
+      {40, 1, 2, 2, 8, 8, 16, false, Input::kRandom, 0},
+      {40, 0, 1, 1, 8, 8, 16, false, Input::kRandom, 0},
+      {0, 40, 1, 1, 8, 8, 16, false, Input::kRandom, 0},
+      {65, 63, 2, 2, 16, 24, 16, false, Input::kRandom, 1},
+      {97, 131, 2, 2, 64, 48, 64, false, Input::kRandom, 3},
   };
   for (const int64_t n : {15, 16, 17, 63, 64, 65, 131})
     for (const bool causal : {false, true})
@@ -151,8 +155,7 @@ std::vector<Case> all_cases() {
   for (const int64_t block : {1, 3, 16, 64, 100, 128, 1000})
     cases.push_back({150, 150, 2, 1, 32, 40, block, block != 64, Input::kRandom, 0});
   for (const Input input : {Input::kAllMasked, Input::kTies, Input::kInfinite, Input::kNan})
-    for (const bool causal : {false, true})
-      cases.push_back({131, 131, 2, 2, 24, 32, 16, causal, input, 3});
+    for (const bool causal : {false, true}) cases.push_back({131, 131, 2, 2, 24, 32, 16, causal, input, 3});
   return cases;
 }
 

@@ -71,11 +71,11 @@ bool linear_agrees(const Line& c) {
   return same_bits(run(*chosen_table()), run(*scalar_table()));
 }
 
-bool bank_agrees(int64_t channels, int64_t kernels, int64_t thresholds, int64_t patch, int64_t before,
+bool bank_agrees(int64_t channels, int64_t filters, int64_t thresholds, int64_t patch, int64_t before,
                  std::vector<int64_t> dilations, int64_t tokens) {
   int64_t reach = 0;
   for (const int64_t d : dilations) reach = d * before > reach ? d * before : reach;
-  const int64_t count = static_cast<int64_t>(dilations.size()), panels = count * bank_panels(kernels);
+  const int64_t count = static_cast<int64_t>(dilations.size()), panels = count * bank_panels(filters);
   const int64_t stride = tokens * patch + 2 * reach;
   Floats window = normal(channels * stride), weight = normal(panels * channels * kBankLength * kPanelKeys),
          slope = normal(panels * kPanelKeys), offset = normal(panels * thresholds * kPanelKeys);
@@ -89,7 +89,7 @@ bool bank_agrees(int64_t channels, int64_t kernels, int64_t thresholds, int64_t 
   job.patch = patch;
   job.before = before;
   job.channels = channels;
-  job.kernels = kernels;
+  job.filters = filters;
   job.thresholds = thresholds;
   job.dilation_count = count;
   job.dilations = dilations.data();
@@ -139,9 +139,10 @@ int test_layers(int* ran) {
     ++failed;
     std::printf("FAIL %s %lld\n", what, (long long)size);
   };
-  const Line lines[] = {{1, 16, 16, 1, false, false, false, false}, {64, 128, 96, 3, true, false, false, false},
-                        {63, 48, 80, 1, true, true, false, false},  {17, 256, 128, 1, false, false, true, false},
-                        {13, 32, 112, 1, false, true, true, true},  {5, 448, 48, 1, true, false, false, true}};
+  const Line lines[] = {
+      {1, 16, 16, 1, false, false, false, false}, {64, 128, 96, 3, true, false, false, false},
+      {63, 48, 80, 1, true, true, false, false},  {17, 256, 128, 1, false, false, true, false},
+      {13, 32, 112, 1, false, true, true, true},  {5, 448, 48, 1, true, false, false, true}};
   for (const Line& c : lines) note(linear_agrees(c), "linear", c.depth);
   note(bank_agrees(1, 28, 4, 4, 4, {1, 4, 16}, 7), "bank", 28);
   note(bank_agrees(3, 5, 3, 1, 8, {2}, 9), "bank", 5);

@@ -4,7 +4,8 @@
 //   measure_peak THREADS
 //
 // The instruction set is that of the kernels' table, so EDGESPARSE_ISA pins it. A figure is null where the
-// instruction set has no such instruction: `scalar` has neither, `avx2` no product of bytes that cannot saturate.
+// instruction set has no such instruction: `scalar` has neither, `avx2` no product of bytes that cannot
+// saturate.
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -27,7 +28,8 @@ namespace {
 // array of sums would live in memory.
 constexpr int kChains = 10;
 constexpr int64_t kRounds = 1 << 16;
-#define EACH_CHAIN(do) do(s0) do(s1) do(s2) do(s3) do(s4) do(s5) do(s6) do(s7) do(s8) do(s9)
+#define EACH_CHAIN(do) \
+  do (s0) do(s1) do(s2) do(s3) do(s4) do(s5) do(s6) do(s7) do(s8) do(s9)
 
 // The compiler must believe that a sum is read and changed, or it leaves the loop out.
 #if defined(__x86_64__)
@@ -41,7 +43,7 @@ struct Loop {
   double operations;  // of one run; a multiplication and an addition are two
 };
 
-#define MEASURED_LOOP(type, start, step)                                                              \
+#define MEASURED_LOOP(type, start, step)                                                               \
   type s0 = start, s1 = start, s2 = start, s3 = start, s4 = start, s5 = start, s6 = start, s7 = start, \
        s8 = start, s9 = start;                                                                         \
   for (int64_t i = 0; i < kRounds; ++i) {                                                              \
@@ -61,7 +63,7 @@ __attribute__((target("avx512f"))) void fma_avx512() {
 
 __attribute__((target("avx512f,avx512vnni"))) void dot_avx512() {
   const __m512i a = _mm512_set1_epi32(0x01010101);
-#define STEP(s)                      \
+#define STEP(s)                     \
   s = _mm512_dpbusd_epi32(s, a, a); \
   KEEP(s);
   MEASURED_LOOP(__m512i, a, STEP)
@@ -81,7 +83,7 @@ __attribute__((target("avx2,fma"))) void fma_avx2() {
 
 void fma_neon() {
   const float32x4_t a = vdupq_n_f32(0.5f), b = vdupq_n_f32(0.25f);
-#define STEP(s)            \
+#define STEP(s)           \
   s = vfmaq_f32(s, a, b); \
   KEEP(s);
   MEASURED_LOOP(float32x4_t, a, STEP)
@@ -91,7 +93,7 @@ void fma_neon() {
 __attribute__((target("arch=armv8.2-a+dotprod"))) void dot_neon() {
   const int8x16_t a = vdupq_n_s8(1);
   const int32x4_t zero = vdupq_n_s32(0);
-#define STEP(s)            \
+#define STEP(s)           \
   s = vdotq_s32(s, a, a); \
   KEEP(s);
   MEASURED_LOOP(int32x4_t, zero, STEP)

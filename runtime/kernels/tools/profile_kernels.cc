@@ -3,10 +3,13 @@
 //   profile_kernels N HEADS HEAD_SIZE BLOCK_SIZE BLOCKS_KEPT float32|int8 REPEATS
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "attention/problem.h"
@@ -15,9 +18,10 @@ namespace {
 
 using namespace edgesparse;
 
-// Gives the same memory again, as onnxruntime's arena does.
+// Gives the same memory again, as onnxruntime's arena does: what is released last is handed out first.
 struct Arena {
-  std::vector<char> memory;
+  std::vector<std::pair<size_t, void*>> free;
+  std::map<void*, size_t> used;
 };
 
 const char* serial(void*, void (*task)(void*, size_t), size_t count, void* data) {
@@ -26,12 +30,24 @@ const char* serial(void*, void (*task)(void*, size_t), size_t count, void* data)
 }
 
 void* allocate(void* self, size_t bytes) {
-  auto& memory = static_cast<Arena*>(self)->memory;
-  if (memory.size() < bytes) memory.resize(bytes);
-  return memory.data();
+  Arena& arena = *static_cast<Arena*>(self);
+  for (auto block = arena.free.begin(); block != arena.free.end(); ++block)
+    if (block->first == bytes) {
+      void* const memory = block->second;
+      arena.free.erase(block);
+      arena.used[memory] = bytes;
+      return memory;
+    }
+  void* const memory = std::malloc(bytes);
+  if (memory) arena.used[memory] = bytes;
+  return memory;
 }
 
-void release(void*, void*) {}
+void release(void* self, void* memory) {
+  Arena& arena = *static_cast<Arena*>(self);
+  arena.free.push_back({arena.used[memory], memory});
+  arena.used.erase(memory);
+}
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());

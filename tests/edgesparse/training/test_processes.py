@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,11 +19,10 @@ from edgesparse.model.dropout import Dropout
 from edgesparse.training.accelerate_processes import SharedDropout
 from edgesparse.training.checkpoint import read_tensors
 from edgesparse.training.processes import Processes, gather_gradients, spread_gradients
+from tests.support.processes import start as start_process
 from tests.support.synthetic import make_series
 from tests.support.tolerances import PROCESSES, PROCESSES_LOSS
 
-ROOT = Path(__file__).resolve().parents[3]
-SOURCES = os.pathsep.join(str(ROOT / part) for part in ("", "export", "runtime"))
 SETTINGS = (
     "model.width=16 model.num_heads=2 model.filters=8 model.dilations=[1,4] model.thresholds=2 "
     "model.block_size=8 model.patch=8 training.budget=0.5 training.batch_size=7 "
@@ -36,13 +34,7 @@ SETTINGS = (
 def start(data: Path, out: Path, launcher: list[str], *more: str, epochs: int = 20) -> subprocess.Popen[str]:
     sets = [part for setting in SETTINGS.split() for part in ("--set", setting)]
     arguments = ["train", str(data), "-o", str(out), "--epochs", str(epochs), *sets, *more]
-    return subprocess.Popen(
-        [sys.executable, *launcher, "-m", "edgesparse_runtime.cli", *arguments],
-        env=os.environ | {"PYTHONPATH": SOURCES, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return start_process(sys.executable, *launcher, "-m", "edgesparse_runtime.cli", *arguments)
 
 
 def finish(process: subprocess.Popen[str]) -> str:

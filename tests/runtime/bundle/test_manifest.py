@@ -20,7 +20,8 @@ from edgesparse_runtime.cli.checking.inspect import _fields
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import BundleError, EdgeSparseError
 from edgesparse_runtime.evaluation.verify import verify
-from edgesparse_runtime.measure.worker import Request, measure
+from edgesparse_runtime.measure.job import Job
+from edgesparse_runtime.measure.worker import measure
 from edgesparse_runtime.session import Session
 
 VALUES: tuple[Any, ...] = (None, 7, -1, "x", True, [], {}, [7], {"x": 7})
@@ -119,6 +120,6 @@ def test_what_is_opened_meets_no_verb_with_a_bug(
                 Session(bundle, precision="float32", threads=1).predict(few)
                 verify(bundle, threads=1)
                 if value in (None, 7, GONE):
-                    measure(Request(str(folder), precision="float32", threads=1, seconds=0.001))
+                    measure(Job(str(folder), precision="float32", threads=1, seconds=0.001))
                     quantize_bundle(bundle, data=few, max_drop=1.0)
     assert opened_anyway > 20

@@ -134,7 +134,7 @@ def test_regression_targets_are_numbers(tmp_path: Path) -> None:
             b"series,x,label\n1,2,a\n1,3,b\n",
             "row 3: a series must have one label; got 'b' after 'a'.",
         ),
-        ("x.csv", b"series,x,label\n1,2,\n", "label of the series from row 2 on must not be empty."),
+        ("x.csv", b"series,x,label\n1,2,\n", "label of the series from row 2 on must not be empty; got ''."),
         ("x.csv", b"a,b\n\xff\xfe,1\n", "must be UTF-8 text; byte 4 is not."),
         ("x.csv", b"a,b\n\x00,1\n", "it holds NUL bytes."),
         ("x.tsv", b"1\n", "row 1: a label and values must be separated by tabs."),

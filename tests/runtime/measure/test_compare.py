@@ -1,4 +1,4 @@
-"""Two sessions in turns: the ratio, and whether they say the same."""
+"""Two sessions with interleaved calls: the ratio, and whether they decide the same."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.bundle.write import rewrite_bundle
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.measure.compare import COMPARED, compare
-from edgesparse_runtime.measure.interleaved import find_ratio, time_in_turns
+from edgesparse_runtime.measure.interleaved import find_ratio, time_interleaved
 from edgesparse_runtime.session import Session
 
 
 class Slow:
-    """A model that takes so many milliseconds."""
+    """A model that takes a given number of milliseconds per call."""
 
     def __init__(self, milliseconds: float, seen: list[tuple[float, int]]) -> None:
         self.milliseconds, self.seen = milliseconds, seen
@@ -28,10 +28,10 @@ class Slow:
         time.sleep(self.milliseconds / 1e3)
 
 
-def test_turns_alternate_and_share_their_windows() -> None:
+def test_interleaved_calls_alternate_and_share_their_windows() -> None:
     seen: list[tuple[float, int]] = []
     windows = iter(range(1000))
-    times = time_in_turns(
+    times = time_interleaved(
         *(Slow(4.0, seen), Slow(1.0, seen)),  # type: ignore[arg-type]
         lambda: np.array([next(windows)]),
         0.1,

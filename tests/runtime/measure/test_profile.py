@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
@@ -18,23 +19,32 @@ from edgesparse_runtime.errors import BundleError, EdgeSparseError, InputError
 from edgesparse_runtime.machine import memory_bounds
 from edgesparse_runtime.measure import soak as soak_module
 from edgesparse_runtime.measure.inputs import Inputs, fit_length
-from edgesparse_runtime.measure.modules import doubt, match_events, name_modules
+from edgesparse_runtime.measure.job import Job
+from edgesparse_runtime.measure.modules import Module, doubt, match_events, name_modules
 from edgesparse_runtime.measure.nodes import Node, module_of, read_nodes
 from edgesparse_runtime.measure.paced_load import pace
 from edgesparse_runtime.measure.report import svg
+from edgesparse_runtime.measure.report.html import describe_verdict, profile_page
 from edgesparse_runtime.measure.report.output import write_result
+from edgesparse_runtime.measure.results import ProfileResult
 from edgesparse_runtime.measure.soak import slope_with_interval, soak
 from edgesparse_runtime.measure.trace import chrome_trace
-from edgesparse_runtime.measure.worker import Request, run_job
+from edgesparse_runtime.measure.worker import run_job
 from edgesparse_runtime.session import Session
 
 
 @pytest.fixture(scope="module")
-def result(shared_bundle: Bundle) -> dict[str, object]:
-    request = Request(
-        model=str(shared_bundle.path), precision="float32", seconds=0.2, threads=1, modules=True, rates=[50.0]
+def result(shared_bundle: Bundle) -> ProfileResult:
+    return run_job(
+        Job(
+            model=str(shared_bundle.path),
+            precision="float32",
+            seconds=0.2,
+            threads=1,
+            modules=True,
+            rates=[50.0],
+        )
     )
-    return run_job(request)
 
 
 # Inputs
@@ -80,6 +90,13 @@ def test_scopes_name_the_module() -> None:
     assert module_of("['', 'softmax']") == module_of("['', 'model', 'mean']") == "(around the layers)"
     assert module_of("") is None
     assert module_of("__import__('os').abort()") is None
+
+
+@pytest.mark.parametrize(
+    "scopes", ["{[]:1}", "[" * 5000, "['a'", "('a', 'b')", "['a', 1]", "['a\\', 'b']", "['a', " * 2000]
+)
+def test_scopes_that_are_no_list_of_names_name_nothing(scopes: str) -> None:
+    assert module_of(scopes) is None
 
 
 def test_fused_nodes_take_the_module_of_what_they_produce() -> None:
@@ -171,34 +188,43 @@ def test_the_interval_of_a_slope_covers_it() -> None:
 
 
 def test_a_soak_needs_one_bound() -> None:
-    with pytest.raises(InputError, match="give one of the two"):
+    with pytest.raises(InputError, match="needs exactly one bound"):
         soak(Sleeper(0), INPUTS)  # type: ignore[arg-type]
 
 
 # The whole
 
 
-def test_the_table_names_modules_and_splits_attention(result: dict[str, list[dict[str, object]]]) -> None:
-    rows = {m["name"]: m for m in result["modules"]}
+def test_the_table_names_modules_and_splits_attention(result: ProfileResult) -> None:
+    assert result.modules is not None
+    rows = {m.name: m for m in result.modules}
     assert {"layers.0.attention.router", "layers.0.attention.operator", "bank", "embed"} <= set(rows)
-    assert sum(m["share"] for m in result["modules"]) == pytest.approx(1.0)
-    assert 0 < rows["layers.1.attention.operator"]["density"] < 1
-    assert rows["bank"]["density"] is None
-    assert "(unnamed)" not in rows or rows["(unnamed)"]["share"] < 0.05
+    assert sum(m.share for m in result.modules) == pytest.approx(1.0)
+    assert 0 < (rows["layers.1.attention.operator"].density or 0) < 1
+    assert rows["bank"].density is None
+    assert "(unnamed)" not in rows or rows["(unnamed)"].share < 0.05
 
 
-def test_figures_are_in_order(result: dict[str, dict[str, float]]) -> None:
-    p = result["profile"]
-    assert 0 < p["p50"] <= p["p90"] <= p["p95"] <= p["p99"] <= p["max"]
-    assert p["memory_peak"] >= p["memory_before"] > 10
-    assert p["inputs"] == "the bundle's golden windows"
-    assert len(result["latencies"]) == p["calls"]
-    assert set(result["conditions"]) >= {"quota_throttled", "heat_throttled", "stolen"}
+def test_figures_are_in_order(result: ProfileResult) -> None:
+    p = result.profile
+    assert 0 < p.p50 <= p.p90 <= p.p95 <= p.p99 <= p.max
+    assert p.memory_peak >= p.memory_before > 10
+    assert p.inputs == "the bundle's golden windows"
+    assert len(result.latencies) == p.calls
+
+
+def test_a_result_travels_as_json(result: ProfileResult) -> None:
+    """What the measuring process prints is what the caller gets, and the keys are the published ones."""
+    found = json.loads(json.dumps(result.to_dict()))
+    assert ProfileResult.from_dict(found) == result
+    assert set(found["conditions"]) >= {"quota_throttled", "heat_throttled", "stolen"}
+    assert {"profile", "latencies", "conditions", "environment", "sweep", "modules", "paced"} <= set(found)
+    assert "missed_share" in found["paced"][0] and "soak" not in found
 
 
 def test_errors_of_the_measuring_process_come_back(tmp_path: Path) -> None:
     with pytest.raises(EdgeSparseError, match="no such file or folder") as caught:
-        run_job(Request(model=str(tmp_path / "none.onnx")))
+        run_job(Job(model=str(tmp_path / "none.onnx")))
     assert caught.value.exit_code == 2
     for bad, words in (
         ({"batch": 0}, "`--batch` must be at least 1; got 0"),
@@ -211,7 +237,7 @@ def test_errors_of_the_measuring_process_come_back(tmp_path: Path) -> None:
         ({"deadline": 5.0}, "`--deadline` is for paced calls"),
     ):
         with pytest.raises(InputError, match=words):
-            Request(model="x", **bad)  # type: ignore[arg-type]
+            Job(model="x", **bad)  # type: ignore[arg-type]
 
 
 def test_inputs_beyond_memory_are_refused_before_they_are_made(
@@ -237,24 +263,22 @@ def test_memory_that_is_free_is_the_machine_s_or_the_container_s(
 
 
 def test_a_table_that_contradicts_the_latency_says_so() -> None:
-    rows = [{"milliseconds": 2.1}, {"milliseconds": 0.4}]
-    assert "add up to 2.50 ms and a call took 0.97 ms" in doubt(rows, 0.97)
+    rows = [Module("a", 2.1, 0.84, {}), Module("b", 0.4, 0.16, {})]
+    assert "add up to 2.50 ms, but a call took 0.97 ms" in doubt(rows, 0.97)
     assert doubt(rows, 2.3) == ""
 
 
-def test_page_is_whole_and_needs_nothing_else(tmp_path: Path, result: dict[str, object]) -> None:
-    from edgesparse_runtime.measure.environment import describe_environment
-
-    soaked = soak(Sleeper(0.0), INPUTS, runs=50).to_dict()  # type: ignore[arg-type]
-    points = [result["profile"] | {"length": n} for n in (100, 200, 400)]  # type: ignore[operator]
-    full = result | {"environment": describe_environment(), "soak": soaked, "sweep": {"length": points}}
+def test_page_is_whole_and_needs_nothing_else(tmp_path: Path, result: ProfileResult) -> None:
+    soaked = soak(Sleeper(0.0), INPUTS, runs=50)  # type: ignore[arg-type]
+    points = [replace(result.profile, length=n) for n in (100, 200, 400)]
+    full = replace(result, soak=soaked, sweep={"length": points})
     for form in ("x.html", "x.json", "x.trace.json"):
         write_result(tmp_path / form, full)
     page = (tmp_path / "x.html").read_text()
     for word in (
         "How long calls took",
         "layers.0.attention.operator",
-        "By steps a window",
+        "By steps per window",
         "50 runs",
         "machine",
     ):
@@ -262,7 +286,8 @@ def test_page_is_whole_and_needs_nothing_else(tmp_path: Path, result: dict[str, 
     # Nothing is fetched, nothing runs, and every picture is well formed.
     assert "http" not in page and "<script" not in page and "url(" not in page
     drawings = page.split("<svg")[1:]
-    assert len(drawings) == 5
+    # Each chart is drawn for a page and for a phone.
+    assert len(drawings) == 2 * 5
     for drawing in drawings:
         ElementTree.fromstring("<svg" + drawing.split("</svg>")[0] + "</svg>")
     assert json.loads((tmp_path / "x.json").read_text())["schema"] == "edgesparse.profile/1"
@@ -271,19 +296,38 @@ def test_page_is_whole_and_needs_nothing_else(tmp_path: Path, result: dict[str, 
         write_result(tmp_path / "x.pdf", full)
 
 
-def test_names_are_escaped_in_the_page(result: dict[str, object]) -> None:
-    from edgesparse_runtime.measure.environment import describe_environment
-    from edgesparse_runtime.measure.report.html import profile_page
-
-    evil = result | {
-        "environment": describe_environment(),
-        "profile": result["profile"] | {"model": "<script>alert(1)</script>"},  # type: ignore[operator]
-    }
+def test_names_are_escaped_in_the_page(result: ProfileResult) -> None:
+    name = "<script>alert(1)</script>"
+    evil = replace(
+        result,
+        profile=replace(result.profile, model=f"x{name}", engine=name, inputs=name),
+        modules=[Module(name, 1.0, 1.0, {})],
+        on=name,
+    )
     assert "<script" not in profile_page(evil)
 
 
-def test_trace_puts_nodes_below_modules_below_calls(result: dict[str, dict[str, object]]) -> None:
-    trace = chrome_trace(result["trace"]["events"], {})  # type: ignore[arg-type]
+def test_the_verdict_on_the_deadline_comes_first(result: ProfileResult) -> None:
+    (paced,) = result.paced
+    held = replace(paced, missed=0, calls=300, deadline=20.0, rate=1.0)
+    broken = replace(held, missed=3)
+    page = profile_page(replace(result, paced=[broken]))
+    assert page.index("Deadline missed: 3 of 300 answers later than 20 ms") < page.index("half of the calls")
+    assert describe_verdict(held) == (
+        "Deadline met: all 300 answers within 20 ms at 1 window per second (from this many calls, up to 1.3% "
+        "may be late)."
+    )
+
+
+def test_the_page_says_when_it_shows_a_sample(result: ProfileResult) -> None:
+    assert "The charts show every" not in profile_page(result)
+    many = replace(result, profile=replace(result.profile, calls=10 * len(result.latencies)))
+    assert "The charts show every 10th call" in profile_page(many)
+
+
+def test_trace_puts_nodes_below_modules_below_calls(result: ProfileResult) -> None:
+    assert result.trace is not None
+    trace = chrome_trace(result.trace.events, {})
     bars = [e for e in trace["traceEvents"] if e["ph"] == "X"]
     calls, modules, nodes = ([e for e in bars if e["tid"] == tid] for tid in (1, 2, 3))
     assert [c["name"] for c in calls] == ["call 18", "call 19", "call 20"]

@@ -12,8 +12,8 @@ import typer
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.cli.options import BundleFile, Request
 from edgesparse_runtime.cli.output import note, print_fields, print_json
+from edgesparse_runtime.cli.preflight import note_data
 from edgesparse_runtime.cli.require import require
-from edgesparse_runtime.data.readers import read_dataset
 from edgesparse_runtime.errors import InputError
 
 
@@ -76,10 +76,13 @@ def _export_run(run: Path, request: ExportRequest) -> None:
         raise InputError(f"`{extra}` needs `--hf`; a run already has its density from training.")
     require("export", "export", "torch", "onnx", "onnxscript", "safetensors", "yaml")
     from edgesparse.training.run_folder import load_run
-    from edgesparse_export.run_bundle import export_run
+    from edgesparse_export.run_bundle import export_run, read_for_run
 
     trained = load_run(run)
-    series = None if request.data is None else read_dataset(request.data)
+    series = None
+    if request.data is not None:
+        series = read_for_run(request.data, trained)
+        note_data(series)
     bundle, verdict = export_run(trained, request.out, data=series)
     size = _size(bundle)
     if request.as_json:

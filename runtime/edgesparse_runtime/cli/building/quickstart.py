@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from edgesparse_runtime.cli.openmp import wait_briefly
+from edgesparse_runtime.cli.options import Epochs, Request
 from edgesparse_runtime.cli.output import print_json, print_table
 from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.errors import InputError
 
-# Stands in the folder from the start.
+# Written into the folder at the start.
 BEGUN = ".edgesparse-quickstart"
 NEXT = """\
-On your own data (one row a time step, like {out}/appliance_TRAIN.csv):
+On your own data (one row per time step, as in {out}/appliance_TRAIN.csv):
   edgesparse train pump_TRAIN.csv -o runs/pump
   edgesparse export runs/pump -o pump.edgesparse --data pump_TRAIN.csv
   edgesparse quantize pump.edgesparse --data pump_TRAIN.csv
   edgesparse evaluate pump.edgesparse pump_TEST.csv"""
 
 
-def quickstart(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("quickstart"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier quickstart.")] = False,
-    epochs: Annotated[
-        int | None, typer.Option(help="Fewer passes, for a rough look. [chosen from the data]")
-    ] = None,
-    seconds: Annotated[float, typer.Option(help="Measuring time a model.")] = 2.0,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class QuickstartRequest(Request):
+    """Options of `edgesparse quickstart`."""
+
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("quickstart")
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier quickstart.")] = False
+    epochs: Epochs = None
+    seconds: Annotated[float, typer.Option(help="Seconds to measure each model.")] = 2.0
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0
+
+
+def quickstart(request: QuickstartRequest) -> None:
     """Train, export, quantize, verify and time a model on 100 labeled series, in about two minutes.
 
     Example: edgesparse quickstart -o quickstart
@@ -41,21 +45,22 @@ def quickstart(
     wait_briefly()
     from edgesparse_export.quickstart import run_quickstart
 
+    out = request.out
     mark = out / "quickstart.json"
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out} must be a folder; it is a file.")
+        raise InputError(f"{out} is a file; `--out` must be a folder.")
     if out.is_dir() and any(out.iterdir()):
-        if not overwrite:
+        if not request.overwrite:
             raise InputError(f"{out} is not empty. Add --overwrite or choose another folder.")
         begun = out / BEGUN
         if not (begun.exists() or mark.exists() or (out / "runs").is_dir()):
-            raise InputError(f"{out} is not a folder of the quickstart. Remove it, or choose another one.")
+            raise InputError(f"{out} was not made by quickstart. Remove it, or choose another folder.")
         shutil.rmtree(out)
-    # Before anything else: what an interrupted run leaves is known as ours.
+    # First of all: what an interrupted run leaves behind can be told from other folders.
     out.mkdir(parents=True, exist_ok=True)
     (out / BEGUN).touch()
-    result = run_quickstart(out, epochs=epochs, seconds=seconds, seed=seed)
-    if as_json:
+    result = run_quickstart(out, epochs=request.epochs, seconds=request.seconds, seed=request.seed)
+    if request.as_json:
         print_json("quickstart", result)
     else:
         _print(result, mark)
@@ -94,12 +99,12 @@ def _print(result: dict[str, Any], mark: Path) -> None:
     engine = result["rows"][-1]["profile"]["engine"]
     ratio = result["dense_over_sparse"]
     print(
-        f"\nattention, model: share of the dense model's compute. Latency: one window of 1,460 steps, "
+        f"\nattention, model: compute as a share of the dense model's. p50, p99: one window of 1,460 steps, "
         f"one thread, {environment['cpu']}.\n"
-        f"memory: peak above the bare runner. Sparse attention runs as {engine}."
+        f"memory: peak above the bare runner. Engine of sparse attention: {engine}."
     )
     print(
-        f"In turns, sparse {ratio['precision']} is {ratio['ratio']:.2f}x as fast as dense float32 "
+        f"Interleaved, sparse {ratio['precision']} runs {ratio['ratio']:.2f}x as fast as dense float32 "
         f"[{ratio['low']:.2f}, {ratio['high']:.2f}]."
     )
-    print(f"\n{result['seconds']:.0f} s in all; the same as JSON: {mark}\n\n{NEXT.format(out=mark.parent)}")
+    print(f"\n{result['seconds']:.0f} s in total; results as JSON: {mark}\n\n{NEXT.format(out=mark.parent)}")

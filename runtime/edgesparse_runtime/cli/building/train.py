@@ -13,6 +13,7 @@ import typer
 from edgesparse_runtime.cli.openmp import wait_briefly
 from edgesparse_runtime.cli.options import Epochs, TableOptions
 from edgesparse_runtime.cli.output import note, print_fields, print_json, print_table
+from edgesparse_runtime.cli.preflight import note_data
 from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.data.readers import read_dataset
 from edgesparse_runtime.errors import InputError
@@ -34,7 +35,7 @@ class TrainRequest(TableOptions):
     """Arguments and options of `edgesparse train`."""
 
     data: Annotated[
-        Path, typer.Argument(help="Labeled series: .csv .parquet .npz .tsv .ts", show_default=False)
+        Path, typer.Argument(help="Labeled series: .csv, .parquet, .npz, .tsv or .ts.", show_default=False)
     ]
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder to write.", show_default=False)]
     validation: Annotated[
@@ -135,6 +136,7 @@ def _fit(request: TrainRequest, config: RunConfig, processes: Processes | None) 
     watched = None if request.validation is None else read_dataset(request.validation, options)
     if not request.as_json and (processes is None or processes.is_main):
         note(f"{request.data}: {len(series)} series, {len(series.channels)} channel(s)")
+        note_data(series, roles=True)
         for warning in data_warnings(series, config.training):
             note(f"{request.data}: {warning}")
     out, resume = request.out, request.resume

@@ -2,56 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from edgesparse_runtime.bundle.read import open_bundle
+from edgesparse_runtime.cli.options import Request
 from edgesparse_runtime.cli.output import print_fields, print_json
-from edgesparse_runtime.measure.environment import describe_environment, missing_extras
+from edgesparse_runtime.measure.environment import Environment, describe_environment, missing_extras
 from edgesparse_runtime.session import Session
 
 
-def doctor(
+@dataclass(frozen=True, kw_only=True)
+class DoctorRequest(Request):
+    """Arguments and options of `edgesparse doctor`."""
+
     bundle: Annotated[
-        Path | None, typer.Argument(help="Say also which attention this bundle runs here, and why.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-) -> None:
-    """Say what this machine can do: CPU, instruction sets, engine, versions, extras.
+        Path | None,
+        typer.Argument(help="Also show which attention this bundle runs on this machine, and why."),
+    ] = None
+
+
+def doctor(request: DoctorRequest) -> None:
+    """Show what this machine can do: CPU, instruction sets, engine, versions, extras.
 
     Example: edgesparse doctor pump.edgesparse
     """
-    found = describe_environment()
-    missing = missing_extras()
-    advice = []
-    if not found["engine"].startswith("native"):
-        advice.append(f"Sparse attention runs as {found['engine']}: correct, but slower than the kernels.")
-    if found["governor"] not in ("", "performance"):
-        advice.append(f"The CPU governor is {found['governor']}; `performance` gives steadier latency.")
-    quota = found["cgroup_quota"]
-    if quota is not None and quota < 1:
-        advice.append(
-            f"The quota of {quota:g} cores holds every call back: latency jumps. Give it a whole core."
-        )
-    if found["throttling"] and found["throttling"]["periods"]:
-        held = found["throttling"]
-        advice.append(
-            f"The quota held this group back in {held['periods']} periods, "
-            f"{held['microseconds'] / 1e6:.1f} s in all: latency jumps when that happens."
-        )
-    if found["telemetry"] != "off":
-        advice.append("onnxruntime may send telemetry: unset ORT_DISABLE_TELEMETRY=0.")
-    for extra, packages in missing.items():
-        advice.append(
-            f"{', '.join(packages)} not installed: pip install 'edgesparse[{extra}]' if you need it."
-        )
-    attention = {} if bundle is None else _attention(bundle)
-    if as_json:
+    found, missing = describe_environment(), missing_extras()
+    advice = _advice(found, missing)
+    attention = {} if request.bundle is None else _attention(request.bundle)
+    if request.as_json:
         content = {"environment": found, "missing": missing, "advice": advice}
-        print_json("doctor", content if bundle is None else content | {"attention": attention})
+        print_json("doctor", content if request.bundle is None else content | {"attention": attention})
         return
+    quota = found["cgroup_quota"]
     print_fields(
         {
             "cpu": f"{found['cpu']} ({found['machine']})",
@@ -71,8 +57,31 @@ def doctor(
     )
 
 
+def _advice(found: Environment, missing: dict[str, list[str]]) -> list[str]:
+    advice = []
+    if not found["engine"].startswith("native"):
+        advice.append(f"Sparse attention runs as {found['engine']}: correct, but slower than the kernels.")
+    if found["governor"] not in ("", "performance"):
+        advice.append(f"The CPU governor is {found['governor']}; `performance` gives steadier latency.")
+    quota, throttled = found["cgroup_quota"], found["throttling"]
+    if quota is not None and quota < 1:
+        advice.append(
+            f"A CPU quota of {quota:g} cores throttles every call; latency will spike. Give it a whole core."
+        )
+    if throttled and throttled["periods"]:
+        advice.append(
+            f"The CPU quota has throttled this control group in {throttled['periods']} periods, "
+            f"{throttled['microseconds'] / 1e6:.1f} s in all; latency spikes each time."
+        )
+    if found["telemetry"] != "off":
+        advice.append("onnxruntime may send telemetry: unset ORT_DISABLE_TELEMETRY=0.")
+    for extra, packages in missing.items():
+        advice.append(f"Not installed: {', '.join(packages)}. If needed: pip install 'edgesparse[{extra}]'.")
+    return advice
+
+
 def _attention(bundle: Path) -> dict[str, dict[str, Any]]:
-    """What each model of a bundle runs its attention with on this machine."""
+    """What runs the attention of each model of a bundle on this machine."""
     opened = open_bundle(bundle)
     found = {}
     for precision in opened.precisions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -11,33 +12,38 @@ import typer
 from edgesparse_runtime.bundle.manifest import manifest_schema
 from edgesparse_runtime.bundle.manifest_types import Attention, BreakevenEntry, QuantizationReport
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
+from edgesparse_runtime.cli.options import Request
 from edgesparse_runtime.cli.output import print_fields, print_json, print_table
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.metrics import with_interval
 
 
-def inspect(
-    bundle: Annotated[Path | None, typer.Argument(help="Bundle to look into.", show_default=False)] = None,
+@dataclass(frozen=True, kw_only=True)
+class InspectRequest(Request):
+    """Arguments and options of `edgesparse inspect`."""
+
+    bundle: Annotated[Path | None, typer.Argument(help="Bundle.", show_default=False)] = None
     schema: Annotated[
-        bool, typer.Option("--schema", help="Print the JSON Schema of every bundle's manifest.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
-) -> None:
-    """Say what is in a bundle; no model is loaded.
+        bool, typer.Option("--schema", help="Print the JSON Schema that every bundle's manifest follows.")
+    ] = False
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False
+
+
+def inspect(request: InspectRequest) -> None:
+    """Show what is in a bundle; no model is loaded.
 
     Example: edgesparse inspect pump.edgesparse
     """
-    if schema:
+    bundle = request.bundle
+    if request.schema:
         if bundle is not None:
-            raise InputError(
-                f"`--schema` must stand alone; it is the same for every bundle. Leave out {bundle}."
-            )
+            raise InputError(f"`--schema` is the same for every bundle. Leave out {bundle}.")
         print(json.dumps(manifest_schema(), indent=2))
         return
     if bundle is None:
-        raise InputError("`edgesparse inspect` must get a bundle. Name one, or use `--schema`.")
+        raise InputError("`edgesparse inspect` needs a bundle, or `--schema`.")
     opened = open_bundle(bundle)
-    if as_json:
+    if request.as_json:
         print_json(
             "inspect",
             {
@@ -106,7 +112,7 @@ def _attention(attention: Attention) -> str:
 
 
 def _cost(report: QuantizationReport) -> str:
-    """What int8 changed on the series that `edgesparse quantize` was given."""
+    """What int8 changed on the series given to `edgesparse quantize`."""
     before, after, flipped = report.get("metric"), report.get("int8"), report.get("flipped")
     found = []
     if before is not None and after is not None:

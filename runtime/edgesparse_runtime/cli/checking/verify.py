@@ -2,75 +2,60 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
+from dataclasses import dataclass
 
 from edgesparse_runtime.bundle.read import open_bundle
+from edgesparse_runtime.cli.options import BundleArgument, RemoteOptions, Threads, TrustedKeys
 from edgesparse_runtime.cli.output import print_fields, print_json
-from edgesparse_runtime.cli.preflight import check_remote, note_threads
+from edgesparse_runtime.cli.preflight import note_threads
 from edgesparse_runtime.errors import BundleError, GateError
 from edgesparse_runtime.evaluation.verify import Check, verify_path
-from edgesparse_runtime.remote.connection import Target, connect
+from edgesparse_runtime.remote.connection import connect
 
 
-def verify(
-    bundle: Annotated[Path, typer.Argument(help="Bundle to verify.", show_default=False)],
-    threads: Annotated[int | None, typer.Option(help="Threads of one prediction. [all usable]")] = None,
-    require_signature: Annotated[
-        list[Path] | None,
-        typer.Option(help="Public key (PEM) that must have signed the bundle; may be repeated."),
-    ] = None,
-    on: Annotated[str | None, typer.Option(help="Verify there: ssh://user@host:port.")] = None,
-    remote_python: Annotated[str, typer.Option(help="Python to run there.")] = "python3",
-    wheelhouse: Annotated[
-        Path | None, typer.Option(help="Folder of `edgesparse wheelhouse` to take along.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class VerifyRequest(RemoteOptions):
+    """Arguments and options of `edgesparse verify`."""
+
+    bundle: BundleArgument
+    threads: Threads = None
+    require_signature: TrustedKeys = None
+
+
+def verify(request: VerifyRequest) -> None:
     """Check hashes, signature, models and golden vectors on this machine, boundary by boundary.
 
     Exit 3 when a boundary is broken, 2 when the files are not those of the manifest.
 
     Example: edgesparse verify pump.edgesparse --require-signature factory.pub.pem
     """
-    check_remote(on, wheelhouse, remote_python)
-    if on is None:
-        note_threads(threads)
-    checks = _checks(bundle, threads, require_signature or [], on, remote_python, wheelhouse)
+    bundle = request.bundle
+    checks = _checks(request)
     broken = [check for check in checks if not check.holds]
-    if as_json:
+    is_damaged = bool(broken) and broken[0].boundary == "hashes"
+    if request.as_json:
         fields = {"bundle": str(bundle), "holds": not broken, "broken": [c.boundary for c in broken]}
         print_json("verify", {**fields, "checks": [c.to_dict() for c in checks]})
-    elif not (broken and broken[0].boundary == "hashes"):
+    elif not is_damaged:
         print_fields(
             {
                 c.boundary: ("pass" if c.holds else "BROKEN") + (f": {c.detail}" if c.detail else "")
                 for c in checks
             }
         )
-    if broken and broken[0].boundary == "hashes":
+    if is_damaged:
         raise BundleError(broken[0].detail)
     if broken:
         names = ", ".join(check.boundary for check in broken)
-        raise GateError(
-            f"{bundle} does not hold on this machine what was recorded where it was made: {names}."
-        )
+        raise GateError(f"{bundle} does not reproduce its recorded results on this machine: {names}.")
 
 
-def _checks(
-    bundle: Path,
-    threads: int | None,
-    keys: list[Path],
-    on: str | None,
-    remote_python: str,
-    wheelhouse: Path | None,
-) -> list[Check]:
-    if on is None:
-        return verify_path(bundle, threads=threads, trusted_keys=keys)
-    target = Target.parse(on, remote_python)
+def _checks(request: VerifyRequest) -> list[Check]:
+    target, keys = request.target(), request.require_signature or []
+    if target is None:
+        note_threads(request.threads)
+        return verify_path(request.bundle, threads=request.threads, trusted_keys=keys)
     # The keys stay here, and what is sent is what they were checked against.
-    open_bundle(bundle, trusted_keys=keys)
-    with connect(target, bundle, wheelhouse=wheelhouse) as connection:
-        return [Check(**check) for check in connection.verify(threads)]
+    open_bundle(request.bundle, trusted_keys=keys)
+    with connect(target, request.bundle, wheelhouse=request.wheelhouse) as connection:
+        return [Check(**check) for check in connection.verify(request.threads)]

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -20,6 +20,9 @@ from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import SampleParser, Stream, StreamOptions
 from edgesparse_runtime.stream.live import BACKLOG, Reader, run_live
 from edgesparse_runtime.stream.write import Form, ScoreWriter
+
+# Sources whose own counts a summary lists.
+_MOST_SOURCES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +49,13 @@ class FollowOptions(TableOptions):
         typer.Option(help="Streams: milliseconds from sample to score; misses are counted."),
     ] = None
     backlog: Annotated[int, typer.Option(help="Streams: lines that may wait to be scored.")] = BACKLOG
-    time_column: Annotated[
-        str | None,
-        typer.Option(help="Streams: column with the time stamp. [time, timestamp, t]"),
-    ] = None
-    time_unit: Annotated[
-        str, typer.Option(help="Streams: unit of times that are numbers: s, ms, us, ns.")
-    ] = "s"
+    bind_topics: Annotated[
+        bool,
+        typer.Option(
+            "--bind-topics",
+            help="Streams: a message's MQTT topic is its machine, whatever the message names.",
+        ),
+    ] = False
     whole_windows: Annotated[
         bool,
         typer.Option("--whole-windows", help="Streams: run a causal model on whole windows too."),
@@ -98,16 +101,16 @@ def follow(
         ),
     )
     parser = SampleParser(
-        session, stream.counts, time_column=options.time_column, time_unit=options.time_unit
+        session, stream.counts, time_column=options.time_column, time_unit=options.time_unit or "s"
     )
     reader = Reader(files[0], stream.counts, note=note, limit=options.backlog)
     classes = session.bundle.classes if session.bundle else ()
     note(_begin_line(files[0], stream))
     began = time.perf_counter()
     with _opened(output, form) as (out, is_begun):
-        writer = ScoreWriter(out, chosen, parser, classes, has_header=is_begun)
+        writer = ScoreWriter(out, chosen, parser.unit, classes, has_header=is_begun)
         try:
-            run_live(reader, stream, parser, writer.write, note=note)
+            run_live(reader, stream, parser, writer.write, note=note, bind_topics=options.bind_topics)
         except BrokenPipeError:
             # The reader of our output closed it: an end like any other.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -180,8 +183,14 @@ def _begin_line(source: str, stream: Stream) -> str:
 def _summary(stream: Stream, seconds: float) -> dict[str, Any]:
     known = {machine: period for machine, period in stream.periods.items() if period is not None}
     periods = sorted(known.values())
+    troubled = {
+        name: {field: count for field, count in asdict(counts).items() if count}
+        for name, counts in stream.counts.sources.items()
+        if counts.malformed or counts.dropped or counts.failed
+    }
     return {
         **stream.counts.to_dict(),
+        "sources": dict(list(troubled.items())[:_MOST_SOURCES]),
         "machines": len(stream.periods),
         "period_s": [round(p, 9) for p in (periods[0], periods[-1])] if periods else None,
         "seconds": round(seconds, 3),
@@ -195,7 +204,9 @@ def _note_summary(summary: dict[str, Any]) -> None:
         f"max {summary['latency_ms_max']:.2f}"
     )
     always = ("samples", "scores")
-    left_out = {"seconds", "period_s", "machines"} | {k for k in summary if k.startswith("latency_ms")}
+    left_out = {"seconds", "period_s", "machines", "sources"} | {
+        k for k in summary if k.startswith("latency_ms")
+    }
     shown = [
         f"{value:,} {name.replace('_', ' ')}"
         for name, value in summary.items()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgesparse_runtime.cli.options import Precision, Request, TrustedKeys
 from edgesparse_runtime.cli.output import print_fields, print_json
 from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.serving.addresses import parse_addresses
@@ -17,45 +19,84 @@ if TYPE_CHECKING:
     from edgesparse_runtime.serving.registry import Registry
 
 
-def serve(
+@dataclass(frozen=True, kw_only=True)
+class ServeRequest(Request):
+    """Arguments and options of `edgesparse serve`."""
+
     bundles: Annotated[
         list[str], typer.Argument(help="Bundles, each [NAME[:VERSION]=]PATH.", show_default=False)
-    ],
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 = any free one.")] = 8000,
-    precision: Annotated[str, typer.Option(help="auto, float32 or int8.")] = "auto",
-    threads: Annotated[int, typer.Option(help="Threads of one model run.")] = 1,
-    parallel: Annotated[
-        int | None, typer.Option(help="Model runs at a time. [usable cores / threads]")
-    ] = None,
-    max_batch: Annotated[int, typer.Option(help="Windows of equal length that share a run.")] = 8,
-    batch_wait: Annotated[float, typer.Option(help="Milliseconds a window waits for others.")] = 1.0,
-    queue: Annotated[int, typer.Option(help="Requests in the house at most; the next gets 429.")] = 256,
-    timeout: Annotated[float, typer.Option(help="Seconds from a request's head to its answer.")] = 10.0,
-    grace: Annotated[float, typer.Option(help="Seconds a shutdown waits for what was taken in.")] = 30.0,
-    max_body: Annotated[int, typer.Option(help="Bytes of one request.")] = 16 << 20,
-    max_steps: Annotated[int, typer.Option(help="Longest window.")] = 65_536,
-    max_windows: Annotated[int, typer.Option(help="Windows of one request.")] = 64,
-    connections: Annotated[int, typer.Option(help="Connections at a time.")] = 1024,
+    ]
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, typer.Option(help="Port; 0 = any free one.")] = 8000
+    precision: Precision = "auto"
+    threads: Annotated[int, typer.Option(help="Threads per model run.")] = 1
+    parallel: Annotated[int | None, typer.Option(help="Concurrent model runs. [usable cores / threads]")] = (
+        None
+    )
+    max_batch: Annotated[int, typer.Option(help="Maximum windows of equal length per model run.")] = 8
+    batch_wait: Annotated[
+        float, typer.Option(help="Milliseconds that a window waits for others to share its run.")
+    ] = 1.0
+    queue: Annotated[int, typer.Option(help="Maximum requests in flight; more are answered with 429.")] = 256
+    timeout: Annotated[
+        float, typer.Option(help="Seconds from the first byte of a request to its answer.")
+    ] = 10.0
+    grace: Annotated[float, typer.Option(help="Seconds to wait for in-flight requests at shutdown.")] = 30.0
+    max_body: Annotated[int, typer.Option(help="Maximum bytes per request body.")] = 16 << 20
+    max_steps: Annotated[int, typer.Option(help="Maximum steps per window.")] = 65_536
+    max_windows: Annotated[int, typer.Option(help="Maximum windows per request.")] = 64
+    connections: Annotated[int, typer.Option(help="Maximum open connections.")] = 1024
     reload_every: Annotated[
-        float, typer.Option(help="Seconds between looks for new bundles; 0 = never.")
-    ] = 0.5,
-    rehearse: Annotated[
-        bool, typer.Option(help="Try a bundle in a process of its own before serving it.")
-    ] = True,
-    require_signature: Annotated[
-        list[Path] | None,
-        typer.Option(help="Public key (PEM) that must have signed each bundle; may be repeated."),
-    ] = None,
-    token_file: Annotated[Path | None, typer.Option(help="Token that clients must send.")] = None,
-    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+        float, typer.Option(help="Seconds between checks for changed bundles; 0 = never.")
+    ] = 0.5
+    rehearse: Annotated[bool, typer.Option(help="Try a bundle in a separate process before serving it.")] = (
+        True
+    )
+    require_signature: TrustedKeys = None
+    token_file: Annotated[Path | None, typer.Option(help="File with the token that clients must send.")] = (
+        None
+    )
+    tls_cert: Annotated[Path | None, typer.Option(help="TLS certificate chain, PEM.")] = None
+    tls_key: Annotated[Path | None, typer.Option(help="Private key of the certificate, PEM.")] = None
     host_name: Annotated[
-        list[str] | None, typer.Option(help="Name by which a proxy calls this server; repeatable.")
-    ] = None,
-    log_requests: Annotated[bool, typer.Option("--log-requests", help="A line a request on stderr.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Say on stdout as JSON where it listens.")] = False,
-) -> None:
+        list[str] | None,
+        typer.Option(help="Host name that a proxy uses for this server; may be repeated."),
+    ] = None
+    log_requests: Annotated[
+        bool, typer.Option("--log-requests", help="Log one line per request to stderr.")
+    ] = False
+    as_json: Annotated[bool, typer.Option("--json", help="Print the URL and models as JSON.")] = False
+
+    def settings(self) -> Settings:
+        """The server's settings."""
+        return Settings(
+            host=self.host,
+            port=self.port,
+            threads=self.threads,
+            parallel=self.parallel,
+            precision=self.precision,
+            max_batch=self.max_batch,
+            batch_wait=self.batch_wait / 1e3,
+            queue=self.queue,
+            timeout=self.timeout,
+            grace=self.grace,
+            max_body=self.max_body,
+            max_bodies=max(self.max_body, Settings.max_bodies),
+            max_steps=self.max_steps,
+            max_windows=self.max_windows,
+            connections=self.connections,
+            reload_every=self.reload_every,
+            rehearse=self.rehearse,
+            trusted_keys=tuple(self.require_signature or ()),
+            token_file=self.token_file,
+            tls_cert=self.tls_cert,
+            tls_key=self.tls_key,
+            host_names=tuple(self.host_name or ()),
+            log_requests=self.log_requests,
+        )
+
+
+def serve(request: ServeRequest) -> None:
     """Serve bundles over HTTP (Open Inference Protocol v2) until Ctrl-C or SIGTERM.
 
     Example: edgesparse serve pump.edgesparse valve:2=valve_new.edgesparse --port 8000
@@ -65,57 +106,35 @@ def serve(
     Example: edgesparse serve pump.edgesparse --require-signature factory.pub.pem
     """
     require("serve", "serve", "starlette", "uvicorn", "httptools", "prometheus_client")
-    if require_signature:
+    if request.require_signature:
         require("serve --require-signature", "sign", "cryptography")
     from edgesparse_runtime.serving.server import serve as run_server
 
-    settings = Settings(
-        host=host,
-        port=port,
-        threads=threads,
-        parallel=parallel,
-        precision=precision,
-        max_batch=max_batch,
-        batch_wait=batch_wait / 1e3,
-        queue=queue,
-        timeout=timeout,
-        grace=grace,
-        max_body=max_body,
-        max_bodies=max(max_body, Settings.max_bodies),
-        max_steps=max_steps,
-        max_windows=max_windows,
-        connections=connections,
-        reload_every=reload_every,
-        rehearse=rehearse,
-        trusted_keys=tuple(require_signature or ()),
-        token_file=token_file,
-        tls_cert=tls_cert,
-        tls_key=tls_key,
-        host_names=tuple(host_name or ()),
-        log_requests=log_requests,
-    )
-
     def on_ready(url: str, registry: Registry) -> None:
-        models = [
-            {
-                "name": model.address.name,
-                "version": model.address.version,
-                "bundle_sha256": model.bundle_hash,
-                "precision": model.session.precision,
-                "engine": model.session.engine,
-            }
-            for model in registry.models()
-        ]
-        if as_json:
-            print_json("serve", {"url": url, "models": models})
-        else:
-            fields: dict[str, object] = {
-                f"{m['name']} {m['version']}": f"{url}/v2/models/{m['name']}/versions/{m['version']} "
-                f"({m['precision']}, {m['engine']})"
-                for m in models
-            }
-            print_fields(fields | {"page": f"{url}/docs"})
+        _print(url, registry, as_json=request.as_json)
         # Whoever reads a pipe waits for this to know that the server is up.
         sys.stdout.flush()
 
-    run_server(parse_addresses(bundles), settings, on_ready)
+    run_server(parse_addresses(request.bundles), request.settings(), on_ready)
+
+
+def _print(url: str, registry: Registry, *, as_json: bool) -> None:
+    models = [
+        {
+            "name": model.address.name,
+            "version": model.address.version,
+            "bundle_sha256": model.bundle_hash,
+            "precision": model.session.precision,
+            "engine": model.session.engine,
+        }
+        for model in registry.models()
+    ]
+    if as_json:
+        print_json("serve", {"url": url, "models": models})
+        return
+    fields: dict[str, object] = {
+        f"{m['name']} {m['version']}": f"{url}/v2/models/{m['name']}/versions/{m['version']} "
+        f"({m['precision']}, {m['engine']})"
+        for m in models
+    }
+    print_fields(fields | {"page": f"{url}/docs"})

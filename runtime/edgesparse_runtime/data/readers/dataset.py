@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgesparse_runtime.data.readers.npz import read_npz
+from edgesparse_runtime.data.readers.npz import read_npz_file
 from edgesparse_runtime.data.readers.options import ReadOptions
 from edgesparse_runtime.data.readers.tables import read_csv, read_parquet
 from edgesparse_runtime.data.readers.ts import read_ts
@@ -18,7 +18,7 @@ from edgesparse_runtime.errors import InputError
 READERS: dict[str, Callable[[Path, ReadOptions], SeriesSet]] = {
     ".csv": read_csv,
     ".parquet": read_parquet,
-    ".npz": read_npz,
+    ".npz": read_npz_file,
     ".tsv": read_ucr,
     ".ts": read_ts,
 }
@@ -43,7 +43,10 @@ def read_dataset(path: str | Path, options: ReadOptions | None = None) -> Series
         hint = f" Did you mean {file.with_name(near[0])}?" if near else ""
         raise InputError(f"{file}: no such file or folder.{hint}")
     if file.is_dir():
-        raise InputError(f"{file} must be a data file; it is a folder.")
+        raise InputError(
+            f"{file} must be a data file; it is a folder. Name one file, or join its files with a column "
+            "that tells the recordings apart."
+        )
     reader = READERS.get(file.suffix.lower())
     if reader is None:
         raise InputError(f"{file} must end in {', '.join(READERS)}; got {file.suffix or 'no ending'}.")

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from edgesparse_runtime.data.plain_number import to_plain
+from edgesparse_runtime.data.readers.options import Task
+from edgesparse_runtime.data.readers.text import is_missing
 from edgesparse_runtime.errors import InputError
 
 Labels = npt.NDArray[np.str_] | npt.NDArray[np.float64]
+# Whole numbers as people and programs write them; 007 is a name, and so are 1_1 and 1e3.
+_WHOLE = re.compile(r"([+-]?)(0|[1-9][0-9]*)(?:\.0*)?")
 
 
 def to_labels(
     values: Sequence[object],
-    task: Literal["classification", "regression"],
+    task: Task,
     where: Path,
     place: Callable[[int], str] = lambda i: f"series {i + 1}",
 ) -> Labels:
@@ -26,30 +32,46 @@ def to_labels(
         place: says which series entry i belongs to, for the message.
 
     Raises:
-        InputError: an empty label, or a target that is no number.
+        InputError: a missing label, or a target that is no number.
     """
     if task == "regression":
-        targets = np.empty(len(values), dtype=np.float64)
-        for i, value in enumerate(values):
-            try:
-                targets[i] = float(str(value))
-            except ValueError:
-                targets[i] = np.nan
-            if not np.isfinite(targets[i]):
-                raise InputError(f"{where}: target of {place(i)} must be a number; got {value!r}.")
-        return targets
+        return np.array([to_target(value, where, place(i)) for i, value in enumerate(values)])
     names = [class_name(value) for value in values]
     for i, name in enumerate(names):
-        if not name or name == "nan":
-            raise InputError(f"{where}: label of {place(i)} must not be empty.")
+        if not name:
+            raise InputError(f"{where}: label of {place(i)} must not be empty; got {str(values[i])!r}.")
     return np.array(names, dtype=np.str_)
 
 
-def class_name(value: object) -> str:
-    """A class as it is written; whole numbers lose their decimals, so that 1, 1.0 and "1" are one class."""
-    text = str(value).strip()
+def to_target(value: object, where: Path, place: str) -> float:
+    """A finite number.
+
+    Raises:
+        InputError: anything else.
+    """
     try:
-        number = float(text)
-    except ValueError:
+        target = to_plain(value) if isinstance(value, str) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        target = np.nan
+    if not np.isfinite(target):
+        raise InputError(f"{where}: target of {place} must be a number; got {value!r}.")
+    return target
+
+
+def class_name(value: object) -> str:
+    """A class as it is written, "" where the label is missing.
+
+    Whole numbers lose their decimals, so that 1, 1.0 and "1" are one class; no other text is taken for a
+    number. Bytes are UTF-8; both ways to write an umlaut are one (NFC).
+    """
+    if is_missing(value):
+        return ""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace").rstrip("\0")
+    text = unicodedata.normalize("NFC", str(value).strip())
+    if is_missing(text):
+        return ""
+    whole = _WHOLE.fullmatch(text)
+    if whole is None:
         return text
-    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else text
+    return whole[2] if whole[1] != "-" or whole[2] == "0" else f"-{whole[2]}"

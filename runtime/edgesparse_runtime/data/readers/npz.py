@@ -2,65 +2,90 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgesparse_runtime.arrays import FloatArray, read_npz
 from edgesparse_runtime.data.channels import generic_names
-from edgesparse_runtime.data.readers.labels import to_labels
+from edgesparse_runtime.data.model_inputs import without_padding
+from edgesparse_runtime.data.readers.arrays import series_of
 from edgesparse_runtime.data.readers.options import ReadOptions
+from edgesparse_runtime.data.readers.table import decode
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 
+# A user's own file may be as large as memory; a header that claims more is damaged.
+_LARGEST = 1 << 36
 
-def read_npz(path: Path, options: ReadOptions) -> SeriesSet:
+
+def read_npz_file(path: Path, options: ReadOptions) -> SeriesSet:
     """Read a NumPy archive; steps after a series' last value are NaN in every channel."""
-    arrays = _load(path)
+    try:
+        arrays = read_npz(path, most_bytes=_LARGEST)
+    except ValueError as error:
+        reason = "it is damaged or something else" if "damaged" in str(error) else str(error)
+        if "objects" in reason:
+            reason = "it holds Python objects"
+        raise InputError(f"{path} must be a .npz archive of plain arrays; {reason}.") from None
     if "X" not in arrays:
         have = ", ".join(arrays) or "nothing"
         raise InputError(f"{path} must hold an array X [n, channels, time]; it holds {have}.")
     x = arrays["X"]
     if x.ndim == 2:
         x = x[:, None]
-    if x.ndim != 3 or x.dtype.kind not in "fiu":
+    if x.ndim != 3 or x.dtype.kind not in "fiub":
         raise InputError(
             f"{path}: X must be numbers [n, channels, time]; got {x.dtype} {list(arrays['X'].shape)}."
         )
-    channels = generic_names(x.shape[1])
-    if "channels" in arrays:
-        channels = tuple(str(name) for name in np.atleast_1d(arrays["channels"]))
-        if len(channels) != x.shape[1]:
-            raise InputError(f"{path}: `channels` must name {x.shape[1]} channels; got {len(channels)}.")
-    for name in ("y", "group"):
-        if name in arrays and arrays[name].shape != (len(x),):
-            raise InputError(f"{path}: {name} must have shape [{len(x)}]; got {list(arrays[name].shape)}.")
-    # A float64 beyond float32 becomes infinite, which the session refuses by name.
+    names = [name for name in ("y", "group", "mask") if name in arrays]
+    for name in names:
+        expected = x.shape if name == "mask" else (len(x),)
+        if arrays[name].shape != expected:
+            raise InputError(
+                f"{path}: {name} must have shape {list(expected)}; got {list(arrays[name].shape)}."
+            )
+    # A float64 beyond float32 becomes infinite, which is refused by name.
     with np.errstate(over="ignore"):
-        series = [strip_tail(row.astype(np.float32)) for row in x]
-    return SeriesSet(
-        series=series,
-        channels=channels,
-        labels=to_labels(list(arrays["y"]), options.task, path) if "y" in arrays else None,
-        groups=arrays["group"].astype(np.str_) if "group" in arrays else None,
-        source=str(path),
+        values = x.astype(np.float32)
+    if "mask" in arrays:
+        values[arrays["mask"].astype(np.bool_)] = np.nan
+    return series_of(
+        [without_padding(row) for row in values],
+        path=path,
+        channels=_channels(path, arrays, x.shape[1]),
+        options=options,
+        labels=_texts(path, arrays, "y"),
+        groups=_texts(path, arrays, "group"),
+        notes=_orientation(path, x),
     )
 
 
-def strip_tail(x_CT: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Without the steps at the end where every channel is NaN."""
-    seen = np.flatnonzero(~np.isnan(x_CT).all(axis=0))
-    return x_CT[:, : int(seen[-1]) + 1] if len(seen) else x_CT[:, :0]
+def _channels(path: Path, arrays: dict[str, npt.NDArray[Any]], count: int) -> tuple[str, ...]:
+    named = _texts(path, arrays, "channels")
+    if named is None:
+        return generic_names(count)
+    if len(named) != count:
+        raise InputError(f"{path}: `channels` must name {count} channels; got {len(named)}.")
+    return tuple(str(name).strip() for name in named)
 
 
-def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"{path} must be a .npz archive of plain arrays; it is damaged or something else.")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        reason = "it holds Python objects" if "allow_pickle" in str(error) else "it is damaged"
-        raise InputError(f"{path} must be a .npz archive of plain arrays; {reason}.") from None
+def _texts(path: Path, arrays: dict[str, npt.NDArray[Any]], name: str) -> list[Any] | None:
+    """An array as a list, bytes as the text that they are."""
+    if name not in arrays:
+        return None
+    values = np.atleast_1d(arrays[name]).tolist()
+    return [decode(value, path, name) if isinstance(value, bytes) else value for value in values]
+
+
+def _orientation(path: Path, x: FloatArray) -> tuple[str, ...]:
+    """A doubt where the last axis looks like the channels: many short rows."""
+    channels, steps = x.shape[1:]
+    if channels <= 16 or steps >= 16 or channels < 4 * steps:
+        return ()
+    return (
+        f"{path}: X has {channels} channels of {steps} steps: is it [n, time, channels]? "
+        "Swap the last two axes (X.transpose(0, 2, 1)) if so.",
+    )

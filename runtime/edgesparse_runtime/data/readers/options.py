@@ -7,23 +7,40 @@ from typing import Literal
 
 from edgesparse_runtime.errors import InputError
 
+Task = Literal["classification", "regression", "forecasting"]
+
+
+def known_task(task: str) -> Task:
+    """A task's name as readers know it; other models' tasks read labels as names."""
+    if task == "regression":
+        return "regression"
+    return "forecasting" if task == "forecasting" else "classification"
+
 
 @dataclass(frozen=True)
 class ReadOptions:
     """Choices of a reader.
 
     Attributes:
-        task: "classification" reads labels as names, "regression" as numbers.
-        label_column: of a table; None = one named label, class, target or y.
-        series_column: one value a series; None = one named series, window, sample or id.
+        task: "classification" reads labels as names, "regression" as numbers; "forecasting" has no labels
+            besides a column that is named.
+        label_column: of a table; None = one named label, class or target, or y where no x stands beside it.
+        series_column: one value per series; None = one named series, window, sample or id.
         group_column: the machine, run or person; None = one named group, machine, run, device or person.
-        time_column: None = one named time, timestamp, t or step.
+        time_column: None = one named time, timestamp, datetime, date and the like.
         channels: columns to use, in this order; None = all that are left.
-        window: steps a window that series, or groups without a series column, are cut into; None = whole.
+        window: steps of the windows that series, or groups without a series column, are cut into; None =
+            whole.
         stride: steps between windows; None = `window`.
+        needs_labels: False = labels are not looked for: predictions, unlabeled windows.
+        model_channels: channels of the model that will read the data; found by name before any other role is.
+        period: seconds between steps that the model was trained on; data of another rate are refused.
+        time_unit: of times that are numbers: s, ms, us or ns; None = by the column's name, else seconds.
+        keeps_short: series shorter than `window` stay, whole; False = they have no window.
+        last_only: only the last window of each series, which ends where the series ends.
     """
 
-    task: Literal["classification", "regression"] = "classification"
+    task: Task = "classification"
     label_column: str | None = None
     series_column: str | None = None
     group_column: str | None = None
@@ -31,9 +48,15 @@ class ReadOptions:
     channels: tuple[str, ...] | None = None
     window: int | None = None
     stride: int | None = None
+    needs_labels: bool = True
+    model_channels: tuple[str, ...] = ()
+    period: float | None = None
+    time_unit: str | None = None
+    keeps_short: bool = False
+    last_only: bool = False
 
     def __post_init__(self) -> None:
         for name in ("window", "stride"):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InputError(f"`{name}` must be at least 1; got {value}.")

@@ -2,47 +2,110 @@
 
 from __future__ import annotations
 
+import codecs
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from edgesparse_runtime.arrays import DoubleArray
+from edgesparse_runtime.data.plain_number import comma_is, is_plain, to_plain, to_plain_array, without_commas
 from edgesparse_runtime.errors import InputError
 
 # Models take float32.
 LARGEST = float(np.finfo(np.float32).max)
-MISSING = frozenset({"", "na", "nan", "null", "none", "?"})
+# The ways to write a missing value or label, in any case.
+MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "?", "<na>", "nat"})
+_TRUTH = {"true": 1.0, "false": 0.0}
+# Encodings that a hint can name; tried in this order.
+_OTHER_ENCODINGS = ("cp932", "gb18030", "cp1252")
 
 
-def read_lines(path: Path) -> list[str]:
-    """Lines of a UTF-8 text file.
+def is_missing(value: object) -> bool:
+    """True for None, NaN and the usual words for a missing value."""
+    if value is None:
+        return True
+    if isinstance(value, str):
+        return value.strip().lower() in MISSING
+    return isinstance(value, (float, np.floating)) and math.isnan(value)
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, or in UTF-16 with its mark.
 
     Raises:
         InputError: binary, or of another encoding.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} must be UTF-8 text; byte {error.start} is not.") from None
-    if "\0" in text:
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and len(content) % 2 == 0:
+        try:
+            return content.decode("utf-16")
+        except UnicodeDecodeError:
+            pass
+    if b"\0" in content:
         raise InputError(f"{path} must be text; it holds NUL bytes.")
-    return text.splitlines()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        hint = f" {_conversion(content, path)}"
+        raise InputError(f"{path} must be UTF-8 text; byte {error.start} is not.{hint}") from None
 
 
-def to_floats(cells: Sequence[str], path: Path, place: Callable[[int], str]) -> npt.NDArray[np.float64]:
+def _conversion(content: bytes, path: Path) -> str:
+    """How to convert the file, by the first encoding that reads it."""
+    for name in _OTHER_ENCODINGS:
+        try:
+            content.decode(name)
+        except UnicodeDecodeError:
+            continue
+        return (
+            f"If it is {name.upper()}: iconv -f {name.upper()} -t UTF-8 {path.name} > converted{path.suffix}"
+        )
+    return "Save it as UTF-8."
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a text file, as editors count them."""
+    text = read_text(path).replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.split("\n")
+    return lines[:-1] if lines and not lines[-1] else lines
+
+
+def comma_of(columns: Sequence[Sequence[Any]], path: Path) -> str:
+    """What commas in the numbers of these columns are: "decimal", "thousands", or "" where there are none.
+
+    Raises:
+        InputError: they could be both.
+    """
+    cells = [c.strip() for column in columns for c in column if isinstance(c, str) and "," in c]
+    if not cells or not all(is_plain(cell.replace(",", "")) for cell in cells):
+        return ""
+    points = [c for column in columns for c in column if isinstance(c, str) and "." in c and is_plain(c)]
+    meaning = comma_is(cells + points[:1])
+    if meaning == "unclear":
+        raise InputError(
+            f"{path}: numbers must have a decimal point; {cells[0]!r} may be a thousand or a decimal."
+        )
+    return meaning
+
+
+def to_floats(cells: Sequence[Any], path: Path, place: Callable[[int], str], comma: str = "") -> DoubleArray:
     """Numbers, NaN where a value is missing.
 
     Args:
         place: says where cell i stands, for the message.
+        comma: what commas are, as `comma_of` found.
 
     Raises:
         InputError: a cell that is neither a number nor missing, or is infinite.
     """
-    try:
-        values = np.array(cells, dtype=np.float64)
-    except ValueError:
-        values = np.array([_to_float(cell, path, place, i) for i, cell in enumerate(cells)])
+    values = None if comma else to_plain_array(cells)
+    if values is None:
+        if _are_truths(cells):
+            return np.array([_TRUTH.get(str(cell).strip().lower(), np.nan) for cell in cells])
+        values = np.array([_to_float(cell, path, place, i, comma) for i, cell in enumerate(cells)])
     infinite = np.isinf(values)
     if infinite.any():
         raise InputError(f"{path}, {place(int(infinite.argmax()))} must be finite; got infinity.")
@@ -53,10 +116,18 @@ def to_floats(cells: Sequence[str], path: Path, place: Callable[[int], str]) -> 
     return values
 
 
-def _to_float(cell: str, path: Path, place: Callable[[int], str], i: int) -> float:
-    if cell.strip().lower() in MISSING:
+def _are_truths(cells: Sequence[Any]) -> bool:
+    """A column of true and false only, missing ones aside: the switch of a machine."""
+    seen = {str(cell).strip().lower() for cell in cells if not is_missing(cell)}
+    return bool(seen) and seen <= set(_TRUTH)
+
+
+def _to_float(cell: Any, path: Path, place: Callable[[int], str], i: int, comma: str) -> float:
+    if is_missing(cell):
         return np.nan
     try:
-        return float(cell)
-    except ValueError:
-        raise InputError(f"{path}, {place(i)} must be a number; got {cell.strip()[:40]!r}.") from None
+        return to_plain(without_commas(cell, comma)) if isinstance(cell, str) else float(cell)
+    except (TypeError, ValueError, OverflowError):
+        shown = str(cell).strip()[:40]
+        hint = " Write a decimal point." if "," in shown and is_plain(shown.replace(",", "")) else ""
+        raise InputError(f"{path}, {place(i)} must be a number; got {shown!r}.{hint}") from None

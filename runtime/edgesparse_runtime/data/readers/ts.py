@@ -1,43 +1,164 @@
-"""sktime/aeon .ts files, through sktime."""
+"""sktime/aeon .ts files: channels of a series separated by colons, its label last.
+
+Read here and not by those packages: they lower-case all text, labels included, and leave stamps unsorted.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from edgesparse_runtime.arrays import DoubleArray, FloatArray
 from edgesparse_runtime.data.channels import generic_names
-from edgesparse_runtime.data.readers.labels import to_labels
-from edgesparse_runtime.data.readers.npz import strip_tail
+from edgesparse_runtime.data.clock import Clock, read_times
+from edgesparse_runtime.data.model_inputs import without_padding
+from edgesparse_runtime.data.readers.arrays import series_of
 from edgesparse_runtime.data.readers.options import ReadOptions
-from edgesparse_runtime.data.readers.text import read_lines
+from edgesparse_runtime.data.readers.text import read_lines, to_floats
 from edgesparse_runtime.data.series_set import SeriesSet
-from edgesparse_runtime.errors import InputError, MissingExtraError
+from edgesparse_runtime.errors import InputError
+
+# Colons inside brackets belong to a time of day.
+_CHANNEL = re.compile(r"(?:[^:(]|\([^)]*\))+")
+_STAMPED = re.compile(r"\s*\(\s*(?P<time>[^()]*?)\s*,\s*(?P<value>[^(),]*?)\s*\)\s*(?:,|$)")
+
+
+@dataclass
+class _Header:
+    """What the lines before @data state."""
+
+    has_label: bool = False
+    classes: tuple[str, ...] = ()
+    has_times: bool = False
+    dimensions: int | None = None
+    lines: dict[str, int] = field(default_factory=dict)
 
 
 def read_ts(path: Path, options: ReadOptions) -> SeriesSet:
     """Read a .ts file; series may differ in length, channels of one series may not."""
-    try:
-        from sktime.datasets import load_from_tsfile
-    except ImportError:
-        raise MissingExtraError("Reading a .ts file", "sktime", "data") from None
-    if not any(line.strip().lower() == "@data" for line in read_lines(path)):
+    lines = read_lines(path)
+    start = next((i for i, line in enumerate(lines) if line.strip().lower() == "@data"), None)
+    if start is None:
         raise InputError(f"{path} must be a .ts file; it has no @data line.")
-    try:
-        frame, labels = load_from_tsfile(str(path), return_y=True, return_data_type="nested_univ")
-    except Exception as error:  # the reader raises many kinds, its own among them
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"{path} must be a .ts file; {lines[0].rstrip('.')}.") from None
-    series = []
-    for i in range(len(frame)):
-        rows = [np.asarray(cell, dtype=np.float32) for cell in frame.iloc[i]]
-        if len({len(row) for row in rows}) > 1:
-            raise InputError(f"{path}: channels of series {i + 1} must have one length.")
-        series.append(strip_tail(np.stack(rows)))
-    return SeriesSet(
+    header = _read_header(lines[:start])
+    series: list[FloatArray] = []
+    stamps: list[list[str]] = []
+    labels: list[str] = []
+    for number, line in enumerate(lines[start + 1 :], start=start + 2):
+        if not line.strip() or line.startswith("#"):
+            continue
+        channels = _CHANNEL.findall(line.strip())
+        if header.has_label:
+            labels.append(_label(channels.pop().strip(), header, path, number) if len(channels) > 1 else "")
+            if not labels[-1]:
+                raise InputError(f"{path}, row {number} must end in a label after a colon.")
+        if len(channels) != (header.dimensions or len(channels)) or (
+            series and len(channels) != len(series[0])
+        ):
+            expected = header.dimensions or len(series[0])
+            raise InputError(f"{path}, row {number} must have {expected} channel(s); got {len(channels)}.")
+        values, times = _read_channels(channels, header, path, number)
+        series.append(values if header.has_times else without_padding(values))
+        stamps.append(times)
+    if not series:
+        raise InputError(f"{path} must hold at least one series; there is none.")
+    return series_of(
         series,
-        generic_names(frame.shape[1]),
-        None if labels is None else to_labels(list(labels), options.task, path),
-        None,
-        str(path),
+        path=path,
+        channels=generic_names(len(series[0])),
+        options=options,
+        labels=labels if header.has_label else None,
+        times=_read_stamps(stamps, path) if header.has_times else None,
     )
+
+
+def _read_header(lines: Sequence[str]) -> _Header:
+    header = _Header()
+    for line in lines:
+        words = line.split()
+        key = words[0].lower() if words else ""
+        value = words[1].lower() if len(words) > 1 else ""
+        if key in ("@classlabel", "@targetlabel"):
+            header.has_label, header.classes = value == "true", tuple(words[2:])
+        elif key == "@timestamps":
+            header.has_times = value == "true"
+        elif key in ("@dimensions", "@dimension") and value.isdigit():
+            header.dimensions = int(value)
+        elif key == "@univariate" and value == "true":
+            header.dimensions = 1
+    return header
+
+
+def _label(text: str, header: _Header, path: Path, number: int) -> str:
+    """The class as the header spells it; there, case tells classes apart."""
+    if not header.classes or text in header.classes:
+        return text
+    same = [name for name in header.classes if name.lower() == text.lower()]
+    if len(same) == 1:
+        return same[0]
+    if any(_is_number(name) and _is_number(text) and float(name) == float(text) for name in header.classes):
+        return text
+    raise InputError(
+        f"{path}, row {number}: the label must be one of {', '.join(header.classes[:8])}; got {text!r}."
+    )
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?", text) is not None
+
+
+def _read_channels(
+    channels: Sequence[str], header: _Header, path: Path, number: int
+) -> tuple[FloatArray, list[str]]:
+    """Values [channels, steps], and the time stamps where the file has some."""
+    rows: list[DoubleArray] = []
+    times: list[str] = []
+    for i, text in enumerate(channels):
+        cells = [cell.strip() for cell in text.split(",")]
+        if header.has_times:
+            pairs = _pairs(text, path, number, i)
+            own, cells = [time for time, _ in pairs], [value for _, value in pairs]
+            if times and own != times:
+                raise InputError(f"{path}, row {number}: all channels must have the same time stamps.")
+            times = own
+        rows.append(to_floats(cells, path, partial(_value, number, i)))
+    if len({len(row) for row in rows}) > 1:
+        raise InputError(f"{path}, row {number}: channels of one series must have one length.")
+    return np.stack(rows).astype(np.float32), times
+
+
+def _value(row: int, channel: int, value: int) -> str:
+    return f"row {row}, channel {channel + 1}, value {value + 1}"
+
+
+def _pairs(text: str, path: Path, number: int, channel: int) -> list[tuple[str, str]]:
+    found, end = [], 0
+    while end < len(text):
+        pair = _STAMPED.match(text, end)
+        if pair is None:
+            raise InputError(
+                f"{path}, row {number}, channel {channel + 1} must be pairs (time, value); "
+                f"got {text[end : end + 30]!r}."
+            )
+        found.append((pair["time"], pair["value"]))
+        end = pair.end()
+    return found
+
+
+def _read_stamps(stamps: Sequence[Sequence[str]], path: Path) -> tuple[Clock, list[DoubleArray]]:
+    """One clock for the whole file."""
+    owner = [(i, k) for i, own in enumerate(stamps) for k in range(len(own))]
+    try:
+        clock, seconds = read_times(
+            [stamps[i][k] for i, k in owner],
+            name="time",
+            place=lambda n: f"series {owner[n][0] + 1}, value {owner[n][1] + 1}",
+        )
+    except InputError as error:
+        raise InputError(f"{path}, {error}") from None
+    return clock, np.split(seconds, np.cumsum([len(own) for own in stamps])[:-1])

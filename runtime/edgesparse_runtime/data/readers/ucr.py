@@ -1,4 +1,4 @@
-"""UCR .tsv: one series a line, its label first; NaN at the end of a line = shorter."""
+"""UCR .tsv: one series per line, its label first; NaN at the end of a line = shorter."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from edgesparse_runtime.data.channels import generic_names
-from edgesparse_runtime.data.readers.labels import to_labels
-from edgesparse_runtime.data.readers.npz import strip_tail
+from edgesparse_runtime.data.model_inputs import without_padding
+from edgesparse_runtime.data.readers.arrays import series_of
 from edgesparse_runtime.data.readers.options import ReadOptions
 from edgesparse_runtime.data.readers.text import read_lines, to_floats
 from edgesparse_runtime.data.series_set import SeriesSet
@@ -27,8 +27,8 @@ def read_ucr(path: Path, options: ReadOptions) -> SeriesSet:
             raise InputError(f"{path}, row {number}: a label and values must be separated by tabs.")
         labels.append(label)
         row = to_floats(cells, path, partial(_place, number))
-        series.append(strip_tail(row.astype(np.float32)[None]))
-    return SeriesSet(series, generic_names(1), to_labels(labels, options.task, path), None, str(path))
+        series.append(without_padding(row.astype(np.float32)[None]))
+    return series_of(series, path=path, channels=generic_names(1), options=options, labels=labels)
 
 
 def _place(row: int, cell: int) -> str:

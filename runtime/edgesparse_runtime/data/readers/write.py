@@ -11,7 +11,7 @@ from edgesparse_runtime.data.series_set import SeriesSet
 
 
 def write_csv(path: str | Path, data: SeriesSet) -> None:
-    """One row a time step: series, time, the channels, and label and group where there are any."""
+    """One row per time step: series, time, the channels, and label and group where there are any."""
     target = Path(path)
     staging = target.with_name(f".{target.name}.new")
     extra = [name for name in ("label", "group") if getattr(data, f"{name}s") is not None]
@@ -20,10 +20,11 @@ def write_csv(path: str | Path, data: SeriesSet) -> None:
             writer = csv.writer(stream)
             writer.writerow(["series", "time", *data.channels, *extra])
             for i, x in enumerate(data.series):
+                name = i if data.ids is None else data.ids[i]
                 tail = [str(getattr(data, f"{name}s")[i]) for name in extra]
                 for t, values in enumerate(x.T):
                     cells = ["" if np.isnan(v) else repr(float(v)) for v in values]
-                    writer.writerow([i, t, *cells, *tail])
+                    writer.writerow([name, t, *cells, *tail])
         staging.replace(target)
     finally:
         staging.unlink(missing_ok=True)

@@ -6,8 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-WIDTH, HEIGHT = 640, 260
+# Drawn widths in CSS pixels: of a page, and of a phone.
+WIDE, NARROW = 820, 330
+HEIGHT = 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 14, 42
+# A dot per call beyond this many is a blot.
+_MOST_DOTS = 600
 Point = tuple[float, float]
 
 
@@ -18,26 +22,19 @@ def curves(
     y_label: str,
     logarithmic: bool = False,
     marks: bool = True,
-    dots: bool = False,
-    from_zero: bool = True,
+    width: int = WIDE,
 ) -> str:
-    """One line a name through its points; with `logarithmic` on both axes, with `dots` no line.
+    """One line per name through its points; `logarithmic` holds for both axes.
 
     With `marks` the x axis is labeled at the points, which are few and chosen.
     """
     points = [p for line in series.values() for p in line]
-    x_scale = _Scale([p[0] for p in points], _LEFT, WIDTH - _RIGHT, logarithmic, False)
-    y_scale = _Scale([p[1] for p in points], HEIGHT - _BOTTOM, _TOP, logarithmic, from_zero)
+    x_scale = _Scale([p[0] for p in points], _LEFT, width - _RIGHT, logarithmic, False)
+    y_scale = _Scale([p[1] for p in points], HEIGHT - _BOTTOM, _TOP, logarithmic, True)
     if marks:
         x_scale.ticks = sorted({p[0] for p in points})
-    parts = [_axes(x_scale, y_scale, x_label, y_label)]
+    parts = [_axes(x_scale, y_scale, x_label, y_label, width)]
     for i, (name, line) in enumerate(series.items()):
-        if dots:
-            parts += [
-                f'<circle class="mark c{i % 4}" cx="{x_scale(x):.1f}" cy="{y_scale(y):.1f}" r="1.3"/>'
-                for x, y in line
-            ]
-            continue
         path = " ".join(f"{x_scale(x):.1f},{y_scale(y):.1f}" for x, y in line)
         parts.append(f'<polyline class="line c{i % 4}" points="{path}"/>')
         if marks:
@@ -46,66 +43,95 @@ def curves(
                 f"<title>{escape(name)}: {_short(x)} → {_short(y)}</title></circle>"
                 for x, y in line
             ]
-    return _svg(parts, y_label) + _legend(list(series))
+    return _svg(parts, y_label, width) + _legend(list(series))
 
 
-def histogram(values: Sequence[float], lines: dict[str, float], *, x_label: str) -> str:
+def scatter(points: Sequence[Point], *, x_label: str, y_label: str, width: int = WIDE) -> str:
+    """One dot per point; of very many, an even sample and all that stand out."""
+    x_scale = _Scale([p[0] for p in points], _LEFT, width - _RIGHT, False, False)
+    y_scale = _Scale([p[1] for p in points], HEIGHT - _BOTTOM, _TOP, False, True)
+    step = -(-len(points) // _MOST_DOTS) if points else 1
+    high = sorted(y for _, y in points)[-max(1, len(points) // 50) :][0] if points else 0.0
+    kept = [(x, y) for i, (x, y) in enumerate(points) if i % step == 0 or y >= high]
+    dots = [f'<circle class="mark c0" cx="{x_scale(x):.1f}" cy="{y_scale(y):.1f}" r="1.3"/>' for x, y in kept]
+    return _svg([_axes(x_scale, y_scale, x_label, y_label, width), *dots], y_label, width)
+
+
+def histogram(values: Sequence[float], lines: Mapping[str, float], *, x_label: str, width: int = WIDE) -> str:
     """How often each value came, up to just beyond the last of the named `lines`; the rest is counted."""
     low, high = min(values), max(max(lines.values()) * 1.05, min(values) * 1.001)
     count = 48
-    width = (high - low) / count or 1.0
+    bin_width = (high - low) / count or 1.0
     heights = [0] * count
     beyond = 0
     for value in values:
-        i = int((value - low) / width)
+        i = int((value - low) / bin_width)
         if i < count:
             heights[i] += 1
         else:
             beyond += 1
-    x_scale = _Scale([low, high], _LEFT, WIDTH - _RIGHT, False, False)
+    x_scale = _Scale([low, high], _LEFT, width - _RIGHT, False, False)
     y_scale = _Scale([0, max(heights)], HEIGHT - _BOTTOM, _TOP + 14, False, True)
-    parts = [_axes(x_scale, y_scale, x_label, "calls")]
+    parts = [_axes(x_scale, y_scale, x_label, "calls", width)]
     for i, n in enumerate(heights):
-        left, right = x_scale(low + i * width), x_scale(low + (i + 1) * width)
+        left, right = x_scale(low + i * bin_width), x_scale(low + (i + 1) * bin_width)
         top, wide = y_scale(n), max(right - left - 1, 1)
-        title = f"{n} calls from {low + i * width:.3g} to {low + (i + 1) * width:.3g}"
+        title = f"{n} calls from {low + i * bin_width:.3g} to {low + (i + 1) * bin_width:.3g}"
         parts.append(
             f'<rect class="bar c0" x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" '
             f'height="{y_scale(0) - top:.1f}"><title>{title}</title></rect>'
         )
-    last = -99.0
+    parts += _rules(lines, x_scale)
+    note = f'<p class="note">{beyond} calls lie beyond the right edge.</p>' if beyond else ""
+    return _svg(parts, "calls", width) + note
+
+
+def _rules(lines: Mapping[str, float], x_scale: _Scale) -> list[str]:
+    """Named vertical lines; names that are close to each other stand on different heights."""
+    parts, last, row = [], -99.0, 0
     for name, value in sorted(lines.items(), key=lambda item: item[1]):
         x = x_scale(value)
+        row = (row + 1) % 2 if x - last < 30 else 0
         parts.append(f'<line class="rule" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{HEIGHT - _BOTTOM}"/>')
-        # Two names side by side must not cover each other.
-        y = _TOP + (8 if x - last > 30 else 22)
-        parts.append(f'<text class="small" x="{x + 3:.1f}" y="{y}">{escape(name)}</text>')
+        parts.append(f'<text class="small" x="{x + 3:.1f}" y="{_TOP + 8 + 14 * row}">{escape(name)}</text>')
         last = x
-    note = f'<p class="note">{beyond} calls lie beyond the right edge.</p>' if beyond else ""
-    return _svg(parts, "calls") + note
+    return parts
 
 
-def bars(rows: Sequence[tuple[str, float, str]], *, unit: str) -> str:
-    """Horizontal bars: name, value, and what stands beside it."""
-    step, left = 24, 250
+def bars(rows: Sequence[tuple[str, float, str]], *, unit: str, width: int = WIDE) -> str:
+    """Horizontal bars: a name, a value, and a text; on a narrow page the texts are above the bar."""
+    is_narrow = width < WIDE // 2
+    step, left = (38, 0) if is_narrow else (24, 250)
+    room = width if is_narrow else width - left - 190
     most = max((value for _, value, _ in rows), default=1.0) or 1.0
-    height = step * len(rows) + 8
     parts = []
-    for i, (name, value, beside) in enumerate(rows):
-        y, length = 4 + i * step, (WIDTH + 140 - left - 170) * value / most
-        parts.append(
-            f'<text class="name" x="{left - 8}" y="{y + 15}">{escape(name)}</text>'
-            f'<rect class="bar c0" x="{left}" y="{y + 3}" width="{max(length, 1):.1f}" height="16">'
-            f"<title>{escape(name)}: {value:.4g} {escape(unit)}</title></rect>"
-            f'<text class="small" x="{left + max(length, 1) + 6:.1f}" y="{y + 15}">{escape(beside)}</text>'
-        )
-    return (
-        f'<svg viewBox="0 0 {WIDTH + 140} {height}" role="img" aria-label="bars">' + "".join(parts) + "</svg>"
-    )
+    for i, (name, value, text) in enumerate(rows):
+        y, length = 4 + i * step, max(room * value / most, 1.0)
+        title = f"<title>{escape(name)}: {value:.4g} {escape(unit)}</title>"
+        if is_narrow:
+            short = text.split(", density")[0]
+            parts.append(
+                f'<text x="0" y="{y + 11}">{escape(_shorten(name, 24))}</text>'
+                f'<text class="small end" x="{width}" y="{y + 11}">{escape(short)}</text>'
+                f'<rect class="bar c0" x="0" y="{y + 17}" width="{length:.1f}" height="12">{title}</rect>'
+            )
+        else:
+            parts.append(
+                f'<text class="name" x="{left - 8}" y="{y + 15}">{escape(_shorten(name, 36))}</text>'
+                f'<rect class="bar c0" x="{left}" y="{y + 3}" width="{length:.1f}" height="16">{title}</rect>'
+                f'<text class="small" x="{left + length + 6:.1f}" y="{y + 15}">{escape(text)}</text>'
+            )
+    height = step * len(rows) + 8
+    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="bars">' + "".join(parts) + "</svg>"
+
+
+def _shorten(name: str, most: int) -> str:
+    """The end of a long module name, which is what tells it from others."""
+    return name if len(name) <= most else "…" + name[1 - most :]
 
 
 class _Scale:
-    """Values to places, with round ticks."""
+    """Values to positions, with round ticks."""
 
     def __init__(
         self, values: Sequence[float], start: float, end: float, logarithmic: bool, zero: bool
@@ -145,24 +171,29 @@ def _log_ticks(low: float, high: float) -> list[float]:
     return [t for t in fine if low <= t <= high] or [low, high]
 
 
-def _axes(x_scale: _Scale, y_scale: _Scale, x_label: str, y_label: str) -> str:
+def _axes(x_scale: _Scale, y_scale: _Scale, x_label: str, y_label: str, width: int) -> str:
     parts = []
     for tick in y_scale.ticks:
         y = y_scale(tick)
         if _TOP - 1 <= y <= HEIGHT - _BOTTOM + 1:
-            parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            parts.append(f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
             parts.append(f'<text class="tick end" x="{_LEFT - 6}" y="{y + 4:.1f}">{_short(tick)}</text>')
+    last = -99.0
     for tick in x_scale.ticks:
         x = x_scale(tick)
-        if _LEFT - 1 <= x <= WIDTH - _RIGHT + 1:
+        # On a narrow page labels would run into each other.
+        if x - last < 34:
+            continue
+        last = x
+        if _LEFT - 1 <= x <= width - _RIGHT + 1:
             parts.append(
                 f'<text class="tick mid" x="{x:.1f}" y="{HEIGHT - _BOTTOM + 16}">{_short(tick)}</text>'
             )
     middle = (_TOP + HEIGHT - _BOTTOM) / 2
     parts.append(
-        f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{HEIGHT - _BOTTOM}" '
+        f'<line class="axis" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{HEIGHT - _BOTTOM}" '
         f'y2="{HEIGHT - _BOTTOM}"/>'
-        f'<text class="label mid" x="{(_LEFT + WIDTH - _RIGHT) / 2}" y="{HEIGHT - 6}">'
+        f'<text class="label mid" x="{(_LEFT + width - _RIGHT) / 2}" y="{HEIGHT - 6}">'
         f"{escape(x_label)}</text>"
         f'<text class="label mid" transform="translate(14 {middle}) rotate(-90)">{escape(y_label)}</text>'
     )
@@ -173,9 +204,9 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _svg(parts: list[str], label: str) -> str:
+def _svg(parts: list[str], label: str, width: int) -> str:
     inner = "".join(parts)
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">{inner}</svg>'
+    return f'<svg viewBox="0 0 {width} {HEIGHT}" role="img" aria-label="{escape(label)}">{inner}</svg>'
 
 
 def _legend(names: list[str]) -> str:

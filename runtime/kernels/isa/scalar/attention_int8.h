@@ -1,52 +1,11 @@
-// The int8 reference in plain loops: element by element the operations of isa/int8_pack.h and int8_tiles.h,
-// in their order, so that every bit of the output agrees with the vector instruction sets.
+// The int8 reference in plain loops: element by element the operations of isa/tiles/pack_int8.h and
+// attention_int8.h, in their order, so that every bit of the output agrees with the vector instruction sets.
 #pragma once
 
-#include <cmath>
-#include <cstring>
-
-#include "isa/table.h"
+#include "isa/scalar/math.h"
 
 namespace edgesparse {
 namespace {
-
-float scalar_exp2(float x, const float* coefficients, int count) {
-  const float magic = 12582912.0f;
-  x = -127.0f > x ? -127.0f : x;
-  const float shifted = x + magic, f = x - (shifted - magic);
-  float p = coefficients[0];
-  for (int i = 1; i < count; ++i) p = std::fma(p, f, coefficients[i]);
-  uint32_t bits, exponent;
-  std::memcpy(&bits, &p, 4);
-  std::memcpy(&exponent, &shifted, 4);
-  bits += exponent << 23;
-  std::memcpy(&p, &bits, 4);
-  return p;
-}
-
-float exp2_fine(float x) {
-  constexpr float kCoefficients[] = {0.001326472731307149f, 0.009671512991189957f, 0.05550733581185341f,
-                                     0.24022242426872253f,  0.6931470036506653f,   1.0f};
-  return scalar_exp2(x, kCoefficients, 6);
-}
-
-float exp2_rough(float x) {
-  constexpr float kCoefficients[] = {0.05500893294811249f, 0.24221095442771912f, 0.6932829022407532f, 1.0f};
-  return scalar_exp2(x, kCoefficients, 4);
-}
-
-// Bits of x + magic less those of magic: the nearest integer for |x| < 2^22, something harmless for NaN.
-int32_t nearest(float x) {
-  const float magic = 12582912.0f, shifted = x + magic;
-  uint32_t a, b;
-  std::memcpy(&a, &shifted, 4);
-  std::memcpy(&b, &magic, 4);
-  return static_cast<int32_t>(a - b);
-}
-
-float larger(float a, float b) { return a > b ? a : b; }
-float magnitude(float x) { return larger(x, -x); }
-uint8_t low_byte(int32_t x) { return static_cast<uint8_t>(static_cast<uint32_t>(x) & 255u); }
 
 bool quantize_keys(Rows16 rows, int64_t head_size, const float* shift, void* panel) {
   const int64_t quads = (head_size + 3) / 4;
@@ -106,7 +65,7 @@ struct ScalarRow {
 void attend_unit(const Job& job, int64_t first, int panels, int64_t r, ScalarRow& row) {
   const int64_t quads = (job.head_size + 3) / 4, padded = padded_values(job.value_size);
   float score[kUnitKeys];
-  float unit_maximum = -3.402823466e38f;
+  float unit_maximum = kLowest;
   for (int key = 0; key < panels * kPanelKeys; ++key) {
     const Panel& panel = job.panels[first + key / kPanelKeys];
     const int lane = key % kPanelKeys;
@@ -123,11 +82,11 @@ void attend_unit(const Job& job, int64_t first, int panels, int64_t r, ScalarRow
   const float correction = exp2_fine(row.maximum - now), factor = exp2_fine(unit_maximum - now);
   row.maximum = now;
 
-  const float shift = unit_maximum - 7.994353436858858f;
+  const float shift = unit_maximum - kLog2Of255;
   uint8_t weight[kUnitKeys];
   int32_t total = 0;
   for (int key = 0; key < panels * kPanelKeys; ++key) {
-    const int32_t rounded = nearest(exp2_rough(score[key] - shift));
+    const int32_t rounded = nearest(exp2_coarse(score[key] - shift));
     weight[key] = low_byte(rounded);
     total = static_cast<int32_t>(static_cast<uint32_t>(total) + static_cast<uint32_t>(rounded));
   }
@@ -152,7 +111,7 @@ void attend_int8(const Job& job) {
   const int64_t quads = (job.head_size + 3) / 4;
   for (int64_t r = 0; r < job.rows; ++r) {
     const float* const query = job.query + r * job.query_stride;
-    ScalarRow row{reinterpret_cast<uint8_t*>(job.scratch), 0.0f, -3.402823466e38f, 0.0f,
+    ScalarRow row{reinterpret_cast<uint8_t*>(job.scratch), 0.0f, kLowest, 0.0f,
                   job.output + r * job.output_stride};
     float most = 0.0f;
     for (int64_t d = 0; d < job.head_size; ++d) {

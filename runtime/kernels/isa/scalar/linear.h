@@ -1,8 +1,9 @@
-// `LinearJob` in plain loops: element by element the operations of isa/linear_tiles.h, in their order, so that
-// every bit of the output agrees with the vector instruction sets. Included after isa/scalar_int8.h.
+// `LinearJob` in plain loops: element by element the operations of isa/tiles/linear.h, in their order, so
+// that every bit of the output agrees with the vector instruction sets.
 #pragma once
 
 #include "isa/linear.h"
+#include "isa/scalar/math.h"
 
 namespace edgesparse {
 namespace {
@@ -20,11 +21,10 @@ float sum_by_16(int64_t count, const Term& term) {
 void normalize_row(const LinearJob& job, const float* x, float* to) {
   const float count = static_cast<float>(job.depth);
   const float mean = sum_by_16(job.depth, [&](int64_t d, float sum) { return sum + x[d]; }) / count;
-  const float squares = sum_by_16(
-      job.depth, [&](int64_t d, float sum) { return std::fma(x[d] - mean, x[d] - mean, sum); });
+  const float squares =
+      sum_by_16(job.depth, [&](int64_t d, float sum) { return std::fma(x[d] - mean, x[d] - mean, sum); });
   const float factor = 1.0f / std::sqrt(squares / count + job.epsilon);
-  for (int64_t d = 0; d < job.depth; ++d)
-    to[d] = std::fma((x[d] - mean) * factor, job.gain[d], job.shift[d]);
+  for (int64_t d = 0; d < job.depth; ++d) to[d] = std::fma((x[d] - mean) * factor, job.gain[d], job.shift[d]);
 }
 
 float gelu(float x) {

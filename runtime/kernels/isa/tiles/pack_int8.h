@@ -1,64 +1,29 @@
-// How every vector instruction set turns keys and values into bytes: included after isa/tiles.h.
+// How every vector instruction set turns keys and values into bytes.
 //
 // Both products are sums of four unsigned x signed bytes in int32, which no instruction set may saturate.
 // Everything that touches an integer (maxima, scales, rounding, exp2) is computed element by element with
 // the same operations in the same order on every instruction set, so outputs agree bit for bit.
 //
-//   query   one scale a row;   byte = round(q / scale) + 128
-//   keys    one scale a key;   panel [ceil(D/4)][16][4], then int32 start[16] = -128 * (sum of a key's
+//   query   one scale per row; byte = round(q / scale) + 128
+//   keys    one scale per key; panel [ceil(D/4)][16][4], then int32 start[16] = -128 * (sum of a key's
 //           bytes), then float scale[16]
 //   weights round(255 * 2^(score - maximum of the row in this unit)), so every unit uses all 8 bits
-//   values  one scale a column over the (up to 64) keys packed together; panel [4][padded(V)][4]
+//   values  one scale per column over the (up to 64) keys packed together; panel [4][padded(V)][4]
 //
-// `Vector` provides score_dot and weight_dot, and how its bytes are biased: instruction sets that multiply
+// `Vector` provides SumOfMulQuadAccumulate, and how its bytes are biased: instruction sets that multiply
 // signed by signed store q and p - 128, and add back what that leaves out.
 #pragma once
 
-#include "isa/tiles/attention.h"
+#include "isa/tiles/math.h"
 
 namespace edgesparse {
 namespace {
-
-typedef int8_t Bytes __attribute__((vector_size(Vector::kLanes)));
-
-EDGESPARSE_INLINE I broadcast_int(int32_t x) { return x - I{}; }
-EDGESPARSE_INLINE I load_int(const void* p) {
-  I v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return v;
-}
-EDGESPARSE_INLINE void store_int(void* p, I v) { __builtin_memcpy(p, &v, sizeof v); }
-EDGESPARSE_INLINE F to_float(I v) { return __builtin_convertvector(v, F); }
-EDGESPARSE_INLINE void store_bytes(void* p, I v) {
-  const Bytes b = __builtin_convertvector(v, Bytes);
-  __builtin_memcpy(p, &b, sizeof b);
-}
-EDGESPARSE_INLINE I broadcast_bytes(const uint8_t* p) {
-  int32_t four;
-  __builtin_memcpy(&four, p, 4);
-  return broadcast_int(four);
-}
-
-// Rounds to the nearest integer, ties to even, for |x| < 2^22.
-EDGESPARSE_INLINE I round_to_int(F x) {
-  const F magic = Vector::broadcast(12582912.0f);
-  return (I)(x + magic) - (I)magic;
-}
-
-// `count` floats from p (at most W), zeros after them; zeros where p is null.
-EDGESPARSE_INLINE F load_some(const float* p, int64_t count) {
-  if (p && count >= W) return Vector::load(p);
-  float room[W] = {};
-  if (p)
-    for (int64_t i = 0; i < count; ++i) room[i] = p[i];
-  return Vector::load(room);
-}
 
 // Magnitudes as integers order like floats, and what is not finite is larger than all of them: one maximum
 // finds the scale and whether there is one.
 constexpr int32_t kNotFinite = 0x7f800000;
 EDGESPARSE_INLINE I larger_magnitude(I most, F x) {
-  return Vector::max_int(most, (I)x & broadcast_int(0x7fffffff));
+  return Vector::MaxInt(most, (I)x & broadcast_int(0x7fffffff));
 }
 EDGESPARSE_INLINE bool all_finite(I most) {
   int32_t lanes[W];
@@ -67,19 +32,8 @@ EDGESPARSE_INLINE bool all_finite(I most) {
   for (int i = 0; i < W; ++i) finite &= lanes[i] < kNotFinite;
   return finite;
 }
-// Lane r of the result is the largest lane of a[r].
-EDGESPARSE_INLINE I reduce_max_int_rows(I (&a)[W]) {
-#pragma GCC unroll 4
-  for (int half = W / 2; half > 0; half /= 2)
-#pragma GCC unroll 8
-    for (int i = 0; i < half; ++i)
-      a[i] = Vector::max_int((I)Vector::interleave_low((F)a[i], (F)a[i + half]),
-                             (I)Vector::interleave_high((F)a[i], (F)a[i + half]));
-  return a[0];
-}
-EDGESPARSE_INLINE F magnitude(F x) { return Vector::max(x, -x); }
 // A scale that is never 0, so that zeros quantize to zeros.
-EDGESPARSE_INLINE F quantum(F largest) { return Vector::max(largest, Vector::broadcast(1e-35f)); }
+EDGESPARSE_INLINE F quantum(F largest) { return Vector::Max(largest, Vector::Set(1e-35f)); }
 
 // Packs 16 keys less `shift`; false where one of them is not finite.
 bool quantize_keys(Rows16 rows, int64_t head_size, const float* shift, void* panel) {
@@ -95,14 +49,14 @@ bool quantize_keys(Rows16 rows, int64_t head_size, const float* shift, void* pan
       most[i] = I{};
       if (!row) continue;
       for (int64_t d = 0; d < head_size; d += W)
-        most[i] =
-            larger_magnitude(most[i], load_some(row + d, head_size - d) - load_some(shift + d, head_size - d));
+        most[i] = larger_magnitude(most[i],
+                                   load_some(row + d, head_size - d) - load_some(shift + d, head_size - d));
     }
-    const I largest_bits = reduce_max_int_rows(most);
+    const I largest_bits = reduce_rows(most, Vector::MaxInt);
     finite &= all_finite(largest_bits);
     const F largest = quantum((F)largest_bits);
-    Vector::store(scales + part, largest / Vector::broadcast(127.0f));
-    Vector::store(inverse + part, Vector::broadcast(127.0f) / largest);
+    Vector::StoreU(scales + part, largest / Vector::Set(127.0f));
+    Vector::StoreU(inverse + part, Vector::Set(127.0f) / largest);
   }
 
   // Four bytes of a key are one 32-bit lane: rows of lanes are transposed like rows of floats.
@@ -111,7 +65,7 @@ bool quantize_keys(Rows16 rows, int64_t head_size, const float* shift, void* pan
       F lanes[W];
       for (int i = 0; i < W; ++i) {
         const float* row = rows[part + i];
-        const F factor = Vector::broadcast(inverse[part + i]);
+        const F factor = Vector::Set(inverse[part + i]);
         I four[4] = {};
         for (int k = 0; k < 4 && row && from + k * W < head_size; ++k) {
           const int64_t d = from + k * W, left = head_size - d;
@@ -128,13 +82,13 @@ bool quantize_keys(Rows16 rows, int64_t head_size, const float* shift, void* pan
   for (int part = 0; part < kPanelKeys; part += W) {
     I sum = {};
     for (int64_t quad = 0; quad < quads; ++quad)
-      sum = Vector::score_dot(sum, ones, load_int(bytes + quad * 64 + part * 4));
+      sum = Vector::SumOfMulQuadAccumulate(ones, load_int(bytes + quad * 64 + part * 4), sum);
     store_int(bytes + quads * 64 + part * 4, sum * -Vector::kQueryBias);
   }
   return finite;
 }
 
-// Packs the values of up to 4 panels (a null row is a token that is not there) with one scale a column;
+// Packs the values of up to 4 panels (a null row is a token that does not exist) with one scale per column;
 // false where one of them is not finite.
 bool quantize_values(Rows16 rows, int panels, int64_t value_size, void* values, float* scales) {
   const int64_t padded = padded_values(value_size);
@@ -145,16 +99,16 @@ bool quantize_values(Rows16 rows, int panels, int64_t value_size, void* values, 
     I most = {};
     for (int key = 0; key < panels * kPanelKeys; ++key)
       if (rows[key]) most = larger_magnitude(most, load_some(rows[key] + d, left));
-    every = Vector::max_int(every, most);
+    every = Vector::MaxInt(every, most);
     const F largest = quantum((F)most);
-    Vector::store(scales + d, largest / Vector::broadcast(127.0f));
-    const F factor = Vector::broadcast(127.0f) / largest;
+    Vector::StoreU(scales + d, largest / Vector::Set(127.0f));
+    const F factor = Vector::Set(127.0f) / largest;
     for (int quad = 0; quad < panels * 4; ++quad) {
       I four = {};
-#pragma GCC unroll 4
+      EDGESPARSE_UNROLL
       for (int i = 0; i < 4; ++i) {
         const float* row = rows[quad * 4 + i];
-        if (row) four |= (round_to_int(load_some(row + d, left) * factor) & 255) << (8 * i);
+        if (row) four |= (I)(((U)round_to_int(load_some(row + d, left) * factor) & 255) << (8 * i));
       }
       store_int(bytes + quad * padded * 4 + d * 4, four);
     }

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "isa/pooling.h"
-#include "isa/tiles/attention.h"
+#include "isa/tiles/math.h"
 
 namespace edgesparse {
 namespace {
@@ -29,22 +29,22 @@ void pool(const PoolJob& job) {
   int64_t count = 0, first = job.tokens;
   for (int64_t t = job.tokens; t-- > 0;)
     if (job.real[t]) ++count, first = t;
-  const F divisor = Vector::broadcast((float)(count ? count : 1));
+  const F divisor = Vector::Set((float)(count ? count : 1));
   int64_t column = 0;
   for (; column + W <= job.width && count; column += W) {
     const float* x = job.rows + column;
-    F sum = {}, most = Vector::load(x + first * job.width), least = most;
+    F sum = {}, most = Vector::LoadU(x + first * job.width), least = most;
     for (int64_t t = first; t < job.tokens; ++t) {
       if (!job.real[t]) continue;
-      const F v = Vector::load(x + t * job.width);
+      const F v = Vector::LoadU(x + t * job.width);
       sum = sum + v;
-      most = Vector::max(most, v);
-      least = -Vector::max(-least, -v);
+      most = Vector::Max(most, v);
+      least = smaller(least, v);
     }
-    Vector::store(job.mean + column, sum / divisor);
+    Vector::StoreU(job.mean + column, sum / divisor);
     if (!job.largest) continue;
-    Vector::store(job.largest + column, most);
-    Vector::store(job.smallest + column, least);
+    Vector::StoreU(job.largest + column, most);
+    Vector::StoreU(job.smallest + column, least);
   }
   for (; column < job.width; ++column) pool_column(job, column, count);
 }
@@ -53,12 +53,13 @@ template <int NV>
 EDGESPARSE_INLINE void product_columns(const ProductJob& job, const float* a, const float* b, float* c) {
   F sum[NV] = {};
   for (int64_t k = 0; k < job.depth; ++k) {
-    const F x = Vector::broadcast(a[k]);
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) sum[v] = Vector::fma(x, Vector::load(b + k * job.b_stride + v * W), sum[v]);
+    const F x = Vector::Set(a[k]);
+    EDGESPARSE_UNROLL
+    for (int v = 0; v < NV; ++v)
+      sum[v] = Vector::MulAdd(x, Vector::LoadU(b + k * job.b_stride + v * W), sum[v]);
   }
-#pragma GCC unroll 4
-  for (int v = 0; v < NV; ++v) Vector::store(c + v * W, sum[v]);
+  EDGESPARSE_UNROLL
+  for (int v = 0; v < NV; ++v) Vector::StoreU(c + v * W, sum[v]);
 }
 
 void product(const ProductJob& job) {
@@ -85,11 +86,11 @@ void mix(const MixJob& job) {
     float* output = job.output + t * job.width;
     int64_t c = 0;
     for (; c + W <= job.width; c += W) {
-      F sum = Vector::load(mixed + c);
+      F sum = Vector::LoadU(mixed + c);
       for (int64_t tap = from; tap < end; ++tap)
-        sum = Vector::fma(Vector::load(job.weight + tap * job.width + c), Vector::load(value + tap * job.width + c),
-                          sum);
-      Vector::store(output + c, sum);
+        sum = Vector::MulAdd(Vector::LoadU(job.weight + tap * job.width + c),
+                             Vector::LoadU(value + tap * job.width + c), sum);
+      Vector::StoreU(output + c, sum);
     }
     for (; c < job.width; ++c) {
       float sum = mixed[c];

@@ -19,23 +19,23 @@ struct Vector {
   static constexpr int kInt8TileRows[3] = {0, 8, 4};
   static constexpr int kQueryBias = 128, kWeightBias = 0;
 
-  static F load(const float* p) { return (F)_mm256_loadu_ps(p); }
-  static void store(float* p, F v) { _mm256_storeu_ps(p, (__m256)v); }
-  static F broadcast(float x) { return (F)_mm256_set1_ps(x); }
-  static F fma(F a, F b, F c) { return (F)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+  static F LoadU(const float* p) { return (F)_mm256_loadu_ps(p); }
+  static void StoreU(float* p, F v) { _mm256_storeu_ps(p, (__m256)v); }
+  static F Set(float x) { return (F)_mm256_set1_ps(x); }
+  static F MulAdd(F a, F b, F c) { return (F)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
   // Gives b where one of them is NaN, on every instruction set.
-  static F max(F a, F b) { return (F)_mm256_max_ps((__m256)a, (__m256)b); }
-  static F interleave_low(F a, F b) {
+  static F Max(F a, F b) { return (F)_mm256_max_ps((__m256)a, (__m256)b); }
+  static F InterleaveWholeLower(F a, F b) {
     const __m256 low = _mm256_unpacklo_ps((__m256)a, (__m256)b),
                  high = _mm256_unpackhi_ps((__m256)a, (__m256)b);
     return (F)_mm256_permute2f128_ps(low, high, 0x20);
   }
-  static F interleave_high(F a, F b) {
+  static F InterleaveWholeUpper(F a, F b) {
     const __m256 low = _mm256_unpacklo_ps((__m256)a, (__m256)b),
                  high = _mm256_unpackhi_ps((__m256)a, (__m256)b);
     return (F)_mm256_permute2f128_ps(low, high, 0x31);
   }
-  static I max_int(I a, I b) { return (I)_mm256_max_epi32((__m256i)a, (__m256i)b); }
+  static I MaxInt(I a, I b) { return (I)_mm256_max_epi32((__m256i)a, (__m256i)b); }
   // The low bytes of 32 integers from -128 to 127, or from 0 to 255, in their order.
   static I pack_signed(I a, I b, I c, I d) {
     return in_order(_mm256_packs_epi16(_mm256_packs_epi32((__m256i)a, (__m256i)b),
@@ -51,14 +51,13 @@ struct Vector {
   }
   // Bytes are widened to 16 bits: the byte multiply of AVX2 (maddubs) saturates, and would give another
   // answer than VNNI.
-  static I score_dot(I sum, I bytes, I keys) {
+  static I SumOfMulQuadAccumulate(I bytes, I keys, I sum) {
     const __m256i a = (__m256i)bytes, b = (__m256i)keys;
     const __m256i even = _mm256_madd_epi16(_mm256_and_si256(a, _mm256_set1_epi16(255)),
                                            _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8));
     const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(a, 8), _mm256_srai_epi16(b, 8));
     return sum + (I)even + (I)odd;
   }
-  static I weight_dot(I sum, I weights, I values) { return score_dot(sum, weights, values); }
 };
 
 }  // namespace

@@ -19,17 +19,17 @@ struct Vector {
   // Signed by signed is what there is: the query is stored as it is, a weight as p - 128.
   static constexpr int kQueryBias = 0, kWeightBias = 128;
 
-  static F load(const float* p) { return (F)vld1q_f32(p); }
-  static void store(float* p, F v) { vst1q_f32(p, (float32x4_t)v); }
-  static F broadcast(float x) { return (F)vdupq_n_f32(x); }
-  static F fma(F a, F b, F c) { return (F)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+  static F LoadU(const float* p) { return (F)vld1q_f32(p); }
+  static void StoreU(float* p, F v) { vst1q_f32(p, (float32x4_t)v); }
+  static F Set(float x) { return (F)vdupq_n_f32(x); }
+  static F MulAdd(F a, F b, F c) { return (F)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
   // Gives b where one of them is NaN, on every instruction set; NEON's own maximum would give NaN.
-  static F max(F a, F b) {
+  static F Max(F a, F b) {
     return (F)vbslq_f32(vcgtq_f32((float32x4_t)a, (float32x4_t)b), (float32x4_t)a, (float32x4_t)b);
   }
-  static F interleave_low(F a, F b) { return (F)vzip1q_f32((float32x4_t)a, (float32x4_t)b); }
-  static F interleave_high(F a, F b) { return (F)vzip2q_f32((float32x4_t)a, (float32x4_t)b); }
-  static I max_int(I a, I b) { return (I)vmaxq_s32((int32x4_t)a, (int32x4_t)b); }
+  static F InterleaveWholeLower(F a, F b) { return (F)vzip1q_f32((float32x4_t)a, (float32x4_t)b); }
+  static F InterleaveWholeUpper(F a, F b) { return (F)vzip2q_f32((float32x4_t)a, (float32x4_t)b); }
+  static I MaxInt(I a, I b) { return (I)vmaxq_s32((int32x4_t)a, (int32x4_t)b); }
   // The low bytes of 16 integers from -128 to 127, or from 0 to 255, in their order.
   static I pack_signed(I a, I b, I c, I d) {
     const int16x8_t low = vcombine_s16(vmovn_s32((int32x4_t)a), vmovn_s32((int32x4_t)b));
@@ -38,7 +38,7 @@ struct Vector {
   }
   static I pack_unsigned(I a, I b, I c, I d) { return pack_signed(a, b, c, d); }
   // sum + the products of four signed bytes and four others.
-  static I score_dot(I sum, I bytes, I keys) {
+  static I SumOfMulQuadAccumulate(I bytes, I keys, I sum) {
 #ifdef __ARM_FEATURE_DOTPROD
     return (I)vdotq_s32((int32x4_t)sum, (int8x16_t)bytes, (int8x16_t)keys);
 #else
@@ -48,7 +48,6 @@ struct Vector {
     return sum + (I)vpaddq_s32(low, high);
 #endif
   }
-  static I weight_dot(I sum, I weights, I values) { return score_dot(sum, weights, values); }
 };
 
 }  // namespace

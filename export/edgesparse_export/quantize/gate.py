@@ -1,4 +1,4 @@
-"""What int8 changed, measured on data: each figure with its n and a 95 % interval."""
+"""The gate that an int8 model must pass: what int8 changed on data, each figure with n and 95 % interval."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.evaluation.bootstrap import bootstrap_interval
 from edgesparse_runtime.evaluation.evaluate import score_metrics
 from edgesparse_runtime.evaluation.metrics import Metric, wilson_interval
 from edgesparse_runtime.session import Session
@@ -19,18 +20,19 @@ from edgesparse_runtime.session import Session
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 FALSE_ALARMS = 0.05
+MODEL = "model.int8.onnx"
 
 
 @dataclass(frozen=True)
 class Alarms:
-    """Missed alarms where both models give as many false ones.
+    """Missed alarms where both models give equally many false ones.
 
     Attributes:
         alarm: the class that is an alarm.
         false_alarm_rate: of both models: each has the threshold on its own score that gives this rate.
         missed_float32: share of the alarms whose score lies below the threshold.
         missed_int8: the same of the int8 model.
-        without_alarm: n of the false alarm rate; it cannot be finer than one of these.
+        without_alarm: n of the false-alarm rate; it cannot be finer than one of these.
     """
 
     alarm: str
@@ -59,8 +61,8 @@ class Change:
         int8: the same of the int8 model.
         drop: how much worse it got: a share for accuracies, a share of the float32 error for errors.
         flipped: share of series that are decided differently.
-        agreement: share of block choices that stay the same; interval over series.
-        alarms: missed alarms at a fixed rate of false ones.
+        selection_overlap: share of block choices that stay the same; interval over series.
+        alarms: missed alarms at a fixed false-alarm rate.
     """
 
     series: int
@@ -68,7 +70,7 @@ class Change:
     int8: Metric | None
     drop: float | None
     flipped: Metric | None
-    agreement: Metric | None
+    selection_overlap: Metric | None
     alarms: Alarms | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,17 +81,19 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Judge:
+class QuantizationGate:
     """Compares int8 models with the float32 model of a bundle on one set of series.
 
     Args:
         metric: which metric gates; None = the first of the task (accuracy, mean absolute error).
+        max_drop: most that it may get worse: a share for accuracies, a share of the float32 error for errors.
         alarm: the class that is an alarm; None = of two classes the one with fewer series.
     """
 
     bundle: Bundle
     data: SeriesSet | None
     metric: str | None = None
+    max_drop: float = 0.01
     alarm: str | None = None
     false_alarm_rate: float = FALSE_ALARMS
 
@@ -97,7 +101,15 @@ class Judge:
         """The bundle's float32 model."""
         return Session(self.bundle, precision="float32", attention="sparse")
 
-    def judge(self, session: Session, *, before: Session | None = None) -> Change:
+    def holds(self, change: Change) -> bool:
+        """True where the metric drops by at most `max_drop`, or cannot be measured."""
+        return change.drop is None or change.drop <= self.max_drop
+
+    def measure(self, content: bytes, *, before: Session | None = None) -> Change:
+        """What changes when the model of these bytes runs in place of the float32 one."""
+        return self.compare(Session(MODEL, content=content), before=before)
+
+    def compare(self, session: Session, *, before: Session | None = None) -> Change:
         """What changes when `session` runs in place of the float32 model.
 
         Raises:
@@ -108,18 +120,18 @@ class Judge:
         before = before or self.float_session()
         windows = before.prepare(self.data)
         old, new = before.predict(windows), session.predict(windows)
-        flipped = agreement = alarms = old_metric = new_metric = drop = None
+        flipped = overlap = alarms = old_metric = new_metric = drop = None
         if self.bundle.classes:
             flipped = share("decisions flipped", old.argmax(-1) != new.argmax(-1))
         if before.is_sparse:
-            agreement = selection_overlap(before, session, windows)
+            overlap = selection_overlap(before, session, windows)
         if self.data.labels is not None:
             old_metric, new_metric = (self._pick(scores) for scores in (old, new))
             worse = old_metric.value - new_metric.value
             drop = worse if self.bundle.classes else -worse / max(old_metric.value, 1e-12)
             if self.bundle.classes:
                 alarms = self._alarms(old, new, np.asarray(self.data.labels, dtype=np.str_))
-        return Change(len(self.data), old_metric, new_metric, drop, flipped, agreement, alarms)
+        return Change(len(self.data), old_metric, new_metric, drop, flipped, overlap, alarms)
 
     def _pick(self, scores: FloatArray) -> Metric:
         assert self.data is not None and self.data.labels is not None
@@ -152,21 +164,18 @@ def share(name: str, is_so: BoolArray) -> Metric:
 
 
 def selection_overlap(before: Session, after: Session, windows: Sequence[FloatArray]) -> Metric:
-    """Share of block choices that are equal; the interval resamples series, whose choices hang together."""
+    """Share of block choices that are equal; the interval is over series: choices of one are dependent."""
     equal = []
     for window in windows:
         pairs = zip(before.selections(window[None]), after.selections(window[None]), strict=True)
         equal.append(np.mean([(a == b).mean() for a, b in pairs]))
-    shares = np.array(equal)
-    picks = np.random.default_rng(0).integers(0, len(shares), (2000, len(shares)))
-    low, high = np.quantile(shares[picks].mean(axis=1), [0.025, 0.975])
-    return Metric("block choices equal", float(shares.mean()), float(low), float(high), len(shares))
+    return Metric("block choices equal", float(np.mean(equal)), *bootstrap_interval(equal), len(equal))
 
 
 def missed_alarms(
     old: FloatArray, new: FloatArray, is_alarm: BoolArray, column: int, alarm: str, rate: float
 ) -> Alarms | None:
-    """None where there are no alarms, or fewer other series than a false alarm rate can be told from."""
+    """None where there are no alarms, or too few other series to measure the false-alarm rate."""
     without = int((~is_alarm).sum())
     if not is_alarm.any() or without * rate < 1:
         return None

@@ -1,0 +1,214 @@
+"""Is a window one that sensors in order can give? Rules that need no learning; docs/data.md, "Dead sensors".
+
+A classifier gives one of its classes to every window, also to one whose sensor is dead. So each answer says
+what is wrong with its window: too much missing, flat, clipped, out of range, or two channels swapped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from edgesparse_runtime.arrays import FloatArray
+
+# Share of a channel's steps that may be missing.
+MOST_MISSING = 0.5
+# Share of steps at the window's own largest or smallest value from which it is clipped.
+CLIPPED = 0.2
+# Channels with fewer values are switches and steps: they stand at their ends by nature.
+FEWEST_VALUES = 9
+# A window may lie this many widths of the training range outside of it.
+FAR = 1.0
+# Spread over the largest, or under the smallest, of training by this factor.
+LOUDER, QUIETER = 10.0, 20.0
+# Channels are swapped where each is this far from its own place and this near to the other's, in widths.
+OWN_FAR, OTHER_NEAR = 2.0, 0.75
+
+
+@dataclass(frozen=True)
+class Typical:
+    """What a channel is like in the training windows; `channels[].typical` of the manifest.
+
+    Attributes:
+        low, high: all but a hundredth of the values lie between them, on each side.
+        spread_low, spread_high: smallest and largest standard deviation of a window, but for a hundredth.
+        flat: share of windows in which it never moves.
+        missing: share of its values that are missing.
+        clipped: largest share of a window's steps at its largest or smallest value.
+    """
+
+    low: float
+    high: float
+    spread_low: float
+    spread_high: float
+    flat: float = 0.0
+    missing: float = 0.0
+    clipped: float = 0.0
+
+    def to_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one channel of a window.
+
+    Attributes:
+        channel: its name; of swapped channels the first.
+        kind: "missing", "flat", "clipped", "out of range", "too strong", "too weak" or "swapped with NAME".
+    """
+
+    channel: str
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.channel}: {self.kind}"
+
+
+class InputCheck:
+    """Checks windows of one model.
+
+    Args:
+        channels: their names, in the model's order.
+        typical: what each is like in training; None = unknown, then only missing, flat and clipped are seen.
+    """
+
+    def __init__(self, channels: Sequence[str], typical: Sequence[Typical | None] = ()) -> None:
+        self.channels = tuple(channels)
+        self.typical = tuple(typical) or (None,) * len(self.channels)
+
+    @classmethod
+    def of(cls, channels: Sequence[str], manifest: Mapping[str, Any]) -> InputCheck:
+        """The check of a bundle's windows; {} for a bare .onnx file."""
+        return cls(channels, typical_of_manifest(manifest))
+
+    def check(self, window_CT: FloatArray) -> list[Fault]:
+        """What is wrong with a window [channels, steps]; empty where nothing is."""
+        faults = []
+        facts = _Facts(window_CT)
+        for i, (name, typical) in enumerate(zip(self.channels, self.typical, strict=False)):
+            kind = _find_fault(facts, i, typical)
+            if kind:
+                faults.append(Fault(name, kind))
+        return self._swapped(facts) or faults
+
+    def _swapped(self, facts: _Facts) -> list[Fault]:
+        """Two channels that each lie where the other one should."""
+        far = [
+            i
+            for i, typical in enumerate(self.typical)
+            if typical is not None and _distance(float(facts.level[i]), typical) > OWN_FAR
+        ]
+        for i in far:
+            for j in far[: far.index(i)]:
+                a, b = self.typical[i], self.typical[j]
+                assert a is not None and b is not None
+                other = max(_distance(float(facts.level[i]), b), _distance(float(facts.level[j]), a))
+                if other < OTHER_NEAR:
+                    return [Fault(self.channels[j], f"swapped with {self.channels[i]}")]
+        return []
+
+
+class _Facts:
+    """Figures of a window, one per channel."""
+
+    def __init__(self, window_CT: FloatArray) -> None:
+        steps = max(1, window_CT.shape[1])
+        known = ~np.isnan(window_CT)
+        count = known.sum(axis=1)
+        self.missing = 1.0 - count / steps
+        if known.all() and window_CT.size:
+            self.high, self.low = window_CT.max(axis=1), window_CT.min(axis=1)
+            self.level = np.median(window_CT, axis=1)
+            self.spread = window_CT.std(axis=1, dtype=np.float64)
+        else:
+            # A channel without a value has no figures: NaN.
+            rows = [row[is_known] for row, is_known in zip(window_CT, known, strict=True)]
+            figures = [
+                (row.max(), row.min(), np.median(row), row.std(dtype=np.float64))
+                if len(row)
+                else (np.nan,) * 4
+                for row in rows
+            ]
+            self.high, self.low, self.level, self.spread = np.array(figures).reshape(-1, 4).T
+        at_end = np.maximum(
+            (window_CT == self.high[:, None]).sum(axis=1), (window_CT == self.low[:, None]).sum(axis=1)
+        )
+        self.at_end = at_end / np.maximum(1, count)
+        self.is_flat = (count > 1) & (self.high == self.low)
+        self.window = window_CT
+
+    def values(self, channel: int) -> int:
+        """Different values of a channel."""
+        return len(np.unique(self.window[channel]))
+
+
+def _find_fault(facts: _Facts, i: int, typical: Typical | None) -> str:
+    usual = typical or Typical(-np.inf, np.inf, 0.0, np.inf)
+    if facts.missing[i] > max(MOST_MISSING, 1.5 * usual.missing):
+        return "missing"
+    if facts.is_flat[i]:
+        # Some channels lie still by nature.
+        return "" if usual.flat > 0.02 and _distance(facts.level[i], usual) <= FAR else "flat"
+    if facts.at_end[i] >= max(CLIPPED, 1.5 * usual.clipped) and facts.values(i) >= FEWEST_VALUES:
+        return "clipped"
+    if typical is None:
+        return ""
+    if _distance(facts.level[i], typical) > FAR:
+        return "out of range"
+    if typical.spread_high > 0 and facts.spread[i] > LOUDER * typical.spread_high:
+        return "too strong"
+    if typical.flat <= 0.02 and facts.spread[i] * QUIETER < typical.spread_low:
+        return "too weak"
+    return ""
+
+
+def _distance(level: float, typical: Typical) -> float:
+    """How far outside of the training range, in its widths; 0 inside."""
+    outside = max(typical.low - level, level - typical.high, 0.0)
+    width = max(typical.high - typical.low, 1e-6 * max(abs(typical.low), abs(typical.high)), 1e-12)
+    return float(outside / width)
+
+
+def typical_of(windows: Sequence[FloatArray]) -> list[Typical | None]:
+    """What each channel is like in these windows, each [channels, steps]; None where none has a value."""
+    found: list[Typical | None] = []
+    for channel in range(windows[0].shape[0] if len(windows) else 0):
+        rows = [x[channel][~np.isnan(x[channel])] for x in windows]
+        steps = sum(x.shape[1] for x in windows)
+        rows = [row.astype(np.float64) for row in rows if len(row)]
+        if not rows:
+            found.append(None)
+            continue
+        values = np.concatenate(rows)
+        spreads = np.array([row.std() for row in rows])
+        low, high = np.quantile(values, [0.01, 0.99])
+        at_end = max(max((row == row.max()).mean(), (row == row.min()).mean()) for row in rows)
+        found.append(
+            Typical(
+                low=float(low),
+                high=float(high),
+                spread_low=float(np.quantile(spreads, 0.01)),
+                spread_high=float(np.quantile(spreads, 0.99)),
+                flat=float(np.mean([row.min() == row.max() for row in rows])),
+                missing=float(1 - len(values) / max(1, steps)),
+                clipped=float(at_end),
+            )
+        )
+    return found
+
+
+def typical_of_manifest(manifest: Mapping[str, Any]) -> list[Typical | None]:
+    """`channels[].typical`, where the manifest has it; anything but numbers counts as unknown."""
+    found: list[Typical | None] = []
+    names = {field.name for field in fields(Typical)}
+    for channel in manifest.get("channels", ()):
+        stored = channel.get("typical")
+        known = {k: v for k, v in stored.items() if k in names} if isinstance(stored, dict) else {}
+        is_whole = {"low", "high", "spread_low", "spread_high"} <= set(known)
+        is_numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in known.values())
+        found.append(Typical(**known) if is_whole and is_numbers else None)
+    return found

@@ -1,0 +1,208 @@
+"""Recordings with labels and groups to a `SeriesSet`, the same for every form of file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesparse_runtime.data.clock import Clock
+from edgesparse_runtime.data.readers.labels import Labels, class_name, to_target
+from edgesparse_runtime.data.readers.options import ReadOptions
+from edgesparse_runtime.data.readers.text import is_missing
+from edgesparse_runtime.data.recordings import Findings, Recording, common_period, cut, last_windows, to_steps
+from edgesparse_runtime.data.series_set import Grid, Role, SeriesSet
+from edgesparse_runtime.errors import InputError
+
+# Another sampling rate than the model's, from this share on, is refused.
+RATE_TOLERANCE = 0.1
+
+
+@dataclass(frozen=True)
+class LabelColumn:
+    """A label for every row of a file.
+
+    Attributes:
+        cells: as they are written.
+        place: where a row stands.
+    """
+
+    cells: Sequence[Any]
+    place: Callable[[int], str]
+
+
+def assemble(
+    recordings: Sequence[Recording],
+    *,
+    path: Path,
+    channels: tuple[str, ...],
+    options: ReadOptions,
+    clock: Clock | None = None,
+    label: LabelColumn | None = None,
+    group: Sequence[Any] | None = None,
+    start: Sequence[Any] | None = None,
+    place: Callable[[Recording], str] = lambda recording: f"series {recording.number + 1}",
+    units: tuple[str | None, ...] = (),
+    roles: tuple[Role, ...] = (),
+    has_names: bool = False,
+) -> SeriesSet:
+    """Series, or windows where `options.window` is given.
+
+    Args:
+        clock: of the recordings' times.
+        label, group, start: a cell for every row of the file.
+        place: where a recording stands, for messages.
+        has_names: the file names its series.
+
+    Raises:
+        InputError: nothing to cut, a series without values, labels that differ or are missing, or another
+            sampling rate than the model's.
+    """
+    for recording in recordings:
+        if not recording.values.size or bool(np.isnan(recording.values).all()):
+            raise InputError(f"{path}: {place(recording)} must hold at least one value; all are missing.")
+    found = Findings()
+    steps = to_steps(recordings, clock, options.window, place, found)
+    period = common_period(found.periods)
+    _check_rate(path, period, options.period)
+    several = len({r.number for r in steps}) > 1
+    windows = steps if options.window is None else _windows(steps, path, options)
+    labels, words = (None, "") if label is None else _labels(windows, label, path, options, place)
+    notes = found.notes(str(path)) + ([f"{path}: {words}."] if words else [])
+    groups = None
+    if group is not None:
+        groups = _column(windows, group)
+    elif options.window is not None and several:
+        # Windows of one recording resemble each other, and may share steps.
+        groups = np.array([str(r.number) for r in windows], dtype=np.str_)
+    return SeriesSet(
+        series=[r.values for r in windows],
+        channels=channels,
+        labels=labels,
+        groups=groups,
+        source=str(path),
+        ids=np.array([r.name for r in windows], dtype=np.str_) if has_names else None,
+        recordings=np.array([str(r.number + 1) for r in windows], dtype=np.str_),
+        starts=None if start is None else _column(windows, start),
+        grid=Grid(options.window, options.stride or options.window, period),
+        units=units,
+        roles=roles,
+        notes=tuple(notes),
+    )
+
+
+def _windows(steps: Sequence[Recording], path: Path, options: ReadOptions) -> list[Recording]:
+    assert options.window is not None
+    windows = cut(steps, options.window, options.stride or options.window, keeps_short=options.keeps_short)
+    if options.last_only:
+        windows = last_windows(steps, options.window)
+    if not windows:
+        longest = max(r.values.shape[1] for r in steps)
+        raise InputError(
+            f"`window` must be at most {longest}, the longest recording of {path}; got {options.window}."
+        )
+    return windows
+
+
+def _check_rate(path: Path, period: float | None, wanted: float | None) -> None:
+    if period is None or wanted is None or abs(period - wanted) <= RATE_TOLERANCE * wanted:
+        return
+    raise InputError(
+        f"{path} must have a step every {wanted:.4g} s ({1 / wanted:.4g} Hz), as in training; "
+        f"got every {period:.4g} s ({1 / period:.4g} Hz). Resample it first."
+    )
+
+
+def _column(windows: Sequence[Recording], cells: Sequence[Any]) -> npt.NDArray[np.str_]:
+    """The cell of each window's first row."""
+    first = [int(r.rows[r.rows >= 0][0]) if (r.rows >= 0).any() else -1 for r in windows]
+    return np.array(
+        ["" if i < 0 or is_missing(cells[i]) else str(cells[i]).strip() for i in first], dtype=np.str_
+    )
+
+
+def _labels(
+    windows: Sequence[Recording],
+    label: LabelColumn,
+    path: Path,
+    options: ReadOptions,
+    place: Callable[[Recording], str],
+) -> tuple[Labels, str]:
+    """A label per series or window, and in words how those of windows came about."""
+    is_number = options.task == "regression"
+    if options.window is None:
+        return _whole_labels(windows, label, path, place, is_number), ""
+    if is_number:
+        targets = [_mean_target(r, label, path, place) for r in windows]
+        return np.array(targets, dtype=np.float64), "the target of a window is the mean over its steps"
+    names, shares = [], []
+    for recording in windows:
+        name, share = _majority(recording, label)
+        if not name:
+            raise InputError(f"{path}: label of {place(recording)} must not be empty; no step has one.")
+        names.append(name)
+        shares.append(share)
+    mixed = int((np.array(shares) < 1).sum())
+    words = ""
+    if mixed:
+        words = (
+            f"the class of a window is that of most of its steps; {mixed} of {len(shares)} windows are "
+            f"mixed, at least {min(shares):.0%} of their steps have that class"
+        )
+    return np.array(names, dtype=np.str_), words
+
+
+def _cells(recording: Recording, label: LabelColumn) -> list[tuple[int, Any]]:
+    """Rows that have a label, with it."""
+    rows = [int(row) for row in recording.rows if row >= 0]
+    return [(row, label.cells[row]) for row in rows if not is_missing(label.cells[row])]
+
+
+def _whole_labels(
+    series: Sequence[Recording],
+    label: LabelColumn,
+    path: Path,
+    place: Callable[[Recording], str],
+    is_number: bool,
+) -> Labels:
+    found: list[Any] = []
+    for recording in series:
+        cells = _cells(recording, label)
+        if not cells:
+            row = int(recording.rows[0])
+            shown = str(label.cells[row]) if row >= 0 else ""
+            raise InputError(f"{path}: label of {place(recording)} must not be empty; got {shown!r}.")
+        first = cells[0][1]
+        for row, cell in cells:
+            if cell != first and class_name(cell) != class_name(first):
+                raise InputError(
+                    f"{path}, {label.place(row)}: a series must have one label; got {str(cell)!r} after "
+                    f"{str(first)!r}. Give `--window` to cut a recording into windows."
+                )
+        found.append(to_target(first, path, place(recording)) if is_number else class_name(first))
+    return np.array(found, dtype=np.float64) if is_number else np.array(found, dtype=np.str_)
+
+
+def _mean_target(
+    recording: Recording, label: LabelColumn, path: Path, place: Callable[[Recording], str]
+) -> float:
+    targets = [to_target(cell, path, label.place(row)) for row, cell in _cells(recording, label)]
+    if not targets:
+        raise InputError(f"{path}: target of {place(recording)} must be a number; no step has one.")
+    return float(np.mean(targets))
+
+
+def _majority(recording: Recording, label: LabelColumn) -> tuple[str, float]:
+    """The class of most steps, the earlier one of two that are equal, and its share; "" = no step has one."""
+    names = [class_name(cell) for _, cell in _cells(recording, label)]
+    if not names:
+        return "", 0.0
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    best = max(counts, key=lambda name: counts[name])
+    return best, counts[best] / len(names)

@@ -1,0 +1,158 @@
+"""`Table`: the columns of a CSV or Parquet file, and where each row stands in the file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgesparse_runtime.data.readers.text import read_text
+from edgesparse_runtime.errors import InputError, MissingExtraError
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns by name.
+
+    Attributes:
+        path: of the file.
+        columns: text, or what the types of a Parquet file are in Python; None = missing there.
+        lines: of each row: its line in a text file, its number in another.
+    """
+
+    path: Path
+    columns: Mapping[str, Sequence[Any]]
+    lines: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def place(self, row: int) -> str:
+        """Where a row stands."""
+        return f"row {self.lines[row]}"
+
+
+def read_csv_table(path: Path) -> Table:
+    """Read a CSV file; the delimiter is the one of , ; and tab that the header holds most of.
+
+    A first line `sep=;` names the delimiter, as Excel writes it; lines before the header that start with #
+    are comments.
+    """
+    text = read_text(path)
+    before = 0
+    delimiter = ""
+    while True:
+        line, end, rest = text.partition("\n")
+        if line.lower().startswith("sep=") and len(line.strip()) == 5:
+            delimiter = line.strip()[4]
+        elif not (line.startswith("#") and end and rest.strip() and not _is_header(line, rest)):
+            break
+        text, before = rest, before + 1
+    first = text.partition("\n")[0].rstrip("\r")
+    if not first.strip():
+        raise InputError(f"{path} must start with a header row; the first row is empty.")
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter or max(",;\t", key=first.count), strict=True
+    )
+    header: list[str] = []
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    start = 1
+    try:
+        for row in reader:
+            line_number, start = before + start, reader.line_num + 1
+            if not row or (len(row) == 1 and not row[0].strip() and len(header) != 1):
+                continue
+            if not header:
+                header = [unicodedata.normalize("NFC", name.strip()) for name in row]
+                if header[0].startswith("#"):
+                    header[0] = header[0].lstrip("# ") or "#"
+                continue
+            if len(row) != len(header):
+                raise InputError(f"{path}, row {line_number} must have {len(header)} cells; got {len(row)}.")
+            rows.append(row)
+            lines.append(line_number)
+    except csv.Error as error:
+        raise InputError(f"{path}, row {before + start}: the row must be CSV; {error}.") from None
+    if rows and not header[0] and _counts_rows([row[0] for row in rows]):
+        # pandas writes its index without a name.
+        header[0] = "Unnamed: 0"
+    _check_header(path, header)
+    if not rows:
+        raise InputError(f"{path} must hold data; there is a header and nothing else.")
+    return Table(path, {name: [row[i] for row in rows] for i, name in enumerate(header)}, lines)
+
+
+def read_parquet_table(path: Path) -> Table:
+    """Read a Parquet file, with pyarrow."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise MissingExtraError("Reading a Parquet file", "pyarrow", "data") from None
+    try:
+        table = parquet.ParquetFile(path).read()
+    except (pyarrow.ArrowException, OSError):
+        raise InputError(f"{path} must be a Parquet file; it is damaged or something else.") from None
+    names = [unicodedata.normalize("NFC", name) for name in table.column_names]
+    _check_header(path, names)
+    if not table.num_rows:
+        raise InputError(f"{path} must hold data; there are no rows.")
+    columns = {name: _to_python(path, name, table.column(i)) for i, name in enumerate(names)}
+    return Table(path, columns, range(1, table.num_rows + 1))
+
+
+def _to_python(path: Path, name: str, column: Any) -> list[Any]:
+    """Values of a column: numbers, text, and times that keep their nanoseconds and zone."""
+    import pyarrow
+
+    kind = column.type
+    if pyarrow.types.is_dictionary(kind):
+        column, kind = column.cast(kind.value_type), kind.value_type
+    if pyarrow.types.is_timestamp(kind):
+        zone = "Z" if kind.tz is not None else ""
+        stamps = column.cast(pyarrow.timestamp(kind.unit)).to_numpy()
+        return [None if np.isnat(x) else str(x) + zone for x in stamps]
+    if pyarrow.types.is_duration(kind):
+        return [None if np.isnat(x) else x for x in column.to_numpy()]
+    values = column.to_pylist()
+    if any(isinstance(value, (list, dict)) for value in values):
+        raise InputError(f"{path}: column {name} must hold one value per row; it holds lists.")
+    return [decode(value, path, name) if isinstance(value, bytes) else value for value in values]
+
+
+def decode(value: bytes, path: Path, name: str) -> str:
+    """Bytes as the text that they are.
+
+    Raises:
+        InputError: they are not UTF-8.
+    """
+    try:
+        return value.decode("utf-8").rstrip("\0")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: {name} must be UTF-8 text; got {value[:20]!r}.") from None
+
+
+def _is_header(line: str, rest: str) -> bool:
+    """Whether a line that starts with # names columns, as numpy.savetxt writes it: as many cells as in the
+    next line."""
+    after = rest.partition("\n")[0]
+    return any(line.count(d) == after.count(d) > 0 for d in ",;\t")
+
+
+def _counts_rows(cells: Sequence[str]) -> bool:
+    return all(cell.isdigit() for cell in cells) and len(set(cells)) > 1
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    for i, name in enumerate(header):
+        if not name:
+            raise InputError(f"{path}: column {i + 1} must have a name.")
+        if name in header[:i]:
+            raise InputError(f"{path}: column names must differ; {name} stands twice.")

@@ -1,0 +1,122 @@
+"""Clocks that start again: midnight, the repeated hour of summer time, counters that wrap, recordings that
+were glued together, and clocks that are coarser than the samples."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime
+
+import numpy as np
+
+from edgesparse_runtime.arrays import DoubleArray, IndexArray
+from edgesparse_runtime.data.clock import Clock
+from edgesparse_runtime.data.day_order import DAY
+
+# Samples in a row before the latest one, each later than the one before it, that mean a clock set back.
+CLOCK_BACK = 8
+# Ranges of counters, in their own units: 16, 24, 31 and 32 bits; seconds and milliseconds of a day.
+_RANGES = (2.0**16, 2.0**24, 2.0**31, 2.0**32, 86400.0, 86400e3)
+_HOUR = 3600.0
+# Months and hours in which a local clock is set back.
+_MONTHS, _LAST_HOUR = (3, 4, 9, 10, 11), 4
+# Share of times that stand more than once from which the clock is taken to be coarser than the samples.
+_COARSE = 0.4
+
+
+def unwrap(times: DoubleArray, clock: Clock) -> tuple[DoubleArray, str]:
+    """Times in file order, running on where the clock started again.
+
+    Returns:
+        The times, and in words what was found; "" = nothing.
+    """
+    steps = np.diff(times)
+    back = np.flatnonzero(steps < 0)
+    rising = steps[steps > 0]
+    if not len(rising):
+        return times, ""
+    step = float(np.median(rising))
+    added, words = np.zeros(len(times)), ""
+    if clock.kind == "time of day":
+        for i in back[steps[back] < -DAY / 2]:
+            added[i + 1 :] += DAY
+            words = "the time of day runs on over midnight"
+    elif clock.kind == "number" and not clock.is_excel:
+        for i in back:
+            length = _wrapped(times[i] / clock.unit, times[i + 1] / clock.unit, step / clock.unit)
+            if length:
+                added[i + 1 :] += length * clock.unit
+                words = f"a counter wraps after {length:g}"
+    elif clock.is_local:
+        # Of hourly data the second of the two hours has the stamp of the first.
+        for i in np.flatnonzero(steps <= 0):
+            if abs(steps[i] - (step - _HOUR)) <= 0.1 * step and _may_be_set_back(times[i]):
+                added[i + 1 :] += _HOUR
+                words = "an hour stands twice, as at the end of summer time"
+    moved = times + added
+    # Rows in disorder fall as often as they rise: that is no clock that starts again.
+    if words and (np.diff(moved) >= 0).mean() > 0.98:
+        return moved, words
+    return times, ""
+
+
+def _wrapped(before: float, after: float, step: float) -> float:
+    """The range of a counter that wrapped between two values; 0 = it did not."""
+    for length in _RANGES:
+        if before < length and after < 2 * step + 1 and abs(before + step - length - after) <= 0.6 * step:
+            return length
+    return 0.0
+
+
+def _may_be_set_back(seconds: float) -> bool:
+    local = datetime.fromtimestamp(seconds, UTC)
+    return local.month in _MONTHS and local.hour < _LAST_HOUR
+
+
+def split_glued(times: DoubleArray) -> list[IndexArray]:
+    """Rows of each recording among times in file order: one, unless the clock was set back into what it had
+    shown already. Parts that do not overlap are one recording in another order."""
+    rows = np.arange(len(times))
+    falls = np.flatnonzero(np.diff(times) < 0) + 1
+    starts = [0]
+    for i in falls.tolist():
+        after = times[i : i + CLOCK_BACK]
+        latest = times[starts[-1] : i].max()
+        if len(after) == CLOCK_BACK and bool((np.diff(after) > 0).all()) and after[-1] <= latest:
+            starts.append(i)
+    if len(starts) == 1:
+        return [rows]
+    parts = np.split(rows, starts[1:])
+    ranges = sorted((times[part].min(), times[part].max()) for part in parts)
+    if all(first[1] < second[0] for first, second in itertools.pairwise(ranges)):
+        return [rows]
+    return parts
+
+
+def spread_coarse(times: DoubleArray) -> tuple[DoubleArray, int]:
+    """Times in order that mostly stand several times, spread evenly; the rows of one stamp keep their order.
+
+    Returns:
+        The times, and how many rows share a stamp; 0 = the clock is fine enough.
+    """
+    if len(times) < 4 or (np.diff(times) == 0).mean() < _COARSE:
+        return times, 0
+    stamps, counts = np.unique(times, return_counts=True)
+    if len(stamps) < 2:
+        return times, 0
+    distance = float(np.median(np.diff(stamps)))
+    # The first and the last stamp may have been cut off.
+    typical = int(np.median(counts[1:-1] if len(counts) > 2 else counts))
+    # Rows follow each other evenly until the stamps themselves have a hole.
+    holes = np.flatnonzero(np.diff(stamps) > 1.5 * distance)
+    bounds = np.concatenate([[0], np.cumsum(counts)[holes], [len(times)]])
+    spread = np.empty_like(times)
+    for first, last in itertools.pairwise(bounds.tolist()):
+        inside = np.unique(times[first:last])
+        rows = last - first
+        # The period of this stretch, from whole stamps only.
+        whole = np.count_nonzero((times[first:last] > inside[0]) & (times[first:last] < inside[-1]))
+        period = distance / typical
+        if len(inside) > 4 and whole:
+            period = (inside[-1] - inside[1]) / whole
+        spread[first:last] = times[first] + period * np.arange(rows)
+    return spread, max(2, typical)
