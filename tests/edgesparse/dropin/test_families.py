@@ -79,7 +79,8 @@ def test_the_other_route_takes_a_model_of_transformers_with_default_rule() -> No
     model, batch = tiny("bert")
     model.set_attn_implementation("sdpa")
     attach_pytorch(model)
-    assert calibrate(model, [batch, batch], density=0.8).density <= 0.85
+    # Of three blocks of 32 tokens and two rows, whole ones are counted.
+    assert 0.6 < calibrate(model, [batch, batch], density=0.8).density < 0.95
     assert dropin_layers(model)[0].rule.block_size == 32
 
 
