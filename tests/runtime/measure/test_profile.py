@@ -87,6 +87,11 @@ def test_bytes_that_are_no_onnx_file(content: bytes) -> None:
 
 def test_scopes_name_the_module() -> None:
     assert module_of("['', 'model', 'model.layers.0', 'linear']") == "layers.0"
+    assert (
+        module_of("['', 'scores', 'scores.model.layers.0.attention.sparse_core', 'x']")
+        == "layers.0.attention"
+    )
+    assert module_of("['', 'scores', 'softmax']") == "(around the layers)"
     assert module_of("['', 'softmax']") == module_of("['', 'model', 'mean']") == "(around the layers)"
     assert module_of("") is None
     assert module_of("__import__('os').abort()") is None
