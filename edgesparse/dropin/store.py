@@ -121,7 +121,7 @@ def _read_folder(folder: Path) -> StoredLayers:
         tensors |= _read_safetensors(file, only=f"{_NAME}.")[0]
     states = _by_layer(tensors)
     try:
-        rule = _find_rule(json.loads((folder / "config.json").read_text()))
+        rule = _find_rule(json.loads((folder / "config.json").read_text("utf-8")))
     except (OSError, ValueError):
         rule = None
     if rule is None or not states:

@@ -12,13 +12,14 @@ from typing import Annotated, Any
 
 import typer
 
-from edgesparse_runtime.bundle.atomic import replace_text
+from edgesparse_runtime.bundle.output_file import write_output
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.cli.options import ModelArgument, Precision, Threads, TrustedKeys
 from edgesparse_runtime.cli.output import note, print_table
 from edgesparse_runtime.cli.preflight import check_output, note_data, note_lengths, note_threads
 from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.cli.running.follow import FollowOptions, follow
+from edgesparse_runtime.data.escape import escape_csv_row
 from edgesparse_runtime.data.for_model import read_for_model
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import GateError, InputError
@@ -89,7 +90,7 @@ def _write(rows: list[dict[str, Any]], form: str, output: Path | None) -> None:
     if output is None:
         print(text, end="")
         return
-    replace_text(output, text)
+    write_output(output, text)
     note(f"{len(rows)} predictions in {output}")
 
 
@@ -171,8 +172,9 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     prefix = "score_" if decided else ""
     # New columns come last: what reads the first ones by position still does.
     origin = [*_present(rows), "faults"]
-    writer.writerow(["file", "series", *decided, *(prefix + n for n in names), *origin])
+    writer.writerow(escape_csv_row(["file", "series", *decided, *(prefix + n for n in names), *origin]))
     for r in rows:
         scores = (r["scores"][n] for n in names)
-        writer.writerow([r["file"], r["series"], *(r[d] for d in decided), *scores, *_cells(r, origin)])
+        decisions = (r[d] for d in decided)
+        writer.writerow(escape_csv_row([r["file"], r["series"], *decisions, *scores, *_cells(r, origin)]))
     return stream.getvalue()
