@@ -50,7 +50,7 @@ def make_observation(
     scale: float,
     block_size: int,
 ) -> Observation:
-    """What a layer saw, from one dense pass.
+    """What a layer received in one dense pass.
 
     The root mean square, not the mean: blocks chosen by it left the output closer to dense attention's
     (`python -m benchmarks.dropin.oracle`).
