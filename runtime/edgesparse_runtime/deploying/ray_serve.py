@@ -2,7 +2,7 @@
 
 The HTTP side is ours (`serving.protocol`), so the same clients work. Two deployments: `Front` reads and
 answers requests and is light; `Model` holds the session. When a `Model` replica dies with a request in it,
-`Front` asks another one: inference changes nothing, so asking twice does no harm.
+`Front` tries another one: inference changes nothing, so trying twice does no harm.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from ray.exceptions import RayError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.serving.addresses import Address
+from edgesparse_runtime.serving.http.auth import AccessControl
 from edgesparse_runtime.serving.protocol.answers import write_answer
 from edgesparse_runtime.serving.protocol.refusal import Refusal
 from edgesparse_runtime.serving.protocol.requests import read_request
 from edgesparse_runtime.serving.protocol.tensors import FloatArray
+from edgesparse_runtime.serving.sandbox import rehearse
 from edgesparse_runtime.serving.served_model import load
 from edgesparse_runtime.serving.settings import Settings
 
@@ -37,11 +38,8 @@ ATTEMPTS = 6
 class Model:
     """Holds the session; batches windows of equal length."""
 
-    def __init__(self, bundle: str, precision: str, threads: int, trusted_keys: list[str]) -> None:
-        settings = Settings(
-            precision=precision, threads=threads, trusted_keys=tuple(Path(key) for key in trusted_keys)
-        )
-        self._model = load(Address("model", "1", Path(bundle)), settings)
+    def __init__(self, bundle: str, settings: Settings, bundle_hash: str) -> None:
+        self._model = load(Address("model", "1", Path(bundle)), settings, bundle_hash)
 
     def scores(self, window: FloatArray) -> FloatArray:
         """Scores [n, k] of windows [n, channels, steps]."""
@@ -55,11 +53,12 @@ class Model:
 class Front:
     """Open Inference Protocol over HTTP, for one model."""
 
-    def __init__(self, model: Any, name: str, bundle: str, settings: dict[str, Any]) -> None:
+    def __init__(self, model: Any, name: str, bundle: str, settings: Settings, bundle_hash: str) -> None:
         self._handle = model
         self._name = name
-        self._bounded = Settings(**settings)
-        self._served = load(Address(name, "1", Path(bundle)), self._bounded)
+        self._bounded = settings
+        self._access = AccessControl(None, settings.host_names)
+        self._served = load(Address(name, "1", Path(bundle)), settings, bundle_hash)
 
     async def __call__(self, request: Request) -> Response:
         try:
@@ -69,13 +68,14 @@ class Front:
 
     async def _answer(self, request: Request) -> Response:
         path = request.url.path.rstrip("/")
+        self._access.check(path, request.headers)
         stem = f"/v2/models/{self._name}"
         if request.method == "GET" and path in ("/v2/health/live", "/v2/health/ready", f"{stem}/ready"):
             return JSONResponse({"ready": True})
         if request.method == "GET" and path in (stem, f"{stem}/versions/1"):
             return JSONResponse(self._served.metadata(["1"]))
         if request.method != "POST" or path not in (f"{stem}/infer", f"{stem}/versions/1/infer"):
-            raise Refusal(404, f"There is nothing at this path; POST {stem}/infer asks for scores.")
+            raise Refusal(404, f"There is nothing at this path; POST {stem}/infer returns scores.")
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
@@ -96,7 +96,7 @@ class Front:
         return response
 
     async def _scores(self, window: FloatArray) -> FloatArray:
-        """Ask a replica; when it dies under the question, ask again."""
+        """Scores of a replica; when it dies meanwhile, those of another."""
         for attempt in range(ATTEMPTS):
             try:
                 scores: FloatArray = await self._handle.scores.remote(window)
@@ -118,6 +118,7 @@ def make_application(
     max_replicas: int = 2,
     cpus: float = 1.0,
     trusted_keys: tuple[str, ...] = (),
+    host_names: tuple[str, ...] = (),
 ) -> serve.Application:
     """The application; `serve.run(make_application("pump.edgesparse"))` starts it.
 
@@ -125,8 +126,21 @@ def make_application(
         name: in the request's path.
         min_replicas, max_replicas: of the model; between them Ray scales with the requests in flight.
         cpus: that Ray sets aside for a model replica.
+        trusted_keys: files of public keys; every process of the application requires a signature by one.
+        host_names: names besides loopback ones that a request may give this machine.
+
+    Raises:
+        EdgeSparseError: the bundle does not load, is not signed as required, or fails its rehearsal. Every
+            replica then loads this bundle and no other, whatever takes its place on disk.
     """
-    open_bundle(bundle)
+    path = Path(bundle).resolve()
+    settings = Settings(
+        precision=precision,
+        threads=threads,
+        trusted_keys=tuple(Path(key).resolve() for key in trusted_keys),
+        host_names=host_names,
+    )
+    bundle_hash = rehearse(Address(name, "1", path), settings)
     scaling: dict[str, Any] = (
         {"num_replicas": min_replicas}
         if min_replicas == max_replicas
@@ -138,10 +152,8 @@ def make_application(
     as_front: Callable[[type], Any] = serve.deployment(
         name="Front", ray_actor_options={"num_cpus": 0}, max_ongoing_requests=256
     )
-    path = str(Path(bundle).resolve())
-    settings = {"precision": precision, "threads": threads}
     application: serve.Application = as_front(Front).bind(
-        as_model(Model).bind(path, precision, threads, list(trusted_keys)), name, path, settings
+        as_model(Model).bind(str(path), settings, bundle_hash), name, str(path), settings, bundle_hash
     )
     return application
 
