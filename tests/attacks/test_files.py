@@ -71,9 +71,14 @@ def test_a_link_or_file_in_the_way_is_an_error_for_a_new_file(tmp_path: Path) ->
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "out.csv"
     target.write_text("old")
-    with pytest.raises(ValueError, match="half-way"), replacing(target) as stream:
-        stream.write(b"new")
-        raise ValueError("half-way")
+
+    def fail() -> None:
+        with replacing(target) as stream:
+            stream.write(b"new")
+            raise ValueError("half-way")
+
+    with pytest.raises(ValueError, match="half-way"):
+        fail()
     assert target.read_text() == "old"
     assert os.listdir(tmp_path) == ["out.csv"]
 
