@@ -49,7 +49,7 @@ def test_a_stream_without_a_score_says_why(shared_bundle: Bundle) -> None:
     process = start(shared_bundle, "-")
     _, err = process.communicate("time,current,voltage\n" + "x\n" * 100, timeout=60)
     assert process.returncode == 2
-    assert "none of 100 could be" in err
+    assert "None of the stream's 100 lines could be read" in err
 
 
 def test_a_closed_output_is_said(shared_bundle: Bundle) -> None:

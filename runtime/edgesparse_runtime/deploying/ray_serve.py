@@ -62,13 +62,13 @@ class Front:
 
     async def __call__(self, request: Request) -> Response:
         try:
+            self._access.check(request.url.path, request.headers)
             return await self._answer(request)
         except Refusal as refusal:
             return JSONResponse({"error": refusal.message}, refusal.status, headers=refusal.headers)
 
     async def _answer(self, request: Request) -> Response:
         path = request.url.path.rstrip("/")
-        self._access.check(path, request.headers)
         stem = f"/v2/models/{self._name}"
         if request.method == "GET" and path in ("/v2/health/live", "/v2/health/ready", f"{stem}/ready"):
             return JSONResponse({"ready": True})

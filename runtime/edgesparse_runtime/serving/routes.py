@@ -143,8 +143,7 @@ class Routes:
         except Refusal as refusal:
             response = _error(refusal, work.model)
         except ClientDisconnect:
-            self._metrics.answered(operation, work.model, _CLIENT_GONE)
-            raise
+            response = Response(status_code=_CLIENT_GONE)  # which nobody reads
         seconds = time.perf_counter() - start
         ran = response.status_code == 200
         if ran:
