@@ -322,8 +322,8 @@ def _pick_precision(bundle: Bundle, precision: str) -> str:
 def _find_inputs(model: OnnxModel, bundle: Bundle | None) -> WindowInputs | TensorInputs:
     """What the model takes; its bundle knows the names and lengths."""
     shapes: list[Sequence[Any]] = [i.shape for i in model.inputs]
+    facts = {} if bundle is None else bundle.manifest["input"]
     if [i.name for i in model.inputs] == ["window"] and len(shapes[0]) == 3:
-        facts = {} if bundle is None else bundle.manifest["input"]
         return WindowInputs(
             model.path.name,
             shapes[0][1] if isinstance(shapes[0][1], int) else None,
@@ -332,7 +332,7 @@ def _find_inputs(model: OnnxModel, bundle: Bundle | None) -> WindowInputs | Tens
             masks_padding=bool(facts.get("variable_length", False)),
         )
     if model.inputs and "scores" in model.outputs:
-        return TensorInputs(model.inputs)
+        return TensorInputs(model.inputs, facts.get("positions"))
     raise BundleError(
         f"{model.path} must take one input `window` [batch, channels, time], or named tensors, and return "
         f"`scores`; it takes {', '.join(f'{i.name} {i.shape}' for i in model.inputs)}."
@@ -351,9 +351,11 @@ def _check_classes(bundle: Bundle, score_count: int | None) -> None:
 def _twin(bundle: Bundle, precision: str) -> str:
     file = twin_file(bundle.manifest, precision)
     if file is None:
+        cure = "`edgesparse breakeven` makes one."
+        if bundle.manifest["input"].get("tensors"):
+            cure = "Choose float32, of a bundle exported with --with-dense."
         raise InputError(
-            f"`attention` must not be dense; {bundle.path} has no dense {precision} twin. "
-            "`edgesparse breakeven` makes one."
+            f"`attention` must not be dense; {bundle.path} has no dense {precision} twin. {cure}"
         )
     return file
 
