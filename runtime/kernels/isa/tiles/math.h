@@ -80,7 +80,9 @@ EDGESPARSE_INLINE F exp2(F x, const float (&coefficients)[count]) {
 // Of NaN, NaN.
 EDGESPARSE_INLINE F exp2_fine(F x) { return exp2(Vector::Max(Vector::Set(-127.0f), x), kFineExponential); }
 // Of NaN, 0: it becomes an integer, which must be the same one on every instruction set.
-EDGESPARSE_INLINE F exp2_coarse(F x) { return exp2(Vector::Max(x, Vector::Set(-127.0f)), kCoarseExponential); }
+EDGESPARSE_INLINE F exp2_coarse(F x) {
+  return exp2(Vector::Max(x, Vector::Set(-127.0f)), kCoarseExponential);
+}
 
 // Halves the rows of a square until one is left: lane r of it is `combine` over the lanes of a[r].
 template <class T, class Function>
