@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,14 @@ class DataFacts:
         horizon: forecasting: steps to predict,
         target_channel: of this channel; and
         season: the steps after which it repeats most closely (0 = none found).
+        window: steps of the windows that recordings were cut into, a forecaster's horizon included; None =
+            whole series.
+        stride: steps between windows.
+        period: seconds between steps; None = unknown.
+        units: one per channel, None = unknown.
+        typical: what each channel is like in the training windows (`edgesparse_runtime.data.input_check`).
+        roles: what each column of a table was taken for, and why.
+        notes: what a reader of the results should know of how the windows came about, a sentence each.
     """
 
     source: str
@@ -36,3 +45,10 @@ class DataFacts:
     horizon: int = 0
     target_channel: str = ""
     season: int = 0
+    window: int | None = None
+    stride: int | None = None
+    period: float | None = None
+    units: list[str | None] = field(default_factory=list)
+    typical: list[dict[str, float] | None] = field(default_factory=list)
+    roles: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)

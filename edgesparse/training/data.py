@@ -6,7 +6,7 @@ Shapes: `B` series, `C` channels, `T` steps.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from edgesparse.config import TrainingConfig
 from edgesparse.model.data_facts import DataFacts
 from edgesparse_runtime.data.forecasting import estimate_season
+from edgesparse_runtime.data.input_check import typical_of
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 
@@ -111,6 +112,13 @@ def data_facts(data: SeriesSet, settings: TrainingConfig) -> DataFacts:
         series=len(data),
         target_center=center,
         target_scale=scale,
+        window=data.grid.window,
+        stride=data.grid.stride,
+        period=data.grid.period,
+        units=list(data.units) or [None] * len(data.channels),
+        typical=[None if found is None else found.to_dict() for found in typical_of(data.series)],
+        roles=[asdict(role) for role in data.roles],
+        notes=list(data.notes),
         **forecast,
     )
 

@@ -42,6 +42,9 @@ class RunReport(TypedDict):
         classes: balanced accuracy, recall of each class, and which series they were `measured_on`.
         temperature: `Temperature` of a classifier's scores; None where none was fitted.
         pretraining: `Pretraining`, where there was one.
+        held_out: how many series were held out, and the names of their groups.
+        cross_validation: `CrossValidation`, where there was one.
+        refit: the weights were trained on all series after they had been measured on held-out ones.
     """
 
     parameters: int
@@ -54,6 +57,9 @@ class RunReport(TypedDict):
     classes: NotRequired[dict[str, Any]]
     temperature: NotRequired[dict[str, Any] | None]
     pretraining: NotRequired[dict[str, Any]]
+    held_out: NotRequired[dict[str, Any]]
+    cross_validation: NotRequired[dict[str, Any]]
+    refit: NotRequired[bool]
 
 
 @dataclass(frozen=True)

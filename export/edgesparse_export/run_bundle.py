@@ -1,4 +1,4 @@
-"""A run folder to a bundle: ONNX, golden vectors, manifest and card, with a parity verdict that must hold."""
+"""A run folder to a bundle: ONNX, golden windows, manifest and card, with a parity verdict that must hold."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ import numpy.typing as npt
 import onnx_ir as ir
 import torch
 
+from edgesparse.model.data_facts import DataFacts
 from edgesparse.training.budget import sparse_layers
-from edgesparse.training.run_folder import Run
+from edgesparse.training.run_folder import Run, load_run
 from edgesparse_export.card import write_card
 from edgesparse_export.parity import Parity, compare, torch_outputs
 from edgesparse_export.program import is_causal, module_names, to_onnx
 from edgesparse_export.step.files import can_step, step_part
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.bundle.write import check_target, write_bundle
-from edgesparse_runtime.data.series_set import SeriesSet
+from edgesparse_runtime.data.channels import check_channels
+from edgesparse_runtime.data.for_model import options_for
+from edgesparse_runtime.data.readers import read_dataset
+from edgesparse_runtime.data.series_set import Grid, SeriesSet
 from edgesparse_runtime.errors import GateError
 from edgesparse_runtime.session import Session
 
@@ -29,26 +33,34 @@ GOLDEN_WINDOWS = 8
 FloatArray = npt.NDArray[np.float32]
 
 
-def export_run(run: Run, out: Path, *, data: SeriesSet | None = None) -> tuple[Bundle, Parity]:
-    """Export a trained model.
+def export_run(
+    run: Run | str | Path, out: str | Path, *, data: SeriesSet | str | Path | None = None
+) -> tuple[Bundle, Parity]:
+    """Export a trained model. A bundle that is already at `out` is replaced, once the new one is complete.
 
     Args:
-        run: a trained run.
+        run: a trained run, or its folder.
         out: the bundle's folder, NAME.edgesparse.
-        data: real series to compare the engines on; None = synthetic windows like the training ones.
+        data: real series to compare the engines on, or a file of them, which is cut into windows as the
+            training data were; None = synthetic windows like the training ones.
 
     Raises:
-        GateError: the exported file does not say what the trained model says; nothing is written.
+        InputError: no run, another kind of file at `out`, or data that do not fit the model.
+        GateError: the exported model's outputs differ from the trained model's; nothing is written.
     """
+    run = run if isinstance(run, Run) else load_run(run)
+    out = Path(out)
     check_target(out)
+    if isinstance(data, (str, Path)):
+        data = read_for_run(data, run)
     windows = golden_windows(run, data)
     proto = onnx_bytes(run, windows)
     verdict, golden = check_parity(run, proto, windows)
     if not verdict.holds:
         raise GateError(
-            f"The exported model must say what the trained one says; the largest score difference is "
+            f"The exported model's outputs must equal the trained model's; the largest score difference is "
             f"{verdict.largest_difference:.2e}, {verdict.decisions_flipped} of {verdict.windows} decisions "
-            f"flipped, block choices equal {verdict.selection_overlap or 1:.2%}. Nothing was written."
+            f"flipped, selection overlap {verdict.selection_overlap or 1:.2%}. Nothing was written."
         )
     fields = manifest_fields(run, out, verdict)
     files = {
@@ -63,6 +75,19 @@ def export_run(run: Run, out: Path, *, data: SeriesSet | None = None) -> tuple[B
     return write_bundle(out, files, fields), verdict
 
 
+def read_for_run(path: str | Path, run: Run) -> SeriesSet:
+    """Read a data file as the run's training data were read: its window, stride, channels and rate."""
+    facts = run.facts
+    options = options_for(
+        Grid(facts.window, facts.stride, facts.period),
+        tuple(facts.channels),
+        run.task,
+        horizon=facts.horizon,
+        needs_labels=False,
+    )
+    return read_dataset(path, options)
+
+
 def onnx_bytes(run: Run, windows: FloatArray) -> bytes:
     """The ONNX file of a run."""
     # Two windows: an example batch of one would be taken for a constant.
@@ -73,7 +98,7 @@ def onnx_bytes(run: Run, windows: FloatArray) -> bytes:
 
 
 def check_parity(run: Run, proto: bytes, windows: FloatArray) -> tuple[Parity, dict[str, npt.NDArray[Any]]]:
-    """The verdict over two batch sizes and two lengths, and what the exported model says of `windows`."""
+    """The verdict over two batch sizes and two lengths, and the exported model's outputs for `windows`."""
     session = Session(MODEL, content=proto)
     layers = len(sparse_layers(run.model))
     parts = []
@@ -116,6 +141,7 @@ def check_parity(run: Run, proto: bytes, windows: FloatArray) -> tuple[Parity, d
 def golden_windows(run: Run, data: SeriesSet | None) -> FloatArray:
     """A few windows that travel with the bundle: real ones where there are any."""
     if data is not None and len(data):
+        data = check_channels(data, tuple(run.facts.channels))
         rows = np.unique(np.linspace(0, len(data) - 1, GOLDEN_WINDOWS).astype(int))
         return data.take(rows).to_batch()
     generator = np.random.default_rng(0)
@@ -137,11 +163,10 @@ def pack_golden(**arrays: npt.NDArray[Any]) -> bytes:
 
 
 def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
-    """What the manifest says of the model."""
-    model = run.config.model
+    """What the manifest holds of the model."""
+    model, facts = run.config.model, run.facts
     forecast: dict[str, Any] = {}
     if run.task == "forecasting":
-        facts = run.facts
         forecast["forecast"] = {
             "channel": facts.target_channel,
             "horizon": facts.horizon,
@@ -150,7 +175,7 @@ def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
     return {
         "name": out.stem,
         "task": run.task,
-        "channels": [{"name": name, "unit": None} for name in run.facts.channels],
+        "channels": _channels(facts),
         "classes": run.facts.classes,
         "input": {
             "variable_length": run.facts.variable_length,
@@ -158,6 +183,9 @@ def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
             "longest": run.facts.longest,
             "min_steps": min_steps(run),
             "steps_per_token": run.model.patch,
+            "window": facts.window,
+            "stride": facts.stride,
+            "period": facts.period,
         },
         "models": {"float32": {"file": MODEL, "attention": model.attention}},
         "attention": {
@@ -170,7 +198,13 @@ def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
             "causal": model.causal,
             "tokens_at_longest": run.model.token_count(run.facts.longest),
         },
-        "training": {"source": run.facts.source, "series": run.facts.series, "config": run.config.to_dict()},
+        "training": {
+            "source": facts.source,
+            "series": facts.series,
+            "roles": facts.roles,
+            "notes": facts.notes,
+            "config": run.config.to_dict(),
+        },
         "parameters": run.report["parameters"],
         "budget": run.report["budget"],
         "compute": run.report["compute"],
@@ -178,3 +212,14 @@ def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
         "temperature": run.report.get("temperature"),
         "parity": verdict.to_dict(),
     } | forecast
+
+
+def _channels(facts: DataFacts) -> list[dict[str, Any]]:
+    """Name, unit and what the channel is like in training, in the order of the model's input."""
+    found: list[dict[str, Any]] = []
+    for i, name in enumerate(facts.channels):
+        channel: dict[str, Any] = {"name": name, "unit": facts.units[i] if facts.units else None}
+        if facts.typical and facts.typical[i] is not None:
+            channel["typical"] = facts.typical[i]
+        found.append(channel)
+    return found

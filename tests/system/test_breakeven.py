@@ -80,7 +80,7 @@ def test_profile_shows_the_model_that_ran(copied: Path) -> None:
     assert bundle.path == copied
 
 
-def test_interrupted_it_goes_on_where_it_was(copied: Path) -> None:
+def test_interrupted_it_resumes(copied: Path) -> None:
     options = ("--threads", "1", "--seconds", "0.4", "--length", "100,200,300,400,500,600", "--density", "")
     arguments = ["breakeven", str(copied), "--precision", "float32", *options]
     process = start(*CLI, *arguments)
@@ -95,7 +95,9 @@ def test_interrupted_it_goes_on_where_it_was(copied: Path) -> None:
     assert open_bundle(copied).manifest["breakeven"] == []
     first = json.loads(kept.read_text())[0]["rows"][0]
     again = edgesparse(*arguments, "--json")
-    assert "of 6 cells were measured before the interruption" in again.stderr
+    assert "of 6 cells are already measured" in again.stderr
+    # Progress ends where the work does, whatever was done before.
+    assert "6/6" in again.stderr and "7/6" not in again.stderr
     (entry,) = json.loads(again.stdout)["entries"]
     assert (entry["table"][0], len(entry["table"])) == (first, 6)
     assert not kept.exists()
@@ -118,6 +120,6 @@ def test_a_box_without_the_extra_needs_a_prepared_bundle(
 def test_bad_input_is_one_line(copied: Path, tmp_path: Path) -> None:
     check_one_line(edgesparse("breakeven", tmp_path / "no.edgesparse"), 2, "no such file or folder")
     check_one_line(edgesparse("breakeven", copied, "--precision", "int4"), 2, "must be float32, int8 or all")
-    check_one_line(edgesparse("breakeven", copied, "--length", "long"), 2, "numbers with commas")
-    check_one_line(edgesparse("breakeven", copied, "--density", "1.5"), 2, "at most at 1")
+    check_one_line(edgesparse("breakeven", copied, "--length", "long"), 2, "numbers separated by commas")
+    check_one_line(edgesparse("breakeven", copied, "--density", "1.5"), 2, "at most 1; got")
     check_one_line(edgesparse("breakeven", copied, "--seconds", "0"), 2, "`--seconds` must be above 0")

@@ -37,7 +37,7 @@ def test_what_does_not_fit_a_stream_is_one_line(
             ["-", "--follow", "-o", tmp_path / "none" / "x.json"],
             "none/x.json: cannot be written: No such file or directory",
         ),
-        (["-", "--follow", "--format", "json", "-o", scores], "must hold json lines"),
+        (["-", "--follow", "--format", "json", "-o", scores], "does not hold json lines"),
     ):
         check_in_place(capsys, [bundle, *arguments], 2, message)
     assert scores.read_text() == "time,start\n"
@@ -49,7 +49,7 @@ def test_a_stream_without_a_score_says_why(shared_bundle: Bundle) -> None:
     process = start(shared_bundle, "-")
     _, err = process.communicate("time,current,voltage\n" + "x\n" * 100, timeout=60)
     assert process.returncode == 2
-    assert "none of 100 could be" in err
+    assert "None of the stream's 100 lines could be read" in err
 
 
 def test_a_closed_output_is_said(shared_bundle: Bundle) -> None:

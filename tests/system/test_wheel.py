@@ -47,7 +47,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("onnxruntime", ["newest", "1.22.0"])
+@pytest.mark.parametrize("onnxruntime", ["newest", "1.28.0"])
 def test_base_install_runs_a_bundle(
     wheel: Path, tmp_path: Path, shared_bundle: Bundle, series: SeriesSet, onnxruntime: str
 ) -> None:

@@ -72,7 +72,7 @@ def test_pip_is_asked_for_the_box_s_wheels(tmp_path: Path, monkeypatch: pytest.M
     (command,) = asked
     assert "manylinux_2_31_aarch64" in command
     assert "manylinux_2_34_aarch64" not in command
-    assert command[-2:] == ["numpy>=1.26", "onnxruntime>=1.22"]
+    assert command[-2:] == ["numpy>=1.26", "onnxruntime>=1.28"]
     # Only what this call gathered is told, and nothing else is touched.
     assert len(found.wheels) == 2
     assert sorted(p.name for p in (tmp_path / "w").iterdir()) == sorted(

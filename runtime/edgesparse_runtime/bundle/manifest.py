@@ -2,7 +2,8 @@
 
 Its form is published as JSON Schema, `manifest.schema.json` beside this file and in docs/. A manifest is held
 to it whenever a bundle is opened, without a package for schemas: no verb meets a field of another kind. Here
-is only what a schema cannot express: that models name files of the bundle.
+is only what a schema cannot express: that models name files of the bundle, that every string is one line of
+text and every number finite, in open objects too.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from edgesparse_runtime.bundle.manifest_upgrade import SCHEMA_VERSION, upgrade
 from edgesparse_runtime.bundle.names import FILE_NAME
-from edgesparse_runtime.bundle.schema_check import find_mismatch
+from edgesparse_runtime.bundle.schema_check import find_mismatch, matches
 from edgesparse_runtime.errors import BundleError
 
 if TYPE_CHECKING:
     from edgesparse_runtime.bundle.manifest_types import Manifest
+
+# Larger ones are no measurement, and some do not become a float.
+_LARGEST_NUMBER = 1e300
 
 
 def parse_manifest(content: bytes, path: Path) -> Manifest:
@@ -44,6 +48,12 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
     if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= SCHEMA_VERSION:
         raise BundleError(
             f"{where}: schema version must be 1 to {SCHEMA_VERSION}; got {version!r}. Update edgesparse."
+        )
+    wrong = _find_wrong_leaf(manifest)
+    if wrong is not None:
+        raise BundleError(
+            f"{where}: every string must be one line of text, and every number finite; got {wrong}. "
+            "Export it again."
         )
     manifest = upgrade(manifest, version)
     schema = _read_schema()
@@ -79,6 +89,24 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a name comes twice in an object")
     return found
+
+
+def _find_wrong_leaf(manifest: dict[str, Any]) -> str | None:
+    """The first string or key that is not one line of text, or number that is not finite, for a message."""
+    pattern: str = _read_schema()["$defs"]["text"]["pattern"]
+    left: list[Any] = [manifest]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += value.keys()
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+        elif isinstance(value, str) and not matches(pattern, value):
+            return ascii(value)[:80]
+        elif isinstance(value, (int, float)) and not abs(value) <= _LARGEST_NUMBER:
+            return f"{value:.3e}" if isinstance(value, float) else "a number of too many digits"
+    return None
 
 
 def _check_references(where: str, manifest: Manifest) -> None:

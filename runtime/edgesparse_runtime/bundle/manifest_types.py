@@ -14,6 +14,7 @@ class Channel(TypedDict):
 
     name: str
     unit: NotRequired[str | None]
+    typical: NotRequired[dict[str, float]]
 
 
 class TensorInput(TypedDict):
@@ -32,7 +33,11 @@ class InputFacts(TypedDict, total=False):
     longest: int
     min_steps: int
     steps_per_token: int
+    window: int | None
+    stride: int | None
+    period: float | None
     tensors: list[TensorInput]
+    positions: int
 
 
 class Metric(TypedDict):
@@ -56,7 +61,7 @@ class QuantizationReport(TypedDict, total=False):
     int8: Metric | None
     drop: float | None
     flipped: Metric | None
-    agreement: Metric | None
+    selection_overlap: Metric | None
     alarms: dict[str, Any] | None
     ranking: list[Any]
     tried: int
@@ -146,6 +151,9 @@ class Stream(TypedDict):
     step: str
     block: str
     steps_per_token: int
+    window: int | None
+    stride: int | None
+    period: float | None
     history: int
     block_size: int
     largest_difference: NotRequired[float]

@@ -17,6 +17,7 @@ _RENAMED = {
     "break_even": "breakeven",
     "least_steps": "min_steps",
     "steps_a_token": "steps_per_token",
+    "value_kernel": "value_filter",
     "block_agreement": "selection_overlap",
     "selection_agreement": "selection_overlap",
 }

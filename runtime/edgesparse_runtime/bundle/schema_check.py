@@ -1,8 +1,8 @@
 """Checks a JSON value against the part of JSON Schema that the manifest's schema uses, without a package.
 
-Known words: `$ref` to `$defs`, `type`, `const`, `enum`, `minimum`, `pattern`, `required`, `properties`,
-`additionalProperties`, `propertyNames`, `items`, `allOf` and `not` with `enum`; a test holds the schema to
-these, and this against the package `jsonschema`.
+Known keywords: `$ref` to `$defs`, `type`, `const`, `enum`, `minimum`, `pattern`, `required`, `properties`,
+`additionalProperties`, `propertyNames`, `items`, `uniqueItems`, `allOf` and `not` with `enum`; a test holds
+the schema to these, and this against the package `jsonschema`.
 """
 
 from __future__ import annotations
@@ -49,6 +49,11 @@ def find_mismatch(value: object, schema: Schema, root: Schema, place: str = "") 
     return None
 
 
+def matches(pattern: str, text: str) -> bool:
+    """JSON Schema's `pattern`: its `$` is the end, where Python's also lets one line break pass."""
+    return re.search(re.sub(r"(?<!\\)\$$", r"\\Z", pattern), text) is not None
+
+
 def _find_in_object(value: dict[str, Any], schema: Schema, root: Schema, place: str) -> str | None:
     dot = f"{place}." if place else ""
     for name in schema.get("required", ()):
@@ -82,11 +87,19 @@ def _find_wrong_value(value: object, schema: Schema) -> str | None:
         return " or ".join(map(str, schema["enum"]))
     if "minimum" in schema and isinstance(value, (int, float)) and not value >= schema["minimum"]:
         return f"at least {schema['minimum']}"
-    if "pattern" in schema and isinstance(value, str) and not re.search(schema["pattern"], value):
+    if schema.get("uniqueItems") and isinstance(value, list) and _has_twins(value):
+        return "a list without repetition"
+    if "pattern" in schema and isinstance(value, str) and not matches(schema["pattern"], value):
         return "of the form that the schema gives"
     if "not" in schema and value in schema["not"]["enum"]:
         return f"none of {', '.join(schema['not']['enum'])}"
     return None
+
+
+def _has_twins(values: list[Any]) -> bool:
+    """True when two entries are equal; strings and numbers only, as the manifest's lists are."""
+    plain = [value for value in values if isinstance(value, (str, int, float))]
+    return len(set(plain)) < len(plain)
 
 
 def _is(value: object, kind: str) -> bool:

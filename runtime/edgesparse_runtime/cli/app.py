@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import errno
+import io
 import os
 import sys
 import traceback
@@ -31,6 +33,7 @@ from edgesparse_runtime.cli.running import deploy as deploy_verb
 from edgesparse_runtime.cli.running import run as run_verb
 from edgesparse_runtime.cli.running import serve as serve_verb
 from edgesparse_runtime.cli.running import wheelhouse as wheelhouse_verb
+from edgesparse_runtime.data.escape import escape_terminal
 from edgesparse_runtime.errors import EdgeSparseError, Interrupted
 
 VERBS: dict[str, Callable[..., None]] = {
@@ -109,6 +112,7 @@ def run(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
+    _accept_any_text()
     try:
         # Not standalone: typer would print four lines for a missing argument, and nothing for Ctrl-C.
         code = app(args=arguments, prog_name="edgesparse", standalone_mode=False)
@@ -147,6 +151,15 @@ def run(arguments: list[str]) -> int:
         return 1
 
 
+def _accept_any_text() -> None:
+    """Print what the locale's encoding lacks, such as half a file name, escaped instead of failing on it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Python leaves ASCII for the C locale only where it is told not to use UTF-8 there.
+            is_ascii = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding="utf-8" if is_ascii else None, errors="backslashreplace")
+
+
 def _show_usage(error: Any) -> int:
     """One line for a missing argument or an unknown option; the help where nothing was given."""
     if type(error).__name__ == "NoArgsIsHelpError":
@@ -167,11 +180,11 @@ def _describe(error: OSError) -> str:
         return _one_line(error)
     if error.filename is None:
         return f"reading or writing failed: {error.strerror}."
-    return f"{os.fsdecode(error.filename)}: {error.strerror}."
+    return f"{escape_terminal(os.fsdecode(error.filename))}: {error.strerror}."
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    return escape_terminal(" ".join(str(error).split()))
 
 
 def _show(error: BaseException) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from edgesparse_runtime.data.readers import ReadOptions
+from edgesparse_runtime.data.readers.options import known_task
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.remote.connection import Target
 
@@ -48,17 +49,26 @@ class TableOptions(Request):
     channels: Annotated[str | None, typer.Option(help="Channel columns, separated by commas.")] = None
     window: Annotated[int | None, typer.Option(help="Cut recordings into windows of this many steps.")] = None
     stride: Annotated[int | None, typer.Option(help="Steps from one window to the next. [the window]")] = None
+    time_column: Annotated[
+        str | None, typer.Option(help="Column with the time. [time, timestamp, date and the like]")
+    ] = None
+    time_unit: Annotated[
+        str | None,
+        typer.Option(help="Unit of times that are numbers: s, ms, us, ns. [by the column's name, else s]"),
+    ] = None
 
     def read_options(self, task: str) -> ReadOptions:
         """The options as the readers take them."""
         return ReadOptions(
-            task="regression" if task == "regression" else "classification",
+            task=known_task(task),
             label_column=self.label_column,
             series_column=self.series_column,
             group_column=self.group_column,
             channels=tuple(name.strip() for name in self.channels.split(",")) if self.channels else None,
             window=self.window,
             stride=self.stride,
+            time_column=self.time_column,
+            time_unit=self.time_unit,
         )
 
 

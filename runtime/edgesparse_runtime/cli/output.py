@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgesparse_runtime.data.escape import escape_terminal
+
 JSON_VERSION = 1
 
 
@@ -17,7 +19,7 @@ def print_json(verb: str, content: dict[str, Any]) -> None:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Columns as wide as needed; numbers right-aligned."""
-    cells = [[str(c) for c in row] for row in [header, *rows]]
+    cells = [[escape_terminal(c) for c in row] for row in [header, *rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     for row in cells:
         padded = [
@@ -30,9 +32,9 @@ def print_fields(fields: Mapping[str, object]) -> None:
     """Names and values, one line per pair."""
     width = max(map(len, fields), default=0)
     for name, value in fields.items():
-        print(f"{name.ljust(width)}  {value}")
+        print(f"{escape_terminal(name).ljust(width)}  {escape_terminal(value)}")
 
 
 def note(text: str) -> None:
     """Print a remark that is not a result to stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(escape_terminal(text), file=sys.stderr, flush=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
+from edgesparse_runtime.bundle.output_file import is_written_through
 from edgesparse_runtime.cli.output import note
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
@@ -22,9 +24,14 @@ def check_output(path: Path, option: str = "--output") -> None:
     """
     if path.is_dir():
         raise InputError(f"`{option}` must be a file; {path} is a folder.")
-    if not path.parent.is_dir():
-        raise InputError(f"`{option}` {path}: no folder {path.parent}. Create it first.")
-    check_writable(path.parent, f"`{option}` {path}")
+    if is_written_through(path):
+        return
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
+        raise InputError(f"`{option}` {path}: no folder {folder}. Create it first.")
+    # A file may be writable where its folder is not.
+    if not (path.exists() and os.access(path, os.W_OK)):
+        check_writable(folder, f"`{option}` {path}")
 
 
 def check_writable(folder: Path, what: str) -> None:
@@ -45,6 +52,16 @@ def note_threads(threads: int | None) -> None:
     usable = default_threads()
     if threads is not None and threads > usable:
         note(f"`--threads` {threads}: only {usable} can run at once on this machine; the others wait.")
+
+
+def note_data(data: SeriesSet, *, roles: bool = False) -> None:
+    """Print what was noticed about data, and on request what each column was taken for."""
+    if roles and data.roles:
+        note(
+            f"{data.source}: {', '.join(map(str, data.roles[:20]))}{', ...' if len(data.roles) > 20 else ''}"
+        )
+    for line in data.notes:
+        note(line)
 
 
 def note_lengths(session: Session, data: SeriesSet) -> None:

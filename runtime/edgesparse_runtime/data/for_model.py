@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesparse_runtime.data.readers import ReadOptions, read_dataset
-from edgesparse_runtime.data.readers.options import Task
+from edgesparse_runtime.data.readers.options import known_task
 from edgesparse_runtime.data.series_set import Grid, SeriesSet
 
 
@@ -54,12 +54,9 @@ def options_for(
     if horizon and window is not None and not needs_labels and options.window is None:
         # What follows the end of the data is forecast, from as many steps as a training window had before it.
         window, last_only = max(1, window - horizon), True
-    known: Task = "regression" if task == "regression" else "classification"
-    if task == "forecasting":
-        known = "forecasting"
     return replace(
         options,
-        task=known,
+        task=known_task(task),
         window=window,
         stride=stride,
         period=options.period or grid.period,

@@ -1,6 +1,6 @@
-"""Forecasting data: what is known and what is to be foretold, and the rivals that cost nothing.
+"""Forecasting data: the past and the steps to forecast, and the naive forecasts to beat.
 
-Shapes: `C` channels, `T` steps, `H` steps foretold, `n` series.
+Shapes: `C` channels, `T` steps, `H` steps to forecast, `n` series.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from edgesparse_runtime.arrays import DoubleArray
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 
-FloatArray = npt.NDArray[np.float64]
 # A lag counts as a season when series resemble themselves that much after it (autocorrelation).
 LEAST_RESEMBLANCE = 0.3
 # Series that a season is estimated from.
@@ -31,35 +31,35 @@ def cut_horizon(data: SeriesSet, channel: str, horizon: int) -> SeriesSet:
     name = channel or data.channels[0]
     if name not in data.channels:
         raise InputError(
-            f"{source} must have the channel {name} to foretell; it has {', '.join(data.channels)}."
+            f"{source} must have the channel {name} to forecast; it has {', '.join(data.channels)}."
         )
     row = data.channels.index(name)
     for i, x in enumerate(data.series):
         if x.shape[1] < 2 * horizon:
             raise InputError(
-                f"{source}: series {i + 1} must have at least {2 * horizon} steps to foretell {horizon}; "
+                f"{source}: series {i + 1} must have at least {2 * horizon} steps to forecast {horizon}; "
                 f"got {x.shape[1]}. Use a shorter horizon or longer windows."
             )
         if np.isnan(x[row, -horizon:]).any():
             raise InputError(f"{source}: series {i + 1} must end in {horizon} known values of {name}.")
     future = np.array([x[row, -horizon:] for x in data.series], dtype=np.float64).reshape(-1, horizon)
     past = [x[:, :-horizon] for x in data.series]
-    return SeriesSet(past, data.channels, future, data.groups, data.source)
+    return data.with_series(past, labels=future)
 
 
-def last_value(past: SeriesSet, channel: str, horizon: int) -> FloatArray:
-    """The last value known, for every step: [n, H]."""
+def last_value(past: SeriesSet, channel: str, horizon: int) -> DoubleArray:
+    """The naive forecast: the last known value at every step, [n, H]."""
     row = past.channels.index(channel or past.channels[0])
     return np.array([np.full(horizon, _filled(x[row])[-1]) for x in past.series])
 
 
-def seasonal_values(past: SeriesSet, channel: str, horizon: int, season: int) -> FloatArray:
-    """What was seen a season (or two, ...) before each step: [n, H]."""
+def seasonal_values(past: SeriesSet, channel: str, horizon: int, season: int) -> DoubleArray:
+    """The seasonal naive forecast: the value a season (or two, ...) before each step, [n, H]."""
     row = past.channels.index(channel or past.channels[0])
     found = []
     for x in past.series:
         known = _filled(x[row])
-        # A season longer than the past says nothing: the last value stands in.
+        # A season longer than the past is unknown: the last value is used.
         lag = season if 0 < season <= len(known) else 1
         found.append(known[len(known) - lag + np.arange(horizon) % lag])
     return np.array(found)
@@ -100,8 +100,8 @@ def estimate_season(past: SeriesSet, channel: str) -> int:
     return int(peaks[mean[peaks] >= 0.9 * mean[peaks].max()][0])
 
 
-def _filled(values: npt.NDArray[np.float32]) -> FloatArray:
-    """Missing values take the last known one before them; those at the start the first known one."""
+def _filled(values: npt.NDArray[np.float32]) -> DoubleArray:
+    """Missing values become the last known one before them; those at the start the first known one."""
     known = np.flatnonzero(~np.isnan(values))
     if not len(known):
         return np.zeros(len(values), dtype=np.float64)

@@ -21,8 +21,8 @@ FOLLOW = 0.1
 NO_ROW = -1
 # Missing steps in a row that are filled, as a share of the window; a longer gap restarts it.
 MAX_GAP = 0.1
-# Steps whose distance is a whole number of periods, to within a quarter: below this share there is no grid.
-_LEAST_EVEN = 0.8
+# Steps whose distance is a whole number of periods, nearly: below this share there is no grid.
+_LEAST_EVEN, _NEARLY = 0.7, 0.3
 # Within this share of a period every row is one step after the row before it, whatever the grid follows.
 _SURE = 0.5 * FOLLOW
 
@@ -128,7 +128,7 @@ def period_of(times: DoubleArray) -> float | None:
     steps = np.round(distances / median)
     # Long gaps are counted in steps of a guess, and would carry its error many times over.
     near = (steps >= 1) & (steps <= 10)
-    is_even = near & (np.abs(distances - steps * median) <= 0.25 * median)
+    is_even = near & (np.abs(distances - steps * median) <= _NEARLY * median)
     if is_even.mean() < _LEAST_EVEN:
         return None
     return float(distances[is_even].sum() / steps[is_even].sum())

@@ -6,7 +6,6 @@ what is wrong with its window: too much missing, flat, clipped, out of range, or
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -26,7 +25,7 @@ FAR = 1.0
 # Spread over the largest, or under the smallest, of training by this factor.
 LOUDER, QUIETER = 10.0, 20.0
 # Channels are swapped where each is this far from its own place and this near to the other's, in widths.
-OWN_FAR, OTHER_NEAR = 2.0, 0.75
+OWN_FAR, OTHER_NEAR = 1.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -93,13 +92,17 @@ class InputCheck:
 
     def _swapped(self, facts: _Facts) -> list[Fault]:
         """Two channels that each lie where the other one should."""
-        for i, a in enumerate(self.typical):
-            for j, b in enumerate(self.typical[:i]):
-                if a is None or b is None or np.isnan(facts.level[[i, j]]).any():
-                    continue
-                own = min(_distance(facts.level[i], a), _distance(facts.level[j], b))
-                other = max(_distance(facts.level[i], b), _distance(facts.level[j], a))
-                if own > OWN_FAR and other < OTHER_NEAR:
+        far = [
+            i
+            for i, typical in enumerate(self.typical)
+            if typical is not None and _distance(float(facts.level[i]), typical) > OWN_FAR
+        ]
+        for i in far:
+            for j in far[: far.index(i)]:
+                a, b = self.typical[i], self.typical[j]
+                assert a is not None and b is not None
+                other = max(_distance(float(facts.level[i]), b), _distance(float(facts.level[j]), a))
+                if other < OTHER_NEAR:
                     return [Fault(self.channels[j], f"swapped with {self.channels[i]}")]
         return []
 
@@ -112,12 +115,20 @@ class _Facts:
         known = ~np.isnan(window_CT)
         count = known.sum(axis=1)
         self.missing = 1.0 - count / steps
-        with warnings.catch_warnings():
+        if known.all() and window_CT.size:
+            self.high, self.low = window_CT.max(axis=1), window_CT.min(axis=1)
+            self.level = np.median(window_CT, axis=1)
+            self.spread = window_CT.std(axis=1, dtype=np.float64)
+        else:
             # A channel without a value has no figures: NaN.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            self.high, self.low = np.nanmax(window_CT, axis=1), np.nanmin(window_CT, axis=1)
-            self.level = np.nanmedian(window_CT, axis=1)
-            self.spread = np.nanstd(window_CT.astype(np.float64), axis=1)
+            rows = [row[is_known] for row, is_known in zip(window_CT, known, strict=True)]
+            figures = [
+                (row.max(), row.min(), np.median(row), row.std(dtype=np.float64))
+                if len(row)
+                else (np.nan,) * 4
+                for row in rows
+            ]
+            self.high, self.low, self.level, self.spread = np.array(figures).reshape(-1, 4).T
         at_end = np.maximum(
             (window_CT == self.high[:, None]).sum(axis=1), (window_CT == self.low[:, None]).sum(axis=1)
         )
@@ -141,10 +152,10 @@ def _find_fault(facts: _Facts, i: int, typical: Typical | None) -> str:
         return "clipped"
     if typical is None:
         return ""
-    if _distance(facts.level[i], typical) > FAR:
-        return "out of range"
     if typical.spread_high > 0 and facts.spread[i] > LOUDER * typical.spread_high:
         return "too strong"
+    if _distance(facts.level[i], typical) > FAR:
+        return "out of range"
     if typical.flat <= 0.02 and facts.spread[i] * QUIETER < typical.spread_low:
         return "too weak"
     return ""

@@ -29,10 +29,11 @@ class TensorInputs:
 
     Args:
         inputs: onnxruntime's description of each.
+        positions: most tokens that the model has positions for; None = no such limit.
     """
 
-    def __init__(self, inputs: Sequence[Any]) -> None:
-        self._inputs = inputs
+    def __init__(self, inputs: Sequence[Any], positions: int | None = None) -> None:
+        self._inputs, self._positions = inputs, positions
 
     def __str__(self) -> str:
         return "named tensors"
@@ -43,7 +44,7 @@ class TensorInputs:
         Raises:
             InputError: a tensor is missing, unknown, or of another shape or kind.
         """
-        return check_tensors(self._inputs, data)
+        return check_tensors(self._inputs, data, positions=self._positions)
 
     def parts(self, data: object, size: int) -> Iterator[tuple[IndexArray, TensorBatch]]:
         """Batches of at most `size` rows, each with the rows that it holds."""
@@ -88,7 +89,7 @@ class WindowInputs:
         Raises:
             InputError: not windows of the model's channels, too few steps, or infinite values.
         """
-        windows = self._windows(data)
+        windows = self.windows(data)
         return [without_padding(window, self.min_steps) for window in windows]
 
     def batch(self, data: object) -> FloatArray:
@@ -97,7 +98,7 @@ class WindowInputs:
         Raises:
             InputError: as `lay_out`; lengths differ and the model does not mask padding.
         """
-        windows = self._windows(data)
+        windows = self.windows(data)
         if isinstance(windows, np.ndarray):
             return windows
         if len({x.shape[1] for x in windows}) > 1 and not self.masks_padding:
@@ -109,7 +110,7 @@ class WindowInputs:
 
     def parts(self, data: object, size: int) -> Iterator[tuple[IndexArray, FloatArray]]:
         """Batches of at most `size` windows that may share a run, each with the rows that it holds."""
-        windows = self._windows(data)
+        windows = self.windows(data)
         if self.masks_padding:
             batch = windows if isinstance(windows, np.ndarray) else _pad(windows)
             yield from _cut(np.arange(len(batch)), batch, size)
@@ -124,8 +125,12 @@ class WindowInputs:
             rows = np.flatnonzero(lengths == steps)
             yield from _cut(rows, np.stack([windows[i] for i in rows]), size)
 
-    def _windows(self, data: object) -> FloatArray | list[FloatArray]:
-        """Checked windows: one array where they have one length, else a list."""
+    def windows(self, data: object) -> FloatArray | list[FloatArray]:
+        """The windows as they are, padding included: one array where they have one length, else a list.
+
+        Raises:
+            InputError: as `lay_out`.
+        """
         if isinstance(data, (TensorBatch, Mapping)):
             raise InputError(f"{self.name} takes windows [batch, channels, time]; got named arrays.")
         if isinstance(data, SeriesSet):

@@ -22,12 +22,13 @@ from ray.exceptions import RayError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.serving.addresses import Address
+from edgesparse_runtime.serving.http.auth import AccessControl
 from edgesparse_runtime.serving.protocol.answers import write_answer
 from edgesparse_runtime.serving.protocol.refusal import Refusal
 from edgesparse_runtime.serving.protocol.requests import read_request
 from edgesparse_runtime.serving.protocol.tensors import FloatArray
+from edgesparse_runtime.serving.sandbox import rehearse
 from edgesparse_runtime.serving.served_model import load
 from edgesparse_runtime.serving.settings import Settings
 
@@ -58,11 +59,15 @@ class Front:
     def __init__(self, model: Any, name: str, bundle: str, settings: dict[str, Any]) -> None:
         self._handle = model
         self._name = name
-        self._bounded = Settings(**settings)
+        keys = tuple(Path(key) for key in settings["trusted_keys"])
+        self._bounded = Settings(**{**settings, "trusted_keys": keys})
+        # Without a token, web pages in a browser on this machine must not get through.
+        self._access = AccessControl(None, self._bounded.host_names)
         self._served = load(Address(name, "1", Path(bundle)), self._bounded)
 
     async def __call__(self, request: Request) -> Response:
         try:
+            self._access.check(request.url.path, request.headers)
             return await self._answer(request)
         except Refusal as refusal:
             return JSONResponse({"error": refusal.message}, refusal.status, headers=refusal.headers)
@@ -118,15 +123,22 @@ def make_application(
     max_replicas: int = 2,
     cpus: float = 1.0,
     trusted_keys: tuple[str, ...] = (),
+    host_names: tuple[str, ...] = (),
 ) -> serve.Application:
     """The application; `serve.run(make_application("pump.edgesparse"))` starts it.
 
     Args:
         name: in the request's path.
         min_replicas, max_replicas: of the model; between them Ray scales with the requests in flight.
+        trusted_keys: files of public keys; with any, every process requires a bundle signed by one of them.
+        host_names: further names of this server that requests may use.
         cpus: that Ray sets aside for a model replica.
     """
-    open_bundle(bundle)
+    keys = tuple(Path(key) for key in trusted_keys)
+    rehearse(
+        Address(name, "1", Path(bundle)),
+        Settings(precision=precision, threads=threads, trusted_keys=keys),
+    )
     scaling: dict[str, Any] = (
         {"num_replicas": min_replicas}
         if min_replicas == max_replicas
@@ -139,7 +151,12 @@ def make_application(
         name="Front", ray_actor_options={"num_cpus": 0}, max_ongoing_requests=256
     )
     path = str(Path(bundle).resolve())
-    settings = {"precision": precision, "threads": threads}
+    settings = {
+        "precision": precision,
+        "threads": threads,
+        "trusted_keys": list(trusted_keys),
+        "host_names": tuple(host_names),
+    }
     application: serve.Application = as_front(Front).bind(
         as_model(Model).bind(path, precision, threads, list(trusted_keys)), name, path, settings
     )

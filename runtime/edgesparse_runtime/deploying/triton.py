@@ -5,8 +5,8 @@ the native kernels run; without it (`--no-library`) Triton runs the function bod
 Triton opens the model with its own onnxruntime, so what `Session` checks is checked here, when the repository
 is written.
 
-All versions of a model share one configuration: a further one must take and give what the others do, and what
-was asked for before (where Triton sees the repository, batch, threads) stays unless it is asked for anew.
+All versions of a model share one configuration: a further one must have the inputs and outputs of the others,
+and earlier choices (where Triton sees the repository, batch, threads) stay unless they are made anew.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from edgesparse_runtime.bundle.atomic import put_in_place, staging_folder
+from edgesparse_runtime.bundle.atomic import put_in_place, staging_folder, write_durably
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.deploying.destination import check_folder
 from edgesparse_runtime.deploying.names import plain_name
@@ -24,6 +24,7 @@ from edgesparse_runtime.deploying.triton_config import (
     LABELS_NAME,
     ModelConfig,
     describe,
+    label_lines,
     read_config,
     write_config,
 )
@@ -72,7 +73,7 @@ def write_triton_repository(
     Args:
         version: folder of this model version.
         precision: "float32", "int8" or "auto".
-        library: bring the operator library of this platform along.
+        library: include the operator library of this platform.
         seen_at: the repository's path where Triton runs; None = as before, at first the same as here. Triton
             hands the library's path to the loader as it stands, so it must be absolute.
         max_batch: of Triton's dynamic batcher; None = as before, at first 8. Always 1 where a version's
@@ -83,66 +84,77 @@ def write_triton_repository(
 
     Raises:
         InputError: a bound is not positive, the repository is no folder outside bundles, `seen_at` is not
-            absolute, or another version takes or gives something else.
+            absolute, or another version has other inputs or outputs.
         LibraryError: no library is installed for this platform.
     """
-    for name, value in (
-        ("version", version),
-        ("max_batch", max_batch),
-        ("instances", instances),
-        ("threads", threads),
-    ):
-        if value is not None and value < 1:
-            raise InputError(f"`{name}` must be at least 1; got {value}.")
+    _check_positive(version=version, max_batch=max_batch, instances=instances, threads=threads)
     model = repository / plain_name(bundle)
     check_folder(repository)
     check_folder(model)
     _check_seen_at(seen_at)
     session = Session(bundle, precision=precision, threads=1)
-    brings = library and session.is_sparse
-    kernels = get_library_path() if brings else None
-    if brings and kernels is None:
-        raise LibraryError(
-            f"{LIBRARY_NAME} must be installed to go along; it is not. "
-            "Use --no-library for the function body."
-        )
+    kernels = _find_library() if library and session.is_sparse else None
     others = [v for v in _versions(model) if v != version]
     before = read_config(model) if others else None
-    old = model / str(version) / MODEL_NAME
-    content = session.read_model()
-    replaced = None
-    if (model / str(version)).exists():
-        replaced = "same" if old.is_file() and old.read_bytes() == content else "other"
+    replaced = _compare_version(model / str(version), session.read_model())
     if seen_at is None:
         seen_at = _seen_before(model) or str(repository.resolve())
     # The root alone becomes "", which the library's path is put after.
     seen_at = seen_at.rstrip("/")
     # Dynamic int8 sets its scale over a whole batch: answers must not depend on who else asks.
     rows = 1 if session.precision == "int8" else max_batch or (before.max_batch if before else _MAX_BATCH)
-    config = describe(
-        bundle,
-        session,
-        max_batch=rows,
-        threads=threads or (before.threads if before else 1),
-        library=f"{seen_at}/{model.name}/{LIBRARY_NAME}" if kernels else None,
-    )
+    threads = threads or (before.threads if before else 1)
+    seen_library = f"{seen_at}/{model.name}/{LIBRARY_NAME}" if kernels else None
+    config = describe(bundle, session, max_batch=rows, threads=threads, library=seen_library)
     if others:
         config = _beside(config, before, others, model, seen_at, wants_library=library)
+    files = {FILE_NAME: write_config(model.name, config, batch_wait_ms, instances).encode()}
+    if config.labels:
+        files[LABELS_NAME] = label_lines(config.labels).encode()
+    if kernels is not None:
+        files[LIBRARY_NAME] = Path(kernels).read_bytes()
+    _replace_version(model, version, session.read_model(), files)
+    return TritonModel(model, tuple(sorted([*others, version])), replaced, seen_at or "/", config)
+
+
+def _check_positive(**bounds: int | None) -> None:
+    for name, value in bounds.items():
+        if value is not None and value < 1:
+            raise InputError(f"`{name}` must be at least 1; got {value}.")
+
+
+def _find_library() -> str:
+    kernels = get_library_path()
+    if kernels is None:
+        raise LibraryError(
+            f"{LIBRARY_NAME} must be installed to be included; it is not. "
+            "Use --no-library for the function body."
+        )
+    return kernels
+
+
+def _compare_version(folder: Path, content: bytes) -> str | None:
+    """What a version that is there holds: the "same" model, an "other", or None = it is new."""
+    if not folder.exists():
+        return None
+    old = folder / MODEL_NAME
+    return "same" if old.is_file() and old.read_bytes() == content else "other"
+
+
+def _replace_version(model: Path, version: int, content: bytes, files: dict[str, bytes]) -> None:
+    """Put the model's folder in place with one version replaced and the others as they were."""
+    replaced = {str(version), FILE_NAME, LABELS_NAME, *files}
     with staging_folder(model) as staging:
         new = staging / model.name
         if model.exists():
-            shutil.copytree(model, new, ignore=shutil.ignore_patterns(str(version)))
+            # Links stay links: what they lead to is not copied into the repository.
+            ignored = shutil.ignore_patterns(*replaced)
+            shutil.copytree(model, new, symlinks=True, ignore=ignored)
         (new / str(version)).mkdir(parents=True)
-        (new / str(version) / MODEL_NAME).write_bytes(content)
-        if kernels is not None:
-            shutil.copyfile(kernels, new / LIBRARY_NAME)
-        text = write_config(model.name, config, batch_wait_ms, instances)
-        (new / FILE_NAME).write_text(text, encoding="utf-8")
-        (new / LABELS_NAME).unlink(missing_ok=True)
-        if config.labels:
-            (new / LABELS_NAME).write_text("\n".join(config.labels) + "\n", encoding="utf-8")
+        write_durably(new / str(version) / MODEL_NAME, content)
+        for name, text in files.items():
+            write_durably(new / name, text)
         put_in_place(new, model)
-    return TritonModel(model, tuple(sorted([*others, version])), replaced, seen_at or "/", config)
 
 
 def _beside(

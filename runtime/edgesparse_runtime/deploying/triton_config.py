@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesparse_runtime.bundle.read import Bundle
+from edgesparse_runtime.data.escape import quote_pbtxt, unquote_pbtxt
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
 
 FILE_NAME = "config.pbtxt"
 LABELS_NAME = "labels.txt"
-_LIBRARY = re.compile(r'^model_operations \{ op_library_filename: \[ "(.*)" \] \}$', re.MULTILINE)
+_LIBRARY = re.compile(r'^model_operations \{ op_library_filename: \[ (".*") \] \}$', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,25 @@ class ModelConfig:
     library: str | None
 
 
+def label_lines(labels: tuple[str, ...]) -> str:
+    """`labels.txt`: a label per line, so that line i is the name of score i.
+
+    Raises:
+        InputError: a label is not one line.
+    """
+    for label in labels:
+        if not label.isprintable():
+            raise InputError(f"A class must be one line of printable text for Triton; got {label!r}.")
+    return "\n".join(labels) + "\n"
+
+
 def describe(
     bundle: Bundle, session: Session, *, max_batch: int, threads: int, library: str | None
 ) -> ModelConfig:
     """The configuration of a bundle alone.
 
     The model's batch dimension is Triton's: with `max_batch_size` above 0 it is left out of `dims`. The time
-    dimension is -1; Triton batches requests of equal shape only, as no ragged batching is asked for.
+    dimension is -1; Triton batches requests of equal shape only, as ragged batching is not enabled.
     """
     channels = session.channel_count if isinstance(session.channel_count, int) else -1
     label = f' label_filename: "{LABELS_NAME}"' if bundle.classes else ""
@@ -84,14 +97,14 @@ def read_config(model: Path) -> ModelConfig | None:
         int(
             line(r'parameters \{ key: "intra_op_thread_count" value: \{ string_value: "(\d+)" \} \}'),
         ),
-        None if library is None else re.sub(r"\\(.)", r"\1", library[1]),
+        None if library is None else unquote_pbtxt(library[1]),
     )
 
 
 def write_config(name: str, config: ModelConfig, batch_wait_ms: float, instances: int) -> str:
     """`config.pbtxt`, in protobuf's text form. Every version in the repository is served."""
     lines = [
-        f'name: "{name}"',
+        f"name: {quote_pbtxt(name)}",
         'platform: "onnxruntime_onnx"',
         "version_policy { all { } }",
         f"max_batch_size: {config.max_batch}",
@@ -108,6 +121,5 @@ def write_config(name: str, config: ModelConfig, batch_wait_ms: float, instances
     ):
         lines.append(f'parameters {{ key: "{key}" value: {{ string_value: "{value}" }} }}')
     if config.library:
-        quoted = re.sub(r'(["\\])', r"\\\1", config.library)
-        lines.append(f'model_operations {{ op_library_filename: [ "{quoted}" ] }}')
+        lines.append(f"model_operations {{ op_library_filename: [ {quote_pbtxt(config.library)} ] }}")
     return "\n".join(lines) + "\n"

@@ -24,7 +24,7 @@ from edgesparse_runtime.errors import EdgeSparseError, InputError
 from edgesparse_runtime.remote.connection import runner_files
 
 # As in pyproject.toml; a test holds the two together.
-BASE = ("numpy>=1.26", "onnxruntime>=1.22")
+BASE = ("numpy>=1.26", "onnxruntime>=1.28")
 COMMAND_LINE = ("typer>=0.16", "rich>=13")
 OLDEST_PYTHON = (3, 11)
 # Of glibc 2.N: before there were no wheels, and what comes after the last is not known here.

@@ -1,4 +1,4 @@
-"""A model on labeled data: metrics with intervals, and what disturbances do to them."""
+"""A model on labeled data: metrics with intervals, by group, and under disturbances."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgesparse_runtime.arrays import FloatArray
 from edgesparse_runtime.data.forecasting import cut_horizon, last_value, seasonal_values
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
@@ -21,7 +22,6 @@ from edgesparse_runtime.evaluation.metrics import (
 )
 from edgesparse_runtime.session import Session
 
-FloatArray = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.str_] | npt.NDArray[np.float64]
 STRENGTHS = (0.05, 0.1, 0.2)
 
@@ -32,15 +32,17 @@ class Evaluation:
 
     Attributes:
         metrics: the first one is the one that gates read.
-        recall: a metric a class; empty for regression.
+        recall: a metric per class; empty for regression.
         robustness: metric by disturbance and strength.
-        rivals: forecasting: the same metrics of what costs nothing to foretell.
+        rivals: forecasting: the same metrics of naive forecasts.
+        groups: the first metric per machine or recording, where the data have several; the worst one first.
     """
 
     metrics: list[Metric]
     recall: dict[str, Metric]
     robustness: dict[str, list[tuple[float, Metric]]]
     rivals: dict[str, list[Metric]] = field(default_factory=dict)
+    groups: dict[str, Metric] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -51,6 +53,8 @@ class Evaluation:
                 for name, rows in self.robustness.items()
             },
             "rivals": {name: {m.name: m.to_dict() for m in rows} for name, rows in self.rivals.items()},
+            "groups": {name: m.to_dict() for name, m in self.groups.items()},
+            "worst_group": next(iter(self.groups), None),
         }
 
 
@@ -67,31 +71,82 @@ def evaluate(session: Session, data: SeriesSet, *, robustness: bool = False) -> 
         data = cut_horizon(data, str(forecast["channel"]), int(forecast["horizon"]))
     if data.labels is None:
         raise InputError(f"{data.source or 'The data'} must have labels to evaluate on; there are none.")
-    classes = session.bundle.classes
-    unknown = sorted({str(x) for x in data.labels} - set(classes)) if classes else []
-    if unknown:
-        raise InputError(
-            f"{data.source} must hold classes that the model knows ({', '.join(classes[:8])}); "
-            f"got {', '.join(unknown[:3])}."
-        )
+    classes = session.classes
+    labels = _known_labels(data.labels, classes, data.source)
     scores = session.predict(data)
-    recall = recalls(data.labels, decide(scores, classes)) if classes else {}  # type: ignore[arg-type]
+    clusters = independent_groups(data)
     disturbed: dict[str, list[tuple[float, Metric]]] = {}
-    if robustness:
-        for name in DISTURBANCES:
-            rows = [
-                (s, score_metrics(session.predict(disturb(data, name, s)), data.labels, classes)[0])
-                for s in STRENGTHS
-            ]
-            disturbed[name] = rows
+    for name in DISTURBANCES if robustness else ():
+        disturbed[name] = [
+            (s, score_metrics(session.predict(disturb(data, name, s)), labels, classes, clusters)[0])
+            for s in STRENGTHS
+        ]
     rivals: dict[str, list[Metric]] = {}
     if forecast is not None:
-        channel, horizon, season = forecast["channel"], forecast["horizon"], forecast["season"]
-        rivals["last value"] = score_metrics(last_value(data, channel, horizon), data.labels, ())
+        channel, horizon, season = str(forecast["channel"]), int(forecast["horizon"]), forecast["season"]
+        rivals["last value"] = score_metrics(last_value(data, channel, horizon), labels, (), clusters)
         if season:
             seasonal = seasonal_values(data, channel, horizon, season)
-            rivals[f"a season of {season} steps before"] = score_metrics(seasonal, data.labels, ())
-    return Evaluation(score_metrics(scores, data.labels, classes), recall, disturbed, rivals)
+            rivals[f"a season of {season} steps before"] = score_metrics(seasonal, labels, (), clusters)
+    return Evaluation(
+        score_metrics(scores, labels, classes, clusters),
+        recalls(np.asarray(labels, dtype=np.str_), decide(scores, classes)) if classes else {},
+        disturbed,
+        rivals,
+        by_group(scores, labels, clusters, classes),
+    )
+
+
+def independent_groups(data: SeriesSet) -> npt.NDArray[np.str_] | None:
+    """The machine, or else the recording, of each series; None where no two series share one.
+
+    Windows of one machine resemble each other, and windows of one recording may overlap: an interval that
+    counts them one by one is too narrow.
+    """
+    named = data.groups
+    if named is None and data.grid.window is not None:
+        named = data.recordings
+    return None if named is None or len(np.unique(named)) == len(data) else named
+
+
+def by_group(
+    scores: npt.NDArray[np.floating[Any]],
+    labels: Labels,
+    clusters: npt.NDArray[np.str_] | None,
+    classes: tuple[str, ...],
+) -> dict[str, Metric]:
+    """The first metric of each group, the worst first; {} where there are no groups or only one."""
+    names = () if clusters is None else np.unique(clusters)
+    if len(names) < 2:
+        return {}
+    found = {str(n): score_metrics(scores[clusters == n], labels[clusters == n], classes)[0] for n in names}
+    return dict(sorted(found.items(), key=lambda item: item[1].value if classes else -item[1].value))
+
+
+def _known_labels(labels: Labels, classes: tuple[str, ...], source: str) -> Labels:
+    """Labels in the model's spelling.
+
+    They may differ by case where that leaves no doubt: bundles from .ts files were once trained on
+    lower-cased labels.
+
+    Raises:
+        InputError: a class that the model does not know.
+    """
+    present = {str(label) for label in labels}
+    if not classes or present <= set(classes):
+        return labels
+    spelled = {}
+    for label in present - set(classes):
+        same = [name for name in classes if name.casefold() == label.casefold()]
+        if len(same) == 1 and same[0] not in present:
+            spelled[label] = same[0]
+    unknown = sorted(present - set(classes) - set(spelled))
+    if unknown:
+        raise InputError(
+            f"{source} must hold classes that the model knows ({', '.join(classes[:8])}); "
+            f"got {', '.join(unknown[:3])}."
+        )
+    return np.array([spelled.get(str(label), str(label)) for label in labels], dtype=np.str_)
 
 
 def decide(scores: npt.NDArray[np.floating[Any]], classes: tuple[str, ...]) -> npt.NDArray[np.str_]:
@@ -100,25 +155,35 @@ def decide(scores: npt.NDArray[np.floating[Any]], classes: tuple[str, ...]) -> n
 
 
 def score_metrics(
-    scores: npt.NDArray[np.floating[Any]], labels: Labels, classes: tuple[str, ...]
+    scores: npt.NDArray[np.floating[Any]],
+    labels: Labels,
+    classes: tuple[str, ...],
+    clusters: npt.NDArray[np.str_] | None = None,
 ) -> list[Metric]:
-    """Accuracy and balanced accuracy, or mean absolute and root mean square error."""
+    """Accuracy and balanced accuracy, or mean absolute and root mean square error.
+
+    Args:
+        clusters: the machine or recording of each series, where intervals should count these.
+    """
     if classes:
         truth, decided = np.asarray(labels, dtype=np.str_), decide(scores, classes)
-        return [accuracy(truth == decided), balanced_accuracy(truth, decided)]
+        return [accuracy(truth == decided, clusters), balanced_accuracy(truth, decided, clusters)]
     try:
         targets = np.asarray(labels, dtype=np.float64)
     except ValueError:
         raise InputError("Labels must be numbers: the model predicts a number.") from None
     predicted = scores.astype(np.float64).reshape(targets.shape)
-    return [mean_absolute_error(targets, predicted), root_mean_square_error(targets, predicted)]
+    return [
+        mean_absolute_error(targets, predicted, clusters),
+        root_mean_square_error(targets, predicted, clusters),
+    ]
 
 
 def disturb(data: SeriesSet, name: str, strength: float) -> SeriesSet:
     """`data` as another sensor might have seen it; the same every time."""
     rng = np.random.default_rng(0)
     series = [DISTURBANCES[name](x, strength, rng).astype(np.float32) for x in data.series]
-    return SeriesSet(series, data.channels, data.labels, data.groups, data.source)
+    return data.with_series(series)
 
 
 def _spread(x_CT: FloatArray) -> npt.NDArray[np.float64]:

@@ -27,6 +27,8 @@ class Metric:
         low: lower end of its 95 % interval.
         high: upper end.
         n: series it was measured on.
+        groups: machines or recordings that these come from, where the interval counts them; None = it counts
+            series.
     """
 
     name: str
@@ -34,9 +36,16 @@ class Metric:
     low: float
     high: float
     n: int
+    groups: int | None = None
 
     def to_dict(self) -> dict[str, object]:
-        return asdict(self)
+        """For JSON: an interval that cannot be given is null, `groups` is left out where it is None."""
+        found = asdict(self)
+        if self.groups is None:
+            del found["groups"]
+        else:
+            found |= {key: None if math.isnan(found[key]) else found[key] for key in ("low", "high")}
+        return found
 
     def __str__(self) -> str:
         return with_interval(self.to_dict())
@@ -49,13 +58,23 @@ def figure(name: str, value: float) -> str:
 
 def with_interval(metric: Mapping[str, Any]) -> str:
     """What `Metric.to_dict` gave as value [low, high] (n)."""
-    value, low, high = (figure(metric["name"], metric[key]) for key in ("value", "low", "high"))
-    return f"{value} [{low}, {high}] (n={metric['n']})"
+    name, groups = metric["name"], metric.get("groups")
+    value = figure(name, metric["value"])
+    count = f"n={metric['n']}" + ("" if groups is None else f" in {groups} group{'s' if groups > 1 else ''}")
+    if metric["low"] is None:
+        return f"{value} ({count}: no interval)"
+    return f"{value} [{figure(name, metric['low'])}, {figure(name, metric['high'])}] ({count})"
 
 
-def accuracy(is_right: npt.NDArray[np.bool_]) -> Metric:
-    """Share of right decisions, with Wilson's interval."""
+Clusters = npt.NDArray[np.str_] | None
+
+
+def accuracy(is_right: npt.NDArray[np.bool_], clusters: Clusters = None) -> Metric:
+    """Share of right decisions, with Wilson's interval, or a bootstrap over `clusters`."""
     n, right = len(is_right), int(is_right.sum())
+    if clusters is not None and n:
+        ends = bootstrap_interval(is_right.astype(np.float64), clusters=clusters)
+        return Metric("accuracy", right / n, *ends, n, len(np.unique(clusters)))
     low, high = wilson_interval(right, n)
     return Metric("accuracy", right / n if n else math.nan, low, high, n)
 
@@ -70,10 +89,20 @@ def wilson_interval(successes: int, n: int, z: float = 1.959964) -> tuple[float,
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def balanced_accuracy(truth: npt.NDArray[np.str_], decided: npt.NDArray[np.str_]) -> Metric:
-    """Mean recall over the classes that occur, with a bootstrap interval (series drawn within each class)."""
+def balanced_accuracy(
+    truth: npt.NDArray[np.str_], decided: npt.NDArray[np.str_], clusters: Clusters = None
+) -> Metric:
+    """Mean recall over the classes that occur, with a bootstrap interval.
+
+    Series are drawn within each class, or whole `clusters` are drawn.
+    """
     if not len(truth):
         return Metric("balanced_accuracy", math.nan, math.nan, math.nan, 0)
+    if clusters is not None:
+        pairs = np.stack([np.unique(truth, return_inverse=True)[1], truth == decided], axis=1)
+        ends = bootstrap_interval(pairs, _mean_recalls, clusters=clusters)
+        value = float(_mean_recalls(pairs[None])[0])
+        return Metric("balanced_accuracy", value, *ends, len(truth), len(np.unique(clusters)))
     rng = np.random.default_rng(0)
     found, draws = [], np.zeros(RESAMPLES)
     for label in np.unique(truth):
@@ -84,28 +113,35 @@ def balanced_accuracy(truth: npt.NDArray[np.str_], decided: npt.NDArray[np.str_]
     return Metric("balanced_accuracy", float(np.mean(found)), float(low), float(high), len(truth))
 
 
+def _mean_recalls(draws: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Mean recall over the classes of each draw, [k, n, 2] of class number and whether it was right."""
+    return np.array([np.mean([d[d[:, 0] == c, 1].mean() for c in np.unique(d[:, 0])]) for d in draws])
+
+
 def recalls(truth: npt.NDArray[np.str_], decided: npt.NDArray[np.str_]) -> dict[str, Metric]:
     """Recall of each class that occurs."""
     return {str(c): accuracy((decided == c)[truth == c]) for c in np.unique(truth)}
 
 
-def mean_absolute_error(truth: DoubleArray, predicted: DoubleArray) -> Metric:
+def mean_absolute_error(truth: DoubleArray, predicted: DoubleArray, clusters: Clusters = None) -> Metric:
     """Mean absolute error with a bootstrap interval over series; [n], or [n, steps] of forecasts."""
-    return _bootstrap("mae", _by_series(np.abs(truth - predicted)))
+    return _bootstrap("mae", _by_series(np.abs(truth - predicted)), clusters)
 
 
-def root_mean_square_error(truth: DoubleArray, predicted: DoubleArray) -> Metric:
+def root_mean_square_error(truth: DoubleArray, predicted: DoubleArray, clusters: Clusters = None) -> Metric:
     """Root of the mean squared error with a bootstrap interval."""
-    squared = _bootstrap("rmse", _by_series((truth - predicted) ** 2))
-    root = math.sqrt
-    return Metric("rmse", root(squared.value), root(squared.low), root(squared.high), squared.n)
+    squared = _bootstrap("rmse", _by_series((truth - predicted) ** 2), clusters)
+    ends = (math.sqrt(squared.value), math.sqrt(squared.low), math.sqrt(squared.high))
+    return Metric("rmse", *ends, squared.n, squared.groups)
 
 
 def _by_series(errors: DoubleArray) -> DoubleArray:
     return errors if errors.ndim == 1 else errors.reshape(len(errors), -1).mean(axis=1)
 
 
-def _bootstrap(name: str, values: DoubleArray) -> Metric:
+def _bootstrap(name: str, values: DoubleArray, clusters: Clusters) -> Metric:
     if not len(values):
         return Metric(name, math.nan, math.nan, math.nan, 0)
-    return Metric(name, float(values.mean()), *bootstrap_interval(values), len(values))
+    groups = None if clusters is None else len(np.unique(clusters))
+    ends = bootstrap_interval(values, clusters=clusters)
+    return Metric(name, float(values.mean()), *ends, len(values), groups)

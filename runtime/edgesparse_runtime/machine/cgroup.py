@@ -23,7 +23,7 @@ def throttling(root: Path = ROOT, membership: Path = MEMBERSHIP) -> dict[str, in
     """How often and for how many microseconds the own group was held back since it began; None if unknown."""
     for folder in _folders(root, membership):
         try:
-            lines = (folder / "cpu.stat").read_text().splitlines()
+            lines = (folder / "cpu.stat").read_text("utf-8", "replace").splitlines()
             found = {name: int(value) for name, value in (line.split() for line in lines)}
         except (OSError, ValueError):
             continue
@@ -39,9 +39,9 @@ def memory_limit(root: Path = ROOT, membership: Path = MEMBERSHIP) -> int | None
     left = []
     for folder in _folders(root, membership):
         try:
-            limit = (folder / "memory.max").read_text().strip()
+            limit = (folder / "memory.max").read_text("utf-8", "replace").strip()
             if limit != "max":
-                left.append(int(limit) - int((folder / "memory.current").read_text()))
+                left.append(int(limit) - int((folder / "memory.current").read_text("utf-8", "replace")))
         except (OSError, ValueError):
             continue
     return min(left, default=None)
@@ -50,7 +50,7 @@ def memory_limit(root: Path = ROOT, membership: Path = MEMBERSHIP) -> int | None
 def _folders(root: Path, membership: Path) -> Iterator[Path]:
     """The groups' folders from the own one upwards; in a container the own one is often the root."""
     try:
-        lines = membership.read_text().splitlines()
+        lines = membership.read_text("utf-8", "replace").splitlines()
     except OSError:
         lines = []
     for line in lines:
@@ -72,9 +72,11 @@ def _folders(root: Path, membership: Path) -> Iterator[Path]:
 def _quota(folder: Path) -> float | None:
     try:
         if (folder / "cpu.max").exists():
-            limit, period = (folder / "cpu.max").read_text().split()
+            limit, period = (folder / "cpu.max").read_text("utf-8", "replace").split()
             return None if limit == "max" else int(limit) / int(period)
-        limit = (folder / "cpu.cfs_quota_us").read_text().strip()
-        return None if int(limit) <= 0 else int(limit) / int((folder / "cpu.cfs_period_us").read_text())
+        limit = (folder / "cpu.cfs_quota_us").read_text("utf-8", "replace").strip()
+        if int(limit) <= 0:
+            return None
+        return int(limit) / int((folder / "cpu.cfs_period_us").read_text("utf-8", "replace"))
     except (OSError, ValueError, ZeroDivisionError):
         return None

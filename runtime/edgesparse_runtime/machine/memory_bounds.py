@@ -64,7 +64,7 @@ def check_memory(*, batch: int, channels: int, length: int, kept: int, scores: i
 def free_memory(info: Path = _INFO) -> int | None:
     """Bytes that a process may still take, by the machine and by its container; None if unknown."""
     try:
-        lines = info.read_text().splitlines()
+        lines = info.read_text("utf-8", "replace").splitlines()
         free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, ValueError, StopIteration):
         return None

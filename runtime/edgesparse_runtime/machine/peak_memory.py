@@ -27,7 +27,7 @@ def resident_memory() -> float | None:
 def _status(name: str) -> float | None:
     if not _STATUS.exists():
         return None
-    for line in _STATUS.read_text().splitlines():
+    for line in _STATUS.read_text("utf-8", "replace").splitlines():
         if line.startswith(name):
             return int(line.split()[1]) / (1 << 10)
     return None

@@ -28,6 +28,6 @@ def instruction_sets() -> list[str]:
 
 def _cpuinfo() -> list[str]:
     try:
-        return Path("/proc/cpuinfo").read_text().splitlines()
+        return Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
     except OSError:
         return []

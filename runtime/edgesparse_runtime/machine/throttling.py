@@ -82,7 +82,7 @@ def since(before: Counters) -> Conditions:
 def _ticks() -> list[int] | None:
     """user, nice, system, idle, iowait, irq, softirq, steal of all cores together."""
     try:
-        first = Path("/proc/stat").read_text().splitlines()[0].split()
+        first = Path("/proc/stat").read_text("utf-8", "replace").splitlines()[0].split()
         return [int(value) for value in first[1:9]] if len(first) >= 9 else None
     except (OSError, ValueError, IndexError):
         return None
@@ -92,14 +92,14 @@ def _clock() -> float | None:
     clocks = [_number(path) for path in _CPUS.glob("cpu[0-9]*/cpufreq/scaling_cur_freq")]
     known = [clock / 1000 for clock in clocks if clock]
     if not known and Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
         known = [float(line.split(":")[1]) for line in lines if line.startswith("cpu MHz")]
     return max(known, default=None)
 
 
 def _number(path: Path) -> int | None:
     try:
-        return int(path.read_text())
+        return int(path.read_text("utf-8", "replace"))
     except (OSError, ValueError):
         return None
 

@@ -121,7 +121,7 @@ def measure_breakeven(
     """An entry of the manifest's `breakeven` for this machine.
 
     Args:
-        progress: advances by a cell of `cells`.
+        progress: advances by each cell that is measured.
         done: rows by cell that an earlier run on this machine has measured.
         on_row: called with each new row as soon as it is measured.
 
@@ -144,8 +144,8 @@ def measure_breakeven(
         if row is None:
             row = _measure_cell(request, bundle, cell, sparse, dense)
             on_row(row)
+            progress.advance(note=f"{cell[0]} steps, {row['winner']}")
         table.append(row)
-        progress.advance(note=f"{cell[0]} steps, {row['winner']}")
     machine = describe_machine(dense.threads, engine)
     return BreakevenEntry(
         cpu=machine["cpu"],
@@ -234,7 +234,7 @@ def _compare_outputs(
 
 
 def _agree(found: EqualDecisions) -> bool:
-    """Whether the dense twin may stand in for the sparse model."""
+    """Whether the dense twin may replace the sparse model."""
     if found.equal is None:
         return found.largest_difference <= MOST_MOVED * found.spread
     return 1.0 - found.equal <= MOST_FLIPPED

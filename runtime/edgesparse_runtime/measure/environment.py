@@ -86,6 +86,6 @@ def _is_installed(package: str) -> bool:
 
 def _read(path: str) -> str:
     try:
-        return Path(path).read_text().strip()
+        return Path(path).read_text("utf-8", "replace").strip()
     except OSError:
         return ""

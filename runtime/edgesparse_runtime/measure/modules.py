@@ -85,7 +85,7 @@ def profile_modules(
         session = open_session(Path(name))
         for _ in range(WARMUP + calls):
             session.predict(inputs.next(), batch_size=inputs.batch)
-        events = json.loads(session.end_trace().read_text())
+        events = json.loads(session.end_trace().read_text("utf-8"))
         made = read_nodes((Path(name) / "optimized.onnx").read_bytes())
         densities = block_densities(session, inputs) if session.is_sparse else {}
     modules = name_modules(read_nodes(original), made, read_nodes(float32) if float32 else ())

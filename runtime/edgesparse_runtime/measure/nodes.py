@@ -14,6 +14,8 @@ from edgesparse_runtime.errors import BundleError
 AROUND = "(around the layers)"
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _LONGEST_SCOPES = 10_000
+# What exporters, this one and earlier ones, wrap the model in; torch marks what is outside of any module.
+_WRAPPERS = ("scores.model", "scores", "model", "")
 # Field numbers of onnx.proto.
 MODEL_GRAPH = 7
 GRAPH_NODE = 1
@@ -81,12 +83,16 @@ def module_of(scopes: str) -> str | None:
     # A file can come from anybody: what is not a plain list of plain names is not read, whatever it is.
     if len(scopes) > _LONGEST_SCOPES or _LIST.fullmatch(scopes) is None:
         return None
-    names = [name[1:-1] for name in _NAME.findall(scopes)]
+    names: list[str] = [name[1:-1] for name in _NAME.findall(scopes)]
     if len(names) < 2:
         return None
-    # Our exporter wraps the model in a module that names it `model`; torch marks what is outside of any.
     name = names[-2]
-    return AROUND if name in ("", "model") or name.startswith("_empty_nn") else name.removeprefix("model.")
+    if name in _WRAPPERS or name.startswith("_empty_nn"):
+        return AROUND
+    # The longest wrapper first; attention's core is counted as the attention layer that it belongs to.
+    for wrapper in _WRAPPERS:
+        name = name.removeprefix(f"{wrapper}.") if wrapper else name
+    return name.removesuffix(".sparse_core")
 
 
 def _fields(content: memoryview) -> Iterator[tuple[int, int | memoryview]]:

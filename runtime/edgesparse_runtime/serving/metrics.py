@@ -60,6 +60,12 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self._faulty = Counter(
+            "edgesparse_faulty_requests",
+            "Requests with a window of a dead sensor.",
+            labels,
+            registry=self.registry,
+        )
         taken = Gauge(
             "edgesparse_requests_in_flight", "Requests accepted and not yet answered.", registry=self.registry
         )
@@ -77,6 +83,10 @@ class Metrics:
         self._requests.labels(operation, name, version, str(status)).inc()
         if seconds is not None:
             self._seconds.labels(name, version).observe(seconds)
+
+    def faulty(self, model: ServedModel) -> None:
+        """Count a request whose windows show a dead sensor."""
+        self._faulty.labels(model.address.name, model.address.version).inc()
 
     def refused(self, status: int) -> None:
         """Count a request that never reached a route."""

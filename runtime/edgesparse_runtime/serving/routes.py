@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy.typing as npt
 from starlette.applications import Starlette
@@ -39,8 +39,12 @@ from edgesparse_runtime.serving.settings import Settings
 # A JSON body of more bytes is parsed off the event loop, and an answer of more values written there.
 _LONG_JSON = 64 << 10
 _MANY_VALUES = 4096
+# Values of windows that take a millisecond to check.
+_LONG_WINDOW = 1 << 14
 # How proxies count a request whose client closed the connection before the answer.
 _CLIENT_GONE = 499
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _CROWDED = "More connections are open than this server allows; try again later."
 
 
@@ -139,8 +143,7 @@ class Routes:
         except Refusal as refusal:
             response = _error(refusal, work.model)
         except ClientDisconnect:
-            self._metrics.answered(operation, work.model, _CLIENT_GONE)
-            raise
+            response = Response(status_code=_CLIENT_GONE)  # which nobody reads
         seconds = time.perf_counter() - start
         ran = response.status_code == 200
         if ran:
@@ -183,6 +186,11 @@ class Routes:
 
     async def _run(self, model: ServedModel, operation: str, asked: InferRequest) -> Answer:
         parameters = model.parameters()
+        faults = await _off_loop(asked.window.size > _LONG_WINDOW, model.faults, asked.window)
+        if faults:
+            # No answer is surer than one to a dead sensor.
+            parameters = parameters | {"faults": faults}
+            self._metrics.faulty(model)
         outputs: Mapping[str, npt.NDArray[Any]]
         if operation == "explain":
             outputs = await self._batcher.explain(model, asked.window)
@@ -191,9 +199,8 @@ class Routes:
             outputs = {"scores": await self._batcher.scores(model, asked.window)}
         address = model.address
         arguments = (asked, address.name, address.version, parameters, outputs)
-        if sum(array.size for array in outputs.values()) > _MANY_VALUES:
-            return await asyncio.to_thread(write_answer, *arguments)
-        return write_answer(*arguments)
+        is_large = sum(array.size for array in outputs.values()) > _MANY_VALUES
+        return await _off_loop(is_large, write_answer, *arguments)
 
     def _log(self, work: _Work, status: int, seconds: float) -> None:
         model = work.model
@@ -322,6 +329,11 @@ class _Guarded:
             return
         with contextlib.suppress(ClientDisconnect):
             await self._app(scope, receive, send_and_close)
+
+
+async def _off_loop(is_long: bool, work: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
+    """Call `work`, in a thread where it takes long: the event loop serves others meanwhile."""
+    return await asyncio.to_thread(work, *arguments, **named) if is_long else work(*arguments, **named)
 
 
 async def _read_body(request: Request, place: Place) -> bytes | bytearray:

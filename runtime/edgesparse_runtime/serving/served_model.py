@@ -12,6 +12,7 @@ import onnxruntime
 
 from edgesparse_runtime.arrays import BoolArray
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
+from edgesparse_runtime.data.input_check import InputCheck
 from edgesparse_runtime.errors import BundleError
 from edgesparse_runtime.evaluation.verify import check_scores
 from edgesparse_runtime.serving.addresses import Address
@@ -35,6 +36,7 @@ class ServedModel:
         session: runs the model.
         bounds: of the input.
         max_rows: windows that may share a run; None = any number.
+        check: finds dead sensors.
     """
 
     address: Address
@@ -42,6 +44,7 @@ class ServedModel:
     session: Session
     bounds: WindowBounds
     max_rows: int | None
+    check: InputCheck
 
     @property
     def bundle(self) -> Bundle:
@@ -82,6 +85,14 @@ class ServedModel:
         attention = self.bundle.manifest.get("attention", {})
         kept = {f"density.{name}": float(outputs[name].mean()) for name in self.session.selection_names}
         return {"block_size": attention.get("block_size", 0), **kept}
+
+    def faults(self, window: FloatArray) -> str:
+        """What is wrong with the sensors of windows [n, channels, steps]; "" = nothing.
+
+        As "0: vibration: flat; 2: current: missing", each with the number of its window.
+        """
+        found = [f"{place}: {fault}" for place, one in enumerate(window) for fault in self.check.check(one)]
+        return "; ".join(found)
 
     def metadata(self, versions: list[str]) -> dict[str, Any]:
         """Model metadata of the protocol."""
@@ -134,18 +145,18 @@ def load(address: Address, settings: Settings, rehearsed: str | None = None) -> 
             f"{address.path} must accept windows of channels and steps to be served; it accepts named "
             "tensors (a drop-in model). Run it with edgesparse_runtime.Session."
         )
-    check = check_scores(session)
-    if not check.holds:
+    golden = check_scores(session)
+    if not golden.holds:
         raise BundleError(
-            f"{address.path} must reproduce its golden scores on this machine; {check.boundary}: "
-            f"{check.detail}."
+            f"{address.path} must reproduce its golden scores on this machine; {golden.boundary}: "
+            f"{golden.detail}."
         )
     least = int(bundle.manifest["input"].get("min_steps", 1))
     channels = session.channel_count if isinstance(session.channel_count, int) else None
     bounds = WindowBounds(channels, max(1, least), settings.max_steps, settings.max_windows)
     # Dynamic int8 sets its scale over the whole batch: an answer must not depend on other requests.
     max_rows = 1 if session.precision == "int8" else None
-    model = ServedModel(address, bundle_hash, session, bounds, max_rows)
+    model = ServedModel(address, bundle_hash, session, bounds, max_rows, session.input_check)
     raw = session.predict(np.zeros((1, channels or 1, max(least, 16)), np.float32))
     if raw.dtype not in _SCORE_TYPES:
         raise BundleError(f"{address.path} must output `scores` of type float32; it outputs {raw.dtype}.")

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgesparse_runtime.stream.sample import Score, Step
+from edgesparse_runtime.data.input_check import InputCheck
+from edgesparse_runtime.stream.sample import FloatArray, Score, Step
 from edgesparse_runtime.stream.token_stream import StepModel, TokenStream
+from edgesparse_runtime.stream.windows import RingBuffer, find_faults
 
 
 @dataclass
@@ -32,13 +34,17 @@ class CausalScorer:
         model: the opened step model.
         window: most steps that a score looks back.
         stride: steps between scores, from half a window on.
+        check: finds dead sensors.
     """
 
-    def __init__(self, model: StepModel, window: int, stride: int) -> None:
+    def __init__(self, model: StepModel, window: int, stride: int, check: InputCheck | None = None) -> None:
         self._model = model
         self._window = window
         self._first = (window + 1) // 2
         self._stride = stride
+        self._check = check
+        # What the step model has seen, for the check alone.
+        self._values = RingBuffer(model.channels, window)
         self._stretches: deque[_Stretch] = deque()
         self._segment = 0
         self._count = 0
@@ -61,6 +67,7 @@ class CausalScorer:
         if self._count >= self._first and (self._count - self._first) % self._stride == 0:
             self._is_due = True
         gone = int(np.isnan(step.values).sum())
+        self._values.push(step.values)
         asked = self._is_due and gone < len(step.values)
         score: Score | None = None
         for place, stretch in enumerate(self._stretches):
@@ -77,7 +84,12 @@ class CausalScorer:
                     segment=self._segment,
                     missing=stretch.missing / (stretch.steps * len(step.values)),
                     arrived=step.arrived,
+                    faults=self._find_faults(stretch.steps),
                 )
         if self._stretches[0].steps == self._window:
             self._stretches.popleft()
         return score
+
+    def _find_faults(self, steps: int) -> tuple[str, ...]:
+        window: FloatArray = self._values.view()[:, -steps:].astype(np.float32)
+        return find_faults(self._check, window)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgesparse_runtime.data.plain_text import printable
+from edgesparse_runtime.data.escape import escape_terminal
 
 MOST_NOTES = 50
 LONGEST_NOTE = 500
@@ -24,6 +24,6 @@ class Notes:
     def __call__(self, text: str) -> None:
         self._count += 1
         if self._count <= MOST_NOTES:
-            self._note(printable(text[:LONGEST_NOTE]))
+            self._note(escape_terminal(text[:LONGEST_NOTE]))
         if self._count == MOST_NOTES:
             self._note("further notes are not shown; the summary has the counts")

@@ -63,6 +63,7 @@ class Score:
         arrived: when the sample came that completed it.
         machine: what the samples came from.
         is_calendar: the times are calendar times, seconds since 1970.
+        faults: what is wrong with the sensors, as "vibration: flat"; the score of such a window means little.
     """
 
     values: FloatArray
@@ -74,3 +75,4 @@ class Score:
     arrived: float
     machine: str = ""
     is_calendar: bool = False
+    faults: tuple[str, ...] = ()

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from edgesparse_runtime.bundle.read import Bundle
+from edgesparse_runtime.data.for_model import grid_of
+from edgesparse_runtime.data.grid import MAX_GAP
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.causal import CausalScorer
@@ -84,22 +86,25 @@ class StreamOptions:
             InputError: the model names no length of its own and `window` is not given, or does not fit it.
         """
         window = self.window
+        grid = grid_of({} if session.bundle is None else session.bundle.manifest)
         facts = {} if session.bundle is None else session.bundle.manifest["input"]
         if window is None:
-            window = int(facts.get("longest", 0))
+            window = grid.window or int(facts.get("longest", 0))
             if window < 1:
                 raise InputError(f"`window` must be given; {session.path} states no length of a window.")
         least = int(facts.get("min_steps", 1))
         if window < least:
             raise InputError(f"`window` must be at least {least} steps for this model; got {window}.")
-        max_gap = window // 10 if self.max_gap is None else self.max_gap
+        max_gap = int(MAX_GAP * window) if self.max_gap is None else self.max_gap
         if max_gap >= window:
             raise InputError(
                 f"`max_gap` must be below the window's {window} steps, or a window could be all missing; "
                 f"got {max_gap}."
             )
         stride = self.stride or (
-            int(facts["steps_per_token"]) if self.is_incremental(session) else max(1, window // 4)
+            int(facts["steps_per_token"])
+            if self.is_incremental(session)
+            else (grid.stride if grid.stride and window == grid.window else max(1, window // 4))
         )
         return replace(self, window=window, stride=stride, max_gap=max_gap)
 
@@ -149,6 +154,7 @@ class Stream:
             self._step_model = StepModel.open(
                 self.session.bundle, threads=self.session.threads, knobs=self.session.knobs
             )
+        self._check = self.session.input_check
         self._tracks: dict[_Key, _Track] = {}
         self._machines_of: Counter[str] = Counter()
         # Machines whose period the model does not fit; bounded as the tracks are.
@@ -285,9 +291,8 @@ class Stream:
         Raises:
             _WrongPeriod: more than `PERIOD_TOLERANCE` off; the user has not given `--period`.
         """
-        facts = {} if self.session.bundle is None else self.session.bundle.manifest["input"]
-        trained = facts.get("period")
-        if not isinstance(trained, (int, float)) or not trained > 0 or self.options.period is not None:
+        trained = grid_of({} if self.session.bundle is None else self.session.bundle.manifest).period
+        if trained is None or self.options.period is not None:
             return
         if abs(period / trained - 1) > PERIOD_TOLERANCE:
             raise _WrongPeriod(
@@ -298,8 +303,8 @@ class Stream:
     def _make_scorer(self) -> Scorer:
         assert self.options.window is not None and self.options.stride is not None
         if self._step_model is not None:
-            return CausalScorer(self._step_model, self.options.window, self.options.stride)
-        return WindowScorer(self.session, self.options.window, self.options.stride)
+            return CausalScorer(self._step_model, self.options.window, self.options.stride, self._check)
+        return WindowScorer(self.session, self.options.window, self.options.stride, self._check)
 
 
 class _WrongPeriod(InputError):

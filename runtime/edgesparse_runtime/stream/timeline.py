@@ -7,13 +7,12 @@ samples in the same order always give the same steps.
 from __future__ import annotations
 
 import heapq
-import itertools
-import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from edgesparse_runtime.data.grid import StepGrid, estimate_period
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.stream.counts import Counts
 from edgesparse_runtime.stream.sample import FloatArray, Sample, Step
@@ -22,8 +21,6 @@ from edgesparse_runtime.stream.sample import FloatArray, Sample, Step
 ESTIMATE_FROM = 32
 # Late samples in a row, each later than the one before, that mean a clock that was set back.
 CLOCK_BACK = 8
-# How far the grid follows a sample that is off it: a clock that runs a little fast never adds up to a gap.
-FOLLOW = 0.1
 # Samples after which a clock is called too coarse, when more than half of them share a step with another.
 COARSE_AFTER = 64
 # Samples that wait for earlier ones: this many steps' worth times the lateness, and never more than so many
@@ -84,14 +81,12 @@ class Timeline:
         self._watched: int | None = 0
         self._shared = 0
         self._nothing = np.full(channels, np.nan, dtype=np.float32)
-        self.period = rule.period
+        self._grid = None if rule.period is None else StepGrid(rule.period)
         # Samples held back until the period is known, then until no earlier one may come any more.
         self._first: list[Sample] = []
         self._held: list[tuple[float, int, Sample]] = []
         self._arrival = 0
         self._newest = -float("inf")
-        # Where the grid stands: the time of the last step, None before the first.
-        self._last: float | None = None
         self._has_restarted = False
         # Samples that may be the first of a clock set back, and one that may be the first after a long gap.
         self._suspects: list[Sample] = []
@@ -106,7 +101,7 @@ class Timeline:
         if sample.time is None:
             yield Step(sample.values, float(self._arrival), sample.arrived, False)
             self._arrival += 1
-        elif self.period is None:
+        elif self._grid is None:
             self._first.append(sample)
             if len(self._first) >= ESTIMATE_FROM:
                 yield from self._begin()
@@ -125,16 +120,17 @@ class Timeline:
     def _begin(self) -> Iterator[Step]:
         first, self._first = self._first, []
         if first:
-            self.period = estimate_period([s.time for s in first if s.time is not None])
-            self._check_period(self.period)
+            period = estimate_period([s.time for s in first if s.time is not None])
+            self._check_period(period)
+            self._grid = StepGrid(period)
         for sample in first:
             assert sample.time is not None
             yield from self._receive(sample, sample.time)
 
     def _receive(self, sample: Sample, time: float) -> Iterator[Step]:
         self._watch_clock()
-        if self._last is not None:
-            place = self._steps_after_last(time)
+        if self._on.last is not None:
+            place = self._on.place(time)
             if place == 0:
                 self._count_duplicate()
                 return
@@ -163,9 +159,18 @@ class Timeline:
             yield from self._release(self._held[0][0])
             self._counts.early += early - len(self._held)
 
+    @property
+    def period(self) -> float | None:
+        """Seconds between steps; None before it is known."""
+        return None if self._grid is None else self._grid.period
+
+    @property
+    def _on(self) -> StepGrid:
+        assert self._grid is not None
+        return self._grid
+
     def _steps(self, seconds: float) -> int:
-        assert self.period is not None
-        return int(min(seconds / self.period, 1e15))
+        return int(min(seconds / self._on.period, 1e15))
 
     def _watch_clock(self) -> None:
         """Warn once when most of the first samples share their step with another."""
@@ -187,8 +192,7 @@ class Timeline:
 
     def _is_far_ahead(self, time: float) -> bool:
         """Too far for a gap that is filled."""
-        assert self.period is not None
-        return time - self._newest > self._rule.lateness + (self._rule.max_gap + 1.5) * self.period
+        return time - self._newest > self._rule.lateness + (self._rule.max_gap + 1.5) * self._on.period
 
     def _confirm(self, sample: Sample, time: float) -> Iterator[Step]:
         """After a long gap, or a wild time stamp: the next sample decides.
@@ -223,13 +227,14 @@ class Timeline:
 
     def _restart(self) -> None:
         self._counts.restarts += 1
-        self._last, self._newest, self._has_restarted = None, -float("inf"), True
+        self._on.restart()
+        self._newest, self._has_restarted = -float("inf"), True
 
     def _release(self, until: float) -> Iterator[Step]:
         """Put held samples up to this time on the grid."""
         while self._held and self._held[0][0] <= until:
             time, _, sample = heapq.heappop(self._held)
-            place = 1 if self._last is None else self._steps_after_last(time)
+            place = self._on.place(time)
             if place <= 0:
                 # The grid has moved a little since it was received.
                 self._count_duplicate()
@@ -239,18 +244,17 @@ class Timeline:
                 self._restart()
                 self._newest = newest
                 place = 1
-            elif self._last is not None:
-                yield from self._fill(place - 1, sample.arrived)
+            elif self._on.last is not None:
+                yield from self._fill(self._on.last, place - 1, sample.arrived)
             values = self._merge_held(sample.values, time, place)
-            self._advance(time, place)
+            self._on.advance(time, place)
             restarts, self._has_restarted = self._has_restarted, False
             yield Step(values, time, sample.arrived, restarts)
 
-    def _fill(self, missing: int, arrived: float) -> Iterator[Step]:
-        assert self._last is not None and self.period is not None
+    def _fill(self, last: float, missing: int, arrived: float) -> Iterator[Step]:
         self._counts.filled += missing
         for i in range(1, missing + 1):
-            yield Step(self._nothing, self._last + i * self.period, arrived, False)
+            yield Step(self._nothing, last + i * self._on.period, arrived, False)
 
     def _merge_held(self, values: FloatArray, time: float, place: int) -> FloatArray:
         """Values of one step from all held samples of it: the first has precedence, others fill in."""
@@ -261,33 +265,6 @@ class Timeline:
         return values
 
     def _is_same_step(self, other: float, time: float, place: int) -> bool:
-        assert self.period is not None
-        if self._last is None:
-            return other - time < self.period / 2
-        return self._steps_after_last(other) == place
-
-    def _steps_after_last(self, time: float) -> int:
-        assert self._last is not None and self.period is not None
-        return round(min(max((time - self._last) / self.period, -1e15), 1e15))
-
-    def _advance(self, time: float, place: int) -> None:
-        assert self.period is not None
-        if self._last is None:
-            self._last = time
-        else:
-            expected = self._last + place * self.period
-            self._last = expected + FOLLOW * (time - expected)
-
-
-def estimate_period(times: Sequence[float]) -> float:
-    """Seconds between steps: the span over the number of steps that the median distance says it holds.
-
-    1 where no two times differ.
-    """
-    ordered = sorted(times)
-    distances = [b - a for a, b in itertools.pairwise(ordered) if b > a]
-    if not distances:
-        return 1.0
-    median = statistics.median(distances)
-    steps = sum(round(d / median) for d in distances)
-    return sum(distances) / steps if steps else median
+        if self._on.last is None:
+            return other - time < self._on.period / 2
+        return self._on.place(other) == place

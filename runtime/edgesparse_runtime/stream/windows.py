@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from edgesparse_runtime.data.input_check import InputCheck
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.sample import FloatArray, Score, Step
 
@@ -37,13 +38,15 @@ class WindowScorer:
         session: the opened model.
         window: steps per window.
         stride: steps between windows.
+        check: finds dead sensors.
     """
 
-    def __init__(self, session: Session, window: int, stride: int) -> None:
+    def __init__(self, session: Session, window: int, stride: int, check: InputCheck | None = None) -> None:
         assert isinstance(session.channel_count, int)
         self._session = session
         self._window = window
         self._stride = stride
+        self._check = check
         self._values = RingBuffer(session.channel_count, window)
         self._times = RingBuffer(1, window, np.float64)
         self._segment = 0
@@ -68,4 +71,10 @@ class WindowScorer:
             segment=self._segment,
             missing=float(np.isnan(window).mean()),
             arrived=step.arrived,
+            faults=find_faults(self._check, window),
         )
+
+
+def find_faults(check: InputCheck | None, window_CT: FloatArray) -> tuple[str, ...]:
+    """What is wrong with the sensors of a window, a sentence each."""
+    return () if check is None else tuple(map(str, check.check(window_CT)))

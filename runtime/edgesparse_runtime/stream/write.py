@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TextIO
 
-from edgesparse_runtime.data.plain_text import csv_cell
+from edgesparse_runtime.data.escape import escape_csv_row
 from edgesparse_runtime.stream.sample import Score
 
 SCHEMA = "edgesparse.stream/1"
@@ -51,13 +51,13 @@ class ScoreWriter:
             self._out.write(json.dumps({"schema": SCHEMA, "event": "score", **row}) + "\n")
         else:
             names = row.pop("scores")
-            row = {key: csv_cell(value) if isinstance(value, str) else value for key, value in row.items()}
+            row["faults"] = "; ".join(row["faults"])
             writer = csv.writer(self._out, lineterminator="\n")
             if not self._has_header:
                 prefix = "score_" if self._classes else ""
-                writer.writerow([*row, *(csv_cell(prefix + name) for name in names)])
+                writer.writerow(escape_csv_row([*row, *(prefix + name for name in names)]))
                 self._has_header = True
-            writer.writerow([*row.values(), *names.values()])
+            writer.writerow(escape_csv_row([*row.values(), *names.values()]))
         self._out.flush()
 
     def write_summary(self, summary: dict[str, Any]) -> None:
@@ -79,6 +79,7 @@ class ScoreWriter:
         row["scores"] = dict(zip(names, values, strict=True))
         row["latency_ms"] = round((time.perf_counter() - score.arrived) * 1e3, 3)
         row["deadline_missed"] = is_late
+        row["faults"] = list(score.faults)
         return row
 
     def _time(self, score: Score, seconds: float) -> str | float:

@@ -20,7 +20,8 @@ from edgesparse_runtime.bundle.read import Bundle, all_files, open_bundle
 from edgesparse_runtime.bundle.write import rewrite_bundle, store_files
 from edgesparse_runtime.cli import main
 from edgesparse_runtime.cli.running.deploy import TARGETS
-from edgesparse_runtime.deploying.container import make_containerfile, make_kserve
+from edgesparse_runtime.deploying.container import make_containerfile
+from edgesparse_runtime.deploying.kserve import make_kserve
 from edgesparse_runtime.deploying.triton import write_triton_repository
 from edgesparse_runtime.engine import LIBRARY_NAME
 from edgesparse_runtime.errors import InputError
@@ -231,7 +232,7 @@ def _shape(line: str) -> str:
     """The line without what belongs to one bundle."""
     import re
 
-    return re.sub(r'"[0-9a-f]{64}"|\d{4}-\d\d-\d\dT[\d:]+Z', "#", line)
+    return re.sub(r'"[0-9a-f]{64}"|"\d{4}-\d\d-\d\dT[\d:]+Z"', "#", line)
 
 
 def test_bad_arguments_are_said_in_one_line(

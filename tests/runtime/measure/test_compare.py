@@ -75,7 +75,7 @@ def test_other_classes_are_not_equal_decisions(shared_bundle: Bundle, tmp_path: 
 
 def test_what_cannot_be_compared_is_refused(shared_bundle: Bundle) -> None:
     one, two = (Session(shared_bundle, threads=n) for n in (1, 2))
-    with pytest.raises(InputError, match="must run on equal threads"):
+    with pytest.raises(InputError, match="must run on the same number of threads"):
         compare(one, two)
     for wrong in ({"batch": 0}, {"length": 0}, {"seconds": 0.0}, {"seconds": -1.0}):
         with pytest.raises(InputError, match=r"must be (at least 1|above 0)"):

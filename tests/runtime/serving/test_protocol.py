@@ -256,3 +256,14 @@ def test_metrics_and_pages(server: Running, shared_bundle: Bundle) -> None:
     assert "/v2/models/pump/infer" in page
     assert "<script" not in page and "http" not in page
     assert "/v2/models/dense/explain" not in server.ask("GET", "/openapi.json").json["paths"]
+
+
+def test_a_dead_sensor_is_said_in_the_answer(server: Running) -> None:
+    window = np.random.default_rng(1).standard_normal((3, 2, 200)).astype(np.float32)
+    assert "faults" not in server.infer("pump", window).json["parameters"]
+    window[1, 0] = 2.5
+    window[2, 1, :150] = np.nan
+    parameters = server.infer("pump", window).json["parameters"]
+    assert "1: current: flat" in parameters["faults"] and "2: voltage: missing" in parameters["faults"]
+    text = server.ask("GET", "/metrics").body.decode()
+    assert 'edgesparse_faulty_requests_total{model="pump",version="2"} 1.0' in text

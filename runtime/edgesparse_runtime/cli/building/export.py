@@ -12,8 +12,8 @@ import typer
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.cli.options import BundleFile, Request
 from edgesparse_runtime.cli.output import note, print_fields, print_json
+from edgesparse_runtime.cli.preflight import note_data
 from edgesparse_runtime.cli.require import require
-from edgesparse_runtime.data.readers import read_dataset
 from edgesparse_runtime.errors import InputError
 
 
@@ -45,6 +45,9 @@ class ExportRequest(Request):
     distill: Annotated[
         int, typer.Option(help="With --hf: steps in which the weights adapt to sparse attention.")
     ] = 0
+    with_dense: Annotated[
+        bool, typer.Option("--with-dense", help="With --hf: add the dense model, to compare with.")
+    ] = False
 
 
 def export(request: ExportRequest) -> None:
@@ -73,10 +76,13 @@ def _export_run(run: Path, request: ExportRequest) -> None:
         raise InputError(f"`{extra}` needs `--hf`; a run already has its density from training.")
     require("export", "export", "torch", "onnx", "onnxscript", "safetensors", "yaml")
     from edgesparse.training.run_folder import load_run
-    from edgesparse_export.run_bundle import export_run
+    from edgesparse_export.run_bundle import export_run, read_for_run
 
     trained = load_run(run)
-    series = None if request.data is None else read_dataset(request.data)
+    series = None
+    if request.data is not None:
+        series = read_for_run(request.data, trained)
+        note_data(series)
     bundle, verdict = export_run(trained, request.out, data=series)
     size = _size(bundle)
     if request.as_json:
@@ -110,6 +116,7 @@ def _export_hf(folder: Path, request: ExportRequest) -> None:
         tokens=request.tokens,
         batch_size=request.batch,
         distill_steps=request.distill,
+        with_dense=request.with_dense,
         say=note,
     )
     found, verdict = made.calibration, made.parity

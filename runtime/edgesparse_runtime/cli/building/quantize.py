@@ -13,9 +13,9 @@ import typer
 from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.cli.options import Request
 from edgesparse_runtime.cli.output import note, print_fields, print_json
-from edgesparse_runtime.cli.preflight import check_output, check_writable
+from edgesparse_runtime.cli.preflight import check_output, check_writable, note_data
 from edgesparse_runtime.cli.require import require
-from edgesparse_runtime.data.readers import ReadOptions, read_dataset
+from edgesparse_runtime.data.for_model import read_for_model
 from edgesparse_runtime.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ def quantize(request: QuantizeRequest) -> None:
         check_output(request.write_config, "--write-config")
     series = None
     if request.data is not None:
-        series = read_dataset(request.data, ReadOptions(task=opened.task))  # type: ignore[arg-type]
+        series = read_for_model(request.data, opened.manifest)
+        note_data(series)
     kept = _RecipeFile(request)
     try:
         _, report = quantize_bundle(

@@ -12,7 +12,8 @@ from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.cli.gate import check_gates, parse_gates
 from edgesparse_runtime.cli.options import BundleArgument, Precision, TableOptions
 from edgesparse_runtime.cli.output import note, print_fields, print_json, print_table
-from edgesparse_runtime.data.readers import read_dataset
+from edgesparse_runtime.cli.preflight import note_data
+from edgesparse_runtime.data.for_model import read_for_model
 from edgesparse_runtime.evaluation.evaluate import STRENGTHS, Evaluation
 from edgesparse_runtime.evaluation.evaluate import evaluate as evaluate_session
 from edgesparse_runtime.evaluation.metrics import figure
@@ -50,7 +51,8 @@ def evaluate(request: EvaluateRequest) -> None:
     opened = open_bundle(request.bundle)
     known = ("accuracy", "balanced_accuracy") if opened.classes else ("mae", "rmse")
     gates = parse_gates(request.fail_if, known)
-    series = read_dataset(request.data, request.read_options(opened.task))
+    series = read_for_model(request.data, opened.manifest, request.read_options(opened.task))
+    note_data(series)
     session = Session(opened, precision=request.precision)
     result = evaluate_session(session, series, robustness=request.robustness)
     if request.as_json:
@@ -74,6 +76,18 @@ def _print_tables(result: Evaluation) -> None:
                 for name, m in result.recall.items()
             ],
         )
+    if result.groups:
+        print()
+        name = result.metrics[0].name
+        print_table(
+            ["group", name, "95 %", "n"],
+            [
+                [group, figure(name, m.value), f"[{figure(name, m.low)}, {figure(name, m.high)}]", m.n]
+                for group, m in result.groups.items()
+            ],
+        )
+        worst = next(iter(result.groups))
+        print(f"worst: {worst}, {figure(name, result.groups[worst].value)}")
     if result.rivals:
         print()
         print_table(

@@ -1,4 +1,4 @@
-"""`edgesparse deploy`: a bundle onto an engine that scales past one machine."""
+"""`edgesparse deploy`: a bundle onto Triton, Ray Serve, a container or KServe."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from edgesparse_runtime.bundle.atomic import replace_text
+from edgesparse_runtime.bundle.output_file import write_output
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.cli.options import BundleArgument, Request, TrustedKeys
 from edgesparse_runtime.cli.output import note, print_fields, print_json
 from edgesparse_runtime.cli.require import require
-from edgesparse_runtime.deploying.container import make_containerfile, make_kserve
+from edgesparse_runtime.deploying.container import make_containerfile
 from edgesparse_runtime.deploying.destination import check_file, check_folder
+from edgesparse_runtime.deploying.kserve import make_kserve
 from edgesparse_runtime.deploying.names import plain_name
 from edgesparse_runtime.deploying.triton import TritonModel, write_triton_repository
 from edgesparse_runtime.errors import InputError
@@ -165,7 +166,8 @@ def _write_container(opened: Bundle, request: DeployRequest) -> None:
     options = ["--precision", request.precision] if request.precision != "auto" else []
     options += ["--threads", str(request.threads)] if request.threads is not None else []
     options += ["--max-batch", str(request.max_batch)] if request.max_batch is not None else []
-    _write(make_containerfile(opened, options=options), request)
+    keys = request.require_signature or ()
+    _write(make_containerfile(opened, options=options, trusted_keys=keys), request)
 
 
 def _write_kserve(opened: Bundle, request: DeployRequest) -> None:
@@ -179,7 +181,7 @@ def _write_kserve(opened: Bundle, request: DeployRequest) -> None:
 def _write(text: str, request: DeployRequest) -> None:
     target, out = request.target, request.out
     if out is not None:
-        replace_text(out, text)
+        write_output(out, text)
     if request.as_json:
         print_json("deploy", {"target": target, "file": None if out is None else str(out), "text": text})
     elif out is None:

@@ -49,13 +49,6 @@ class FollowOptions(TableOptions):
         typer.Option(help="Streams: milliseconds from sample to score; misses are counted."),
     ] = None
     backlog: Annotated[int, typer.Option(help="Streams: lines that may wait to be scored.")] = BACKLOG
-    time_column: Annotated[
-        str | None,
-        typer.Option(help="Streams: column with the time stamp. [time, timestamp, t]"),
-    ] = None
-    time_unit: Annotated[
-        str, typer.Option(help="Streams: unit of times that are numbers: s, ms, us, ns.")
-    ] = "s"
     bind_topics: Annotated[
         bool,
         typer.Option(
@@ -108,7 +101,7 @@ def follow(
         ),
     )
     parser = SampleParser(
-        session, stream.counts, time_column=options.time_column, time_unit=options.time_unit
+        session, stream.counts, time_column=options.time_column, time_unit=options.time_unit or "s"
     )
     reader = Reader(files[0], stream.counts, note=note, limit=options.backlog)
     classes = session.bundle.classes if session.bundle else ()

@@ -5,24 +5,29 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from edgesparse_runtime.bundle.atomic import replace_text
+from edgesparse_runtime.bundle.output_file import write_output
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.cli.options import ModelArgument, Precision, Threads, TrustedKeys
 from edgesparse_runtime.cli.output import note, print_table
-from edgesparse_runtime.cli.preflight import check_output, note_lengths, note_threads
+from edgesparse_runtime.cli.preflight import check_output, note_data, note_lengths, note_threads
 from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.cli.running.follow import FollowOptions, follow
-from edgesparse_runtime.data.readers import read_dataset
-from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.data.escape import escape_csv_row
+from edgesparse_runtime.data.for_model import read_for_model
+from edgesparse_runtime.data.series_set import SeriesSet
+from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.session import Session
 
 FORMS = ("table", "csv", "json")
+# What a row has besides its series, where the file has it.
+ORIGIN = ("group", "recording", "start")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,17 +72,26 @@ def run(request: RunRequest) -> None:
         check_output(request.output)
     note_threads(request.threads)
     rows = _predict(_session(request), request)
-    if form == "table" and request.output is None:
+    _write(rows, form, request.output)
+    if faulty := [row for row in rows if row["faults"]]:
+        raise GateError(
+            f"{len(faulty)} of {len(rows)} windows look as if a sensor were at fault (the first: "
+            f"{', '.join(faulty[0]['faults'])}); see `faults` before trusting their decisions."
+        )
+
+
+def _write(rows: list[dict[str, Any]], form: str, output: Path | None) -> None:
+    if form == "table" and output is None:
         _print(rows)
         return
     text = json.dumps({"schema": "edgesparse.run/1", "predictions": rows}, indent=2) + "\n"
     if form != "json":
         text = _csv(rows)
-    if request.output is None:
+    if output is None:
         print(text, end="")
         return
-    replace_text(request.output, text)
-    note(f"{len(rows)} predictions in {request.output}")
+    write_output(output, text)
+    note(f"{len(rows)} predictions in {output}")
 
 
 def _session(request: RunRequest) -> Session:
@@ -89,22 +103,36 @@ def _session(request: RunRequest) -> Session:
 def _predict(session: Session, request: RunRequest) -> list[dict[str, Any]]:
     """A row per series of every file; all are read first, so that a bad last file leaves no half output."""
     task = session.bundle.task if session.bundle else "classification"
-    classes = session.bundle.classes if session.bundle else ()
+    classes = session.classes
+    manifest: Mapping[str, Any] = session.bundle.manifest if session.bundle else {}
     options = request.read_options(task)
     rows: list[dict[str, Any]] = []
     for file in request.files:
-        data = read_dataset(file, options)
+        data = read_for_model(file, manifest, options, needs_labels=False)
+        faults = session.check_input(data) if not session.takes_tensors else []
         for i, scores in enumerate(session.predict(data)):
-            row: dict[str, Any] = {"file": file, "series": i + 1}
+            row = _origin(file, data, i)
             if classes:
                 best = int(scores.argmax())
                 row |= {"decision": classes[best], "score": round(float(scores[best]), 6)}
                 row["scores"] = {name: round(float(s), 6) for name, s in zip(classes, scores, strict=True)}
             else:
                 row["scores"] = {f"output_{k}": float(s) for k, s in enumerate(scores)}
+            row["faults"] = [str(fault) for fault in faults[i]]
             rows.append(row)
+        note_data(data)
         note_lengths(session, data)
     return rows
+
+
+def _origin(file: str, data: SeriesSet, i: int) -> dict[str, Any]:
+    """Where a prediction comes from: file, series as the file names it, and what else the file states."""
+    row: dict[str, Any] = {"file": file, "series": i + 1 if data.ids is None else str(data.ids[i])}
+    for name in ORIGIN:
+        column = getattr(data, f"{name}s")
+        if column is not None and (name != "recording" or data.grid.window is not None):
+            row[name] = str(column[i])
+    return row
 
 
 def _signed(path: Path, keys: list[Path]) -> Bundle:
@@ -115,13 +143,25 @@ def _signed(path: Path, keys: list[Path]) -> Bundle:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
+    names = list(rows[0]["scores"]) if rows else []
+    origin = ["file", "series", *_present(rows)]
+    faults = ["faults"] if any(row["faults"] for row in rows) else []
     if rows and "decision" in rows[0]:
-        body = [[r["file"], r["series"], r["decision"], f"{r['score']:.3f}"] for r in rows]
-        print_table(["file", "series", "decision", "score"], body)
+        body = [[*_cells(r, origin), r["decision"], f"{r['score']:.3f}", *_cells(r, faults)] for r in rows]
+        print_table([*origin, "decision", "score", *faults], body)
     else:
-        names = list(rows[0]["scores"]) if rows else []
-        body = [[r["file"], r["series"], *(f"{r['scores'][n]:.6g}" for n in names)] for r in rows]
-        print_table(["file", "series", *names], body)
+        body = [
+            [*_cells(r, origin), *(f"{r['scores'][n]:.6g}" for n in names), *_cells(r, faults)] for r in rows
+        ]
+        print_table([*origin, *names, *faults], body)
+
+
+def _present(rows: list[dict[str, Any]]) -> list[str]:
+    return [name for name in ORIGIN if any(name in row for row in rows)]
+
+
+def _cells(row: dict[str, Any], names: list[str]) -> list[object]:
+    return ["; ".join(row[n]) if isinstance(row.get(n), list) else row.get(n, "") for n in names]
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:
@@ -130,7 +170,11 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     decided = [name for name in ("decision", "score") if rows and name in rows[0]]
     writer = csv.writer(stream, lineterminator="\n")
     prefix = "score_" if decided else ""
-    writer.writerow(["file", "series", *decided, *(prefix + n for n in names)])
+    # New columns come last: what reads the first ones by position still does.
+    origin = [*_present(rows), "faults"]
+    writer.writerow(escape_csv_row(["file", "series", *decided, *(prefix + n for n in names), *origin]))
     for r in rows:
-        writer.writerow([r["file"], r["series"], *(r[d] for d in decided), *(r["scores"][n] for n in names)])
+        scores = (r["scores"][n] for n in names)
+        decisions = (r[d] for d in decided)
+        writer.writerow(escape_csv_row([r["file"], r["series"], *decisions, *scores, *_cells(r, origin)]))
     return stream.getvalue()

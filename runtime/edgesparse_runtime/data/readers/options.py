@@ -10,6 +10,13 @@ from edgesparse_runtime.errors import InputError
 Task = Literal["classification", "regression", "forecasting"]
 
 
+def known_task(task: str) -> Task:
+    """A task's name as readers know it; other models' tasks read labels as names."""
+    if task == "regression":
+        return "regression"
+    return "forecasting" if task == "forecasting" else "classification"
+
+
 @dataclass(frozen=True)
 class ReadOptions:
     """Choices of a reader.

@@ -22,7 +22,8 @@ from edgesparse_runtime.data.column_names import (
     USUAL_NAMES,
     plain_name,
 )
-from edgesparse_runtime.data.plain_number import to_plain_array
+from edgesparse_runtime.data.date_text import clean, read_date
+from edgesparse_runtime.data.plain_number import is_plain, to_plain_array
 from edgesparse_runtime.data.readers.options import ReadOptions
 from edgesparse_runtime.data.readers.table import Table
 from edgesparse_runtime.data.readers.text import is_missing, to_floats
@@ -74,6 +75,8 @@ def find_roles(table: Table, options: ReadOptions) -> Roles:
     group = named["group"] or take(*_group(table, free, series))
     free = [name for name in table.columns if name not in found]
     label = named["label"] or take(*_label(table, free, options))
+    if label is not None and found[label].role != "label":
+        label = None
     free = [name for name in table.columns if name not in found]
     time = named["time"] or take(*_time(table, free, series, group))
     date = None
@@ -127,7 +130,8 @@ def _candidate(table: Table, free: Sequence[str], names: Sequence[str]) -> list[
 def _series(table: Table, free: Sequence[str]) -> tuple[str | None, str, str]:
     for column in _candidate(table, free, USUAL_NAMES["series"]):
         distinct = len(set(table.columns[column]))
-        if distinct == len(table) > 1 and _rises(table, column):
+        is_sure = plain_name(column).startswith("series")
+        if distinct == len(table) > 1 and not is_sure and _rises(table, column):
             # One value per row: a row number, not a series.
             continue
         return column, "series", "by its name"
@@ -198,7 +202,18 @@ def _time(
         name = column.strip() if len(column.strip()) == 1 else plain_name(column)
         if name in MAYBE_TIMES and _rises(table, column, keys):
             return column, "time", "it rises evenly"
+    for column in free:
+        if _holds_dates(table.columns[column]):
+            return column, "time", "it holds dates"
     return None, "", ""
+
+
+def _holds_dates(cells: Sequence[Any]) -> bool:
+    """Text that is a calendar date, in the first cells that are not missing."""
+    first = [cell for cell in cells[:50] if not is_missing(cell)][:5]
+    return bool(first) and all(
+        isinstance(cell, str) and not is_plain(cell) and read_date(clean(cell)) is not None for cell in first
+    )
 
 
 def _is_number(table: Table, column: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from edgesparse_runtime.data.plain_number import is_plain
 from edgesparse_runtime.data.readers.text import read_text
 from edgesparse_runtime.errors import InputError, MissingExtraError
 
@@ -51,7 +52,7 @@ def read_csv_table(path: Path) -> Table:
         line, end, rest = text.partition("\n")
         if line.lower().startswith("sep=") and len(line.strip()) == 5:
             delimiter = line.strip()[4]
-        elif not (line.startswith("#") and end and rest.lstrip().strip()):
+        elif not (line.startswith("#") and end and rest.strip() and not _is_header(line, rest)):
             break
         text, before = rest, before + 1
     first = text.partition("\n")[0].rstrip("\r")
@@ -71,6 +72,8 @@ def read_csv_table(path: Path) -> Table:
                 continue
             if not header:
                 header = [unicodedata.normalize("NFC", name.strip()) for name in row]
+                if header[0].startswith("#"):
+                    header[0] = header[0].lstrip("# ") or "#"
                 continue
             if len(row) != len(header):
                 raise InputError(f"{path}, row {line_number} must have {len(header)} cells; got {len(row)}.")
@@ -81,9 +84,16 @@ def read_csv_table(path: Path) -> Table:
     if rows and not header[0] and _counts_rows([row[0] for row in rows]):
         # pandas writes its index without a name.
         header[0] = "Unnamed: 0"
+    if rows and not header[-1] and not any(row[-1].strip() for row in rows):
+        # A delimiter at the end of every line.
+        header, rows = header[:-1], [row[:-1] for row in rows]
     _check_header(path, header)
     if not rows:
         raise InputError(f"{path} must hold data; there is a header and nothing else.")
+    if all(map(is_plain, header)):
+        raise InputError(
+            f"{path} must start with a header row that names the columns; the first row is numbers."
+        )
     return Table(path, {name: [row[i] for row in rows] for i, name in enumerate(header)}, lines)
 
 
@@ -135,6 +145,13 @@ def decode(value: bytes, path: Path, name: str) -> str:
         return value.decode("utf-8").rstrip("\0")
     except UnicodeDecodeError:
         raise InputError(f"{path}: {name} must be UTF-8 text; got {value[:20]!r}.") from None
+
+
+def _is_header(line: str, rest: str) -> bool:
+    """Whether a line that starts with # names columns, as numpy.savetxt writes it: as many cells as in the
+    next line."""
+    after = rest.partition("\n")[0]
+    return any(line.count(d) == after.count(d) > 0 for d in ",;\t")
 
 
 def _counts_rows(cells: Sequence[str]) -> bool:

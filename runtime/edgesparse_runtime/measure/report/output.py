@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edgesparse_runtime.bundle.atomic import replace_text
+from edgesparse_runtime.bundle.output_file import write_output
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.measure.report.html import profile_page
 from edgesparse_runtime.measure.results import ProfileResult
@@ -44,4 +44,4 @@ def write_result(path: Path, result: ProfileResult) -> None:
     else:
         content = {key: value for key, value in result.to_dict().items() if key != "trace"}
         text = json.dumps({"schema": SCHEMA, **content}, indent=2) + "\n"
-    replace_text(path, text)
+    write_output(path, text)

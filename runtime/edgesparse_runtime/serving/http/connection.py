@@ -33,8 +33,6 @@ from edgesparse_runtime.serving.http.limits import ConnectionLimits
 LAST_WORD = 1.0
 # Seconds that a refused body is read and dropped, so that the client reads the refusal and not a reset.
 LINGER = 1.0
-# Seconds that a connection may keep a crowded server waiting before it makes room for another.
-PATIENCE = 1.0
 _LOOK = 0.02
 # What a header costs besides its name and value: colon, blank, end of line.
 _HEADER_EXTRA = 4
@@ -112,7 +110,7 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > self.limits.most:
             self._make_room(0.0)
         elif len(self.connections) > self.limits.connections:
-            self._make_room(PATIENCE)
+            self._make_room(self.limits.patience)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
@@ -186,7 +184,8 @@ class Connection(HttpToolsProtocol):
         if problem is not None:
             self._refuse(HTTPStatus.BAD_REQUEST, problem)
             raise ValueError(problem)  # ends the parser's work on these bytes
-        crowded = len(self.connections) > self.limits.connections and not self._make_room(PATIENCE)
+        is_full = len(self.connections) > self.limits.connections
+        crowded = is_full and not self._make_room(self.limits.patience)
         exchange = Exchange(self._began + self.limits.seconds, crowded)
         exchange.attach(self.scope)
         super().on_headers_complete()

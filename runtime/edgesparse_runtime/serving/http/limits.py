@@ -8,6 +8,9 @@ from http import HTTPStatus
 
 # Connections beyond `connections` that are still accepted, so that health checks are answered.
 SPARE = 32
+# Patience of a server with few connections, and how many are few.
+PATIENCE = 1.0
+FEW = 20
 # Descriptors that no connection takes: bundles that are reloaded, their sandbox, listeners, logs.
 RESERVED_DESCRIPTORS = 96
 
@@ -30,6 +33,14 @@ class ConnectionLimits:
     connections: int
     on_refused: Callable[[HTTPStatus], None] = lambda status: None
     on_cut: Callable[[str], None] = lambda reason: None
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a connection may keep a crowded server waiting before it makes room for another.
+
+        The more connections there are, the less it takes to tell a crowd from clients.
+        """
+        return PATIENCE / max(1.0, self.connections / FEW)
 
     @property
     def most(self) -> int:
