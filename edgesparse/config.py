@@ -37,14 +37,14 @@ class ModelConfig:
     Attributes:
         width: size of a token.
         layers: transformer layers.
-        num_heads: attention heads per layer; must divide `width`.
+        num_heads: attention heads a layer; must divide `width`.
         patch: steps a token; None = chosen from the training windows' typical length.
         filters: fixed filters per dilation in the filter bank (at most 84).
-        dilations: of the bank's filters, in steps; those that stretch a filter over more than half of a
+        dilations: of the bank's kernels, in steps; those that stretch a kernel over more than half of a
             typical training window are left out.
-        thresholds: per filter; the bank yields len(dilations) * filters * thresholds features.
+        thresholds: a kernel; the bank yields len(dilations) * kernels * thresholds features.
         attention: "sparse" or "dense".
-        block_size: tokens per block; None = chosen from the training windows' length.
+        block_size: tokens a block; None = chosen from the training windows' length.
         window: blocks on each side that are always attended to; 0 = the diagonal block only.
         summaries: dropped blocks take part as one summary token each.
         value_filter: size of the convolution over values; 0 = none.
@@ -99,9 +99,9 @@ class TrainingConfig:
         target: forecasting: the channel to predict; "" = the first.
         budget: share of dense attention's compute, router and summaries included (sparse attention only).
         epochs: passes over the training series; None = 40, within the two bounds that follow.
-        min_steps: passes are added on a small set, so that training is long enough.
-        max_steps: passes are dropped on a large set.
-        batch_size: series per step.
+        min_steps: passes are added on a small set, which would end before it has learned.
+        max_steps: passes are left out on a large set.
+        batch_size: series a step.
         learning_rate: peak of the one-cycle schedule.
         weight_decay: of AdamW.
         label_smoothing: share of the target spread over all classes.
@@ -119,13 +119,13 @@ class TrainingConfig:
         consistency_interval: steps between two of its dense passes.
         dense_share: share of the steps before attention turns sparse.
         anneal_share: share of the steps by which the budget is reached.
-        validation_share: share of the validation split; None = 0.1 from 1,000 series on, else 0.
+        validation_share: share of series in the validation split; None = 0.1 from 1,000 series on, else 0.
         patience: epochs without a better validation metric before training stops; 0 = never.
         temperature: what the scores' temperature is fitted on: "held-out" series, where there are any;
             "cross-fitted" ones (trains four more times); or "none".
         balance_classes: weigh classes by the root of their rarity.
-        seed: of all random numbers.
-        threads: of torch; None = torch's choice.
+        seed: of everything random.
+        threads: of torch; None = its own choice.
     """
 
     task: Literal["classification", "regression", "forecasting"] = "classification"
@@ -257,7 +257,7 @@ def _load(file: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{file}: no such file.") from None
+        raise InputError(f"{file}: no such file or folder.") from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise InputError(f"{file} must be YAML; {str(error).splitlines()[0]}.") from None
     if content is None:

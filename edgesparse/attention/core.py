@@ -1,6 +1,6 @@
 """What `SparseAttention` and the drop-in's attention share: a router, two knobs, and the computation itself.
 
-The computation stands in modules without parameters, so that an export can put modules in their place that
+The computation is in modules without parameters, so that an export can put modules in their place that
 emit operators (`edgesparse_export.passes.emit_operators`).
 
 Shapes: `B` batch, `N` tokens, `H`/`G` query and key/value heads, `D`/`E` head size of keys/values,
@@ -128,8 +128,10 @@ class BlockAttention(RecordedAttention):
         value_BNC: Tensor,
         block_scores_BHQK: Tensor,
         key_mask_BN: Tensor | None,
+        *,
+        max_blocks: Tensor | None = None,
     ) -> tuple[Tensor, AttentionRecord]:
-        """Attention to the blocks that these scores select."""
+        """Attention to the blocks that these scores select; `max_blocks` in place of the buffer, if given."""
         mask = _every_token(key_BNC) if key_mask_BN is None else key_mask_BN
         mixed, selection = self.sparse_core(
             query_BNC,
@@ -137,7 +139,7 @@ class BlockAttention(RecordedAttention):
             value_BNC,
             block_scores_BHQK,
             self.top_p,
-            self.max_blocks,
+            self.max_blocks if max_blocks is None else max_blocks,
             mask,
             attributes=self.attributes,
         )

@@ -67,7 +67,7 @@ def _check(bundle: Bundle, precision: str, content: bytes) -> float:
         allowed = np.full_like(expected, INT8_SHARE * float(np.abs(expected).max()))
     if not (difference <= allowed).all():
         raise GateError(
-            f"The dense twin must equal the {precision} model with every block kept; scores differ "
-            f"by {difference.max():.2e}. Nothing was written."
+            f"The dense twin must output what the {precision} model outputs with every block kept; scores "
+            f"differ by {difference.max():.2e}. Nothing was written."
         )
     return float(difference.max())
