@@ -246,10 +246,15 @@ class Session:
         """
         if isinstance(self.inputs, TensorInputs):
             raise InputError(f"{self.path.name} takes named tensors; it has no windows.")
+        return [self.input_check.check(window) for window in self.inputs.windows(data)]
+
+    @property
+    def input_check(self) -> InputCheck:
+        """What finds dead sensors in a window [channels, steps]."""
         if self._input_check is None:
             names = self.channels or generic_names(self.channel_count or 0)
             self._input_check = InputCheck(names, () if self.bundle is None else _typical(self.bundle))
-        return [self._input_check.check(window) for window in self.inputs.windows(data)]
+        return self._input_check
 
     def read_model(self) -> bytes:
         """The model as it runs: the file's content, checked and written anew."""

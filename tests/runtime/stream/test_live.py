@@ -193,7 +193,9 @@ def test_times_are_read_as_in_files(session: Session, form: str) -> None:
 
 def test_a_dead_sensor_is_said_with_every_score(session: Session) -> None:
     rows = [row | {"voltage": 3.25} for row in records(80)]
-    scores, _, _ = live(session, as_json(rows))
+    scores, stream, notes = live(session, as_json(rows))
+    assert stream.counts.faulty == 9
+    assert notes == ["voltage: flat: its scores mean little; see `faults`"]
     assert [score.faults for score in scores] == [("voltage: flat",)] * 9
     assert [score.faults for score in live(session, as_json(records(80)))[0]] == [()] * 9
     out = io.StringIO()
