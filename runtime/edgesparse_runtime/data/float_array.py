@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from os import PathLike
+
 import numpy as np
 
 from edgesparse_runtime.arrays import FloatArray
@@ -21,6 +23,8 @@ def to_float32(value: object, what: str, shape: str) -> FloatArray:
         InputError: text, times, complex numbers or other objects; rows of different lengths; a tensor that
             does not give its values away.
     """
+    if isinstance(value, (str, PathLike)):
+        raise InputError(f"{what} must be numbers {shape}; got a path. Read files with read_dataset.")
     try:
         array = np.ma.asanyarray(value) if isinstance(value, np.ma.MaskedArray) else np.asarray(value)
     except ValueError:

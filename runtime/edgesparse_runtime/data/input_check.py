@@ -25,7 +25,7 @@ FAR = 1.0
 # Spread over the largest, or under the smallest, of training by this factor.
 LOUDER, QUIETER = 10.0, 20.0
 # Channels are swapped where each is this far from its own place and this near to the other's, in widths.
-OWN_FAR, OTHER_NEAR = 2.0, 0.75
+OWN_FAR, OTHER_NEAR = 1.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -152,10 +152,10 @@ def _find_fault(facts: _Facts, i: int, typical: Typical | None) -> str:
         return "clipped"
     if typical is None:
         return ""
-    if _distance(facts.level[i], typical) > FAR:
-        return "out of range"
     if typical.spread_high > 0 and facts.spread[i] > LOUDER * typical.spread_high:
         return "too strong"
+    if _distance(facts.level[i], typical) > FAR:
+        return "out of range"
     if typical.flat <= 0.02 and facts.spread[i] * QUIETER < typical.spread_low:
         return "too weak"
     return ""

@@ -234,7 +234,7 @@ def _compare_outputs(
 
 
 def _agree(found: EqualDecisions) -> bool:
-    """Whether the dense twin may stand in for the sparse model."""
+    """Whether the dense twin may replace the sparse model."""
     if found.equal is None:
         return found.largest_difference <= MOST_MOVED * found.spread
     return 1.0 - found.equal <= MOST_FLIPPED

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesparse_runtime.data.for_model import read_for_model
+from edgesparse_runtime.data.for_model import grid_of, read_for_model
 from edgesparse_runtime.data.tensor_batch import TensorBatch, golden_inputs
 from edgesparse_runtime.dense_switch import block_count
 from edgesparse_runtime.errors import InputError
@@ -27,7 +27,8 @@ class Inputs:
 
     Attributes:
         source: in words, for the report.
-        length: steps per window.
+        length: steps per window; where none is given, those of the model's window.
+        window: steps of the model's training windows; None where they were of different lengths.
         batch: windows per call.
     """
 
@@ -38,13 +39,15 @@ class Inputs:
         self.batch = batch
         self._random = np.random.default_rng(0)
         self._tensors: TensorBatch | None = None
+        self.window = None if session.bundle is None else trained_window(session.bundle.manifest)
         if session.takes_tensors:
             self._tensors = _golden_tensors(session, data, length)
             self.source, self.length = "the bundle's golden inputs", self._tensors.shape[2]
             return
         base, self.source = _base(session, data, length)
         if length is None:
-            length = base.shape[2]
+            # An older bundle keeps whole recordings as golden windows; its model never sees them whole.
+            length = min(base.shape[2], self.window or base.shape[2])
         self.length = length
         _check_memory(session, batch, base, length)
         self._base = fit_length(base, length)
@@ -89,6 +92,18 @@ def _check_memory(session: Session, batch: int, base: FloatArray, length: int) -
         heads = int(session.bundle.manifest.get("attention", {}).get("num_heads", 1))
         scores = heads * block_count(session.bundle.manifest, length) ** 2
     check_memory(batch=batch, channels=base.shape[1], length=length, kept=len(base), scores=scores)
+
+
+def trained_window(manifest: Mapping[str, Any]) -> int | None:
+    """Steps of the windows that a bundle's model was trained on, without those that it predicts."""
+    facts = manifest.get("input") or {}
+    window = grid_of(manifest).window
+    if window is None and facts.get("shortest") == facts.get("longest"):
+        window = facts.get("longest")
+    if not isinstance(window, int):
+        return None
+    horizon = (manifest.get("forecast") or {}).get("horizon", 0) if grid_of(manifest).window else 0
+    return max(1, window - int(horizon))
 
 
 def _as_batch(windows: list[FloatArray]) -> FloatArray:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edgesparse_runtime.evaluation.metrics import wilson_interval
 from edgesparse_runtime.measure.inputs import Inputs
 from edgesparse_runtime.session import Session
 
@@ -43,6 +44,21 @@ class Paced:
     def missed_share(self) -> float:
         """Late answers as a share of all."""
         return self.missed / self.calls
+
+    @property
+    def verdict(self) -> str:
+        """Whether the deadline held, for how many calls, and what that many calls can tell."""
+        _, most = wilson_interval(self.missed, self.calls)
+        load = f"at {self.rate:g} window{'' if self.rate == 1 else 's'} per second"
+        if self.missed:
+            return (
+                f"Deadline missed: {self.missed:,} of {self.calls:,} answers later than "
+                f"{self.deadline:.4g} ms {load}."
+            )
+        return (
+            f"Deadline met: all {self.calls:,} answers within {self.deadline:.4g} ms {load} "
+            f"(from this many calls, up to {most:.1%} may be late)."
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"missed_share": self.missed_share}

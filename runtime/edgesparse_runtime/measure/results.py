@@ -24,6 +24,7 @@ class Profile:
         threads: per prediction.
         batch: windows per call.
         length: steps per window.
+        window: steps of the model's training windows; None = unknown, or of different lengths.
         inputs: where the windows came from.
         calls: how many were timed.
         p50, p90, p95, p99, max, mean: latency of a call.
@@ -52,6 +53,7 @@ class Profile:
     load: float
     memory_before: float
     memory_peak: float
+    window: int | None = None
 
     @property
     def memory_model(self) -> float:

@@ -141,6 +141,7 @@ def measure(job: Job) -> ProfileResult:
         load=load,
         memory_before=before,
         memory_peak=peak_memory(),
+        window=inputs.window,
     )
     traced = _trace_modules(job, session, inputs) if job.modules else None
     paced = []

@@ -9,6 +9,7 @@ import onnxruntime
 
 from edgesparse_runtime.errors import BundleError
 from edgesparse_runtime.model_check.check import CheckedModel
+from edgesparse_runtime.model_check.fork import survive_fork
 
 # onnxruntime severity: warnings about overridable initializers are by design, errors are raised anyway.
 _ONLY_FATAL = 4
@@ -42,8 +43,10 @@ def open_session(
     """
     try:
         # Without fallback: a second try with the same provider would only print the first one's error.
-        return onnxruntime.InferenceSession(
-            model.content, options, providers=["CPUExecutionProvider"], enable_fallback=False
+        return survive_fork(
+            onnxruntime.InferenceSession(
+                model.content, options, providers=["CPUExecutionProvider"], enable_fallback=False
+            )
         )
     except Exception as error:  # onnxruntime raises a class of its own for each status
         raise BundleError(f"{name} must be an ONNX model; {first_line(error)}.") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ import numpy as np
 import onnx
 import pytest
 
-from edgesparse_runtime.bundle.read import Bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
+from edgesparse_runtime.bundle.write import rewrite_bundle
 from edgesparse_runtime.errors import BundleError, EdgeSparseError, InputError
 from edgesparse_runtime.machine import memory_bounds
 from edgesparse_runtime.measure import soak as soak_module
@@ -24,7 +26,7 @@ from edgesparse_runtime.measure.modules import Module, doubt, match_events, name
 from edgesparse_runtime.measure.nodes import Node, module_of, read_nodes
 from edgesparse_runtime.measure.paced_load import pace
 from edgesparse_runtime.measure.report import svg
-from edgesparse_runtime.measure.report.html import describe_verdict, profile_page
+from edgesparse_runtime.measure.report.html import profile_page
 from edgesparse_runtime.measure.report.output import write_result
 from edgesparse_runtime.measure.results import ProfileResult
 from edgesparse_runtime.measure.soak import slope_with_interval, soak
@@ -64,6 +66,18 @@ def test_windows_of_another_length_are_cut_or_mirrored(length: int) -> None:
     fitted = fit_length(windows, length)[0, 0]
     period = [*range(10), *range(9, -1, -1)]
     assert fitted.tolist() == [period[i % 20] for i in range(length)]
+
+
+def test_golden_recordings_are_cut_to_the_model_s_window(shared_bundle: Bundle, tmp_path: Path) -> None:
+    """A deadline is kept or missed on what the model is given, and not on a recording of half a minute."""
+    folder = shutil.copytree(shared_bundle.path, tmp_path / "pump.edgesparse")
+    bundle = open_bundle(folder)
+    assert Inputs(Session(bundle)).length == Inputs(Session(bundle)).window == 600
+    cut = rewrite_bundle(bundle, {}, {"input": bundle.manifest["input"] | {"window": 100}})
+    inputs = Inputs(Session(cut))
+    assert (inputs.length, inputs.window) == (100, 100)
+    assert inputs.next().shape == (1, 2, 100)
+    assert Inputs(Session(cut), length=250).length == 250
 
 
 # Reading ONNX without onnx
@@ -318,7 +332,7 @@ def test_the_verdict_on_the_deadline_comes_first(result: ProfileResult) -> None:
     broken = replace(held, missed=3)
     page = profile_page(replace(result, paced=[broken]))
     assert page.index("Deadline missed: 3 of 300 answers later than 20 ms") < page.index("half of the calls")
-    assert describe_verdict(held) == (
+    assert held.verdict == (
         "Deadline met: all 300 answers within 20 ms at 1 window per second (from this many calls, up to 1.3% "
         "may be late)."
     )

@@ -164,11 +164,14 @@ def _print(result: ProfileResult) -> None:
 def _fields(result: ProfileResult) -> dict[str, object]:
     p, environment = result.profile, result.environment
     where = f"{result.on}: " if result.on is not None else ""
-    fields: dict[str, object] = {
+    fields: dict[str, object] = {}
+    for i, q in enumerate(result.paced):
+        fields["verdict" if len(result.paced) == 1 else f"verdict {i + 1}"] = q.verdict
+    fields |= {
         "model": f"{p.model} ({p.precision}, {p.engine})",
         "attention": f"{'dense twin' if 'dense twin' in p.engine else 'as exported'}; {p.why}",
         "machine": f"{where}{environment['cpu']}, {p.threads} of {environment['cores']} cores",
-        "input": f"{p.batch} window(s) of {p.length} steps, {p.calls} calls, {p.inputs}",
+        "input": f"{p.batch} window(s) of {p.length} steps{_beside_window(p)}, {p.calls} calls, {p.inputs}",
         "latency": f"p50 {p.p50:.2f} ms, p90 {p.p90:.2f}, p95 {p.p95:.2f}, p99 {p.p99:.2f}, max {p.max:.2f}",
         "first inference": f"{p.first:.1f} ms",
         "load": f"{p.load:.0f} ms",
@@ -178,8 +181,7 @@ def _fields(result: ProfileResult) -> dict[str, object]:
         fields["disturbed"] = disturbed
     for q in result.paced:
         fields[f"at {q.rate:g} per second"] = (
-            f"{q.missed} of {q.calls} later than {q.deadline:.4g} ms; p50 {q.p50:.2f} ms, "
-            f"p99 {q.p99:.2f}, computing {q.busy:.0%} of the time"
+            f"p50 {q.p50:.2f} ms, p99 {q.p99:.2f}, max {q.max:.2f}, computing {q.busy:.0%} of the time"
         )
     if result.soak is not None:
         soaked = result.soak
@@ -188,6 +190,15 @@ def _fields(result: ProfileResult) -> dict[str, object]:
             f"changed by {soaked.slope_mb:+.2f} MB [{soaked.slope_low:+.2f}, {soaked.slope_high:+.2f}]"
         )
     return fields
+
+
+def _beside_window(profile: Profile) -> str:
+    """How the length compares with what the model was trained on; "" where that is unknown."""
+    if profile.window is None:
+        return ""
+    if profile.length == profile.window:
+        return " (the model's window)"
+    return f" (the model was trained on windows of {profile.window})"
 
 
 def _print_modules(modules: list[Module], profile: Profile) -> None:

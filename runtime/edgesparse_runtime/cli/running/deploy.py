@@ -1,4 +1,4 @@
-"""`edgesparse deploy`: a bundle onto an engine that scales past one machine."""
+"""`edgesparse deploy`: a bundle onto Triton, Ray Serve, a container or KServe."""
 
 from __future__ import annotations
 

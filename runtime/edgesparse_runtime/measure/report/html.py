@@ -7,7 +7,6 @@ from html import escape
 from importlib import resources
 from string import Template
 
-from edgesparse_runtime.evaluation.metrics import wilson_interval
 from edgesparse_runtime.measure.modules import Module
 from edgesparse_runtime.measure.paced_load import Paced
 from edgesparse_runtime.measure.report import svg
@@ -47,24 +46,9 @@ def profile_page(result: ProfileResult) -> str:
     )
 
 
-def describe_verdict(paced: Paced) -> str:
-    """Whether the deadline held, for how many calls, and what that many calls can tell."""
-    _, most = wilson_interval(paced.missed, paced.calls)
-    load = f"at {paced.rate:g} window{'' if paced.rate == 1 else 's'} per second"
-    if paced.missed:
-        return (
-            f"Deadline missed: {paced.missed:,} of {paced.calls:,} answers later than "
-            f"{paced.deadline:.4g} ms {load}."
-        )
-    return (
-        f"Deadline met: all {paced.calls:,} answers within {paced.deadline:.4g} ms {load} "
-        f"(from this many calls, up to {most:.1%} may be late)."
-    )
-
-
 def _verdicts(paced: list[Paced]) -> str:
     return "".join(
-        f'<section class="verdict{" missed" if q.missed else ""}">{escape(describe_verdict(q))}</section>'
+        f'<section class="verdict{" missed" if q.missed else ""}">{escape(q.verdict)}</section>'
         for q in paced
     )
 
