@@ -23,6 +23,7 @@ from edgesparse.model.build import build_model
 from edgesparse.model.data_facts import DataFacts
 from edgesparse.model.transformer import SequenceTransformer
 from edgesparse.training.checkpoint import read_tensors, write_tensors
+from edgesparse_runtime.bundle.atomic import replace_text
 from edgesparse_runtime.errors import InputError
 
 CONFIG, RUN, WEIGHTS, LOG = "config.yaml", "run.json", "model.safetensors", "log.jsonl"
@@ -138,6 +139,4 @@ def _with_new_names(report: dict[str, Any]) -> RunReport:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    staging = path.with_name(f".{path.name}.new")
-    staging.write_text(text, encoding="utf-8")
-    staging.replace(path)
+    replace_text(path, text)
