@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import typer
 
@@ -18,8 +18,10 @@ from edgesparse_runtime.cli.output import note
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import SampleParser, Stream, StreamOptions
+from edgesparse_runtime.stream.append_log import AppendLog
 from edgesparse_runtime.stream.live import BACKLOG, Reader, run_live
-from edgesparse_runtime.stream.write import Form, ScoreWriter
+from edgesparse_runtime.stream.sample import Score
+from edgesparse_runtime.stream.write import Form, ScoreWriter, Sink
 
 # Sources whose own counts a summary lists.
 _MOST_SOURCES = 20
@@ -109,8 +111,14 @@ def follow(
     began = time.perf_counter()
     with _opened(output, form) as (out, is_begun):
         writer = ScoreWriter(out, chosen, parser.unit, classes, has_header=is_begun)
+
+        def write(score: Score, is_late: bool) -> None:
+            if isinstance(out, AppendLog) and out.reopen_if_moved():
+                writer.begin_file(has_header=bool(out.first_byte()))
+            writer.write(score, is_late)
+
         try:
-            run_live(reader, stream, parser, writer.write, note=note, bind_topics=options.bind_topics)
+            run_live(reader, stream, parser, write, note=note, bind_topics=options.bind_topics)
         except BrokenPipeError:
             # The reader of our output closed it: an end like any other.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -136,7 +144,7 @@ def _why_no_score(stream: Stream) -> str:
 
 
 @contextlib.contextmanager
-def _opened(output: Path | None, form: str) -> Iterator[tuple[TextIO, bool]]:
+def _opened(output: Path | None, form: str) -> Iterator[tuple[Sink, bool]]:
     """Where scores go, and whether it already holds some.
 
     A file is appended to, line by line: it is a log, and a restarted service continues it.
@@ -148,21 +156,16 @@ def _opened(output: Path | None, form: str) -> Iterator[tuple[TextIO, bool]]:
         yield sys.stdout, False
         return
     try:
-        stream = output.open("a", encoding="utf-8")
-        first = _first_byte(output) if output.is_file() else b""
+        log = AppendLog(output)
+        first = log.first_byte()
     except OSError as error:
         raise InputError(f"{output}: cannot be written: {error.strerror}.") from None
-    with stream:
+    with contextlib.closing(log):
         if first and (first == b"{") != (form == "json"):
             raise InputError(
                 f"{output} does not hold {form} lines, so none can be appended. Choose another file."
             )
-        yield stream, bool(first)
-
-
-def _first_byte(file: Path) -> bytes:
-    with file.open("rb") as stream:
-        return stream.read(1)
+        yield log, bool(first)
 
 
 def _begin_line(source: str, stream: Stream) -> str:
