@@ -1,12 +1,10 @@
 """Train small transformers with adaptively sparse attention (PyTorch).
 
 ```python
-from pathlib import Path
+from edgesparse import train
 
-from edgesparse import RunConfig, train
-from edgesparse_runtime import read_dataset
-
-run = train(read_dataset("pump_TRAIN.csv"), RunConfig(), Path("runs/pump"))
+run = train("pump_TRAIN.csv", out="runs/pump")
+run = train(X, labels=y, out="runs/other")  # X [n, channels, steps], y [n]
 ```
 
 Names listed here are public; every other module is private and may change.
@@ -27,6 +25,8 @@ from edgesparse.presets import PRESETS as PRESETS
 from edgesparse.training.budget import ComputeReport as ComputeReport
 from edgesparse.training.budget import fit_budget as fit_budget
 from edgesparse.training.budget import measure_compute as measure_compute
+from edgesparse.training.cross_fit import CrossValidation as CrossValidation
+from edgesparse.training.cross_fit import cross_validate as cross_validate
 from edgesparse.training.evaluation import evaluate as evaluate
 from edgesparse.training.pretrain import Pretraining as Pretraining
 from edgesparse.training.pretrain import pretrain as pretrain
@@ -40,6 +40,7 @@ __all__ = [
     "PRESETS",
     "AttentionConfig",
     "ComputeReport",
+    "CrossValidation",
     "DataFacts",
     "ModelConfig",
     "Pretraining",
@@ -49,6 +50,7 @@ __all__ = [
     "SequenceTransformer",
     "SparseAttention",
     "TrainingConfig",
+    "cross_validate",
     "evaluate",
     "fit_budget",
     "load_run",

@@ -128,8 +128,10 @@ class BlockAttention(RecordedAttention):
         value_BNC: Tensor,
         block_scores_BHQK: Tensor,
         key_mask_BN: Tensor | None,
+        *,
+        max_blocks: Tensor | None = None,
     ) -> tuple[Tensor, AttentionRecord]:
-        """Attention to the blocks that these scores select."""
+        """Attention to the blocks that these scores select; `max_blocks` in place of the buffer, if given."""
         mask = _every_token(key_BNC) if key_mask_BN is None else key_mask_BN
         mixed, selection = self.sparse_core(
             query_BNC,
@@ -137,7 +139,7 @@ class BlockAttention(RecordedAttention):
             value_BNC,
             block_scores_BHQK,
             self.top_p,
-            self.max_blocks,
+            self.max_blocks if max_blocks is None else max_blocks,
             mask,
             attributes=self.attributes,
         )

@@ -1,8 +1,8 @@
 """The fast path: gathers only the selected blocks, so work follows density (same result as the reference).
 
-Query blocks are worked off a few at a time, those that kept equally many blocks together. Each gathers its
+Query blocks are computed a few at a time, those that kept equally many blocks together. Each gathers its
 blocks with all block means behind them; logits, softmax and products then run in the processor's cache on
-buffers that are used again. The backward pass is written out: it needs the softmax's normalizer only, gathers
+reused buffers. The backward pass is written out: it needs the softmax's normalizer only, gathers
 a second time and computes no forward pass again. Nothing of size N x N exists.
 
 Shapes as in reference.py; `I` items (a batch entry and key/value head each), `R` query heads per item, `T`
@@ -26,10 +26,10 @@ from edgesparse.attention.gather_layout import TableLayout
 from edgesparse.attention.heads import merge_heads, split_heads
 from edgesparse.attention.selection import block_count, ordered_selection, reachable_blocks, valid_blocks
 
-# Gathered keys and values, logits and their gradients of one piece. Measured at 2,048 tokens: 2 to 6 MB are
-# alike, 1 MB is a fifth slower and 512 KB a third (many small calls).
+# Gathered keys and values, logits and their gradients of one piece. Measured at 2,048 tokens: 2 to 6 MB
+# run equally fast, 1 MB is a fifth slower and 512 KB a third (many small calls).
 PIECE_BYTES = 4 << 20
-# Keys and values of the batch entries whose tables are at hand at the same time; 0.5 to 8 MB are alike.
+# Keys and values of the batch entries whose tables exist at the same time; 0.5 to 8 MB run equally fast.
 GROUP_BYTES = 2 << 20
 # Powers of two are three times cheaper than powers of e: logits are in units of ln 2.
 LN_2 = math.log(2.0)
@@ -156,7 +156,7 @@ class _Gather(torch.autograd.Function):
 
 
 def _groups(key_BGMD: Tensor, value_BGME: Tensor) -> Iterator[slice]:
-    """Batch entries that are worked off together."""
+    """Batch entries that are computed together."""
     batch = len(key_BGMD)
     bytes_each = (key_BGMD[0].numel() + value_BGME[0].numel()) * key_BGMD.element_size()
     count = max(1, GROUP_BYTES // max(bytes_each, 1))
@@ -170,9 +170,9 @@ class _Piece:
 
     Attributes:
         index: their places in the group's order.
-        rows: of the tables that they gather, int64 [c * rows a query block].
+        rows: of the tables that they gather, int64 [c * rows per query block].
         tokens: of kept blocks; those behind them are block means.
-        hidden: gathered tokens that are not to be seen, bool [c, b or 1, tokens]; None = all are seen.
+        hidden: gathered tokens that are hidden, bool [c, b or 1, tokens]; None = all are seen.
         summary_bias: added to the logits of block means [c, 1, means].
     """
 
@@ -186,8 +186,8 @@ class _Piece:
 class _Group:
     """What forward and backward pass share for some batch entries: tables, scaled queries, pieces.
 
-    Query blocks of all heads are in a row, sorted by how many blocks they kept: a piece is as wide as its
-    widest member.
+    Query blocks of all heads follow one another, sorted by how many blocks they kept: a piece is as wide as
+    its widest member.
     """
 
     def __init__(

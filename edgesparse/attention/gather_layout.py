@@ -3,8 +3,8 @@
 A tile is a block or an even part of one, so that the means of a few dozen blocks do not fill a whole block
 with padding. Padding and masked tokens are zeros: no product with them can make a NaN.
 
-Shapes: `I` items (a batch entry and key/value head each), `M` tokens, `D` head size, `K` blocks, `b` the
-block size, `g` tokens a tile.
+Shapes: `I` items (one batch entry and key/value head each), `M` tokens, `D` head size, `K` blocks, `b` the
+block size, `g` tokens per tile.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class TableLayout:
 
     @property
     def tile(self) -> int:
-        """Tokens a tile: the largest of a block, its half and its quarter that the means fill best."""
+        """Tokens per tile: the largest of a block, its half and its quarter that the means fill best."""
         if not self.summaries:
             return self.block_size
         parts = [self.block_size // n for n in (1, 2, 4) if self.block_size % n == 0]
@@ -47,7 +47,7 @@ class TableLayout:
 
     @property
     def tiles(self) -> int:
-        """Tiles an item."""
+        """Tiles per item."""
         return self.blocks * self.tiles_per_block + self.mean_tiles
 
     def rows(self, order_ITS: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class TableLayout:
         return tokens
 
     def counts(self, key_mask_IM: Tensor | None, like: Tensor) -> Tensor:
-        """Real tokens a block, at least 1: [I or 1, K, 1]."""
+        """Real tokens per block, at least 1: [I or 1, K, 1]."""
         if key_mask_IM is None:
             key_mask_IM = torch.ones(1, self.length, dtype=torch.bool, device=like.device)
         return valid_counts(key_mask_IM, self.block_size).clamp(min=1).to(like.dtype)[..., None]

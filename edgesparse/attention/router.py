@@ -1,7 +1,7 @@
 """The router: scores each query block for each key block at block resolution, so it costs next to nothing.
 
-`s_ij = <Rq . mean(q_i), Rk . [mean; max; min](k_j)>` a head (DESIGN section 4). It starts as pooled
-query-key similarity (MoBA) and is taught the true block mass of dense attention (SeerAttention); max and
+`s_ij = <Rq . mean(q_i), Rk . [mean; max; min](k_j)>` per head (DESIGN section 4). It starts as pooled
+query-key similarity (MoBA) and is fitted to the true block mass of dense attention (SeerAttention); max and
 min let it see spikes that a mean hides (Quest).
 
 Shapes: `B` batch, `H` query heads, `G` key/value heads, `D` head size, `Q`/`K` query and key blocks.
@@ -36,8 +36,8 @@ class Router(nn.Module):
         Pooling happens on the packed layout, where a block is a view: in the exported graph the router
         then costs two padded copies and no transpose of a full-length tensor.
 
-        Causal: a token may not choose its blocks by looking at tokens after it in its own block. So query
-        block `i` is scored by the pooled query of block `i - 1`, and its own block, which the window keeps
+        Causal: a token may not choose its blocks by looking at later tokens of the same block. So query block
+        `i` is scored by the pooled query of block `i - 1`, and the diagonal block, which the window keeps
         anyway, gets minus infinity: its pooled key must not sway the other blocks' shares.
         """
         query = self._to_heads(self._pool(query_BNC, key_mask_BN)[0], self.heads)
@@ -57,7 +57,7 @@ class Router(nn.Module):
     def _pool(
         self, x_BNC: Tensor, mask_BN: Tensor | None, *, with_extremes: bool = False
     ) -> tuple[Tensor, ...]:
-        """Mean, and if wanted largest and smallest value, over a block's real tokens: [B, K, C] each.
+        """Mean and, with extremes, largest and smallest value over a block's real tokens: [B, K, C] each.
 
         A block without real tokens gives 0.
         """
@@ -79,7 +79,7 @@ class Router(nn.Module):
         return mean, largest, smallest
 
     def _pool_whole(self, x_BNC: Tensor, blocks: int, *, with_extremes: bool) -> tuple[Tensor, ...]:
-        """`_pool` without padding: the last block, which may be short, is pooled on its own.
+        """`_pool` without padding: the last block, which may be short, is pooled apart.
 
         Masks would be tensors of full length in the exported graph; without them the router takes half the
         time.
@@ -112,7 +112,7 @@ def true_block_mass(
     scale: float,
     is_causal: bool,
 ) -> Tensor:
-    """Share of dense attention that falls on each key block, for some query blocks: the router's teacher.
+    """Share of dense attention that falls on each key block, for some query blocks: the router's target.
 
     Args:
         query_block_index: int64 [n], the sampled query blocks; only whole blocks may be sampled.
@@ -141,7 +141,7 @@ def true_block_mass(
 def router_loss(block_scores_BHnK: Tensor, mass_BHnK: Tensor, reach_B1nK: Tensor) -> Tensor:
     """KL divergence of the router's shares from the true block mass, mean over rows.
 
-    Blocks that the router scores minus infinity (its own, when causal) are left out on both sides.
+    Blocks that the router scores minus infinity (the diagonal one, when causal) are left out on both sides.
     """
     mass_BHnK = mass_BHnK.masked_fill(torch.isneginf(block_scores_BHnK), 0.0)
     mass_BHnK = mass_BHnK / mass_BHnK.sum(-1, keepdim=True).clamp(min=1e-9)

@@ -21,7 +21,7 @@ def valid_blocks(key_mask_BM: Tensor, block_size: int) -> Tensor:
 
 
 def valid_counts(key_mask_BM: Tensor, block_size: int) -> Tensor:
-    """Number of unmasked tokens a key block, int64 [B, K]."""
+    """Number of unmasked tokens per key block, int64 [B, K]."""
     batch, length = key_mask_BM.shape
     blocks = block_count(length, block_size)
     padded = torch.nn.functional.pad(key_mask_BM, (0, blocks * block_size - length))
@@ -29,7 +29,7 @@ def valid_counts(key_mask_BM: Tensor, block_size: int) -> Tensor:
 
 
 def reachable_blocks(valid_BK: Tensor, query_blocks: int, *, is_causal: bool) -> Tensor:
-    """Valid key blocks a query block, bool [B, 1, Q, K]: causal attention sees blocks `j <= i` only."""
+    """Valid key blocks per query block, bool [B, 1, Q, K]: causal attention sees blocks `j <= i` only."""
     reach = valid_BK[:, None, None, :].expand(-1, 1, query_blocks, -1)
     if is_causal:
         reach = (

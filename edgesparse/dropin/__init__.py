@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from edgesparse.dropin.attention import DropinAttention as DropinAttention
-from edgesparse.dropin.calibrate import Calibration as Calibration
-from edgesparse.dropin.calibrate import calibrate as calibrate
+from edgesparse.dropin.calibration import Calibration as Calibration
+from edgesparse.dropin.calibration import calibrate as calibrate
 from edgesparse.dropin.config import DropinConfig as DropinConfig
 from edgesparse.dropin.layers import attention_mode as attention_mode
 from edgesparse.dropin.layers import counted_density as counted_density

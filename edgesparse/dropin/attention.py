@@ -41,6 +41,7 @@ class DropinAttention(BlockAttention):
 
     kind: Tensor
     correction: Tensor
+    cap_length: Tensor
 
     def __init__(
         self,
@@ -71,6 +72,9 @@ class DropinAttention(BlockAttention):
         self.register_buffer("kind", torch.tensor([scale, float(is_causal)]))
         # [H*E] once it was measured (`correct_means`).
         self.register_buffer("correction", torch.zeros(1))
+        # Key blocks of the input that `max_blocks` was chosen for; 0 = it holds at every length.
+        self.register_buffer("cap_length", torch.zeros(1, dtype=torch.int64))
+        self._cap_length = 0
         self.mode: Mode = "sparse"
         self.band_width, self.band_first = 0, False
         self.observations: list[Observation] = []
@@ -118,6 +122,12 @@ class DropinAttention(BlockAttention):
             return True
         return False
 
+    def set_cap_length(self, key_blocks: int) -> None:
+        """Let `max_blocks` grow in proportion beyond inputs of so many blocks; 0 = it never grows."""
+        self.cap_length.fill_(key_blocks)
+        # As an integer: an export traces without values.
+        self._cap_length = key_blocks
+
     def reset_count(self) -> None:
         """Start the count of pairs anew."""
         self.kept_pairs, self.pairs = 0.0, 0.0
@@ -142,7 +152,8 @@ class DropinAttention(BlockAttention):
         if self.mode == "sparse":
             with torch.no_grad():
                 scores = self.router(query, key, key_mask_BN)
-            mixed, record = self.attend(query, key, value, scores, key_mask_BN)
+            cap = self._max_blocks(scores.shape[-1])
+            mixed, record = self.attend(query, key, value, scores, key_mask_BN, max_blocks=cap)
             if self.is_counting:
                 self._count_blocks(record)
             if self.correction.numel() > 1:
@@ -167,11 +178,24 @@ class DropinAttention(BlockAttention):
             self._count_tokens(band, query.shape[1], key_mask_BN)
         return self.attend_densely(query, key, value, key_mask_BN, band_NN=band)
 
+    def _max_blocks(self, key_blocks: int) -> Tensor:
+        """`max_blocks` at this length: without growth, density would fall as inputs get longer."""
+        if not self._cap_length:
+            return self.max_blocks
+        # Not the built-in `max`, which an export could not keep open.
+        longer = torch.sym_max(key_blocks, self._cap_length)  # type: ignore[no-untyped-call]
+        grown: Tensor = self.max_blocks * longer
+        # Rounded up.
+        return torch.div(grown + (self._cap_length - 1), self._cap_length, rounding_mode="floor")
+
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
         # Its size depends on whether it was measured.
         stored = state_dict.get(f"{prefix}correction")
         if stored is not None:
             self.correction = torch.zeros_like(stored)
+        # Layers saved before version 0.2 have a cap that holds at every length.
+        length = state_dict.setdefault(f"{prefix}cap_length", torch.zeros(1, dtype=torch.int64))
+        self._cap_length = int(length)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _count_blocks(self, record: AttentionRecord) -> None:

@@ -1,4 +1,4 @@
-"""What a user hands over to calibrate on, as a list of batches that a model can take."""
+"""What a user calibrates on, as a list of batches that a model can take."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from edgesparse.dropin.outputs import Batch, padding_of
 from edgesparse_runtime.errors import InputError
 
-# What a model may be told beside tensors: `return_dict=True`, a name.
+# What a batch may hold besides tensors: `return_dict=True`, a name.
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -40,7 +40,7 @@ def read_batches(batches: Iterable[Any]) -> list[Batch]:
 
 
 def _iterate(batches: Any) -> Iterable[Any]:
-    # A lazy data set has a length and items, and need not say where it ends.
+    # A lazy data set has a length and items, and need not signal its end.
     if not isinstance(batches, Sequence) and hasattr(batches, "__getitem__") and hasattr(batches, "__len__"):
         return (batches[i] for i in range(len(batches)))
     return batches  # type: ignore[no-any-return]
@@ -75,9 +75,9 @@ def _read_batch(batch: Any, place: int) -> Batch:
     mask = padding_of(batch)
     if mask is not None and not bool(mask.any(-1).all()):
         raise InputError(
-            f"`attention_mask` must show a token of every row; a row of batch {place} is all padding."
+            f"`attention_mask` must be true for a token of every row; a row of batch {place} is all padding."
         )
-    # A plain dictionary of its own: equal objects are told apart by identity later on.
+    # A plain dictionary of its own: later on equal objects are distinguished by identity.
     return dict(batch)
 
 

@@ -1,4 +1,4 @@
-"""What calibration is asked for: checked before a model is touched."""
+"""Targets and counts of a calibration: checked before a model is touched."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgesparse_runtime.errors import InputError
 
-# Block positions that have a learned bias of their own; those further on share the last one's.
+# Block positions that have a learned bias of their own; those beyond share the last one's.
 POSITIONS = 128
 
 
@@ -17,9 +17,9 @@ class DropinConfig:
     """The part of the rule that is the same in all layers of a model.
 
     Attributes:
-        block_size: tokens a block. 64 is faster in the kernel, 16 picks finer
+        block_size: tokens per block. 64 is faster in the kernel, 16 picks finer
             (`python -m benchmarks.dropin.oracle`).
-        window: blocks on each side that are always kept; 0 = the own block only.
+        window: blocks on each side that are always kept; 0 = the diagonal block only.
         summaries: every dropped block still takes part as one summary token.
     """
 

@@ -1,7 +1,7 @@
 """The mean that sparse attention gets wrong, measured and given back.
 
-A summary token takes less mass than the tokens it stands for (the exponential of a mean lies below the
-mean of exponentials), so errors of dropped blocks lean to one side. Their mean over tokens is one vector a
+A summary token takes less mass than the tokens that it replaces (the exponential of a mean lies below the
+mean of exponentials), so errors of dropped blocks lean to one side. Their mean over tokens is one vector per
 layer; adding it costs one addition. It is scaled by the share of blocks that an input drops, so an input that
 keeps all is left alone.
 """
@@ -19,7 +19,7 @@ from edgesparse.dropin.attention import DropinAttention, dropped_share
 from edgesparse.dropin.layers import attention_mode, dropin_layers
 from edgesparse.dropin.outputs import Batch, run_model
 
-# Batches that the mean is taken over: it has one entry a channel, and many tokens a batch.
+# Batches that the mean is taken over: it has one entry per channel, and many tokens per batch.
 BATCHES = 16
 
 
@@ -47,7 +47,7 @@ def clear_corrections(model: nn.Module) -> None:
 
 
 class _Enough(Exception):
-    """All that a pass was made for is there."""
+    """The pass has given all that it was made for."""
 
 
 def _totals(

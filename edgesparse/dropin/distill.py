@@ -1,4 +1,4 @@
-"""Short distillation: a model's own weights learn to give the dense model's output with sparse attention."""
+"""Short distillation: a model's weights learn to give the dense model's output with sparse attention."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def distill(
 
 
 def relative_error(actual: Tensor, wanted: Tensor, mask_BN: Tensor | None) -> Tensor:
-    """Squared error a token over the token's squared length, mean over real tokens: what cosine sees."""
+    """Squared error per token over its squared length, mean over real tokens: what cosine measures."""
     error = (actual - wanted).square().sum(-1) / wanted.square().sum(-1).clamp(min=1e-6)
     if mask_BN is not None and error.shape == mask_BN.shape:
         error = error[mask_BN]

@@ -1,4 +1,4 @@
-"""Teaches drop-in routers where dense attention looks, and picks `top_p` a head for a wanted density."""
+"""Fits drop-in routers to where dense attention looks, and picks `top_p` per head for a chosen density."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from edgesparse.dropin.observations import Observation
 
 STEPS = 200
 LEARNING_RATE = 0.02
-# How many times its share of the density a query block may take at most.
+# The most that a query block may take, in times its share of the density.
 CAP = 1.25
-# Values of `top_p` that a head is offered: fine where a small share more is a block more.
+# Values of `top_p` that a head is offered: fine where a little more mass is one more block.
 TOP_P = torch.cat([torch.tensor([0.0]), 1 - torch.logspace(0, -3.5, 60)[1:], torch.tensor([1.0])])
 
 
-def teach_router(
+def fit_router(
     layer: DropinAttention, observation: Observation, *, steps: int = STEPS, seed: int = 0
 ) -> tuple[float, float]:
     """Lower the router's divergence from dense attention's block mass; returns it before and after.
@@ -69,14 +69,15 @@ def choose_top_p(
 ) -> float:
     """Set `top_p` of every head so that all layers together keep `density` of the block pairs.
 
-    Each head is offered a grid of values; what it keeps is weighed against the mass that it misses (its
-    square, a query block) at one price for all heads of all layers, and the price is moved until the density
-    is met. A head whose attention is spread thin thereby leaves its share to one that needs it.
+    Each head is offered a grid of values; what it keeps is weighed against the mass that it misses (squared,
+    per query block) at one price for all heads of all layers, and the price is moved until the density is
+    met. A head whose attention is spread thin thereby leaves its share to one that needs it.
 
     Args:
         cap: `max_blocks`, in units of the blocks that `density` is of the longest window. It bounds what a
-            query block whose attention is spread thin (silence, say) may take, and with it the time of the
-            worst input; summaries stand for thin attention well. None = no cap.
+            query block whose attention is spread thin (silence, for one) may take, and with it the time of
+            the worst input; summaries serve thin attention well. Longer inputs than this window raise the
+            cap in proportion. None = no cap.
 
     Returns:
         The density reached on the observations, in block pairs: the nearest one not above `density`, or the
@@ -86,10 +87,11 @@ def choose_top_p(
     most = NO_CAP if cap is None else max(1, math.ceil(cap * density * blocks))
     for layer in layers:
         layer.max_blocks.fill_(most)
+        layer.set_cap_length(0 if cap is None else blocks)
     kept, missed = zip(*(_offers(a, b) for a, b in zip(layers, observations, strict=True)), strict=True)
     kept_PH, missed_PH = torch.cat(kept, dim=1), torch.cat(missed, dim=1)
     pairs = sum(float(b.reach.sum()) * a.heads for a, b in zip(layers, observations, strict=True))
-    low, high = -12.0, 6.0  # logarithm of the price of a block pair
+    low, high = -12.0, 6.0  # logarithm of the price per block pair
     for _ in range(50):
         middle = (low + high) / 2
         if _share(_cheapest(kept_PH, missed_PH, middle), kept_PH, pairs) > density:
@@ -104,7 +106,7 @@ def choose_top_p(
 
 
 def least_density(layers: Sequence[DropinAttention], observations: Sequence[Observation]) -> float:
-    """Share of block pairs that is kept whatever `top_p` is: own blocks and the window."""
+    """Share of block pairs that is kept whatever `top_p` is: diagonal blocks and the window."""
     kept = pairs = 0.0
     for layer, observation in zip(layers, observations, strict=True):
         index = torch.arange(observation.reach.shape[-1])

@@ -4,8 +4,8 @@ No subclass and no patch: transformers looks the name up in its table of attenti
 finds with the attention module, query, key and value. The drop-in layer is made at the module's first
 call and becomes its submodule `edgesparse`, so `state_dict`, `to` and `parameters` know it.
 
-Encoders and causal decoders in prefill are sparse. What stays dense: cross attention, and steps of a decoder
-whose query is shorter than its cache.
+Encoders and causal decoders in prefill are sparse. What stays dense: cross attention, layers with a sliding
+window, and steps of a decoder whose query is shorter than its cache.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.masking_utils import bidirectional_mask_function, causal_mask_function
+from transformers.masking_utils import bidirectional_mask_function, causal_mask_function, sdpa_mask
 
 from edgesparse.dropin.attention import DropinAttention
 from edgesparse.dropin.config import DropinConfig
@@ -32,13 +32,13 @@ NAME = "edgesparse"
 _CROSS = re.compile(r"cross|encoder_attn|encdec", re.IGNORECASE)
 # What is written into a configuration beside the rule's own name.
 _MARKS = (NAME, "attn_implementation")
-_UNSUPPORTED = ("softcap", "position_bias", "sliding_window", "s_aux")
+_UNSUPPORTED = ("softcap", "position_bias", "s_aux")
 
 
 def attach_huggingface(model: PreTrainedModel, rule: DropinConfig) -> None:
     """Switch a model to the implementation "edgesparse" with this rule; layers it has are removed.
 
-    The configuration says so too, and `save_pretrained` writes that: a model read from such a folder refuses
+    The configuration records it, and `save_pretrained` writes that: a model read from such a folder refuses
     to run until `load_layers` has given it its layers back.
 
     Raises:
@@ -48,18 +48,14 @@ def attach_huggingface(model: PreTrainedModel, rule: DropinConfig) -> None:
     undo = remember_huggingface(model)
     shared = model.config
     _give_own_configuration(model)
-    # What it raises is said below.
+    # Its refusal is raised below.
     with contextlib.suppress(ValueError):
         model.set_attn_implementation(NAME)
     if model.config._attn_implementation != NAME:
         undo()
-        raise InputError(
-            f"{type(model).__name__} must look its attention up in transformers' "
-            f"AttentionInterface; it does not. "
-            "Use a newer transformers, or `edgesparse.dropin.attach_pytorch`."
-        )
+        raise InputError(_without_interface(model))
     model.config.attn_implementation = NAME
-    # A model around this one is saved with the other configuration, and must not be dense unsaid either.
+    # A model around this one is saved with the other configuration, and must not be silently dense either.
     shared.attn_implementation, shared.edgesparse = NAME, rule.to_dict()
     for name, module in model.named_modules():
         if hasattr(module, "config"):
@@ -72,10 +68,26 @@ def attach_huggingface(model: PreTrainedModel, rule: DropinConfig) -> None:
             module.edgesparse_is_cross = True
 
 
+def _without_interface(model: PreTrainedModel) -> str:
+    """Why a model's attention cannot be exchanged this way, and what works instead."""
+    name = type(model).__name__
+    if getattr(model, "_supports_sdpa", False):
+        return (
+            f"{name} must look its attention up in transformers' AttentionInterface; it does not. It calls "
+            "PyTorch's attention, so this works: `model.set_attn_implementation('sdpa')`, "
+            "`edgesparse.dropin.attach_pytorch(model)`, then "
+            "`edgesparse.dropin.calibrate(model, batches, density=0.25)`."
+        )
+    return (
+        f"{name} must look its attention up in transformers' AttentionInterface; it computes its own, which "
+        "cannot be exchanged. Use a model of another family: BERT, RoBERTa, XLM-R, ModernBERT."
+    )
+
+
 def _give_own_configuration(model: PreTrainedModel) -> None:
     """A copy of its configuration, parts included: an encoder often shares its object with a decoder.
 
-    The decoder of a model whose encoder alone is made sparse goes on as it was.
+    The decoder of a model whose encoder alone is made sparse stays as it was.
     """
     copies: dict[int, Any] = {}
     model.config = copy.deepcopy(model.config, copies)
@@ -171,22 +183,28 @@ def attention(
     Attention dropout is not applied: it belongs to a training from scratch.
 
     Raises:
-        InputError: the model asks for something that the operator does not do.
+        InputError: the model needs something that the operator does not do.
     """
     del dropout
-    asked = next((name for name in _UNSUPPORTED if kwargs.get(name) is not None), None)
-    if asked:
-        raise InputError(f"Attention with `{asked}` must stay dense. Use attn_implementation='eager'.")
+    unsupported = next((name for name in _UNSUPPORTED if kwargs.get(name) is not None), None)
+    if unsupported:
+        raise InputError(f"Attention with `{unsupported}` must stay dense. Use attn_implementation='eager'.")
+    if kwargs.get("output_attentions"):
+        raise InputError(
+            "`output_attentions` must be left out; sparse attention has no weight for each pair of tokens. "
+            "Load the dense model with attn_implementation='eager' to see them."
+        )
+    is_local = kwargs.get("sliding_window") is not None
     causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
     scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
-    if attention_mask is not None and attention_mask.ndim != 2:
+    if attention_mask is not None and attention_mask.ndim != 2 and not is_local:
         raise InputError(
             f"`attention_mask` must be a padding mask [batch, tokens]; got shape "
             f"{list(attention_mask.shape)}. "
-            "Masks for each pair of tokens are not supported."
+            "Masks for single pairs of tokens are not supported."
         )
     batch, heads, length, _ = query.shape
-    if getattr(module, "edgesparse_is_cross", False) or key.shape[2] != length:
+    if is_local or getattr(module, "edgesparse_is_cross", False) or key.shape[2] != length:
         mixed = _dense(query, key, value, attention_mask, scale=scale, is_causal=causal)
     else:
         layer = getattr(module, NAME, None)
@@ -207,7 +225,7 @@ def _make_layer(
     """The layer of a module at its first call.
 
     Raises:
-        InputError: nobody sparsified the model, so its layers are missing: it was loaded.
+        InputError: the model was loaded, not sparsified, so its layers are missing.
     """
     if not getattr(module, "edgesparse_makes_layers", False):
         raise InputError(
@@ -230,12 +248,17 @@ def _make_layer(
 
 
 def _dense(
-    query: Tensor, key: Tensor, value: Tensor, mask_BM: Tensor | None, *, scale: float, is_causal: bool
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, scale: float, is_causal: bool
 ) -> Tensor:
-    """Cross attention and decoding steps: [B, N, H*E]."""
+    """Cross attention, sliding windows and decoding steps: [B, N, H*E].
+
+    Args:
+        mask: bool, true = seen: padding [B, M], or pairs [B, 1, N, M], in which causality is contained.
+    """
     queries, keys = query.shape[2], key.shape[2]
-    allowed = None if mask_BM is None else mask_BM[:, None, None, :]
-    if is_causal and queries > 1:
+    has_pairs = mask is not None and mask.ndim == 4
+    allowed = mask if mask is None or has_pairs else mask[:, None, None, :]
+    if is_causal and queries > 1 and not has_pairs:
         # Queries are the last of the keys.
         past = torch.ones(queries, keys, dtype=torch.bool, device=key.device).tril(keys - queries)
         allowed = past if allowed is None else allowed & past
@@ -257,14 +280,21 @@ def padding_mask(
 ) -> Tensor | None:
     """transformers' mask function: the padding mask, bool [B, M], or None where nothing is padded.
 
+    The mask of a sliding window is one of pairs, bool [B, 1, N, M]: such layers stay dense.
+
     Raises:
-        InputError: a mask other than padding and plain causal: sliding windows, packed sequences, static
+        InputError: another mask than padding, plain causal and a sliding window: packed sequences, static
         caches.
     """
+    if kwargs.get("local_size") is not None:
+        pairs: Tensor | None = sdpa_mask(
+            batch_size, q_length, kv_length, q_offset, kv_offset, mask_function, attention_mask, **kwargs
+        )
+        return pairs
     if mask_function not in (causal_mask_function, bidirectional_mask_function):
         raise InputError(
-            "Attention masks must be padding or plain causal; this model or input (a sliding window, packed "
-            "sequences) asks for another. Use attn_implementation='sdpa'."
+            "Attention masks must be padding, plain causal or a sliding window; this input (packed "
+            "sequences, a mask of pairs) needs another. Give each sequence a row of its own, with padding."
         )
     if q_length > 1 and isinstance(q_offset, int) and kv_length > q_length + q_offset:
         raise InputError("The cache must be a dynamic one; a static cache has empty places. Leave it out.")

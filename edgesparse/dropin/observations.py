@@ -1,6 +1,6 @@
 """What a drop-in router learns from: pooled queries and keys, and where dense attention looked.
 
-Everything is at block resolution, so thousands of tokens are a few kilobytes and a router is taught in
+Everything is at block resolution, so thousands of tokens are a few kilobytes and a router is fitted in
 seconds without running the model again.
 
 Shapes: `B` windows, `H`/`G` query and key/value heads, `Q`/`K` query and key blocks.
@@ -50,7 +50,7 @@ def make_observation(
     scale: float,
     block_size: int,
 ) -> Observation:
-    """What a layer saw, from one dense pass.
+    """What a layer received in one dense pass.
 
     The root mean square, not the mean: blocks chosen by it left the output closer to dense attention's
     (`python -m benchmarks.dropin.oracle`).

@@ -28,7 +28,7 @@ def run_model(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def try_model(model: nn.Module, batch: Batch) -> Tensor:
-    """`run_model` on a batch of a user: what the model cannot take is told in one sentence.
+    """`run_model` on a user's batch: a batch that the model cannot take is refused in one sentence.
 
     Raises:
         InputError: the model failed on the batch, its own error being the cause; or a model of transformers
@@ -41,9 +41,7 @@ def try_model(model: nn.Module, batch: Batch) -> Tensor:
         )
         if unknown is not None:
             takes = ", ".join(name for name in known if name != "kwargs")
-            raise InputError(
-                f"{type(model).__name__} must know what a batch holds; got `{unknown}`. It takes {takes}."
-            )
+            raise InputError(f"{type(model).__name__} has no input `{unknown}`. It takes {takes}.")
     try:
         return run_model(model, batch)
     except EdgeSparseError:
@@ -55,7 +53,7 @@ def try_model(model: nn.Module, batch: Batch) -> Tensor:
             got = _describe(batch)
         line = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
-            f"{type(model).__name__} must take the batches; got {got}. It says: {line}"
+            f"{type(model).__name__} must accept the batches; got {got}. It raised: {line}"
         ) from error
 
 

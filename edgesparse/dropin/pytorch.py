@@ -2,9 +2,9 @@
 
 While a sparsified model's forward pass runs, PyTorch's own hook for functions (`TorchFunctionMode`) hands
 every call of `scaled_dot_product_attention` and of `multi_head_attention_forward` (which
-`nn.MultiheadAttention` and `nn.TransformerEncoderLayer` make) to the adapter. Calls are told
-apart by their order in the pass, so a model must make them in the same order each time; the layers lie in
-`model.edgesparse`, one a call.
+`nn.MultiheadAttention` and `nn.TransformerEncoderLayer` make) to the adapter. Calls are identified by their
+order in the pass, so a model must make them in the same order each time; the layers are in
+`model.edgesparse`, one per call.
 
 Sparse are calls of self-attention whose mask is padding or plain causal. What stays dense: cross attention
 (another number of keys than queries) and masks for single pairs of tokens.
@@ -77,13 +77,17 @@ class _Passes:
         return {"_running": []}
 
 
-def attach_pytorch(model: nn.Module, rule: DropinConfig) -> None:
+def attach_pytorch(model: nn.Module, rule: DropinConfig | None = None) -> None:
     """Adapt a model in place; layers that it has are removed.
+
+    Args:
+        rule: None = the defaults of `DropinConfig`.
 
     Raises:
         InputError: the model is not in float32. Nothing was changed.
     """
     require_float32(model)
+    rule = rule or DropinConfig()
     is_attached = isinstance(getattr(model, NAME, None), PytorchLayers)
     model.add_module(NAME, PytorchLayers(rule))
     if is_attached:
@@ -289,9 +293,15 @@ def _to_allowed(mask: Tensor | None) -> Tensor | None:
 
 
 def _padding(mask: Tensor | None, query: Tensor, key: Tensor) -> tuple[Tensor | None, bool]:
-    """The padding mask [B, M] that `attn_mask` is, and whether it is one (or there is none)."""
+    """The padding mask [B, M] that `attn_mask` is, and whether it is one (or there is none).
+
+    It may be spelled out for every query, as transformers does: then its rows are equal.
+    """
     if mask is None:
         return None, True
-    if mask.ndim != 4 or mask.shape[1] != 1 or mask.shape[2] != 1 or mask.dtype != torch.bool:
+    if mask.ndim != 4 or mask.shape[1] != 1 or mask.dtype != torch.bool:
+        return None, False
+    # An export traces a mask without values; calls that are not sparse by then do not read this.
+    if not torch.onnx.is_in_onnx_export() and not bool((mask == mask[:, :, :1]).all()):
         return None, False
     return mask[:, 0, 0].expand(query.shape[0], key.shape[2]), True

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 from torch import nn
 
 from edgesparse.dropin.batches import read_batches
-from edgesparse.dropin.calibrate import calibrate
+from edgesparse.dropin.calibration import calibrate
 from edgesparse.dropin.checks import check_steps, check_targets
 from edgesparse.dropin.config import DropinConfig
 from edgesparse.dropin.layers import is_huggingface
@@ -49,7 +49,7 @@ def sparsify(
         The model that was given.
 
     Raises:
-        InputError: what is asked for does not fit, as `calibrate` says. The model's attention is as it was.
+        InputError: a request that does not fit (see `calibrate`). The model's attention is as it was.
     """
     rule = DropinConfig(block_size=block_size, window=window, summaries=summaries)
     check_steps("distill_steps", distill_steps)

@@ -1,7 +1,7 @@
-"""Sparse layers on disk: routers, `top_p` and the rule, beside a model or inside its folder.
+"""Sparse layers on disk: routers, `top_p` and the rule, next to a model or inside its folder.
 
 `model.save_pretrained(folder)` of a sparsified Hugging Face model writes the layers among its weights and the
-rule into config.json, so nothing else is to be saved; `from_pretrained` reads both. For any model,
+rule into config.json, so nothing else needs saving; `from_pretrained` reads both. For any model,
 `save_layers` writes a file of the layers alone. `load_layers` reads either into a model that was loaded the
 usual way: no pass and no `sparsify` is needed before.
 """
@@ -65,12 +65,12 @@ def load_layers(model: Model, path: Path | str) -> Model:
         The model that was given.
 
     Raises:
-        InputError: nothing of that name, no sparse layers in it, or layers of another model. The model is as
+        InputError: no such file, no sparse layers in it, or layers of another model. The model is as
             it was.
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path} must be a file or folder of drop-in layers; there is nothing of that name.")
+        raise InputError(f"{path}: no such file or folder.")
     stored = _read_folder(path) if path.is_dir() else _read_file(path)
     try:
         if is_huggingface(model):

@@ -1,12 +1,13 @@
-"""The stem: a fixed bank of dilated filters and, a token, the share of steps above each of its thresholds.
+"""The stem: a fixed bank of dilated filters and, per token, the share of steps above each threshold.
 
 The features are those that make MiniRocket strong on few labels (Dempster et al. 2021: filters of length 9
-with weights -1 and 2, "proportion of positive values"), taken a token rather than a series, so that the
+with weights -1 and 2, "proportion of positive values"), taken per token rather than per series, so that the
 transformer sees where they occur. Nothing here is trained: thresholds are quantiles of the filters' outputs
 on the training windows. A threshold is a short ramp, not a step, so that a small change of the input is a
 small change of the feature.
 
-Shapes: `B` batch, `C` channels, `T` steps, `K` filters a dilation, `Q` thresholds, `N` tokens, `F` features.
+Shapes: `B` batch, `C` channels, `T` steps, `K` filters per dilation, `Q` thresholds, `N` tokens,
+`F` features.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d, pad
 
 LENGTH = 9
-# Width of a threshold's ramp, in standard deviations of the kernel's output.
+# Width of a threshold's ramp, in standard deviations of the filter's output.
 RAMP = 0.1
-# Values that a quantile is read from; more change nothing that matters.
+# Values that a quantile is computed from; more make no measurable difference.
 SAMPLE = 20_000
-# Values of one dilation's filters that are worked on at a time: with the buffer beside them, half of a core's
+# Values of one dilation's filters that are worked on at a time: together with the buffer, half of a core's
 # second-level cache.
 CACHED = 1 << 17
 
@@ -94,7 +95,7 @@ class FilterBank(nn.Module):
         self.spread.copy_(feature.std(0, correction=0).clamp(min=1e-3))
 
     def _responses(self, normal_BCT: Tensor) -> list[Tensor]:
-        """The filters' outputs, one [B, K, T] a dilation; causal ones end at their step."""
+        """The filters' outputs, one [B, K, T] per dilation; causal ones end at their step."""
         if self.is_causal:
             return [
                 conv1d(pad(normal_BCT, (dilation * (LENGTH - 1), 0)), weight, dilation=dilation)
@@ -151,7 +152,7 @@ class FilterBank(nn.Module):
         for response, threshold, slope in zip(
             self._responses(normal_BCT), self.threshold, self.slope, strict=True
         ):
-            # One multiply-add an element: (response - threshold) * slope + 1/2, clipped to [0, 1].
+            # One multiply-add per element: (response - threshold) * slope + 1/2, clipped to [0, 1].
             scaled = (response * slope[:, None])[:, :, None]
             above = (scaled + (0.5 - threshold * slope[:, None])[..., None]).clamp(0.0, 1.0)
             blocks = pad(above.flatten(1, 2), (0, rest)).view(batch, -1, tokens, self.patch)
@@ -182,6 +183,6 @@ def _filters(count: int, channels: int, generator: torch.Generator) -> Tensor:
         row[list(places)] = 2.0
     chosen = every[torch.randperm(84, generator=generator)[:count]]
     uses = torch.rand(count, channels, generator=generator) < 0.5
-    # Every kernel listens to at least one channel.
+    # Every filter reads at least one channel.
     uses[torch.arange(count), torch.randint(channels, (count,), generator=generator)] = True
     return chosen[:, None] * uses[..., None].float()

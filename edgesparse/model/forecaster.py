@@ -2,9 +2,9 @@
 
 The transformer's summary of the window (its mean token and its last one) and a linear look at the latest
 steps of the channel itself are added. Both work on normalized values; the window's own level and spread
-are put back at the end, so that a channel whose level wanders is foretold around where it is now.
+are put back at the end, so that a channel whose level wanders is forecast around its present level.
 
-Shapes: `B` batch, `C` channels, `T` steps, `N` tokens, `W` width, `H` steps foretold, `R` recent steps.
+Shapes: `B` batch, `C` channels, `T` steps, `N` tokens, `W` width, `H` steps forecast, `R` recent steps.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Forecaster(SequenceTransformer):
     """Standardized values of the next steps [B, H] of windows [B, C, T].
 
     Args:
-        target: index of the channel that is foretold.
+        target: index of the channel to forecast.
         recent: R.
         center: subtracted from, and
-        scale: divided out of the values foretold: the targets' standardization.
+        scale: divided out of the forecast values: the targets' standardization.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Forecaster(SequenceTransformer):
         scale: float,
         variable_length: bool,
     ) -> None:
-        # The channel foretold is brought back by its own level and spread, so it is normalized by them too.
+        # The forecast channel gets its level and spread back, so it is normalized by them too.
         super().__init__(
             config,
             channels=channels,
@@ -67,7 +67,7 @@ class Forecaster(SequenceTransformer):
         count = tokens.shape[1]
         ends = ((torch.arange(count) + 1) * self.patch - 1).expand(tokens.shape[0], -1)
         ends = torch.minimum(ends, last_step[:, None])
-        # Past the end of a padded window the forecast of its last token stands.
+        # Past the end of a padded window the forecast of its last token holds.
         place = torch.minimum(torch.arange(count), last_step[:, None] // self.patch)
         latest = tokens.gather(1, place[..., None].expand_as(tokens))
         return self._combine(window_BCT, normal, running, latest, ends)
@@ -97,9 +97,9 @@ class Forecaster(SequenceTransformer):
         index = ends_BM[..., None] + torch.arange(self.recent)
         recent = padded[:, None].expand(-1, ends_BM.shape[1], -1).gather(-1, index)
         deep = self.head(self.dropout(torch.cat([pooled_BMW, latest_BMW], dim=-1)))
-        foretold = deep + self.project_recent(recent)
+        forecast = deep + self.project_recent(recent)
         center, spread = self._level(window_BCT)
-        raw: Tensor = center[:, None, None] + spread[:, None, None] * foretold
+        raw: Tensor = center[:, None, None] + spread[:, None, None] * forecast
         return (raw - self.center) / self.scale
 
     def _level(self, window_BCT: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 SMALLEST_SPREAD = 1e-6
 # The same as a share of the level: less than the step from one float32 number to the next is rounding.
 SMALLEST_SHARE = 1e-7
-# Level and scale of a window, in standard deviations over the training windows: further out says nothing.
+# Level and scale of a window, in standard deviations over the training windows: beyond lies no information.
 LARGEST_FEATURE = 4.0
 # Of a channel's spread to its usual one: a broken sensor must not make its window's other channels vanish.
 LARGEST_RATIO = 8.0
@@ -76,7 +76,7 @@ class Normalize(nn.Module):
         features = self._split(windows_BCT)[1]
         if self.is_joint:
             log_spread = features.chunk(2, dim=1)[1]
-            # A channel that lies still, or is missing, says nothing of its usual movement.
+            # A flat or missing channel tells nothing about its usual movement.
             moves = log_spread > math.log(2 * SMALLEST_SPREAD)
             total = log_spread.masked_fill(~moves, 0.0).sum(0)
             self.usual.copy_((total / moves.sum(0).clamp(min=1)).exp())
@@ -88,10 +88,10 @@ class Normalize(nn.Module):
 
     def _split(self, window_BCT: Tensor) -> tuple[Tensor, Tensor]:
         missing = is_missing(window_BCT)
-        centerd, mean, count = self._center(window_BCT, missing)
-        spread = ((centerd * centerd).sum(-1, keepdim=True) / count).sqrt()
+        centered, mean, count = self._center(window_BCT, missing)
+        spread = ((centered * centered).sum(-1, keepdim=True) / count).sqrt()
         scale = self._joint_scale(spread, missing) if self.is_joint else spread
-        normal = centerd / torch.maximum(scale, SMALLEST_SHARE * mean.abs()).clamp(min=SMALLEST_SPREAD)
+        normal = centered / torch.maximum(scale, SMALLEST_SHARE * mean.abs()).clamp(min=SMALLEST_SPREAD)
         features = torch.cat([mean, spread.clamp(min=SMALLEST_SPREAD).log()], dim=1)[..., 0]
         return normal, features
 
@@ -109,17 +109,17 @@ class Normalize(nn.Module):
         filled = window_BCT.masked_fill(missing, 0.0)
         count = (~missing).sum(-1, keepdim=True).clamp(min=1)
         mean = filled.sum(-1, keepdim=True) / count
-        centerd = (window_BCT - mean).masked_fill(missing, 0.0)
+        centered = (window_BCT - mean).masked_fill(missing, 0.0)
         # Each engine rounds the mean in its own way, which would make noise of a flat window. What is left of
-        # the mean in the centerd values is taken off too.
-        centerd = (centerd - centerd.sum(-1, keepdim=True) / count).masked_fill(missing, 0.0)
-        return centerd, mean, count
+        # the mean in the centered values is taken off too.
+        centered = (centered - centered.sum(-1, keepdim=True) / count).masked_fill(missing, 0.0)
+        return centered, mean, count
 
 
 class FixedNormalize(nn.Module):
     """Each channel by its mean and spread over the training windows: what a causal model does.
 
-    A window's own mean would tell a token of steps that are still to come. Level and scale stay in the
+    A window's own mean would leak later steps to a token. Level and scale stay in the
     signal, so there is nothing to give back as features.
     """
 
@@ -143,6 +143,6 @@ class FixedNormalize(nn.Module):
         values = windows_BCT.double().masked_fill(~seen, 0.0)
         count = seen.sum((0, 2)).clamp(min=1)
         mean = values.sum((0, 2)) / count
-        centerd = (values - mean[:, None]).masked_fill(~seen, 0.0)
+        centered = (values - mean[:, None]).masked_fill(~seen, 0.0)
         self.center.copy_(mean)
-        self.spread.copy_(((centerd**2).sum((0, 2)) / count).sqrt().clamp(min=SMALLEST_SPREAD))
+        self.spread.copy_(((centered**2).sum((0, 2)) / count).sqrt().clamp(min=SMALLEST_SPREAD))

@@ -1,10 +1,10 @@
 """`SequenceTransformer`: raw multichannel windows in, one row of scores out.
 
-normalize -> kernel bank -> linear embedding -> layers of attention and feed-forward -> mean over tokens ->
+normalize -> filter bank -> linear embedding -> layers of attention and feed-forward -> mean over tokens ->
 linear head. Everything is part of the module, so the exported file takes raw windows too.
 
 A causal model's token sees the past only, in every one of these steps (docs/training.md): fixed
-normalization, kernels that end at their step, causal attention, and the mean over the tokens so far.
+normalization, filters that end at their step, causal attention, and the mean over the tokens so far.
 
 Shapes: `B` batch, `C` channels, `T` steps, `N` tokens, `W` width.
 """
@@ -67,7 +67,7 @@ class SequenceTransformer(nn.Module):
         variable_length: windows may end in padding (NaN in every channel). Without it no mask is computed,
             which lets dense attention use onnxruntime's fused kernel; a window with a tail of NaN is then
             one with missing values.
-        joint_scale: channels keep their sizes to each other (`edgesparse.model.normalize`).
+        joint_scale: channels keep their relative sizes (`edgesparse.model.normalize`).
     """
 
     def __init__(
@@ -122,9 +122,9 @@ class SequenceTransformer(nn.Module):
         return scores
 
     def score_tokens(self, window_BCT: Tensor) -> Tensor:
-        """What `forward` would say had the window ended at each token, [B, N, outputs]; causal models only.
+        """What `forward` returns for the window up to each token, [B, N, outputs]; causal models only.
 
-        Past the end of a padded window the last score stands.
+        Past the end of a padded window the last score holds.
         """
         if not self.config.causal:
             raise ValueError("`score_tokens` needs a causal model; set model.causal=true and train it.")
@@ -169,7 +169,7 @@ class SequenceTransformer(nn.Module):
 def choose_sizes(config: ModelConfig, lengths: Sequence[int]) -> ModelConfig:
     """`config` with `patch` and `block_size` chosen for windows of these lengths.
 
-    Dilations that stretch a kernel over more than half of the longest are left out: their taps would lie on
+    Dilations that stretch a filter over more than half of the longest are left out: their taps would lie on
     padding at most places.
     """
     steps = typical_steps(lengths)
@@ -184,22 +184,22 @@ def typical_steps(lengths: Sequence[int]) -> int:
     """Between the root mean square of the lengths and the longest (their geometric mean).
 
     Tokens sized for the longest alone would leave a set of mostly short windows too few blocks to meet a
-    budget; sized for the others, they make the longest windows as dear as all the rest.
+    budget; sized for the others, they make the longest windows as expensive as all the rest.
     """
     mean_square = sum(n * n for n in lengths) / len(lengths)
     return round(math.sqrt(math.sqrt(mean_square) * max(lengths)))
 
 
 def choose_patch(steps: int) -> int:
-    """Steps a token, 1 to 8, so that short windows still have about 180 tokens to choose among."""
+    """Steps per token, 1 to 8, so that short windows still have about 180 tokens to choose among."""
     return max(1, min(8, steps // 180))
 
 
 def choose_block_size(tokens: int) -> int:
     """The largest block size, 4 to 64 tokens, that still gives windows of so many tokens a dozen blocks.
 
-    Smaller blocks choose more finely, larger ones run faster (benchmarks/attention/training_step.py). With
-    fewer than a dozen, the own block and the summaries alone would cost more than a third of dense attention.
+    Smaller blocks select more finely, larger ones run faster (benchmarks/attention/training_step.py). With
+    fewer than a dozen, the diagonal block and the summaries would cost more than a third of dense attention.
     """
     for block_size in (64, 32, 16, 8):
         if tokens > 11 * block_size:

@@ -1,10 +1,15 @@
-"""Cross-fitting: every series scored by a model that was trained without it."""
+"""Cross-fitting: every series predicted by a model that was trained without it.
+
+Temperatures are fitted on such predictions, and cross-validation measures them group by group.
+"""
 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +17,44 @@ import torch
 from torch import Tensor
 
 from edgesparse.config import RunConfig
-from edgesparse.training.data import data_facts, to_targets, training_set
+from edgesparse.training.data import Windows, data_facts, to_targets, to_tensor
 from edgesparse.training.evaluation import predict
-from edgesparse.training.supervised import fit_labeled
+from edgesparse.training.supervised import Fitted, fit_labeled, with_targets
 from edgesparse_runtime.data.series_set import SeriesSet
+from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.evaluation.bootstrap import bootstrap_interval
+from edgesparse_runtime.evaluation.metrics import Metric, accuracy, mean_absolute_error
 
+Indices = npt.NDArray[np.int64]
 FOLDS = 4
+# With more groups than this, several share a fold.
+MOST_GROUP_FOLDS = 10
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """How models do on groups that they were not trained on.
+
+    Attributes:
+        groups: accuracy, or mean absolute error, of each group, by a model trained on the other folds.
+        overall: over all series; its interval is over groups, since series of one group resemble each other.
+        left_out: groups that could not be measured: without them only one class is left.
+        folds: models trained.
+    """
+
+    groups: dict[str, Metric]
+    overall: Metric
+    left_out: list[str]
+    folds: int
+
+    def to_dict(self) -> dict[str, Any]:
+        groups = {name: metric.to_dict() for name, metric in self.groups.items()}
+        return {
+            "groups": groups,
+            "overall": self.overall.to_dict(),
+            "left_out": self.left_out,
+            "folds": self.folds,
+        }
 
 
 def cross_fitted_logits(data: SeriesSet, config: RunConfig, *, quiet: bool) -> tuple[Tensor, Tensor]:
@@ -25,33 +62,89 @@ def cross_fitted_logits(data: SeriesSet, config: RunConfig, *, quiet: bool) -> t
 
     Trains `FOLDS` more times. A series whose class occurs in its own fold only is left out.
     """
-    settings = replace(config.training, validation_share=0.0, patience=0)
-    facts = data_facts(data, settings)
+    facts = data_facts(data, config.training)
     logits, targets = [], []
-    for fold in folds(data, settings.seed):
-        rest = np.setdiff1d(np.arange(len(data)), fold)
+    for fold, fitted, output in out_of_fold(data, config, folds(data, config.training.seed), quiet=quiet):
         assert data.labels is not None
-        known = np.unique(data.labels[rest])
-        fold = fold[np.isin(data.labels[fold], known)]
-        if len(known) < 2 or not len(fold):
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            fitted = fit_labeled(
-                data.take(rest), replace(config, training=settings), Path(folder), quiet=quiet
-            )
-        held = data.take(fold)
         # A class that this fold's model does not know gets no share.
         found = torch.full((len(fold), len(facts.classes)), -30.0)
         places = torch.tensor([facts.classes.index(name) for name in fitted.facts.classes])
-        found[:, places] = predict(fitted.model, training_set(held, fitted.facts, settings))
-        logits.append(found)
-        targets.append(to_targets(held, facts, settings))
+        found[:, places] = output
+        is_known = np.isin(data.labels[fold], fitted.facts.classes)
+        logits.append(found[is_known])
+        targets.append(to_targets(data.take(fold[is_known]), facts, config.training))
     if not logits:
         return torch.zeros(0, len(facts.classes)), torch.zeros(0, dtype=torch.int64)
     return torch.cat(logits), torch.cat(targets)
 
 
-def folds(data: SeriesSet, seed: int) -> list[npt.NDArray[np.int64]]:
+def cross_validate(
+    data: SeriesSet, config: RunConfig, *, quiet: bool = False, say: Callable[[str], None] = lambda _: None
+) -> CrossValidation:
+    """Leave each group out of training once and measure it; with many groups, several at a time.
+
+    Raises:
+        InputError: fewer than two groups, or none that can be measured.
+    """
+    if data.groups is None or len(np.unique(data.groups)) < 2:
+        have = 0 if data.groups is None else len(np.unique(data.groups))
+        raise InputError(
+            f"{data.source or 'The data'} must hold at least two groups to cross-validate over; got {have}. "
+            "Name the column of the machine, run or person."
+        )
+    rng = np.random.default_rng(config.training.seed)
+    names = rng.permutation(np.unique(data.groups))
+    count = min(len(names), MOST_GROUP_FOLDS)
+    parts = [np.flatnonzero(np.isin(data.groups, names[i::count])) for i in range(count)]
+    values = np.full(len(data), np.nan)
+    trained = 0
+    for fold, fitted, output in out_of_fold(data, config, parts, quiet=quiet):
+        held = with_targets(data.take(fold), config.training)
+        values[fold] = _by_series(output, held, fitted)
+        trained += 1
+        say(f"cross-validation: {trained} of {count} folds")
+    measured = ~np.isnan(values)
+    if not measured.any():
+        raise InputError(f"{data.source or 'The data'} must hold two classes besides each group's own.")
+    rows = {str(name): data.groups == name for name in names}
+    found = {name: _metric(values[row], config) for name, row in rows.items() if measured[row].any()}
+    overall = _metric(values[measured], config)
+    low, high = bootstrap_interval(values[measured], clusters=data.groups[measured])
+    return CrossValidation(
+        groups=dict(sorted(found.items())),
+        overall=replace(overall, low=low, high=high),
+        left_out=sorted(str(n) for n in names if str(n) not in found),
+        folds=trained,
+    )
+
+
+def out_of_fold(
+    data: SeriesSet, config: RunConfig, parts: list[Indices], *, quiet: bool
+) -> Iterator[tuple[Indices, Fitted, Tensor]]:
+    """Each fold with the model that was trained on the others, and that model's output for the fold.
+
+    A fold is skipped where the rest has fewer than two classes, or none that the fold has.
+    """
+    settings = replace(config.training, validation_share=0.0, patience=0)
+    is_classifier = settings.task == "classification"
+    for fold in parts:
+        rest = np.setdiff1d(np.arange(len(data)), fold)
+        if not len(fold) or not len(rest):
+            continue
+        if is_classifier:
+            assert data.labels is not None
+            known = np.unique(data.labels[rest])
+            if len(known) < 2 or not np.isin(data.labels[fold], known).any():
+                continue
+        with tempfile.TemporaryDirectory() as folder:
+            fitted = fit_labeled(
+                data.take(rest), replace(config, training=settings), Path(folder), quiet=quiet
+            )
+        held = with_targets(data.take(fold), settings)
+        yield fold, fitted, predict(fitted.model, Windows(*to_tensor(held)))
+
+
+def folds(data: SeriesSet, seed: int) -> list[Indices]:
     """Indices of each fold: whole groups where there are several, else every class spread over the folds."""
     rng = np.random.default_rng(seed)
     keys = data.groups if data.groups is not None and len(np.unique(data.groups)) > 1 else None
@@ -66,3 +159,21 @@ def folds(data: SeriesSet, seed: int) -> list[npt.NDArray[np.int64]]:
             index = rng.permutation(np.flatnonzero(data.labels == label))
             number[index] = (np.arange(len(index)) + int(rng.integers(FOLDS))) % FOLDS
     return [np.flatnonzero(number == fold) for fold in range(FOLDS)]
+
+
+def _by_series(output: Tensor, held: SeriesSet, fitted: Fitted) -> npt.NDArray[np.float64]:
+    """1 for a right decision and 0 for a wrong one, or the absolute error in the target's unit."""
+    facts = fitted.facts
+    if facts.classes:
+        decided = np.array(facts.classes)[output.argmax(-1).numpy()]
+        return np.asarray(decided == held.labels, dtype=np.float64)
+    truth = np.asarray(held.labels, dtype=np.float64)
+    predicted = output.double().numpy().reshape(truth.shape) * facts.target_scale + facts.target_center
+    errors: npt.NDArray[np.float64] = np.abs(truth - predicted).reshape(len(truth), -1).mean(axis=1)
+    return errors
+
+
+def _metric(values: npt.NDArray[np.float64], config: RunConfig) -> Metric:
+    if config.training.task == "classification":
+        return accuracy(values == 1.0)
+    return mean_absolute_error(values, np.zeros_like(values))

@@ -23,6 +23,7 @@ from edgesparse.model.build import build_model
 from edgesparse.model.data_facts import DataFacts
 from edgesparse.model.transformer import SequenceTransformer
 from edgesparse.training.checkpoint import read_tensors, write_tensors
+from edgesparse_runtime.bundle.atomic import replace_text
 from edgesparse_runtime.errors import InputError
 
 CONFIG, RUN, WEIGHTS, LOG = "config.yaml", "run.json", "model.safetensors", "log.jsonl"
@@ -42,6 +43,9 @@ class RunReport(TypedDict):
         classes: balanced accuracy, recall of each class, and which series they were `measured_on`.
         temperature: `Temperature` of a classifier's scores; None where none was fitted.
         pretraining: `Pretraining`, where there was one.
+        held_out: how many series were held out, and the names of their groups.
+        cross_validation: `CrossValidation`, where there was one.
+        refit: the weights were trained on all series after they had been measured on held-out ones.
     """
 
     parameters: int
@@ -54,6 +58,9 @@ class RunReport(TypedDict):
     classes: NotRequired[dict[str, Any]]
     temperature: NotRequired[dict[str, Any] | None]
     pretraining: NotRequired[dict[str, Any]]
+    held_out: NotRequired[dict[str, Any]]
+    cross_validation: NotRequired[dict[str, Any]]
+    refit: NotRequired[bool]
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,4 @@ def _with_new_names(report: dict[str, Any]) -> RunReport:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    staging = path.with_name(f".{path.name}.new")
-    staging.write_text(text, encoding="utf-8")
-    staging.replace(path)
+    replace_text(path, text)

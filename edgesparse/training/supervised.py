@@ -88,13 +88,13 @@ def fit_labeled(
     settings, processes = config.training, processes or Processes()
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    data = _with_targets(data, settings)
+    data = with_targets(data, settings)
     facts = data_facts(data, settings)
     config = replace(config, model=choose_sizes(config.model, [x.shape[1] for x in data.series]))
     if validation is None:
         data, validation = _split(data, settings)
     else:
-        validation = _with_targets(check_channels(validation, data.channels), settings)
+        validation = with_targets(check_channels(validation, data.channels), settings)
     training, held = (training_set(part, facts, settings) for part in (data, validation))
     model, auxiliary = _build(training, config, initial, processes)
     trained = model if auxiliary is None else nn.ModuleList([model, auxiliary])
@@ -292,7 +292,7 @@ def with_weights(
     return other.eval()
 
 
-def _with_targets(data: SeriesSet, settings: TrainingConfig) -> SeriesSet:
+def with_targets(data: SeriesSet, settings: TrainingConfig) -> SeriesSet:
     """Forecasting: the last steps of the target channel become the labels."""
     if settings.task != "forecasting":
         return data

@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from edgesparse.config import RunConfig
+from edgesparse.inputs import Data, to_config, to_folder, to_series
 from edgesparse.model.transformer import count_parameters
 from edgesparse.training.checkpoint import FILE_NAME
-from edgesparse.training.cross_fit import cross_fitted_logits
+from edgesparse.training.cross_fit import CrossValidation, cross_fitted_logits
 from edgesparse.training.data import data_warnings
 from edgesparse.training.evaluation import by_class, metric_of, predict
 from edgesparse.training.head_stats import head_stats
 from edgesparse.training.processes import Processes
-from edgesparse.training.run_folder import Run, RunReport, save_run
+from edgesparse.training.run_folder import LOG, RUN, Run, RunReport, load_run, save_run
 from edgesparse.training.supervised import HEAD_SERIES, Fitted, budget_windows, fit_labeled
 from edgesparse.training.temperature import Temperature, fit_temperature
+from edgesparse_runtime.data.channels import check_channels
 from edgesparse_runtime.data.series_set import SeriesSet
+from edgesparse_runtime.errors import InputError
+
+# Folder of the run that a refitted one was measured by.
+HELD_OUT = "held-out"
 
 
 def train(
-    data: SeriesSet,
-    config: RunConfig,
-    out: Path,
+    data: Data,
+    config: RunConfig | None = None,
+    out: str | PathLike[str] = "",
     *,
-    validation: SeriesSet | None = None,
+    labels: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
+    validation: Data | None = None,
+    cross_validation: CrossValidation | None = None,
+    refit: bool = False,
     resume: bool = False,
     quiet: bool = False,
     initial: Mapping[str, Tensor] | None = None,
@@ -36,33 +51,97 @@ def train(
     """Train a model on labeled series and write a run folder.
 
     Args:
-        data: labeled series; for forecasting, series whose last `horizon` steps are the targets.
+        data: labeled series, a file of them, or arrays with `labels`; for forecasting, series whose last
+            `horizon` steps are the targets.
+        config: None = the default.
+        out: the run folder.
+        labels: one per series, where `data` are arrays.
+        groups: the machine, run or person of each series, where `data` are arrays.
         validation: labeled series to watch training with; None = `config.training.validation_share`.
+        cross_validation: measured before (`edgesparse.cross_validate`); kept in the report.
+        refit: once measured on held-out series, train again on all of them; the report keeps the measurement.
         resume: continue from the checkpoint in `out`; on the same machine the weights end up the same.
         quiet: no progress.
         initial: weights and stem to start from (`edgesparse.pretrain`); None = fresh ones.
         processes: the processes that share a step; None = this one alone.
 
     Raises:
-        InputError: no labels, one class only, too few steps, or a run that cannot be resumed.
+        InputError: data, labels or paths of another kind, one class only, too few steps, or a run that
+            cannot be resumed.
     """
-    processes = processes or Processes()
-    fitted = fit_labeled(
-        data,
-        config,
-        out,
-        validation=validation,
-        resume=resume,
-        quiet=quiet,
-        initial=initial,
-        processes=processes,
-    )
-    run = Run(out, fitted.config, fitted.facts, fitted.model, make_report(fitted, quiet=quiet))
+    config, folder, processes = to_config(config), to_folder(out), processes or Processes()
+    data = to_series(data, config.training, labels, groups)
+    watched = None if validation is None else to_series(validation, config.training, name="validation")
+    more = {"quiet": quiet, "initial": initial, "processes": processes}
+    if refit:
+        run = _refit(data, watched, config, folder, resume, more)
+    else:
+        run = _train(data, watched, config, folder, resume, more)
+    if cross_validation is not None:
+        run.report["cross_validation"] = cross_validation.to_dict()
     if processes.is_main:
         save_run(run)
-        (out / FILE_NAME).unlink(missing_ok=True)
+        (folder / FILE_NAME).unlink(missing_ok=True)
     processes.wait()
     return run
+
+
+def _train(
+    data: SeriesSet,
+    validation: SeriesSet | None,
+    config: RunConfig,
+    folder: Path,
+    resume: bool,
+    more: Mapping[str, Any],
+) -> Run:
+    fitted = fit_labeled(data, config, folder, validation=validation, resume=resume, **more)
+    report = make_report(fitted, quiet=more["quiet"])
+    return Run(folder, fitted.config, fitted.facts, fitted.model, report)
+
+
+def _refit(
+    data: SeriesSet,
+    validation: SeriesSet | None,
+    config: RunConfig,
+    folder: Path,
+    resume: bool,
+    more: Mapping[str, Any],
+) -> Run:
+    """A run that is measured on held-out series, then one on all of them, as long as the first was."""
+    first = folder / HELD_OUT
+    if resume and (first / RUN).exists():
+        measured = load_run(first)
+    else:
+        again = resume and (first / FILE_NAME).exists()
+        measured = train(data, config, first, validation=validation, resume=again, **more)
+    if "validation" not in measured.report["metrics"]:
+        raise InputError(
+            "`refit` needs held-out series: nothing was held out. Set training.validation_share=0.2 or give "
+            "validation data."
+        )
+    epochs = len((first / LOG).read_text(encoding="utf-8").splitlines())
+    settings = replace(config.training, validation_share=0.0, patience=0, temperature="none")
+    if config.training.patience:
+        settings = replace(settings, epochs=epochs)
+    everything = data if validation is None else _joined(data, validation)
+    again = resume and (folder / FILE_NAME).exists()
+    run = _train(everything, None, replace(config, training=settings), folder, again, more)
+    kept: RunReport = {**run.report, "metrics": {**run.report["metrics"]}, "refit": True}
+    kept["metrics"]["validation"] = measured.report["metrics"]["validation"]
+    for name in ("classes", "temperature", "held_out"):
+        if name in measured.report:
+            kept[name] = measured.report[name]
+    return replace(run, config=replace(run.config, training=config.training), report=kept)
+
+
+def _joined(data: SeriesSet, more: SeriesSet) -> SeriesSet:
+    more = check_channels(more, data.channels)
+    columns: dict[str, Any] = {}
+    for name in ("labels", "groups"):
+        parts = getattr(data, name), getattr(more, name)
+        columns[name] = None if any(part is None for part in parts) else np.concatenate(parts)
+    series = [*data.series, *more.series]
+    return replace(data, series=series, ids=None, recordings=None, starts=None, **columns)
 
 
 def make_report(fitted: Fitted, *, quiet: bool = True) -> RunReport:
@@ -79,6 +158,12 @@ def make_report(fitted: Fitted, *, quiet: bool = True) -> RunReport:
         "data_warnings": data_warnings(fitted.training.series, settings),
         "metrics": {},
     }
+    if len(fitted.validation):
+        groups = fitted.validation.series.groups
+        report["held_out"] = {
+            "series": len(fitted.validation),
+            "groups": [] if groups is None else sorted({str(group) for group in groups}),
+        }
     outputs = {}
     for name, data in (("training", fitted.training), ("validation", fitted.validation)):
         if len(data):

@@ -1,4 +1,4 @@
-"""Does the exported file say what the trained model says? The verdict that an export must pass.
+"""Do the exported model's outputs equal the trained model's? The verdict that an export must pass.
 
 Three comparisons between torch and onnxruntime on the same raw windows: the largest difference of the
 scores, decisions that flipped, and the share of block choices that agree.
@@ -72,7 +72,7 @@ def compare(
     agreement, matter = None, 0.0
     if expected_selections:
         pairs = zip(expected_selections, actual_selections, strict=True)
-        # Choices that differ, a window.
+        # Choices that differ, per window.
         differ = sum((a != b).reshape(len(expected), -1).sum(1) for a, b in pairs)
         choices = sum(a.size for a in expected_selections)
         moved = difference.reshape(len(expected), -1).max(1) > TIE_DIFFERENCE

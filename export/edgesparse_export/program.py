@@ -156,7 +156,7 @@ def _name_dimensions(onnx_model: ir.Model) -> None:
 
 
 class quiet_exporter:
-    """The exporter logs each pass it considers; a user wants to hear of failures only."""
+    """The exporter logs each pass it considers; a user needs failures only."""
 
     def __enter__(self) -> None:
         self._loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,6 @@ class Session:
         self.selection_names = [name for name in self._model.outputs if name.startswith("selection.")]
         self.is_causal = "token_scores" in self._model.outputs
         self.switch = self._look_up(attention)
-        self._input_check: InputCheck | None = None
         self._dense: OnnxModel | None = None
         if self.switch.limits and self.bundle is not None:
             twin = _twin(self.bundle, self.precision)
@@ -140,6 +140,12 @@ class Session:
     def classes(self) -> tuple[str, ...]:
         """Names of the scores' columns; empty for regression, and for a bare .onnx file."""
         return () if self.bundle is None else self.bundle.classes
+
+    @cached_property
+    def input_check(self) -> InputCheck:
+        """What sees dead sensors in this model's windows, one by one; see `check_input`."""
+        names = self.channels or generic_names(self.channel_count or 0)
+        return InputCheck(names, () if self.bundle is None else _typical(self.bundle))
 
     def takes_dense(self, steps: int) -> bool:
         """True when windows of `steps` run through the dense twin."""
@@ -246,10 +252,7 @@ class Session:
         """
         if isinstance(self.inputs, TensorInputs):
             raise InputError(f"{self.path.name} takes named tensors; it has no windows.")
-        if self._input_check is None:
-            names = self.channels or generic_names(self.channel_count or 0)
-            self._input_check = InputCheck(names, () if self.bundle is None else _typical(self.bundle))
-        return [self._input_check.check(window) for window in self.inputs.windows(data)]
+        return [self.input_check.check(window) for window in self.inputs.windows(data)]
 
     def read_model(self) -> bytes:
         """The model as it runs: the file's content, checked and written anew."""
@@ -293,13 +296,16 @@ def _feeds(batch: FloatArray | TensorBatch) -> Mapping[str, Any]:
 
 
 def _typical(bundle: Bundle) -> list[Typical | None]:
-    """What channels are like in training; of older bundles only what the golden windows tell for sure."""
+    """What channels are like in training; of older bundles, in the golden windows."""
     known = typical_of_manifest(bundle.manifest)
     windows = bundle.golden().get("windows")
     if any(known) or windows is None or windows.ndim != 3:
         return known
-    # They may be random walks, where the bundle was made without data: their values mean nothing.
     found = typical_of(list(windows))
+    spread = np.nanstd(windows.astype(np.float64), axis=-1)
+    if not bool((np.abs(spread - 1) < 1e-3).all()):
+        return found
+    # Random walks of spread 1, where the bundle was made without data: their values mean nothing.
     unknown = {"low": -np.inf, "high": np.inf, "spread_low": 0.0, "spread_high": np.inf}
     return [None if t is None else replace(t, **unknown) for t in found]
 
@@ -322,8 +328,8 @@ def _pick_precision(bundle: Bundle, precision: str) -> str:
 def _find_inputs(model: OnnxModel, bundle: Bundle | None) -> WindowInputs | TensorInputs:
     """What the model takes; its bundle knows the names and lengths."""
     shapes: list[Sequence[Any]] = [i.shape for i in model.inputs]
+    facts = {} if bundle is None else bundle.manifest["input"]
     if [i.name for i in model.inputs] == ["window"] and len(shapes[0]) == 3:
-        facts = {} if bundle is None else bundle.manifest["input"]
         return WindowInputs(
             model.path.name,
             shapes[0][1] if isinstance(shapes[0][1], int) else None,
@@ -332,7 +338,7 @@ def _find_inputs(model: OnnxModel, bundle: Bundle | None) -> WindowInputs | Tens
             masks_padding=bool(facts.get("variable_length", False)),
         )
     if model.inputs and "scores" in model.outputs:
-        return TensorInputs(model.inputs)
+        return TensorInputs(model.inputs, facts.get("positions"))
     raise BundleError(
         f"{model.path} must take one input `window` [batch, channels, time], or named tensors, and return "
         f"`scores`; it takes {', '.join(f'{i.name} {i.shape}' for i in model.inputs)}."
@@ -351,9 +357,11 @@ def _check_classes(bundle: Bundle, score_count: int | None) -> None:
 def _twin(bundle: Bundle, precision: str) -> str:
     file = twin_file(bundle.manifest, precision)
     if file is None:
+        cure = "`edgesparse breakeven` makes one."
+        if bundle.manifest["input"].get("tensors"):
+            cure = "Choose float32, of a bundle exported with --with-dense."
         raise InputError(
-            f"`attention` must not be dense; {bundle.path} has no dense {precision} twin. "
-            "`edgesparse breakeven` makes one."
+            f"`attention` must not be dense; {bundle.path} has no dense {precision} twin. {cure}"
         )
     return file
 

@@ -1,7 +1,8 @@
-"""A sparsified model to a bundle: the same files, verdict and gates as a trained run's."""
+"""A sparsified model to a bundle: the same files, verdict and gates as for a trained run."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from torch import nn
 
 from edgesparse.attention.record import attention_records
 from edgesparse.dropin.batches import read_batches
-from edgesparse.dropin.calibrate import Calibration
+from edgesparse.dropin.calibration import Calibration
 from edgesparse.dropin.layers import attention_mode, counted_density, dropin_layers, layer_names
-from edgesparse.dropin.outputs import Batch, run_model, try_model
+from edgesparse.dropin.outputs import Batch, padding_of, run_model, try_model
 from edgesparse_export.dropin.program import dropin_to_onnx, has_free_tokens, named_tensors
 from edgesparse_export.parity import LEAST_AGREEMENT, Parity
 from edgesparse_export.run_bundle import CARD, GOLDEN, MODEL, pack_golden
@@ -27,13 +28,20 @@ from edgesparse_runtime.errors import GateError
 from edgesparse_runtime.session import Session
 
 TASK = "encoding"
+DENSE = "model.dense.onnx"
 # docs/numerics.md, row "exported drop-in model against torch": of a token's largest entry.
 OF_LARGEST = 1e-4
 FloatArray = npt.NDArray[np.float32]
 
 
 def export_model(
-    model: nn.Module, batch: Batch, out: Path, *, calibration: Calibration | None = None, source: str = ""
+    model: nn.Module,
+    batch: Batch,
+    out: Path,
+    *,
+    calibration: Calibration | None = None,
+    source: str = "",
+    dense: bytes | None = None,
 ) -> tuple[Bundle, Parity]:
     """Export a sparsified model with a parity verdict that must hold.
 
@@ -41,11 +49,12 @@ def export_model(
         batch: two or more rows of real inputs: engines are compared on them, and two go into the bundle.
         out: the bundle, NAME.edgesparse.
         calibration: what `calibrate` returned, for the manifest and the card.
-        source: where the model comes from, in words.
+        source: where the model comes from, for the card.
+        dense: what `dense_model` made of the model; goes into the bundle, for `attention="dense"`.
 
     Raises:
         InputError: the name of the bundle does not fit, or the model does not take the batch.
-        GateError: the exported file does not say what the model says; nothing is written.
+        GateError: the exported file's outputs differ from the model's; nothing is written.
     """
     out = Path(out)
     check_target(out)
@@ -57,7 +66,7 @@ def export_model(
     verdict = check_parity(model, session, batch)
     if not verdict.holds:
         raise GateError(
-            f"The exported model must say what the model says; the largest difference is "
+            f"The exported model must give the model's outputs; the largest difference is "
             f"{verdict.largest_difference:.2e}, block choices equal {verdict.selection_overlap or 1:.2%}. "
             "Nothing was written."
         )
@@ -68,7 +77,34 @@ def export_model(
         arrays[f"selection_float32.{i}"] = selection
     fields = _fields(model, batch, out, verdict, calibration, source)
     files = {MODEL: content, GOLDEN: pack_golden(**arrays), CARD: _card(fields).encode()}
+    if dense is not None:
+        files[DENSE] = dense
+        fields["dense"] = {"float32": {"file": DENSE, "of": hashlib.sha256(content).hexdigest()}}
     return write_bundle(out, files, fields), verdict
+
+
+def dense_model(model: nn.Module, batch: Batch) -> bytes:
+    """The sparsified model with dense attention, as an ONNX file to compare with: onnxruntime's fused form.
+
+    Raises:
+        InputError: the model does not take the batch, or it has one row.
+        GateError: the file's outputs differ from the dense model's.
+    """
+    content: bytes = ir.to_proto(dropin_to_onnx(model, batch, dense=True)).SerializeToString()
+    with attention_mode(model, "dense"):
+        expected = run_model(model, batch).numpy()
+    actual = Session(DENSE, content=content).predict(to_arrays(batch))
+    padding = padding_of(batch)
+    # Fused attention leaves other values in places that nobody reads.
+    real = np.ones(expected.shape[:2], bool) if padding is None else padding.numpy()
+    difference = np.abs(actual - expected)
+    allowed = OF_LARGEST * np.abs(expected).max(-1, keepdims=True) + 1e-5
+    if not (difference <= allowed)[real if real.shape == expected.shape[:2] else ...].all():
+        raise GateError(
+            f"The dense export must give the dense model's outputs; they differ by {difference.max():.2e}. "
+            "Nothing was written. Leave --with-dense out."
+        )
+    return content
 
 
 def to_arrays(batch: Batch) -> TensorBatch:
@@ -79,9 +115,8 @@ def to_arrays(batch: Batch) -> TensorBatch:
 def check_parity(model: nn.Module, session: Session, batch: Batch) -> Parity:
     """The verdict over two batch sizes and, where tokens are free, two lengths.
 
-    A row whose block choices are all the same must agree to `OF_LARGEST` of each token's largest entry. A
-    row in
-    which a block lies on the edge of `top_p` may differ; of all choices one in a thousand may.
+    A row whose block choices are all the same must agree to `OF_LARGEST` of each token's largest entry. A row
+    in which a block lies on the edge of `top_p` may differ; of all choices one in a thousand may.
     """
     tensors = named_tensors(batch)
     shorter = {
@@ -103,7 +138,7 @@ def check_parity(model: nn.Module, session: Session, batch: Batch) -> Parity:
         largest = max(largest, float(difference[same].max(initial=0.0)))
         rows += len(actual)
     agreement = equal / total
-    # Scores of rows whose blocks differ are left out above, so how many differ is judged here.
+    # Scores of rows whose blocks differ are left out above, so how many differ is bounded here.
     return Parity(
         windows=rows,
         largest_difference=largest,
@@ -133,6 +168,7 @@ def _fields(
         run_model(model, batch)
         density = counted_density(model)
     tokens = next(iter(tensors.values())).shape[-1]
+    positions = position_count(model)
     return {
         "name": out.stem,
         "task": TASK,
@@ -146,6 +182,7 @@ def _fields(
                 {"name": name, "type": str(x.dtype).removeprefix("torch."), "shape": list(x.shape[1:])}
                 for name, x in tensors.items()
             ],
+            **({} if positions is None else {"positions": positions}),
         },
         "models": {"float32": {"file": MODEL, "attention": "sparse"}},
         "attention": {
@@ -165,6 +202,16 @@ def _fields(
         "parameters": sum(p.numel() for p in model.parameters()),
         "parity": verdict.to_dict(),
     }
+
+
+def position_count(model: nn.Module) -> int | None:
+    """Most tokens that a model with a table of learned positions takes; None for one without."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and name.rsplit(".", 1)[-1] in ("position_embeddings", "wpe"):
+            # RoBERTa and its kin count positions from behind the padding id.
+            offset = 0 if module.padding_idx is None else module.padding_idx + 1
+            return module.num_embeddings - offset
+    return None
 
 
 def _card(fields: dict[str, Any]) -> str:

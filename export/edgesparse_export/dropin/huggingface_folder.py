@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgesparse.dropin.calibrate import Calibration, calibrate
+from edgesparse.dropin.calibration import Calibration, calibrate
 from edgesparse.dropin.checks import check_steps, check_targets
 from edgesparse.dropin.config import DropinConfig
 from edgesparse.dropin.outputs import Batch
 from edgesparse.dropin.sparsify import sparsify
-from edgesparse_export.dropin.bundle import export_model
+from edgesparse_export.dropin.bundle import dense_model, export_model
 from edgesparse_export.parity import Parity
 from edgesparse_runtime.bundle.npz import read_arrays
 from edgesparse_runtime.bundle.read import Bundle
@@ -54,20 +54,22 @@ def export_folder(
     tokens: int = 512,
     batch_size: int = 4,
     distill_steps: int = 0,
+    with_dense: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> FolderExport:
     """Load a model of transformers, make it sparse on unlabeled data and write its bundle.
 
-    Of an encoder-decoder the encoder is taken. Nothing is fetched: the folder must hold the model.
+    Of an encoder-decoder the encoder is used. Nothing is downloaded: the folder must hold the model.
 
     Args:
         folder: with config.json and weights as safetensors.
-        data: text (a document a line, cut to `tokens`), or an .npz of the model's own inputs by name.
+        data: text (one document per line, cut to `tokens`), or an .npz of the model's own inputs by name.
+        with_dense: put the dense model into the bundle too, for `edgesparse compare --attention-a dense`.
 
     Raises:
         InputError: no such model or data, or data that the model does not take.
     """
-    # All that is cheap to see goes before the minutes of calibration.
+    # Cheap checks come before the minutes of calibration.
     check_target(out)
     check_writable(out)
     check_targets(density, fidelity)
@@ -79,12 +81,19 @@ def export_folder(
     batches = read_batches(folder, data, tokens=tokens, batch_size=batch_size)
     say(f"{type(model).__name__}, {len(batches)} batches to calibrate on")
     sparsify(model, block_size=block_size)
+    # Before calibration: distillation changes the weights.
+    dense = dense_model(model, batches[-1]) if with_dense else None
     found = calibrate(
         model, batches, density=density, fidelity=fidelity, distill_steps=distill_steps, say=say
     )
     say("exporting")
     bundle, verdict = export_model(
-        model, batches[-1], out, calibration=found, source=f"{type(model).__name__} of {folder.name}"
+        model,
+        batches[-1],
+        out,
+        calibration=found,
+        source=f"{type(model).__name__} of {folder.name}",
+        dense=dense,
     )
     return FolderExport(bundle, verdict, found)
 
@@ -103,7 +112,7 @@ def load_folder(folder: Path) -> Any:
     import edgesparse.dropin.huggingface  # noqa: F401
 
     try:
-        # A folder is data: code that it carries is not run, and nobody is asked whether to.
+        # A folder is data: code that it carries is not run, and there is no prompt whether to.
         config = transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
@@ -141,7 +150,7 @@ def _model_class(config: Any) -> Any:
 
 
 def check_writable(out: Path) -> None:
-    """Refuse a place where nothing can be written, before the work and not after it.
+    """Refuse a folder that cannot be written to, before the work and not after it.
 
     Raises:
         InputError: the nearest folder that exists takes no new folder.
@@ -151,7 +160,7 @@ def check_writable(out: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=".edgesparse-", dir=place):
             pass
     except OSError as error:
-        raise InputError(f"{out} must be in a place that can be written to; {error.strerror}.") from None
+        raise InputError(f"{out} must be in a writable folder; {error.strerror}.") from None
 
 
 def read_batches(folder: Path, data: Path, *, tokens: int, batch_size: int) -> list[Batch]:
@@ -163,7 +172,7 @@ def read_batches(folder: Path, data: Path, *, tokens: int, batch_size: int) -> l
     if data.is_dir():
         raise InputError(f"{data} must be a text file or an .npz; it is a folder.")
     if not data.exists():
-        raise InputError(f"{data} must be a text file or an .npz; there is nothing of that name.")
+        raise InputError(f"{data}: no such file or folder.")
     if batch_size < 2:
         raise InputError(f"`--batch` must be at least 2; got {batch_size}.")
     suffix = data.suffix.lower()
@@ -206,8 +215,10 @@ def _tokenize(folder: Path, data: Path, tokens: int) -> dict[str, torch.Tensor]:
         ) from None
     documents = [line for line in content.splitlines() if line.strip()]
     if len(documents) < 2:
-        raise InputError(f"{data} must hold at least two lines, a document each; it holds {len(documents)}.")
-    # Without a file, transformers makes a tokenizer that knows no word.
+        raise InputError(
+            f"{data} must hold at least two lines, one document per line; it holds {len(documents)}."
+        )
+    # Without a file, transformers makes an empty tokenizer.
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise InputError(
             f"{folder} must hold a tokenizer to read text; it has none. Give an .npz of token ids."

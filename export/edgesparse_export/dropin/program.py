@@ -1,8 +1,7 @@
 """A sparsified model to one ONNX file: its own named inputs, its main output, the knobs and the selections.
 
 ```
-<name>     as the model takes it               batch is free; so are tokens, where inputs are ids or token
-vectors
+<name>     as the model takes it               batch is free; so are tokens, where inputs are ids
 top_p      float32 [layers, heads]             has a default, may be overridden; not in the dense form
 max_blocks int64   [1]                         the same
   -> scores            float32                 the model's main output: `last_hidden_state` or `logits`
@@ -68,7 +67,9 @@ def dropin_to_onnx(model: nn.Module, batch: Batch, *, dense: bool = False) -> ir
     """
     tensors = named_tensors(batch)
     if next(iter(tensors.values())).shape[0] < 2:
-        raise InputError("The batch to export with must have two rows; one would be taken for a constant.")
+        raise InputError(
+            "The batch to export with must have two rows; a single row is exported as a constant."
+        )
     with attention_mode(model, "dense" if dense else "sparse"), _without_cache(model):
         # Layers are made at the first pass, which must not be the exporter's.
         run_model(model, batch)
@@ -115,8 +116,7 @@ def _export(
 
 
 def has_free_tokens(x: Tensor) -> bool:
-    """Ids and masks [B, N] and token vectors [B, N, C] of plain modules; features and pictures are "
-    "of one size."""
+    """Ids and masks [B, N] have a free number of tokens; features and pictures are of one size."""
     return x.ndim == 2
 
 

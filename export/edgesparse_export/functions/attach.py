@@ -14,7 +14,7 @@ def attach_bodies(model: ir.Model) -> None:
     """Adds the functions of every `edgesparse` node, and the domain's version.
 
     Raises:
-        ValueError: two stems of unlike dilations or patch; a body fits one of them only.
+        ValueError: two stems of different dilations or patch; a body fits one of them only.
     """
     nodes = [node for node in model.graph if node.domain == DOMAIN]
     functions = bodies({node.op_type for node in nodes})
@@ -28,7 +28,7 @@ def attach_bodies(model: ir.Model) -> None:
         if n.op_type in ("FilterBank", "FilterBankLinear")
     }
     if len(banks) > 1:
-        raise ValueError(f"A model must hold kernel banks of one kind; got {sorted(banks)}.")
+        raise ValueError(f"A model must hold filter banks of one kind; got {sorted(banks)}.")
     functions += [bank_body(*kind) for kind in banks]
     for function in functions:
         model.functions[function.identifier()] = function

@@ -3,8 +3,8 @@
 A function body cannot loop over an attribute, so this one is built for the dilations and the patch of the
 model that carries it; the node names them as attributes too, for kernels.
 
-Shapes: `B` batch, `C` channels, `T` steps, `L` dilations, `K` kernels a dilation, `Q` thresholds, `N` tokens,
-`F = L * K * Q` features.
+Shapes: `B` batch, `C` channels, `T` steps, `L` dilations, `K` filters per dilation, `Q` thresholds, `N`
+tokens, `F = L * K * Q` features.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Nodes:
 
 
 def bank_body(dilations: Sequence[int], patch: int, before: int) -> ir.Function:
-    """The function for these dilations, this patch and so many taps before a step (4 = around, 8 = causal).
+    """The function for these dilations, this patch and `before` taps before a step (4 = around, 8 = causal).
 
     Inputs: window [B, C, T] without missing values, real bool [B, T], weight [L, K, C, 9], slope [L, K],
     offset [L, K, Q], center [F], spread [F]. Output: features [B, N, F]: a feature is the mean over a token's

@@ -1,7 +1,7 @@
 """The operators around attention as model-local ONNX functions: specification, fallback and test oracle.
 
 `Linear` and `LinearSplit` (int8 weights, computed in float32 here), `BlockScores` (the router) and
-`ValueConvolution`; docs/operator.md says what each must do. The stem's is in `bank_body.py`.
+`ValueConvolution`; docs/operator.md says what each must do. The stem's is in `filter_bank.py`.
 
 The file cannot postpone its annotations: onnxscript reads them. Shape legend: `B` batch, `N` tokens, `H`/`G`
 query and key/value heads, `D` head size, `R` width of a router projection, `K` blocks, `P`/`Q` panels of 16
@@ -14,11 +14,12 @@ columns and groups of 4 rows of a packed weight.
 from collections.abc import Sequence
 
 import onnx_ir as ir
-from onnxscript import BOOL, FLOAT, INT8, script
+from onnxscript import BOOL, FLOAT, INT8, INT64, script
 from onnxscript import opset18 as op
 from onnxscript.values import Opset
 
 from edgesparse_export.functions.domain import DOMAIN, VERSION
+from edgesparse_export.functions.inline import inline_calls
 from edgesparse_export.functions.sparse_attention import function_body
 
 _edgesparse = Opset(DOMAIN, VERSION)
@@ -137,6 +138,27 @@ def FilterBankLinear(
 
 
 @script(_edgesparse, default_opset=op)
+def SplitBlocks(x: FLOAT["B", "N", "C"], block_size: int):
+    """[B, N, C] -> [B, K, b, C], the last block filled up with zeros."""
+    zero = op.Constant(value_ints=[0])
+    one = op.Constant(value_ints=[1])
+    size = op.Reshape(op.Constant(value_int=block_size), one)
+    tokens = op.Shape(x, start=1, end=2)
+    blocks = op.Div(op.Sub(op.Add(tokens, size), one), size)
+    rest = op.Sub(op.Mul(blocks, size), tokens)
+    padded = op.Pad(x, op.Concat(op.Constant(value_ints=[0, 0, 0, 0]), rest, zero, axis=0))
+    shape = op.Concat(op.Shape(x, start=0, end=1), blocks, size, op.Constant(value_ints=[-1]), axis=0)
+    return op.Reshape(padded, shape)
+
+
+@script(_edgesparse, default_opset=op)
+def SplitHeads(x: FLOAT["B", "K", "HD"], heads: INT64[1]):
+    """[B, K, H*D] -> [B, H, K, D]."""
+    shape = op.Concat(op.Shape(x, start=0, end=2), heads, op.Constant(value_ints=[-1]), axis=0)
+    return op.Transpose(op.Reshape(x, shape), perm=[0, 2, 1, 3])
+
+
+@script(_edgesparse, default_opset=op)
 def BlockScores(
     query: FLOAT["B", "N", "HD"],
     key: FLOAT["B", "N", "GD"],
@@ -151,22 +173,12 @@ def BlockScores(
     zero = op.Constant(value_ints=[0])
     one = op.Constant(value_ints=[1])
     two = op.Constant(value_ints=[2])
-    last = op.Constant(value_ints=[-1])
     heads = op.Reshape(op.Constant(value_int=num_heads), one)
     groups = op.Reshape(op.Constant(value_int=kv_num_heads), one)
-    size = op.Reshape(op.Constant(value_int=block_size), one)
-    batch = op.Shape(query, start=0, end=1)
-    tokens = op.Shape(query, start=1, end=2)
-    blocks = op.Div(op.Sub(op.Add(tokens, size), one), size)
-    rest = op.Sub(op.Mul(blocks, size), tokens)
-    pads = op.Concat(op.Constant(value_ints=[0, 0, 0, 0]), rest, zero, axis=0)
-    blocked = op.Concat(batch, blocks, size, last, axis=0)
     # [B, K, b, width], and which tokens are real [B, K, b, 1].
-    queries = op.Reshape(op.Pad(query, pads), blocked)
-    keys = op.Reshape(op.Pad(key, pads), blocked)
-    real = op.Reshape(
-        op.Pad(op.Cast(key_mask, to=1), op.Concat(op.Constant(value_ints=[0, 0, 0]), rest, axis=0)), blocked
-    )
+    queries = _edgesparse.SplitBlocks(query, block_size=block_size)
+    keys = _edgesparse.SplitBlocks(key, block_size=block_size)
+    real = _edgesparse.SplitBlocks(op.Unsqueeze(op.Cast(key_mask, to=1), two), block_size=block_size)
     is_real = op.Greater(real, 0.0)
     counts = op.ReduceSum(real, two, keepdims=0)
     divisor = op.Max(counts, op.Constant(value_float=1.0))
@@ -176,27 +188,20 @@ def BlockScores(
     most = op.ReduceMax(op.Where(is_real, keys, op.Constant(value_float=float("-inf"))), two, keepdims=0)
     least = op.ReduceMin(op.Where(is_real, keys, op.Constant(value_float=float("inf"))), two, keepdims=0)
     # [B, H, K, D] and [B, G, K, 3 * D]
-    query_heads = op.Transpose(
-        op.Reshape(query_mean, op.Concat(batch, blocks, heads, last, axis=0)), perm=[0, 2, 1, 3]
+    pooled = op.Concat(
+        _edgesparse.SplitHeads(key_mean, groups),
+        _edgesparse.SplitHeads(op.Where(empty, 0.0, most), groups),
+        _edgesparse.SplitHeads(op.Where(empty, 0.0, least), groups),
+        axis=3,
     )
-    to_groups = op.Concat(batch, blocks, groups, last, axis=0)
-    pooled = op.Transpose(
-        op.Concat(
-            op.Reshape(key_mean, to_groups),
-            op.Reshape(op.Where(empty, 0.0, most), to_groups),
-            op.Reshape(op.Where(empty, 0.0, least), to_groups),
-            axis=3,
-        ),
-        perm=[0, 2, 1, 3],
-    )
-    query_projected = op.MatMul(query_heads, query_weight)
+    query_projected = op.MatMul(_edgesparse.SplitHeads(query_mean, heads), query_weight)
     group = op.Div(op.Range(0, op.Constant(value_int=num_heads), 1), op.Squeeze(op.Div(heads, groups)))
     key_projected = op.Gather(op.MatMul(pooled, key_weight), group, axis=1)
     causal = op.Cast(op.Constant(value_int=is_causal), to=9)
     if causal:
         # A query block is scored by the block before it, the first by nothing. Not by padding: onnxruntime
         # 1.22 refuses that inside a branch of a function.
-        rows = op.Range(0, op.Squeeze(blocks), 1)
+        rows = op.Range(0, op.Squeeze(op.Shape(query_projected, start=2, end=3)), 1)
         is_first = op.Equal(op.Unsqueeze(rows, one), zero)
         shifted = op.Where(is_first, 0.0, op.Gather(query_projected, op.Max(op.Sub(rows, one), zero), axis=2))
         before = op.MatMul(shifted, op.Transpose(key_projected, perm=[0, 1, 3, 2]))
@@ -225,8 +230,17 @@ def ValueConvolution(
 _FUNCTIONS = (Linear, LinearSplit, FeedForward, FilterBankLinear, BlockScores, ValueConvolution)
 
 
+# Steps of `BlockScores` that are inlined into it.
+_PARTS = (SplitBlocks, SplitHeads)
+
+
 def bodies(names: set[str]) -> list[ir.Function]:
     """The functions of these names and those that they call, ready to be added to a model's `functions`."""
     wanted = names | ({"Linear"} if names & {"LinearSplit", "FilterBankLinear", "FeedForward"} else set())
-    found = [ir.serde.deserialize_function(f.to_function_proto()) for f in _FUNCTIONS if f.name in wanted]
+    parts = [part.to_function_proto() for part in _PARTS]
+    found = [
+        ir.serde.deserialize_function(inline_calls(f.to_function_proto(), parts))
+        for f in _FUNCTIONS
+        if f.name in wanted
+    ]
     return found + ([function_body()] if "SparseAttention" in wanted else [])

@@ -1,11 +1,11 @@
-"""The same weights with dense attention: what a sparse model says when every block is kept.
+"""The same weights with dense attention: what a sparse model outputs when every block is kept.
 
 1. Each `edgesparse::SparseAttention` becomes onnxruntime's fused `com.microsoft::MultiHeadAttention` over the
    same queries, keys and values.
 2. What only the selection needed goes: router, `top_p`, `max_blocks`, the selection outputs, the body.
 3. Models with grouped heads have no twin: the fused operator has no such form.
 
-On short windows the router and the selection can cost more than they save; the runner then takes the twin
+On short windows the router and the selection can cost more than they save; the runtime then uses the twin
 (docs/break-even.md).
 """
 

@@ -4,7 +4,7 @@ The exporter emits two transposed copies, a padded one and an addition around a 
 one pass. A convolution is left alone unless
 
 1. it is depthwise, one-dimensional, of stride and dilation 1 and without bias,
-2. its input is a transposed [B, N, C] tensor (padding by zeros in between is taken along), and
+2. its input is a transposed [B, N, C] tensor (zero padding in between is absorbed), and
 3. its output is transposed back, used once, and added to a tensor of the same shape.
 """
 

@@ -37,6 +37,7 @@ class InputFacts(TypedDict, total=False):
     stride: int | None
     period: float | None
     tensors: list[TensorInput]
+    positions: int
 
 
 class Metric(TypedDict):

@@ -20,13 +20,13 @@ TIMES = (
 # Also names of signals and counters: time only where the column rises evenly.
 MAYBE_TIMES = (
     *("t", "step", "s", "sec", "secs", "seconds", "ms", "millis", "us", "ns"),
-    *("index", "tick", "ticks"),
+    *("index", "tick", "ticks", "__index_level_0__"),
 )
 DATES = ("date", "datum", "日付", "day")
 # What other programs number rows by.
 INDEXES = (
     *("unnamed: 0", "index", "row", "row_number", "rownumber", "rownum"),
-    *("no", "no.", "nr", "#", "id", "idx"),
+    *("no", "no.", "nr", "#", "id", "idx", "__index_level_0__"),
 )
 _UNIT = re.compile(r"^(?P<name>.+?)\s*[\[(（](?P<unit>[^\])）]{1,12})[\])）]$")
 

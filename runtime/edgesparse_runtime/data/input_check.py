@@ -80,11 +80,6 @@ class InputCheck:
         self.channels = tuple(channels)
         self.typical = tuple(typical) or (None,) * len(self.channels)
 
-    @classmethod
-    def of(cls, channels: Sequence[str], manifest: Mapping[str, Any]) -> InputCheck:
-        """The check of a bundle's windows; {} for a bare .onnx file."""
-        return cls(channels, typical_of_manifest(manifest))
-
     def check(self, window_CT: FloatArray) -> list[Fault]:
         """What is wrong with a window [channels, steps]; empty where nothing is."""
         faults = []

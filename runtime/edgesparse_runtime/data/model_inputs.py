@@ -29,10 +29,11 @@ class TensorInputs:
 
     Args:
         inputs: onnxruntime's description of each.
+        positions: most tokens that the model has positions for; None = no such limit.
     """
 
-    def __init__(self, inputs: Sequence[Any]) -> None:
-        self._inputs = inputs
+    def __init__(self, inputs: Sequence[Any], positions: int | None = None) -> None:
+        self._inputs, self._positions = inputs, positions
 
     def __str__(self) -> str:
         return "named tensors"
@@ -43,7 +44,7 @@ class TensorInputs:
         Raises:
             InputError: a tensor is missing, unknown, or of another shape or kind.
         """
-        return check_tensors(self._inputs, data)
+        return check_tensors(self._inputs, data, positions=self._positions)
 
     def parts(self, data: object, size: int) -> Iterator[tuple[IndexArray, TensorBatch]]:
         """Batches of at most `size` rows, each with the rows that it holds."""

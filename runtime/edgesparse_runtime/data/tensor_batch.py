@@ -16,6 +16,8 @@ from edgesparse_runtime.errors import InputError
 
 # Names of golden arrays that are inputs.
 PREFIX = "input."
+# Which of two texts a token belongs to; a model exported without it takes single texts.
+TYPES = "token_type_ids"
 _KINDS = {
     "tensor(float)": np.float32,
     "tensor(int64)": np.int64,
@@ -50,20 +52,25 @@ class TensorBatch:
         return self._rows, len(self.arrays), next(iter(self.arrays.values())).shape[-1]
 
 
-def check_tensors(inputs: Sequence[Any], data: object) -> TensorBatch:
+def check_tensors(inputs: Sequence[Any], data: object, *, positions: int | None = None) -> TensorBatch:
     """Lay `data` out as the model's inputs.
 
     Args:
         inputs: of the onnxruntime session, without those that have a default.
-        data: a `TensorBatch` or arrays by name.
+        data: a `TensorBatch` or arrays by name. `token_type_ids`, which tokenizers add, may be left in where
+            they are all 0.
+        positions: most tokens that the model has positions for; None = no such limit.
 
     Raises:
-        InputError: a name is missing or unknown, or an array has another rank, size or kind.
+        InputError: a name is missing or unknown, an array has another rank, size or kind, or there are more
+            tokens than positions.
     """
     if isinstance(data, TensorBatch):
         data = data.arrays
     wanted = {i.name: i for i in inputs}
     listed = ", ".join(f"{i.name} {[d or '?' for d in i.shape]}" for i in inputs)
+    if isinstance(data, Mapping):
+        data = _without_types(data, wanted)
     if not isinstance(data, Mapping) or set(data) != set(wanted):
         got = ", ".join(map(str, data)) if isinstance(data, Mapping) else type(data).__name__
         raise InputError(f"Inputs must be arrays by name, {listed}; got {got}.")
@@ -71,7 +78,7 @@ def check_tensors(inputs: Sequence[Any], data: object) -> TensorBatch:
     for name, value in data.items():
         kind = _KINDS.get(wanted[name].type)
         array = np.asarray(value)
-        # Whole numbers become floats where asked for; floats never become ids.
+        # Whole numbers become floats where the model takes those; floats never become ids.
         if kind is None or not np.can_cast(array.dtype, kind, "same_kind"):
             raise InputError(f"Input `{name}` must be {wanted[name].type}; got {array.dtype}.")
         sizes = [d for d in wanted[name].shape]
@@ -82,7 +89,40 @@ def check_tensors(inputs: Sequence[Any], data: object) -> TensorBatch:
         if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
             raise InputError(f"Input `{name}` must be finite; got infinity or NaN.")
         arrays[name] = array.astype(kind)
+    _check_tokens(wanted, arrays, positions)
     return TensorBatch(arrays)
+
+
+def _without_types(data: Mapping[str, Any], wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`data` without token types that the model does not take and that say nothing."""
+    if TYPES not in data or TYPES in wanted:
+        return data
+    if np.any(np.asarray(data[TYPES])):
+        raise InputError(
+            f"Input `{TYPES}` must be 0 everywhere; the model was exported for single texts. Leave out "
+            "second texts, or calibrate on an .npz that holds it."
+        )
+    return {name: x for name, x in data.items() if name != TYPES}
+
+
+def _check_tokens(
+    wanted: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]], positions: int | None
+) -> None:
+    """Inputs that share the axis of tokens must share their number, and have no more than positions."""
+    shared = {name: x.shape[1] for name, x in arrays.items() if "tokens" in wanted[name].shape[1:2]}
+    if not shared:
+        return
+    first, tokens = next(iter(shared.items()))
+    other = next((name for name, count in shared.items() if count != tokens), None)
+    if other is not None:
+        raise InputError(
+            f"Input `{other}` must have as many tokens as `{first}`, {tokens}; got {shared[other]}."
+        )
+    if positions is not None and tokens > positions:
+        raise InputError(
+            f"Inputs must have at most {positions} tokens, the positions of the model; got {tokens}. "
+            f"Truncate them: tokenizer(..., truncation=True, max_length={positions})."
+        )
 
 
 def golden_inputs(golden: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32] | TensorBatch | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edgesparse_runtime.data.tensor_batch import TensorBatch
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.machine.memory_bounds import check_counts, check_spans
 from edgesparse_runtime.measure.equal_decisions import EqualDecisions, compare_decisions
@@ -37,6 +38,7 @@ class Comparison:
         equal: share of windows with the same decision; None where their classes differ.
         compared: windows that the answers were compared on; 0 where the scores have different shapes.
         largest_difference: of any score; None where the shapes differ.
+        cosine: mean over the vectors along the last axis, of models that take named tensors; None for others.
     """
 
     ratio: float
@@ -56,6 +58,7 @@ class Comparison:
     equal: float | None
     compared: int
     largest_difference: float | None
+    cosine: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -92,7 +95,11 @@ def compare(
     inputs = Inputs(source, batch=batch, length=length, data=data)
     times = time_interleaved(a, b, inputs.next, seconds)
     ratio = find_ratio(times)
-    agreement = _compare_answers(a, b, Inputs(source, batch=COMPARED, length=length, data=data))
+    cosine: float | None = None
+    if a.takes_tensors:
+        agreement, cosine = _compare_tensors(a, b, inputs.golden)
+    else:
+        agreement = _compare_answers(a, b, Inputs(source, batch=COMPARED, length=length, data=data))
     (a_p50, a_p99), (b_p50, b_p99) = (np.percentile(t, [50, 99]) for t in times)
     return Comparison(
         ratio=ratio.value,
@@ -112,7 +119,30 @@ def compare(
         equal=None if agreement is None else agreement.equal,
         compared=0 if agreement is None else agreement.n,
         largest_difference=None if agreement is None else agreement.largest_difference,
+        cosine=cosine,
     )
+
+
+def _compare_tensors(
+    a: Session, b: Session, golden: TensorBatch
+) -> tuple[EqualDecisions | None, float | None]:
+    """How near the outputs are, one row at a time: those of long texts are large."""
+    largest, low, high = 0.0, np.inf, -np.inf
+    cosines: list[float] = []
+    for i in range(len(golden)):
+        row = golden[i : i + 1]
+        first, second = (np.asarray(s.predict(row), dtype=np.float64) for s in (a, b))
+        if first.shape != second.shape:
+            return None, None
+        largest = max(largest, float(np.abs(first - second).max(initial=0.0)))
+        low, high = min(low, float(first.min())), max(high, float(first.max()))
+        product = (first * second).sum(-1)
+        lengths = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
+        near = (product / np.maximum(lengths, np.finfo(np.float64).tiny)).ravel()
+        mask = golden.arrays.get("attention_mask")
+        is_real = np.ones(near.shape, bool) if mask is None or mask[i].size != near.size else mask[i] > 0
+        cosines.append(float(near[is_real].mean()))
+    return EqualDecisions(len(golden), None, largest, high - low), float(np.mean(cosines))
 
 
 def _compare_answers(a: Session, b: Session, inputs: Inputs) -> EqualDecisions | None:

@@ -52,6 +52,12 @@ class Inputs:
         _check_memory(session, batch, base, length)
         self._base = fit_length(base, length)
 
+    @property
+    def golden(self) -> TensorBatch:
+        """Every golden input of a model that takes named tensors."""
+        assert self._tensors is not None
+        return self._tensors
+
     def next(self) -> FloatArray:
         """The next call's windows, in fresh memory."""
         if self._tensors is not None:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edgesparse_runtime.arrays import FloatArray
+from edgesparse_runtime.evaluation.bootstrap import bootstrap_interval
 from edgesparse_runtime.session import Session
 
-FloatArray = npt.NDArray[np.float32]
 LEAST_ROUNDS = 20
 RESAMPLES = 1000
 
@@ -59,8 +60,12 @@ def time_interleaved(
 
 def find_ratio(times: npt.NDArray[np.float64]) -> Ratio:
     """The ratio of `time_interleaved`; the two times of a round stay together."""
-    picks = np.random.default_rng(0).integers(0, times.shape[1], (RESAMPLES, times.shape[1]))
-    medians = np.median(times[:, picks], axis=-1)
-    low, high = np.quantile(medians[0] / medians[1], [0.025, 0.975])
+    low, high = bootstrap_interval(times.T, _ratio_of_medians, resamples=RESAMPLES)
     first, second = np.median(times, axis=-1)
-    return Ratio(float(first / second), float(low), float(high))
+    return Ratio(float(first / second), low, high)
+
+
+def _ratio_of_medians(draws: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Of draws [k, rounds, 2]."""
+    medians = np.median(draws, axis=1)
+    return np.asarray(medians[:, 0] / medians[:, 1])

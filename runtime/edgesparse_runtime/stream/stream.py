@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from edgesparse_runtime.bundle.read import Bundle
-from edgesparse_runtime.data.channels import generic_names
 from edgesparse_runtime.data.for_model import grid_of
 from edgesparse_runtime.data.grid import MAX_GAP
-from edgesparse_runtime.data.input_check import InputCheck
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.causal import CausalScorer
@@ -156,10 +154,7 @@ class Stream:
             self._step_model = StepModel.open(
                 self.session.bundle, threads=self.session.threads, knobs=self.session.knobs
             )
-        channels = self.session.channels or generic_names(self.session.channel_count)
-        self._check = InputCheck.of(
-            channels, {} if self.session.bundle is None else self.session.bundle.manifest
-        )
+        self._check = self.session.input_check
         self._tracks: dict[_Key, _Track] = {}
         self._machines_of: Counter[str] = Counter()
         # Machines whose period the model does not fit; bounded as the tracks are.

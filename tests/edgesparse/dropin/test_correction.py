@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 
 from edgesparse.attention.attributes import Attributes
 from edgesparse.attention.record import AttentionRecord
-from edgesparse.dropin import attention_mode, calibrate, dropin_layers, load_layers, save_layers
+from edgesparse.dropin import attention_mode, calibrate, calibration, dropin_layers, load_layers, save_layers
 from edgesparse.dropin.attention import DropinAttention, dropped_share
 from edgesparse.dropin.config import DropinConfig
 from edgesparse.dropin.correction import clear_corrections, correct_means
@@ -55,11 +54,9 @@ def test_the_mean_of_a_layer_is_that_of_dense_attention() -> None:
 
 def test_calibration_keeps_a_correction_only_if_it_helps(monkeypatch: pytest.MonkeyPatch) -> None:
     _, model, batch = sparse_vit()
-    # The package exports a function of the module's name.
-    module = sys.modules["edgesparse.dropin.calibrate"]
-    monkeypatch.setattr(module, "WORTH", 1.0)
+    monkeypatch.setattr(calibration, "WORTH", 1.0)
     assert not calibrate(model, [batch], density=0.3, router_steps=0).corrected
-    monkeypatch.setattr(module, "WORTH", 0.0)
+    monkeypatch.setattr(calibration, "WORTH", 0.0)
     found = calibrate(model, [batch], density=0.3, router_steps=0)
     plain = calibrate(model, [batch], density=0.3, router_steps=0, correct=False)
     assert found.corrected and not plain.corrected
@@ -70,7 +67,7 @@ def test_calibration_keeps_a_correction_only_if_it_helps(monkeypatch: pytest.Mon
         for layer in dropin_layers(model):
             layer.correction = torch.full((32,), 100.0)
 
-    monkeypatch.setattr(module, "correct_means", spoil)
+    monkeypatch.setattr(calibration, "correct_means", spoil)
     again = calibrate(model, [batch], density=0.3, router_steps=0)
     assert not again.corrected
     assert again.cosine == plain.cosine

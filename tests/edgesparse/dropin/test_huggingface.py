@@ -209,19 +209,6 @@ def test_bad_targets_are_refused(options: dict[str, Any], message: str) -> None:
         calibrate(model, [batch], **options)
 
 
-def test_masks_that_the_rule_cannot_follow_are_refused() -> None:
-    import transformers as t
-
-    config = t.MistralConfig(
-        vocab_size=64, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2,
-        intermediate_size=48, sliding_window=8,
-    )  # fmt: skip
-    model = t.MistralForCausalLM(config).eval()
-    sparsify(model, block_size=8)
-    with pytest.raises(InputError, match=r"sliding window"), torch.no_grad():
-        model(torch.arange(3, 33)[None])
-
-
 def test_a_decoder_beside_a_sparse_encoder_stays_as_it_was() -> None:
     """The two share one configuration object."""
     import transformers

@@ -87,9 +87,9 @@ def test_what_is_no_list_of_batches_is_refused(batches: Any, message: str) -> No
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"wrong_name": torch.ones(2, 70)}, "got `wrong_name`. It takes input_ids"),
-        ({"input_ids": torch.full((2, 70), 64)}, "must take the batches.*index out of range"),
-        ({"input_ids": torch.ones(2, 70)}, "must take the batches.*input_ids float32"),
+        ({"wrong_name": torch.ones(2, 70)}, "has no input `wrong_name`. It takes input_ids"),
+        ({"input_ids": torch.full((2, 70), 64)}, "must accept the batches.*index out of range"),
+        ({"input_ids": torch.ones(2, 70)}, "must accept the batches.*input_ids float32"),
     ],
 )
 def test_what_the_model_does_not_take_leaves_it_as_it_was(change: dict[str, Any], message: str) -> None:
@@ -119,7 +119,7 @@ def test_a_failed_sparsify_leaves_a_pytorch_model_as_it_was() -> None:
     model, x = nn.Sequential(OwnAttention()).eval(), torch.randn(2, 40, 32)
     with torch.no_grad():
         before = model(x)
-        with pytest.raises(InputError, match="must take the batches"):
+        with pytest.raises(InputError, match="must accept the batches"):
             sparsify(model, [torch.randn(2, 40, 31)], density=0.5, block_size=8)
         assert torch.equal(model(x), before)
     assert len(model) == 1 and not model._forward_hooks and not model._forward_pre_hooks

@@ -84,7 +84,7 @@ def test_files_that_hold_no_layers_are_refused(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "dense")
     (tmp_path / "damaged.safetensors").write_bytes(b"no tensors")
     for name, message in [
-        ("absent", "there is nothing of that name"),
+        ("absent", "no such file or folder"),
         ("dense", "it holds no sparse layers"),
         ("damaged.safetensors", "must be whole safetensors"),
         ("dense/model.safetensors", "it names no rule"),

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
@@ -20,7 +21,7 @@ from edgesparse.attention.attributes import Attributes
 from edgesparse.attention.reference import sparse_attention
 from edgesparse.attention.selection import block_count
 from edgesparse_export.functions.domain import DOMAIN
-from edgesparse_export.functions.sparse_attention import SparseAttention
+from edgesparse_export.functions.sparse_attention import function_body
 from tests.support.tolerances import ENGINES
 
 INPUTS = ["query", "key", "value", "block_scores", "top_p", "max_blocks", "key_mask"]
@@ -56,7 +57,7 @@ def one_node_model(attributes: Attributes) -> onnx.ModelProto:
     )
     return helper.make_model(
         graph,
-        functions=[SparseAttention.to_function_proto()],
+        functions=[ir.serde.serialize_function(function_body())],
         opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid(DOMAIN, 1)],
         ir_version=10,
     )

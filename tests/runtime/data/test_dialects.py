@@ -108,6 +108,8 @@ PLAIN = "series,time,v,w\n0,0.00,1.5,1000\n0,0.02,-2.25,2000\n0,0.04,3,3000\n"
         PLAIN.replace(",", ";").replace(".", ","),
         'series,time,v,w\n0,0.00,"1.5","1,000"\n0,0.02,-2.25,"2,000.0"\n0,0.04,"3","3,000"\n',
         PLAIN.replace("1.5", "+1.50e0"),
+        PLAIN.replace("\n", ",\n"),
+        "# " + PLAIN,
     ],
 )
 def test_every_dialect_is_the_same_data(tmp_path: Path, content: str | bytes) -> None:
@@ -125,6 +127,7 @@ def test_every_dialect_is_the_same_data(tmp_path: Path, content: str | bytes) ->
         ("v,w\n1,2\x0b\n3,x\n", "row 3, column w must be a number; got 'x'."),
         ("# note\nv,w\n1\n", "row 3 must have 2 cells; got 1."),
         ('v,w\n1,2\n"3,4\n5,6\n', "row 3"),
+        ("0.5,1\n2,3\n", "must start with a header row that names the columns; the first row is numbers."),
         ("v;w\n1,125;2\n", "'1,125' may be a thousand or a decimal"),
     ],
 )
@@ -226,3 +229,10 @@ def test_series_keep_their_names(tmp_path: Path) -> None:
     assert (data.ids.tolist(), data.groups.tolist()) == (["P7", "P2"], ["m1", "m2"])
     assert data.starts.tolist() == ["0", "5"]
     assert data.take([1]).ids.tolist() == ["P2"]  # type: ignore[union-attr]
+
+
+def test_arrays_of_other_names_are_said(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", X=np.zeros((2, 1, 20)), labels=np.array(["a", "b"]))
+    data = read_dataset(tmp_path / "x.npz")
+    assert data.labels is None
+    assert data.notes[0].endswith("labels is not read; arrays are called X, y, group, channels, mask.")

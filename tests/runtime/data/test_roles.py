@@ -151,3 +151,16 @@ def test_every_column_has_a_role_and_a_reason(tmp_path: Path) -> None:
         "v = channel (no other role)",
         "label = label (by its name)",
     ]
+
+
+def test_a_column_of_dates_is_the_time_whatever_its_name(tmp_path: Path) -> None:
+    days = [f"2024-01-{i + 1:02d} 06:00" for i in COUNT]
+    data = read(tmp_path, table("v,Stempel", WAVE, days))
+    assert (data.channels, data.grid.period) == (("v",), 86400.0)
+    assert str(data.roles[1]) == "Stempel = time (it holds dates)"
+
+
+def test_blanks_around_a_name_are_no_other_machine(tmp_path: Path) -> None:
+    data = read(tmp_path, table("time,machine,v", [*COUNT[:6]] * 2, ["p", " p "] * 3 + ["q", "q "] * 3, WAVE))
+    assert data.groups is not None
+    assert data.groups.tolist() == ["p", "q"]

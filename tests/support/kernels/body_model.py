@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 import onnx_ir
 
-from edgesparse_export.functions.sparse_attention import SparseAttention
+from edgesparse_export.functions.sparse_attention import function_body
 from tests.support.kernels.models import make_model
 
 
@@ -17,6 +17,5 @@ def make_model_with_body(attributes: dict[str, object], with_selection: bool = T
     model = make_model(attributes)
     if not with_selection:
         del model.graph.output[1]
-    function = onnx_ir.serde.deserialize_function(SparseAttention.to_function_proto())
-    model.functions.append(onnx_ir.serde.serialize_function(function))
+    model.functions.append(onnx_ir.serde.serialize_function(function_body()))
     return model

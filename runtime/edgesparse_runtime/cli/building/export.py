@@ -45,6 +45,9 @@ class ExportRequest(Request):
     distill: Annotated[
         int, typer.Option(help="With --hf: steps in which the weights adapt to sparse attention.")
     ] = 0
+    with_dense: Annotated[
+        bool, typer.Option("--with-dense", help="With --hf: add the dense model, to compare with.")
+    ] = False
 
 
 def export(request: ExportRequest) -> None:
@@ -113,6 +116,7 @@ def _export_hf(folder: Path, request: ExportRequest) -> None:
         tokens=request.tokens,
         batch_size=request.batch,
         distill_steps=request.distill,
+        with_dense=request.with_dense,
         say=note,
     )
     found, verdict = made.calibration, made.parity

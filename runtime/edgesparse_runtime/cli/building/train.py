@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,19 +15,26 @@ from edgesparse_runtime.cli.options import Epochs, TableOptions
 from edgesparse_runtime.cli.output import note, print_fields, print_json, print_table
 from edgesparse_runtime.cli.preflight import note_data
 from edgesparse_runtime.cli.require import require
-from edgesparse_runtime.data.readers import read_dataset
+from edgesparse_runtime.data.readers import ReadOptions, read_dataset
+from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.evaluation.metrics import with_interval
+from edgesparse_runtime.evaluation.metrics import figure, with_interval
 
 if TYPE_CHECKING:
     from edgesparse.config import RunConfig
+    from edgesparse.training.cross_fit import CrossValidation
     from edgesparse.training.processes import Processes
     from edgesparse.training.run_folder import Run, RunReport
 
 # Routing in smaller blocks costs more than it saves.
 SMALLEST_BLOCK = 4
-# Of the run, and of its pre-training.
-CHECKPOINTS = ("checkpoint.safetensors", "pretraining/checkpoint.safetensors")
+# Of the run, of its pre-training, and of the run that a refitted one was measured by.
+CHECKPOINTS = (
+    "checkpoint.safetensors",
+    "pretraining/checkpoint.safetensors",
+    "held-out/checkpoint.safetensors",
+    "held-out/run.json",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +48,16 @@ class TrainRequest(TableOptions):
     validation: Annotated[
         Path | None, typer.Option(help="Labeled series of the validation split; never trained on.")
     ] = None
+    cross_validate: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of groups, such as machine: measure each group by a model trained without it, "
+            "then train on all."
+        ),
+    ] = None
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Once measured on held-out series, train again on all of them.")
+    ] = False
     pretrain: Annotated[
         Path | None,
         typer.Option(help="Unlabeled series of the same machine for self-supervised pre-training."),
@@ -132,9 +149,11 @@ def _fit(request: TrainRequest, config: RunConfig, processes: Processes | None) 
     from edgesparse.training.train import train as train_model
 
     options = request.read_options(config.training.task)
+    options = _with_groups(request, options)
     series = read_dataset(request.data, options)
     watched = None if request.validation is None else read_dataset(request.validation, options)
-    if not request.as_json and (processes is None or processes.is_main):
+    is_shown = not request.as_json and (processes is None or processes.is_main)
+    if is_shown:
         note(f"{request.data}: {len(series)} series, {len(series.channels)} channel(s)")
         note_data(series, roles=True)
         for warning in data_warnings(series, config.training):
@@ -142,7 +161,17 @@ def _fit(request: TrainRequest, config: RunConfig, processes: Processes | None) 
     out, resume = request.out, request.resume
     try:
         if request.pretrain is None:
-            return train_model(series, config, out, validation=watched, resume=resume, processes=processes)
+            found, config = _cross_validate(request, series, config, is_shown)
+            return train_model(
+                series,
+                config,
+                out,
+                validation=watched,
+                cross_validation=found,
+                refit=request.refit,
+                resume=resume,
+                processes=processes,
+            )
         unlabeled = read_dataset(request.pretrain, options)
         return train_from_unlabeled(
             series, unlabeled, config, out, validation=watched, resume=resume, processes=processes
@@ -153,6 +182,35 @@ def _fit(request: TrainRequest, config: RunConfig, processes: Processes | None) 
         else:
             note("Stopped before the first epoch was complete: nothing is kept.")
         raise
+
+
+def _with_groups(request: TrainRequest, options: ReadOptions) -> ReadOptions:
+    """The options with the groups to cross-validate over."""
+    if request.pretrain is not None and (request.cross_validate is not None or request.refit):
+        raise InputError("`--cross-validate` and `--refit` do not go with `--pretrain`.")
+    if request.cross_validate is None:
+        return options
+    if options.group_column not in (None, request.cross_validate):
+        raise InputError(
+            f"`--cross-validate` {request.cross_validate} and `--group-column` {options.group_column} "
+            "must name the same column."
+        )
+    return replace(options, group_column=request.cross_validate)
+
+
+def _cross_validate(
+    request: TrainRequest, series: SeriesSet, config: RunConfig, is_shown: bool
+) -> tuple[CrossValidation | None, RunConfig]:
+    """What was measured, and the configuration to train with afterwards."""
+    from edgesparse.training.cross_fit import cross_validate
+
+    if request.cross_validate is None:
+        return None, config
+    found = cross_validate(series, config, say=note if is_shown else lambda _: None)
+    if config.training.validation_share is None:
+        # All groups are measured already: none is kept out of the final model.
+        config = replace(config, training=replace(config.training, validation_share=0.0))
+    return found, config
 
 
 def _note_limits(run: Run) -> None:
@@ -188,8 +246,7 @@ def _check_out(request: TrainRequest) -> None:
 def _print_report(out: Path, report: RunReport) -> None:
     compute = report["compute"]
     fields: dict[str, object] = {"run": out, "weights": f"{report['parameters']:,}"}
-    for name, metric in report["metrics"].items():
-        fields[f"{metric['name']}, {name}"] = with_interval(metric)
+    fields |= _measured(report)
     if done := report.get("pretraining"):
         fields["pre-training"] = (
             f"{done['series']} windows of {done['source']}, {done['steps']} steps; reconstruction error of "
@@ -208,9 +265,39 @@ def _print_report(out: Path, report: RunReport) -> None:
             values = [head[name] for head in report["heads"] if head["layer"] == layer]
             shares = "  ".join(f"{v:.0%}" for v in values)
             fields[f"{name.replace('_', ' ')}, layer {layer}"] = f"{shares}  (per head)"
+    if fitted := report["metrics"].get("training"):
+        fields[f"{fitted['name']}, training series"] = f"{with_interval(fitted)}, of no meaning for new ones"
     fields["next"] = f"edgesparse export {quote(str(out))} -o {quote(out.name + '.edgesparse')}"
     print_fields(fields)
     _print_classes(report)
+
+
+def _measured(report: RunReport) -> dict[str, object]:
+    """The metric on series that were not trained on, or that there is none."""
+    fields: dict[str, object] = {}
+    name = next(iter(report["metrics"].values()))["name"]
+    if found := report.get("cross_validation"):
+        values = sorted(metric["value"] for metric in found["groups"].values())
+        fields[f"{name}, unseen groups"] = (
+            f"{figure(name, values[0])} to {figure(name, values[-1])} on {len(values)} groups, each by a "
+            "model trained without it"
+        )
+        for group, metric in found["groups"].items():
+            fields[f"  {group}"] = with_interval(metric)
+        if found["left_out"]:
+            fields["  not measured"] = f"{', '.join(found['left_out'])}: without it one class only is left"
+    if held := report["metrics"].get("validation"):
+        fields[f"{name}, held out"] = with_interval(held)
+        groups = report.get("held_out", {}).get("groups", [])
+        if groups:
+            which = ", ".join(groups[:6]) + (", ..." if len(groups) > 6 else "")
+            refit = "trained on again afterwards" if report.get("refit") else "not trained on: add --refit"
+            fields["groups held out"] = f"{which} ({refit})"
+    if not fields:
+        fields[f"{name}, new series"] = (
+            "not measured: nothing was held out. Add --cross-validate COLUMN or --validation FILE"
+        )
+    return fields
 
 
 def _print_classes(report: RunReport) -> None:

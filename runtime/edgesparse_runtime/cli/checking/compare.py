@@ -20,7 +20,7 @@ from edgesparse_runtime.session import Session
 
 FIGURES = (
     *("ratio", "low", "high", "rounds", "a_p50", "a_p99", "b_p50", "b_p99"),
-    *("equal", "compared", "largest_difference"),
+    *("equal", "compared", "largest_difference", "cosine"),
 )
 Engine = Annotated[str, typer.Option(help="auto, native or body (the ONNX function).")]
 
@@ -116,5 +116,10 @@ def _print(request: CompareRequest, precision_a: str, precision_b: str, result: 
 def _outputs(result: Comparison) -> str:
     if result.largest_difference is None:
         return "not comparable: the scores have different shapes"
+    if result.cosine is not None:
+        return (
+            f"cosine {result.cosine:.4f}, largest difference {result.largest_difference:.2g} "
+            f"(n={result.compared})"
+        )
     moved = f"largest score difference {result.largest_difference:.2g} (n={result.compared})"
     return moved if result.equal is None else f"{result.equal:.1%} of decisions equal, {moved}"

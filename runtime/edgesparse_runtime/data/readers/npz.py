@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from edgesparse_runtime.errors import InputError
 
 # A user's own file may be as large as memory; a header that claims more is damaged.
 _LARGEST = 1 << 36
+_NAMES = ("X", "y", "group", "channels", "mask")
 
 
 def read_npz_file(path: Path, options: ReadOptions) -> SeriesSet:
@@ -59,7 +61,7 @@ def read_npz_file(path: Path, options: ReadOptions) -> SeriesSet:
         options=options,
         labels=_texts(path, arrays, "y"),
         groups=_texts(path, arrays, "group"),
-        notes=_orientation(path, x),
+        notes=_orientation(path, x) + _unread(path, arrays),
     )
 
 
@@ -78,6 +80,14 @@ def _texts(path: Path, arrays: dict[str, npt.NDArray[Any]], name: str) -> list[A
         return None
     values = np.atleast_1d(arrays[name]).tolist()
     return [decode(value, path, name) if isinstance(value, bytes) else value for value in values]
+
+
+def _unread(path: Path, arrays: Mapping[str, object]) -> tuple[str, ...]:
+    """A word on arrays that nothing is read from: a label under another name would be missed."""
+    left = sorted(set(arrays) - set(_NAMES))
+    if not left:
+        return ()
+    return (f"{path}: {', '.join(left[:5])} is not read; arrays are called {', '.join(_NAMES)}.",)
 
 
 def _orientation(path: Path, x: FloatArray) -> tuple[str, ...]:

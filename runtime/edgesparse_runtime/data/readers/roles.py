@@ -22,7 +22,8 @@ from edgesparse_runtime.data.column_names import (
     USUAL_NAMES,
     plain_name,
 )
-from edgesparse_runtime.data.plain_number import to_plain_array
+from edgesparse_runtime.data.date_text import clean, read_date
+from edgesparse_runtime.data.plain_number import is_plain, to_plain_array
 from edgesparse_runtime.data.readers.options import ReadOptions
 from edgesparse_runtime.data.readers.table import Table
 from edgesparse_runtime.data.readers.text import is_missing, to_floats
@@ -201,7 +202,18 @@ def _time(
         name = column.strip() if len(column.strip()) == 1 else plain_name(column)
         if name in MAYBE_TIMES and _rises(table, column, keys):
             return column, "time", "it rises evenly"
+    for column in free:
+        if _holds_dates(table.columns[column]):
+            return column, "time", "it holds dates"
     return None, "", ""
+
+
+def _holds_dates(cells: Sequence[Any]) -> bool:
+    """Text that is a calendar date, in the first cells that are not missing."""
+    first = [cell for cell in cells[:50] if not is_missing(cell)][:5]
+    return bool(first) and all(
+        isinstance(cell, str) and not is_plain(cell) and read_date(clean(cell)) is not None for cell in first
+    )
 
 
 def _is_number(table: Table, column: str) -> bool:

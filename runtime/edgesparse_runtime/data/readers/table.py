@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from edgesparse_runtime.data.plain_number import is_plain
 from edgesparse_runtime.data.readers.text import read_text
 from edgesparse_runtime.errors import InputError, MissingExtraError
 
@@ -83,9 +84,16 @@ def read_csv_table(path: Path) -> Table:
     if rows and not header[0] and _counts_rows([row[0] for row in rows]):
         # pandas writes its index without a name.
         header[0] = "Unnamed: 0"
+    if rows and not header[-1] and not any(row[-1].strip() for row in rows):
+        # A delimiter at the end of every line.
+        header, rows = header[:-1], [row[:-1] for row in rows]
     _check_header(path, header)
     if not rows:
         raise InputError(f"{path} must hold data; there is a header and nothing else.")
+    if all(map(is_plain, header)):
+        raise InputError(
+            f"{path} must start with a header row that names the columns; the first row is numbers."
+        )
     return Table(path, {name: [row[i] for row in rows] for i, name in enumerate(header)}, lines)
 
 

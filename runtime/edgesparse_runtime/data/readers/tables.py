@@ -42,7 +42,7 @@ def _to_series(table: Table, options: ReadOptions) -> SeriesSet:
             values[:, rows].astype(np.float32),
             rows,
             None if times is None else times[rows],
-            "" if roles.series is None else str(table.columns[roles.series][rows[0]]),
+            "" if roles.series is None else str(table.columns[roles.series][rows[0]]).strip(),
             number,
         )
         for number, rows in enumerate(groups)
@@ -95,7 +95,11 @@ def _text_hint(cells: Sequence[Any], roles: Roles) -> str:
 
 def _group_rows(table: Table, roles: Roles) -> list[IndexArray]:
     """Rows of each series, in the order in which they first appear."""
-    keys = [table.columns[name] for name in (roles.series, roles.group) if name is not None]
+    keys = [
+        [cell.strip() if isinstance(cell, str) else cell for cell in table.columns[name]]
+        for name in (roles.series, roles.group)
+        if name is not None
+    ]
     if not keys:
         return [np.arange(len(table))]
     # Series numbers may start anew with every machine.

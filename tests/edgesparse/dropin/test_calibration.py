@@ -1,0 +1,112 @@
+"""Calibration on what users bring: batches of unequal size, and inputs longer than those calibrated on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgesparse.dropin import (
+    attention_mode,
+    calibrate,
+    counted_density,
+    dropin_layers,
+    load_layers,
+    save_layers,
+)
+from edgesparse.dropin.outputs import run_model
+from edgesparse.dropin.sparsify import sparsify
+from edgesparse_export.dropin.bundle import export_model
+from edgesparse_runtime.data.tensor_batch import TensorBatch
+from edgesparse_runtime.session import Session
+from tests.edgesparse.dropin.tiny_models import sharpen, tiny
+
+transformers = pytest.importorskip("transformers", reason="needs pip install 'edgesparse[dropin]'")
+
+
+def ids(rows: int, tokens: int, *, seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "input_ids": torch.randint(3, 60, (rows, tokens), generator=generator),
+        "attention_mask": torch.ones(rows, tokens, dtype=torch.int64),
+    }
+
+
+def sparse_bert(tokens: int = 64) -> torch.nn.Module:
+    """Calibrated to a quarter at this length; it has positions for eight times as many."""
+    model, _ = tiny("bert", tokens=8 * 64)
+    sharpen(model)
+    return sparsify(model, [ids(4, tokens, seed=i) for i in range(3)], density=0.3, block_size=8)
+
+
+@pytest.mark.parametrize("rows", [(4, 4, 3), (1, 4, 2), (4, 1), (3, 4)])
+def test_batches_may_be_of_unequal_size(rows: tuple[int, ...]) -> None:
+    model, _ = tiny("bert")
+    batches = [ids(n, 64, seed=i) for i, n in enumerate(rows)]
+    sparsify(model, block_size=8)
+    found = calibrate(model, batches, density=0.4)
+    assert 0.3 < found.density <= 0.45
+    assert found.held_out == 1 and 0.5 < found.cosine <= 1
+
+
+def test_batches_may_be_of_unequal_length() -> None:
+    model, _ = tiny("bert")
+    sparsify(model, block_size=8)
+    found = calibrate(model, [ids(4, 64), ids(2, 40), ids(3, 57)], density=0.4)
+    assert found.density < 0.6
+
+
+def density_at(model: torch.nn.Module, tokens: int) -> float:
+    with attention_mode(model, "sparse"):
+        run_model(model, ids(2, tokens))
+        return counted_density(model)
+
+
+def test_density_does_not_fall_at_longer_inputs() -> None:
+    model = sparse_bert()
+    layer = dropin_layers(model)[0]
+    assert int(layer.cap_length) == 8 and int(layer.max_blocks) == 3
+    calibrated = density_at(model, 64)
+    for times in (2, 4, 8):
+        assert density_at(model, 64 * times) > 0.6 * calibrated, times
+    for layer in dropin_layers(model):
+        layer.set_cap_length(0)
+    # What a cap that holds at every length gives: 3 of 64 blocks at most.
+    assert density_at(model, 512) <= 3 / 64
+
+
+def test_the_cap_grows_beyond_the_calibrated_length_only() -> None:
+    model = sparse_bert()
+    layer = dropin_layers(model)[0]
+    assert [int(layer._max_blocks(n)) for n in (1, 8, 9, 16, 20, 32)] == [3, 3, 4, 6, 8, 12]
+
+
+def test_the_exported_model_grows_its_cap_too(tmp_path: Path) -> None:
+    model = sparse_bert()
+    bundle, verdict = export_model(model, ids(2, 64), tmp_path / "x.edgesparse")
+    assert verdict.holds
+    session = Session(bundle, precision="float32")
+    longer = ids(2, 200)
+    batch = TensorBatch({name: x.numpy() for name, x in longer.items()})
+    with torch.no_grad():
+        expected = run_model(model, longer).numpy()
+    np.testing.assert_allclose(session.predict(batch), expected, rtol=1e-3, atol=1e-4)
+    most = max(int(x.sum(-1).max()) for x in session.selections(batch))
+    assert 3 < most <= -(-3 * 25 // 8)
+
+
+def test_layers_that_were_saved_without_a_length_keep_their_cap(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    model = sparse_bert()
+    save_layers(model, tmp_path / "new.safetensors")
+    stored = load_file(tmp_path / "new.safetensors")
+    assert int(dropin_layers(load_layers(sparse_bert(), tmp_path / "new.safetensors"))[0].cap_length) == 8
+    older = {name: x for name, x in stored.items() if not name.endswith("cap_length")}
+    rule = '{"block_size": 8, "window": 0, "summaries": true}'
+    save_file(older, tmp_path / "old.safetensors", metadata={"rule": rule})
+    again = load_layers(sparse_bert(), tmp_path / "old.safetensors")
+    assert [int(layer.cap_length) for layer in dropin_layers(again)] == [0, 0]
+    assert density_at(again, 512) <= 3 / 64
