@@ -15,6 +15,7 @@ import typer
 
 from edgesparse_runtime.cli.options import TableOptions
 from edgesparse_runtime.cli.output import note
+from edgesparse_runtime.data.for_model import grid_of
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import SampleParser, Stream, StreamOptions
@@ -89,12 +90,13 @@ def follow(
         raise InputError(f"`--format` of a stream must be json or csv; got {form}.")
     if options.deadline is not None and not options.deadline > 0:
         raise InputError(f"`--deadline` must be above 0 milliseconds; got {options.deadline:g}.")
+    window, stride = _in_steps(session, options)
     chosen: Form = "json" if form == "json" else "csv"
     stream = Stream(
         session,
         StreamOptions(
-            window=options.window,
-            stride=options.stride,
+            window=window,
+            stride=stride,
             period=options.period,
             lateness=options.lateness,
             max_gap=options.max_gap,
@@ -131,6 +133,19 @@ def follow(
         raise InputError(f"None of the stream's {counts.malformed:,} lines could be read.")
     if not counts.scores:
         note(_why_no_score(stream))
+
+
+def _in_steps(session: Session, options: FollowOptions) -> tuple[int | None, int | None]:
+    """Window and stride in steps; the period is the one stated, else the model's."""
+    period = options.period
+    if period is None and session.bundle is not None:
+        period = grid_of(session.bundle.manifest).period
+    window, stride = options.spans()
+    what = f"{session.path.name} (or --period)"
+    return (
+        None if window is None else window.to_steps(period, what, "--window"),
+        None if stride is None else stride.to_steps(period, what, "--stride"),
+    )
 
 
 def _why_no_score(stream: Stream) -> str:
