@@ -39,7 +39,7 @@ def read_pipe(stream: BinaryIO, backlog: Backlog[Line]) -> None:
 
 
 def follow_file(path: Path, backlog: Backlog[Line], counts: Counts) -> None:
-    """Lines of a file from its start, then those that are appended, for ever.
+    """Lines of a file from its start, then those that are appended, indefinitely.
 
     A file that is not there yet is waited for; one that is replaced (log rotation) or truncated is read anew
     from its start.
