@@ -10,7 +10,7 @@ import typer
 
 from edgesparse_runtime.data.readers import ReadOptions
 from edgesparse_runtime.data.readers.options import known_task
-from edgesparse_runtime.data.span import Span
+from edgesparse_runtime.data.readers.span import Span
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.remote.connection import Target
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgesparse_runtime.data.readers import ReadOptions, read_dataset
-from edgesparse_runtime.data.span import Span
+from edgesparse_runtime.data.readers.span import Span
 from edgesparse_runtime.errors import InputError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from edgesparse_runtime.data.span import Span
+from edgesparse_runtime.data.readers.span import Span
 from edgesparse_runtime.errors import InputError
 
 Task = Literal["classification", "regression", "forecasting"]
