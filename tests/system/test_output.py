@@ -47,7 +47,7 @@ def test_a_link_is_written_through(
     real.write_text("old")
     link.symlink_to("real.csv")
     assert app.run(["run", str(shared_bundle.path), str(table), "-o", str(link)]) == 0
-    assert link.is_symlink() and len(list(csv.DictReader(real.open()))) == 2
+    assert link.is_symlink() and len(list(csv.DictReader(real.read_text().splitlines()))) == 2
     assert "2 predictions" in capsys.readouterr().err
 
 

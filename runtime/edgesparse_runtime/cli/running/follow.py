@@ -16,7 +16,7 @@ import typer
 from edgesparse_runtime.cli.options import TableOptions
 from edgesparse_runtime.cli.output import note
 from edgesparse_runtime.data.for_model import grid_of
-from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import SampleParser, Stream, StreamOptions
 from edgesparse_runtime.stream.append_log import AppendLog
@@ -90,9 +90,39 @@ def follow(
         raise InputError(f"`--format` of a stream must be json or csv; got {form}.")
     if options.deadline is not None and not options.deadline > 0:
         raise InputError(f"`--deadline` must be above 0 milliseconds; got {options.deadline:g}.")
-    window, stride = _in_steps(session, options)
     chosen: Form = "json" if form == "json" else "csv"
-    stream = Stream(
+    stream = _stream(session, options)
+    parser = SampleParser(
+        session, stream.counts, time_column=options.time_column, time_unit=options.time_unit or "s"
+    )
+    reader = Reader(files[0], stream.counts, note=note, limit=options.backlog)
+    classes = session.bundle.classes if session.bundle else ()
+    note(_begin_line(files[0], stream))
+    began = time.perf_counter()
+    with _opened(output, form) as (out, is_begun):
+        has_ended = False
+        writer = ScoreWriter(out, chosen, parser.unit, classes, has_header=is_begun)
+
+        def write(score: Score, is_late: bool) -> None:
+            if isinstance(out, AppendLog) and out.reopen_if_moved():
+                writer.begin_file(has_header=bool(out.first_byte()))
+            writer.write(score, is_late)
+
+        try:
+            has_ended = run_live(reader, stream, parser, write, note=note, bind_topics=options.bind_topics)
+        except BrokenPipeError:
+            # The reader of our output closed it: an end like any other.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        finally:
+            summary = _summary(stream, time.perf_counter() - began)
+            _note_summary(summary)
+            writer.write_summary(summary)
+    _check_end(stream, has_ended)
+
+
+def _stream(session: Session, options: FollowOptions) -> Stream:
+    window, stride = _in_steps(session, options)
+    return Stream(
         session,
         StreamOptions(
             window=window,
@@ -104,35 +134,26 @@ def follow(
             whole_windows=options.whole_windows,
         ),
     )
-    parser = SampleParser(
-        session, stream.counts, time_column=options.time_column, time_unit=options.time_unit or "s"
-    )
-    reader = Reader(files[0], stream.counts, note=note, limit=options.backlog)
-    classes = session.bundle.classes if session.bundle else ()
-    note(_begin_line(files[0], stream))
-    began = time.perf_counter()
-    with _opened(output, form) as (out, is_begun):
-        writer = ScoreWriter(out, chosen, parser.unit, classes, has_header=is_begun)
 
-        def write(score: Score, is_late: bool) -> None:
-            if isinstance(out, AppendLog) and out.reopen_if_moved():
-                writer.begin_file(has_header=bool(out.first_byte()))
-            writer.write(score, is_late)
 
-        try:
-            run_live(reader, stream, parser, write, note=note, bind_topics=options.bind_topics)
-        except BrokenPipeError:
-            # The reader of our output closed it: an end like any other.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        finally:
-            summary = _summary(stream, time.perf_counter() - began)
-            _note_summary(summary)
-            writer.write_summary(summary)
+def _check_end(stream: Stream, has_ended: bool) -> None:
+    """What a stream that is over comes to.
+
+    Raises:
+        InputError: not one of its lines could be read.
+        GateError: it ended by itself, and a sensor looks dead.
+    """
     counts = stream.counts
     if counts.malformed and not counts.samples:
         raise InputError(f"None of the stream's {counts.malformed:,} lines could be read.")
     if not counts.scores:
         note(_why_no_score(stream))
+    if counts.faulty and has_ended:
+        # A service that is stopped has said so with every score.
+        raise GateError(
+            f"{counts.faulty} of {counts.scores} windows look as if a sensor were at fault; see `faults` "
+            "before trusting their decisions."
+        )
 
 
 def _in_steps(session: Session, options: FollowOptions) -> tuple[int | None, int | None]:
