@@ -1,4 +1,4 @@
-"""`run` and `evaluate` on ordinary files: names and times come back, dead sensors are said, groups are shown."""
+"""`run` and `evaluate` on ordinary files: names and times come back, dead sensors and groups are shown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.readers import write_csv
 from edgesparse_runtime.data.series_set import SeriesSet
-from tests.support.running import edgesparse
+from tests.support.processes import edgesparse
 
 NAMES = np.array(["P7", "P2", "P9"])
 
