@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from edgesparse_runtime.bundle.atomic import replace_bytes
 from edgesparse_runtime.errors import InputError
 
 FILE_NAME = "checkpoint.safetensors"
@@ -68,12 +68,7 @@ def load_checkpoint(
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file, whole or not at all."""
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(tensors, staging, metadata)
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)
+    replace_bytes(path, save(tensors, metadata))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -210,6 +210,8 @@ def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
         "compute": run.report["compute"],
         "metrics": run.report["metrics"],
         "temperature": run.report.get("temperature"),
+        "held_out": run.report.get("held_out"),
+        "cross_validation": run.report.get("cross_validation"),
         "parity": verdict.to_dict(),
     } | forecast
 

@@ -1,4 +1,4 @@
-"""A server to attack."""
+"""What is attacked: a server, and the operator library."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from edgesparse_runtime.bundle.read import Bundle
+from tests.support.kernels.fixtures import kernels_build as kernels_build
+from tests.support.kernels.fixtures import library as library
 from tests.support.running import Running, running
 
 

@@ -1,33 +1,16 @@
-"""Builds the operator library from the sources beside these tests."""
+"""The operator library, and every case's output on every instruction set."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.kernels.pinned import run_cases
-from tests.support.kernels.build import MissingToolError, build_kernels
+from tests.support.kernels.fixtures import kernels_build as kernels_build
+from tests.support.kernels.fixtures import library as library
 from tests.support.kernels.isas import ISA_FLAGS, expected_isas
-
-
-@pytest.fixture(scope="session")
-def kernels_build() -> Path:
-    """The build folder; without the tools to build, a failure in CI and a skip elsewhere."""
-    try:
-        return build_kernels()
-    except MissingToolError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="session")
-def library(kernels_build: Path) -> Path:
-    """The operator library."""
-    return kernels_build / "edgesparse_kernels.so"
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,12 @@
-"""Feeds mutated models to the kernel: `python -m tests.kernels.hostile LIB SEED COUNT`. Any crash ends it."""
+"""Feeds mutated models to the operators: `python -m tests.kernels.hostile LIB SEED COUNT`. Any crash ends it.
+
+Prints a hash of all outputs: it must be the same whatever fills fresh memory. `make test-sanitize` runs this
+under the sanitizers, with two fills.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from dataclasses import asdict, replace
 
@@ -70,10 +75,11 @@ def mutate_graph(draw: np.random.Generator, model: onnx.ModelProto) -> None:
 
 
 def main() -> None:
-    """Prints how many models ran and how many were refused."""
+    """Prints how many models ran, how many were refused, and the hash of what came out."""
     library, seed, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     draw = np.random.default_rng(seed)
     ran = refused = 0
+    outputs = hashlib.sha256()
     for _ in range(count):
         node = LAYERS[draw.integers(len(LAYERS))] if draw.random() < 0.5 else None
         if node is None:
@@ -94,13 +100,15 @@ def main() -> None:
         if draw.random() < 0.3:
             mutate_graph(draw, model)
         try:
-            open_session(library, model, 2).run(None, feeds)
+            results = open_session(library, model, 2, arena=False).run(None, feeds)
             ran += 1
+            for result in results:
+                outputs.update(result.tobytes())
         except Exception as error:  # onnxruntime raises a class of its own for each status
             if not str(error):
                 raise SystemExit("an error without a message") from error
             refused += 1
-    print(f"ran {ran} refused {refused}")
+    print(f"ran {ran} refused {refused} outputs {outputs.hexdigest()}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 # A staging folder this young may belong to a writer that has not locked it yet.
 _GRACE_SECONDS = 60.0
+# Only the exchange of names happens under the lock, so nobody waits long.
+_LOCK_SECONDS, _LOCK_PAUSE = 30.0, 0.01
 
 
 @contextmanager
@@ -40,6 +42,25 @@ def staging_folder(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         os.close(lock)
+
+
+@contextmanager
+def only_writer(target: Path) -> Iterator[None]:
+    """The block runs while no other writer is in one for the same folder; the lock leaves nothing behind.
+
+    Raises:
+        OSError: another writer kept it for too long.
+    """
+    folder = os.open(target.parent, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    try:
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while not _lock(folder):
+            if time.monotonic() > deadline:
+                raise OSError(errno.EBUSY, "another process is writing there", str(target))
+            time.sleep(_LOCK_PAUSE)
+        yield
+    finally:
+        os.close(folder)
 
 
 @contextmanager
@@ -129,6 +150,17 @@ def _create_beside(target: Path) -> tuple[Path, int]:
     """A new, empty file in the folder of `target`: its path and an open handle."""
     staging = target.with_name(f".{target.name}.{secrets.token_hex(8)}.new")
     return staging, os.open(staging, _CREATE, 0o666)
+
+
+def _lock(folder: int) -> bool:
+    """Take the folder's lock; False where another has it. Without locks there is nothing to wait for."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _exchange(a: Path, b: Path) -> bool:

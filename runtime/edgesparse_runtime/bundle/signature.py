@@ -34,7 +34,7 @@ def check_signature(
     keys = [_read_public_key(key) for key in trusted_keys]
     if signature is None:
         raise BundleError(
-            f"{path} must be signed; it has no signature. Ask whoever made it for a signed one."
+            f"{path} must be signed; it has no signature. Request a signed one from whoever made it."
         )
     from cryptography.exceptions import InvalidSignature
 
@@ -45,7 +45,7 @@ def check_signature(
         except InvalidSignature:
             continue
     names = ", ".join(str(key) for key in trusted_keys)
-    raise BundleError(f"{path} must be signed by {names}; its signature is another's. Do not use it.")
+    raise BundleError(f"{path} must be signed by {names}; it was signed with another key. Do not use it.")
 
 
 def sign(manifest_bytes: bytes, key: Path) -> bytes:
@@ -93,7 +93,12 @@ def make_key_pair(key: Path) -> Path:
     with os.fdopen(handle, "wb") as stream:
         stream.write(secret)
     open_half = made.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    public.write_bytes(open_half)
+    try:
+        with os.fdopen(os.open(public, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as stream:
+            stream.write(open_half)
+    except OSError:
+        key.unlink(missing_ok=True)
+        raise
     return public
 
 
@@ -125,7 +130,7 @@ def _read_private_key(path: Path) -> Ed25519PrivateKey:
 
     try:
         if not path.exists():
-            raise InputError(f"{path} must be a key file; there is none. Add `--make-key` to make it.")
+            raise InputError(f"{path} no such file. Add `--make-key` to create it.")
         key = load_pem_private_key(_read_key(path), _password())
     except TypeError:
         raise InputError(f"{path}: the key and `{PASSWORD_VARIABLE}` must go together.") from None
@@ -143,7 +148,7 @@ def _read_key(path: Path) -> bytes:
         with path.open("rb") as stream:
             return stream.read(_LARGEST_KEY)
     except OSError as error:
-        raise InputError(f"{path} must be a key file; {error.strerror}.") from None
+        raise InputError(f"{path}: {error.strerror}.") from None
 
 
 def _password() -> bytes | None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from edgesparse_runtime.bundle.archive import is_archive, pack_files
-from edgesparse_runtime.bundle.atomic import put_in_place, staging_folder, write_durably
+from edgesparse_runtime.bundle.atomic import only_writer, put_in_place, staging_folder, write_durably
 from edgesparse_runtime.bundle.manifest_upgrade import SCHEMA_VERSION
 from edgesparse_runtime.bundle.names import FILE_NAME, SUFFIX, is_plain_name
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
+from edgesparse_runtime.bundle.source import find_source
 from edgesparse_runtime.bundle.version import tool_version
 from edgesparse_runtime.errors import InputError
 
@@ -46,15 +48,29 @@ def rewrite_bundle(
 
     Args:
         without: names of files to leave out.
+
+    Raises:
+        BundleError: another writer has replaced the bundle since it was opened.
     """
     names = [name for name in bundle.manifest["files"] if name not in files and name not in without]
     kept = {name: bundle.read(name) for name in names}
     before = {key: value for key, value in bundle.manifest.items() if key not in _OUTSIDE}
-    return write_bundle(bundle.path, {**kept, **files}, {**before, **fields}, archive=bundle.is_archive)
+    written = _with_manifest({**kept, **files}, {**before, **fields})
+    return store_files(bundle.path, written, archive=bundle.is_archive, replacing=bundle)
 
 
-def store_files(path: str | Path, files: Mapping[str, bytes], *, archive: bool | None = None) -> Bundle:
+def store_files(
+    path: str | Path,
+    files: Mapping[str, bytes],
+    *,
+    archive: bool | None = None,
+    replacing: Bundle | None = None,
+) -> Bundle:
     """Write a bundle's files, manifest included, whole or not at all, and open the result.
+
+    Args:
+        replacing: the opened bundle that these files were made from; what another writer has put in its place
+            since is not overwritten.
 
     Raises:
         InputError: as `write_bundle`.
@@ -75,9 +91,13 @@ def store_files(path: str | Path, files: Mapping[str, bytes], *, archive: bool |
             new.mkdir(mode=0o755)
             for name, content in files.items():
                 write_durably(new / name, content)
-        open_bundle(new)
-        put_in_place(new, target)
-    return open_bundle(target)
+        written = open_bundle(new)
+        with only_writer(target):
+            if replacing is not None:
+                replacing.check_unchanged()
+            put_in_place(new, target)
+    # What was checked before it took its place; the path may lead to another writer's bundle by now.
+    return replace(written, path=target, source=find_source(target))
 
 
 def check_target(target: Path, *, archive: bool | None = None) -> None:

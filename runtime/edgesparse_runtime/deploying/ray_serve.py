@@ -2,7 +2,7 @@
 
 The HTTP side is ours (`serving.protocol`), so the same clients work. Two deployments: `Front` reads and
 answers requests and is light; `Model` holds the session. When a `Model` replica dies with a request in it,
-`Front` asks another one: inference changes nothing, so asking twice does no harm.
+`Front` tries another one: inference changes nothing, so trying twice does no harm.
 """
 
 from __future__ import annotations
@@ -38,11 +38,8 @@ ATTEMPTS = 6
 class Model:
     """Holds the session; batches windows of equal length."""
 
-    def __init__(self, bundle: str, precision: str, threads: int, trusted_keys: list[str]) -> None:
-        settings = Settings(
-            precision=precision, threads=threads, trusted_keys=tuple(Path(key) for key in trusted_keys)
-        )
-        self._model = load(Address("model", "1", Path(bundle)), settings)
+    def __init__(self, bundle: str, settings: Settings, bundle_hash: str) -> None:
+        self._model = load(Address("model", "1", Path(bundle)), settings, bundle_hash)
 
     def scores(self, window: FloatArray) -> FloatArray:
         """Scores [n, k] of windows [n, channels, steps]."""
@@ -56,14 +53,12 @@ class Model:
 class Front:
     """Open Inference Protocol over HTTP, for one model."""
 
-    def __init__(self, model: Any, name: str, bundle: str, settings: dict[str, Any]) -> None:
+    def __init__(self, model: Any, name: str, bundle: str, settings: Settings, bundle_hash: str) -> None:
         self._handle = model
         self._name = name
-        keys = tuple(Path(key) for key in settings["trusted_keys"])
-        self._bounded = Settings(**{**settings, "trusted_keys": keys})
-        # Without a token, web pages in a browser on this machine must not get through.
-        self._access = AccessControl(None, self._bounded.host_names)
-        self._served = load(Address(name, "1", Path(bundle)), self._bounded)
+        self._bounded = settings
+        self._access = AccessControl(None, settings.host_names)
+        self._served = load(Address(name, "1", Path(bundle)), settings, bundle_hash)
 
     async def __call__(self, request: Request) -> Response:
         try:
@@ -80,7 +75,7 @@ class Front:
         if request.method == "GET" and path in (stem, f"{stem}/versions/1"):
             return JSONResponse(self._served.metadata(["1"]))
         if request.method != "POST" or path not in (f"{stem}/infer", f"{stem}/versions/1/infer"):
-            raise Refusal(404, f"There is nothing at this path; POST {stem}/infer asks for scores.")
+            raise Refusal(404, f"There is nothing at this path; POST {stem}/infer returns scores.")
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
@@ -101,7 +96,7 @@ class Front:
         return response
 
     async def _scores(self, window: FloatArray) -> FloatArray:
-        """Ask a replica; when it dies under the question, ask again."""
+        """Scores of a replica; when it dies meanwhile, those of another."""
         for attempt in range(ATTEMPTS):
             try:
                 scores: FloatArray = await self._handle.scores.remote(window)
@@ -130,15 +125,22 @@ def make_application(
     Args:
         name: in the request's path.
         min_replicas, max_replicas: of the model; between them Ray scales with the requests in flight.
-        trusted_keys: files of public keys; with any, every process requires a bundle signed by one of them.
-        host_names: further names of this server that requests may use.
         cpus: that Ray sets aside for a model replica.
+        trusted_keys: files of public keys; every process of the application requires a signature by one.
+        host_names: names besides loopback ones that a request may give this machine.
+
+    Raises:
+        EdgeSparseError: the bundle does not load, is not signed as required, or fails its rehearsal. Every
+            replica then loads this bundle and no other, whatever takes its place on disk.
     """
-    keys = tuple(Path(key) for key in trusted_keys)
-    rehearse(
-        Address(name, "1", Path(bundle)),
-        Settings(precision=precision, threads=threads, trusted_keys=keys),
+    path = Path(bundle).resolve()
+    settings = Settings(
+        precision=precision,
+        threads=threads,
+        trusted_keys=tuple(Path(key).resolve() for key in trusted_keys),
+        host_names=host_names,
     )
+    bundle_hash = rehearse(Address(name, "1", path), settings)
     scaling: dict[str, Any] = (
         {"num_replicas": min_replicas}
         if min_replicas == max_replicas
@@ -150,15 +152,8 @@ def make_application(
     as_front: Callable[[type], Any] = serve.deployment(
         name="Front", ray_actor_options={"num_cpus": 0}, max_ongoing_requests=256
     )
-    path = str(Path(bundle).resolve())
-    settings = {
-        "precision": precision,
-        "threads": threads,
-        "trusted_keys": list(trusted_keys),
-        "host_names": tuple(host_names),
-    }
     application: serve.Application = as_front(Front).bind(
-        as_model(Model).bind(path, precision, threads, list(trusted_keys)), name, path, settings
+        as_model(Model).bind(str(path), settings, bundle_hash), name, str(path), settings, bundle_hash
     )
     return application
 

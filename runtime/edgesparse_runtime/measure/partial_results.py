@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgesparse_runtime.bundle.atomic import write_durably
+from edgesparse_runtime.bundle.atomic import replace_text
 from edgesparse_runtime.measure.breakeven import BreakevenJob, BreakevenRow, Cell, Done
 
 
@@ -48,9 +48,7 @@ class PartialResults:
             self.path.unlink(missing_ok=True)
 
     def _write(self) -> None:
-        staging = self.path.with_name(f".{self.path.name}.new")
-        write_durably(staging, (json.dumps(self._all, indent=1) + "\n").encode())
-        staging.replace(self.path)
+        replace_text(self.path, json.dumps(self._all, indent=1) + "\n")
 
     def _read(self) -> list[dict[str, Any]]:
         try:

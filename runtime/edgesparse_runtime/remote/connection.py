@@ -1,7 +1,7 @@
-"""Measure and verify on another machine through the system's ssh: nothing is installed, nothing stays.
+"""Measure and verify on another machine over ssh: nothing is installed there, and nothing stays.
 
-One connection carries the runner, the bundle and the requests; the far side (`remote_bootstrap.py`, sent as
-text) keeps all in one temporary folder and removes it when the connection ends, however it ends.
+One connection carries the runner, the bundle and the requests; the remote side (`bootstrap`, sent as text)
+keeps everything in one temporary folder and removes it when the connection ends, however it ends.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FOLDER = "@FOLDER@"
 
 @dataclass(frozen=True)
 class Target:
-    """Where to: ssh://user@host:port, with what ~/.ssh/config says of the rest."""
+    """The remote machine: ssh://user@host:port; ~/.ssh/config holds the rest."""
 
     host: str
     user: str | None = None
@@ -61,7 +61,7 @@ class Target:
     def command(self, text: str) -> list[str]:
         """The local command that runs `text` in a shell there."""
         options = shlex.split(os.environ.get(OPTIONS_VARIABLE, ""))
-        # It never asks: a question nobody sees would hang.
+        # No prompts: one that nobody sees would hang.
         options += ["-T", "-o", "BatchMode=yes"]
         if self.port is not None:
             options += ["-p", str(self.port)]
@@ -71,7 +71,7 @@ class Target:
 
 
 class Connection:
-    """An open connection; `profile`, `verify` and `breakeven` are requests to the runner over there."""
+    """An open connection; `profile`, `verify` and `breakeven` are requests to the remote runner."""
 
     def __init__(self, process: subprocess.Popen[bytes], target: Target, model: str, folder: str) -> None:
         self._process, self._target, self._model = process, target, model
@@ -89,13 +89,13 @@ class Connection:
         return replace(result, profile=replace(result.profile, model=job.model))
 
     def verify(self, threads: int | None) -> list[dict[str, Any]]:
-        """The checks of `verify`, there."""
+        """The checks of `verify` on the remote machine."""
         answer = self._ask({"verb": "verify", "model": f"{_FOLDER}/{self._model}", "threads": threads})
         checks: list[dict[str, Any]] = answer["checks"]
         return checks
 
     def breakeven(self, request: BreakevenJob) -> BreakevenEntry:
-        """The entry that `measure_breakeven` makes there."""
+        """The entry that `measure_breakeven` makes on the remote machine."""
         data = None if request.data is None else f"{_FOLDER}/data/{Path(request.data).name}"
         there = asdict(replace(request, model=f"{_FOLDER}/{self._model}", data=data))
         entry: BreakevenEntry = self._ask({"verb": "breakeven", "request": there})["entry"]
@@ -141,7 +141,7 @@ def connect(
         hello = _read(process, target)
         yield Connection(process, target, name, str(hello["folder"]))
     finally:
-        # The end of its input is what the far side clears up at; it is given the time to.
+        # The remote side clears up when its input ends; wait for that.
         with suppress(BrokenPipeError):
             process.stdin.close()
         try:
@@ -174,10 +174,10 @@ def _lost(process: subprocess.Popen[bytes], target: Target) -> EdgeSparseError:
         code = 255
     if code == 127:
         return EdgeSparseError(
-            f"{target.host} must have {target.python}; it has not. Give `--remote-python`."
+            f"`{target.python}` was not found on {target.host}. Name another with `--remote-python`."
         )
     return EdgeSparseError(
-        f"ssh to {target.host} must work without a password or a question; it ended with {code}. "
+        f"ssh to {target.host} failed with code {code}; it must work without a prompt. "
         f"Try: {shlex.join(target.command('true'))}"
     )
 
@@ -185,7 +185,7 @@ def _lost(process: subprocess.Popen[bytes], target: Target) -> EdgeSparseError:
 def _payload(model: Path, data: Path | None, wheelhouse: Path | None) -> tuple[bytes, str, list[str]]:
     """A zip file with `site/` (the runner), the model, the data and the wheels; the model's name in it."""
     if not model.exists():
-        raise InputError(f"{model} must be a bundle or an .onnx file; there is nothing of that name.")
+        raise InputError(f"{model}: no such file or folder.")
     is_bundle = model.is_dir() or model.suffix == SUFFIX
     name = f"model{SUFFIX}" if is_bundle else "model.onnx"
     content = pack_files(all_files(open_bundle(model))) if is_bundle else model.read_bytes()
@@ -214,7 +214,7 @@ def runner_files() -> Iterator[tuple[str, bytes]]:
 
     root = Path(__file__).resolve().parents[1]
     for path in sorted(root.rglob("*")):
-        if path.suffix in (".py", ".json", ".typed") and "__pycache__" not in path.parts:
+        if path.is_file() and path.suffix not in (".pyc", ".so") and "__pycache__" not in path.parts:
             yield path.relative_to(root).as_posix(), path.read_bytes()
     # On another kind of processor it does not load, and the function body runs.
     if library := get_library_path():

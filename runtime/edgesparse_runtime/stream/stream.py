@@ -38,6 +38,7 @@ class _Track:
     scorer: Scorer
     topic: str
     is_calendar: bool
+    has_fault: bool = False
 
 
 @dataclass(frozen=True)
@@ -245,7 +246,18 @@ class Stream:
             score = track.scorer.push(step)
             if score is not None:
                 self.counts.scores += 1
+                self._note_faults(machine, track, score)
                 yield replace(score, machine=machine, is_calendar=track.is_calendar)
+
+    def _note_faults(self, machine: str, track: _Track, score: Score) -> None:
+        """Count a window of a dead sensor; the first one of a machine is noted at once."""
+        if not score.faults:
+            return
+        self.counts.faulty += 1
+        if not track.has_fault:
+            track.has_fault = True
+            prefix = f"{machine}: " if machine else ""
+            self.warn(f"{prefix}{', '.join(score.faults)}: its scores mean little; see `faults`")
 
     def _track(self, key: _Key, sample: Sample) -> _Track | None:
         track = self._tracks.get(key)

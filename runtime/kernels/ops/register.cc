@@ -1,4 +1,5 @@
 // The one exported symbol.
+#include <initializer_list>
 #include <mutex>
 
 #include "isa/table.h"

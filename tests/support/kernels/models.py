@@ -60,10 +60,12 @@ def make_model(
 
 
 def open_session(
-    library: str | Path | None, model: onnx.ModelProto, threads: int = 1
+    library: str | Path | None, model: onnx.ModelProto, threads: int = 1, *, arena: bool = True
 ) -> onnxruntime.InferenceSession:
-    """A session with the library registered."""
+    """A session with the library registered; without `arena` every array is memory fresh from the system."""
     options = onnxruntime.SessionOptions()
+    options.enable_cpu_mem_arena = arena
+    options.enable_mem_pattern = arena
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
     if library is not None:

@@ -45,12 +45,18 @@ def sign(request: SignRequest) -> None:
     opened = open_bundle(bundle)
     if opened.signature is not None and not request.overwrite and make_key:
         raise InputError(_signed_already(bundle))
-    if make_key:
-        make_key_pair(key)
-    signature = sign_bytes(opened.manifest_bytes, key)
-    if opened.signature not in (None, signature) and not request.overwrite:
-        raise InputError(_signed_already(bundle))
-    store_files(bundle, {**all_files(opened), SIGNATURE_NAME: signature}, archive=opened.is_archive)
+    made = [key, make_key_pair(key)] if make_key else []
+    try:
+        signature = sign_bytes(opened.manifest_bytes, key)
+        if opened.signature not in (None, signature) and not request.overwrite:
+            raise InputError(_signed_already(bundle))
+        signed = {**all_files(opened), SIGNATURE_NAME: signature}
+        store_files(bundle, signed, archive=opened.is_archive, replacing=opened)
+    except BaseException:
+        # Keys that signed nothing would stand in the way of the next try.
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
     if request.as_json:
         print_json("sign", {"bundle": str(bundle), "signature": signature.hex(), "made_key": make_key})
         return

@@ -15,7 +15,7 @@ import typer
 
 from edgesparse_runtime.cli.options import TableOptions
 from edgesparse_runtime.cli.output import note
-from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import SampleParser, Stream, StreamOptions
 from edgesparse_runtime.stream.live import BACKLOG, Reader, run_live
@@ -108,9 +108,12 @@ def follow(
     note(_begin_line(files[0], stream))
     began = time.perf_counter()
     with _opened(output, form) as (out, is_begun):
+        has_ended = False
         writer = ScoreWriter(out, chosen, parser.unit, classes, has_header=is_begun)
         try:
-            run_live(reader, stream, parser, writer.write, note=note, bind_topics=options.bind_topics)
+            has_ended = run_live(
+                reader, stream, parser, writer.write, note=note, bind_topics=options.bind_topics
+            )
         except BrokenPipeError:
             # The reader of our output closed it: an end like any other.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -123,6 +126,12 @@ def follow(
         raise InputError(f"None of the stream's {counts.malformed:,} lines could be read.")
     if not counts.scores:
         note(_why_no_score(stream))
+    if counts.faulty and has_ended:
+        # A service that is stopped has said so with every score.
+        raise GateError(
+            f"{counts.faulty} of {counts.scores} windows look as if a sensor were at fault; see `faults` "
+            "before trusting their decisions."
+        )
 
 
 def _why_no_score(stream: Stream) -> str:

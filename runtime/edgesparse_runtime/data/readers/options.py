@@ -24,7 +24,7 @@ class ReadOptions:
     Attributes:
         task: "classification" reads labels as names, "regression" as numbers; "forecasting" has no labels
             besides a column that is named.
-        label_column: of a table; None = one named label, class or target, or y where no x stands beside it.
+        label_column: of a table; None = one named label, class or target, or y where there is no x.
         series_column: one value per series; None = one named series, window, sample or id.
         group_column: the machine, run or person; None = one named group, machine, run, device or person.
         time_column: None = one named time, timestamp, datetime, date and the like.

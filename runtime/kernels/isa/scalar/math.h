@@ -25,7 +25,6 @@ int32_t nearest(float x) {
 
 template <int count>
 float exp2(float x, const float (&coefficients)[count]) {
-  x = larger(-127.0f, x);
   const float shifted = x + kRoundingShift, f = x - (shifted - kRoundingShift);
   float p = coefficients[0];
   for (int i = 1; i < count; ++i) p = std::fma(p, f, coefficients[i]);
@@ -36,8 +35,10 @@ float exp2(float x, const float (&coefficients)[count]) {
   std::memcpy(&p, &bits, 4);
   return p;
 }
-float exp2_fine(float x) { return exp2(x, kFineExponential); }
-float exp2_coarse(float x) { return exp2(x, kCoarseExponential); }
+// Of NaN, NaN.
+float exp2_fine(float x) { return exp2(larger(-127.0f, x), kFineExponential); }
+// Of NaN, 0: it becomes an integer, which must be the same one on every instruction set.
+float exp2_coarse(float x) { return exp2(larger(x, -127.0f), kCoarseExponential); }
 
 }  // namespace
 }  // namespace edgesparse

@@ -118,7 +118,7 @@ struct Int8State {
 template <int NV>
 EDGESPARSE_INLINE void int8_soften_rows(const Int8State& s) {
   for (int64_t row = 0; row < s.rows; row += W) {
-    const F unit_maximum = Vector::Max(largest_scores<NV>(s.scores + row * kUnitKeys), Vector::Set(kLowest));
+    const F unit_maximum = largest_scores<NV>(s.scores + row * kUnitKeys);
     const F before = Vector::LoadU(s.maximum + row);
     const F now = Vector::Max(unit_maximum, before);
     const F correction = exp2_fine(before - now), factor = exp2_fine(unit_maximum - now);

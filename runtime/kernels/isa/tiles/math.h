@@ -65,11 +65,10 @@ EDGESPARSE_INLINE I round_to_int(F x) {
   return wrapping_sub((I)(x + shift), (I)shift);
 }
 
-// 2^x for x from -127 (giving exactly 0, as everything below does) to 127, by the polynomial.
+// 2^x for x from -127 to 127, by the polynomial; exactly 0 at -127.
 template <int count>
 EDGESPARSE_INLINE F exp2(F x, const float (&coefficients)[count]) {
   const F shift = Vector::Set(kRoundingShift);
-  x = Vector::Max(Vector::Set(-127.0f), x);
   const F shifted = x + shift;
   const F f = x - (shifted - shift);
   F p = Vector::Set(coefficients[0]);
@@ -78,8 +77,12 @@ EDGESPARSE_INLINE F exp2(F x, const float (&coefficients)[count]) {
   // At x = -127 the polynomial is exactly 1 and the exponent field becomes exactly 0.
   return (F)((U)p + ((U)shifted << 23));
 }
-EDGESPARSE_INLINE F exp2_fine(F x) { return exp2(x, kFineExponential); }
-EDGESPARSE_INLINE F exp2_coarse(F x) { return exp2(x, kCoarseExponential); }
+// Of NaN, NaN.
+EDGESPARSE_INLINE F exp2_fine(F x) { return exp2(Vector::Max(Vector::Set(-127.0f), x), kFineExponential); }
+// Of NaN, 0: it becomes an integer, which must be the same one on every instruction set.
+EDGESPARSE_INLINE F exp2_coarse(F x) {
+  return exp2(Vector::Max(x, Vector::Set(-127.0f)), kCoarseExponential);
+}
 
 // Halves the rows of a square until one is left: lane r of it is `combine` over the lanes of a[r].
 template <class T, class Function>

@@ -72,16 +72,16 @@ void mask_unit(const Job& job, int64_t first, int panels, float* scores) {
       mask_diagonal(scores + i * kPanelKeys, job.panels[first + i].last_for_row_0, job.rows);
 }
 
-// Lane r is the largest score of row r.
+// Lane r is the largest score of row r, at least kLowest; NaN does not count.
 template <int NV>
 EDGESPARSE_INLINE F largest_scores(const float* scores) {
   F most[W];
   EDGESPARSE_UNROLL
   for (int r = 0; r < W; ++r) {
     const float* s = scores + r * kUnitKeys;
-    most[r] = Vector::LoadU(s);
+    most[r] = Vector::Set(kLowest);
     EDGESPARSE_UNROLL
-    for (int v = 1; v < NV; ++v) most[r] = Vector::Max(most[r], Vector::LoadU(s + v * W));
+    for (int v = 0; v < NV; ++v) most[r] = Vector::Max(Vector::LoadU(s + v * W), most[r]);
   }
   return reduce_rows(most, Vector::Max);
 }

@@ -1,0 +1,205 @@
+"""Files that are written are whole, under attack too; what was opened is what is used."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from edgesparse_runtime.bundle.atomic import (
+    put_in_place,
+    replace_text,
+    replacing,
+    staging_folder,
+    write_durably,
+)
+from edgesparse_runtime.bundle.read import Bundle, all_files, open_bundle
+from edgesparse_runtime.bundle.regular_file import open_regular
+from edgesparse_runtime.bundle.signature import make_key_pair
+from edgesparse_runtime.bundle.source import FolderSource
+from edgesparse_runtime.bundle.write import rewrite_bundle, store_files
+from edgesparse_runtime.errors import BundleError, InputError
+
+
+def test_two_writers_of_one_file_do_not_tear_it(tmp_path: Path) -> None:
+    target = tmp_path / "out.csv"
+    texts = {letter * 100_000 for letter in "ab"}
+    problems: list[object] = []
+    replace_text(target, "a" * 100_000)
+
+    def write(text: str) -> None:
+        try:
+            for _ in range(40):
+                replace_text(target, text)
+        except OSError as error:
+            problems.append(error)
+
+    writers = [threading.Thread(target=write, args=(text,)) for text in texts]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        if target.read_text() not in texts:
+            problems.append("torn")
+    for writer in writers:
+        writer.join()
+    assert problems == []
+    assert os.listdir(tmp_path) == ["out.csv"]
+
+
+@pytest.mark.parametrize("name", [".out.csv.new", ".out.csv", "out.csv.new", ".out.csv.0.new"])
+def test_a_planted_link_is_not_written_through(name: str, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / name).symlink_to(victim)
+    replace_text(tmp_path / "out.csv", "text")
+    assert victim.read_text() == "mine"
+    assert (tmp_path / "out.csv").read_text() == "text"
+
+
+def test_a_link_or_file_in_the_way_is_an_error_for_a_new_file(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "file").write_text("mine")
+    for name in ("link", "file"):
+        with pytest.raises(FileExistsError):
+            write_durably(tmp_path / name, b"x")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "out.csv"
+    target.write_text("old")
+
+    def fail() -> None:
+        with replacing(target) as stream:
+            stream.write(b"new")
+            raise ValueError("half-way")
+
+    with pytest.raises(ValueError, match="half-way"):
+        fail()
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["out.csv"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_opening_never_blocks_and_opens_files_only(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path = Path("/dev/zero")
+    with pytest.raises(BundleError, match="regular file"):
+        open_regular(path)
+
+
+def test_a_file_that_becomes_a_pipe_after_the_listing_does_not_block(
+    tmp_path: Path, shared_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = store_files(tmp_path / "x.edgesparse", all_files(shared_bundle))
+    listed = FolderSource.sizes
+
+    def exchange(source: FolderSource) -> dict[str, int]:
+        found = listed(source)
+        (bundle.path / "card.md").unlink(missing_ok=True)
+        os.mkfifo(bundle.path / "card.md")
+        monkeypatch.setattr(FolderSource, "sizes", listed)
+        return found
+
+    monkeypatch.setattr(FolderSource, "sizes", exchange)
+    with pytest.raises(BundleError):
+        open_bundle(bundle.path)
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_readers_during_replacements_always_get_a_whole_bundle(
+    archive: bool, tmp_path: Path, shared_bundle: Bundle
+) -> None:
+    """A thousand and more in `make prove-security`; a few seconds here."""
+    files = all_files(shared_bundle)
+    path = store_files(tmp_path / "x.edgesparse", files, archive=archive).path
+    seen, problems, is_done = 0, [], threading.Event()
+
+    def replace_it() -> None:
+        try:
+            while not is_done.is_set():
+                store_files(path, files)
+        except Exception as error:
+            problems.append(error)
+
+    writer = threading.Thread(target=replace_it)
+    writer.start()
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        try:
+            opened = open_bundle(path)
+            assert opened.sha256 == shared_bundle.sha256
+            seen += 1
+        except Exception as error:
+            problems.append(error)
+    is_done.set()
+    writer.join()
+    assert problems == []
+    assert seen > 0
+
+
+def test_what_another_writer_put_there_is_not_overwritten(tmp_path: Path, shared_bundle: Bundle) -> None:
+    path = store_files(tmp_path / "x.edgesparse", all_files(shared_bundle)).path
+    first, second = open_bundle(path), open_bundle(path)
+    rewrite_bundle(first, {"card.md": b"first"}, {})
+    with pytest.raises(BundleError, match="was replaced while it was in use"):
+        rewrite_bundle(second, {"card.md": b"second"}, {})
+    assert open_bundle(path).read("card.md") == b"first"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_an_opened_bundle_reads_what_it_was_or_fails(tmp_path: Path, shared_bundle: Bundle) -> None:
+    """The path never decides: another bundle in its place is not mixed with the one that was opened."""
+    path = store_files(tmp_path / "x.edgesparse", all_files(shared_bundle)).path
+    opened = open_bundle(path)
+    rewrite_bundle(open_bundle(path), {"card.md": b"other"}, {})
+    with pytest.raises(BundleError):
+        opened.read("card.md")
+    assert opened.read("model.onnx") == shared_bundle.read("model.onnx")
+
+
+def test_a_writer_waits_for_another_and_the_lock_leaves_nothing(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def write(name: str) -> None:
+        from edgesparse_runtime.bundle.atomic import only_writer
+
+        with only_writer(tmp_path / "x"):
+            order.append(f"{name} in")
+            time.sleep(0.1)
+            order.append(f"{name} out")
+
+    writers = [threading.Thread(target=write, args=(name,)) for name in "ab"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [entry.split()[1] for entry in order] == ["in", "out", "in", "out"]
+    assert os.listdir(tmp_path) == []
+
+
+def test_staging_is_unpredictable_and_private(tmp_path: Path) -> None:
+    names = set()
+    for _ in range(3):
+        with staging_folder(tmp_path / "x") as staging:
+            names.add(staging.name)
+            assert staging.stat().st_mode & 0o077 == 0
+            (staging / "x").mkdir()
+            put_in_place(staging / "x", tmp_path / "x")
+    assert len(names) == 3
+
+
+def test_a_key_pair_is_whole_or_not_there(tmp_path: Path) -> None:
+    (tmp_path / "key.pub.pem").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises((InputError, OSError)):
+        make_key_pair(tmp_path / "key.pem")
+    assert not (tmp_path / "key.pem").exists()
+    assert not (tmp_path / "elsewhere").exists()
