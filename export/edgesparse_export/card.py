@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgesparse_runtime.data.escape import escape_terminal
 from edgesparse_runtime.evaluation.metrics import with_interval
 
 
@@ -14,7 +15,7 @@ def write_card(fields: dict[str, Any]) -> str:
         f"# {fields['name']}",
         "",
         f"{fields['task'].capitalize()} of windows with {len(fields['channels'])} channel(s), trained on "
-        f"{fields['training']['series']} series of {fields['training']['source']} "
+        f"{fields['training']['series']} series of {escape_terminal(fields['training']['source'])} "
         f"({fields['input']['shortest']} to {fields['input']['longest']} steps).",
         "",
         f"- attention: {fields['attention']['mode']}, {fields['parameters']:,} trained weights",
