@@ -47,7 +47,7 @@ def refuse(path: Path, message: str) -> None:
 def test_links_pipes_and_folders_in_a_bundle(folder: Path) -> None:
     (folder / "card.md").unlink()
     (folder / "card.md").symlink_to("/etc/passwd")
-    refuse(folder, "card.md is a link, and links are refused")
+    refuse(folder, "'card.md' is a link, and links are refused")
     (folder / "card.md").unlink()
     os.mkfifo(folder / "card.md")
     refuse(folder, "card.md does not belong into a bundle")
