@@ -213,7 +213,7 @@ def test_more_threads_than_can_run_are_noted(
 
 
 def test_a_key_that_is_not_there(capsys: pytest.CaptureFixture[str], copied: Path, tmp_path: Path) -> None:
-    refuse(capsys, "Add `--make-key` to make it", "sign", copied, "--key", tmp_path / "k.pem")
+    refuse(capsys, "Add `--make-key` to create it", "sign", copied, "--key", tmp_path / "k.pem")
 
 
 def test_bad_yaml_names_the_line(tmp_path: Path) -> None:

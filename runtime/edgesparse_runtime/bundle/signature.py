@@ -130,7 +130,7 @@ def _read_private_key(path: Path) -> Ed25519PrivateKey:
 
     try:
         if not path.exists():
-            raise InputError(f"{path} no such file. Add `--make-key` to create it.")
+            raise InputError(f"{path}: no such file. Add `--make-key` to create it.")
         key = load_pem_private_key(_read_key(path), _password())
     except TypeError:
         raise InputError(f"{path}: the key and `{PASSWORD_VARIABLE}` must go together.") from None
