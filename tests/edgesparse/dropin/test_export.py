@@ -70,7 +70,7 @@ def test_serving_refuses_a_model_that_takes_named_tensors(
     export_model(model, batch, tmp_path / "x.edgesparse")
     assert run(["serve", str(tmp_path / "x.edgesparse"), "--port", "0"]) == 2
     error = capsys.readouterr().err
-    assert "must take windows of channels and steps to be served; it takes named tensors" in error
+    assert "must accept windows of channels and steps to be served; it accepts named tensors" in error
     assert error.count("\n") == 1
 
 
