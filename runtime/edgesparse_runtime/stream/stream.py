@@ -12,6 +12,7 @@ from typing import Protocol
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.for_model import grid_of
 from edgesparse_runtime.data.grid import MAX_GAP
+from edgesparse_runtime.data.input_check import input_check_of
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.causal import CausalScorer
@@ -155,7 +156,7 @@ class Stream:
             self._step_model = StepModel.open(
                 self.session.bundle, threads=self.session.threads, knobs=self.session.knobs
             )
-        self._check = self.session.input_check
+        self._check = input_check_of(self.session)
         self._tracks: dict[_Key, _Track] = {}
         self._machines_of: Counter[str] = Counter()
         # Machines whose period the model does not fit; bounded as the tracks are.

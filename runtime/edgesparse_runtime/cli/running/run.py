@@ -27,6 +27,7 @@ from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.cli.running.follow import FollowOptions, follow
 from edgesparse_runtime.data.escape import escape_csv_row
 from edgesparse_runtime.data.for_model import read_for_model
+from edgesparse_runtime.data.input_check import check_input
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.session import Session
@@ -118,7 +119,7 @@ def _predict(session: Session, request: RunRequest) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for file in request.files:
         data = read_for_model(file, manifest, options, needs_labels=False)
-        faults = session.check_input(data) if not session.takes_tensors else []
+        faults = check_input(session, data) if not session.takes_tensors else []
         for i, scores in enumerate(session.predict(data)):
             row = _origin(file, data, i)
             if classes:
