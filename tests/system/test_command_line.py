@@ -36,7 +36,7 @@ def test_an_interrupted_quickstart_can_be_begun_again(tmp_path: Path) -> None:
             time.sleep(0.01)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
     assert any(out.iterdir())
     # The same refusal as for a whole one: what --overwrite takes away is known as ours.
     check_one_line(edgesparse("quickstart", "-o", out), 2, "Add --overwrite")
