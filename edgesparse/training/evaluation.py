@@ -30,12 +30,20 @@ def evaluate(
 
 @torch.no_grad()
 def predict(model: SequenceTransformer, data: Windows) -> Tensor:
-    """The model's output [n, outputs] for every window."""
+    """The model's output [n, outputs] for every window.
+
+    A model that does not mask padding takes it for missing values: lengths run apart, as in
+    `Session.predict`.
+    """
     was_training = model.training
     model.eval()
-    output = torch.cat([model(data.rows(r)) for r in torch.split(torch.arange(len(data)), 32)])
+    rows = [torch.arange(len(data))]
+    if not model.variable_length:
+        rows = [torch.nonzero(data.lengths_B == steps)[:, 0] for steps in torch.unique(data.lengths_B)]
+    parts = [part for same in rows for part in torch.split(same, 32)]
+    output = torch.cat([model(data.rows(part)) for part in parts])
     model.train(was_training)
-    return output
+    return output[torch.argsort(torch.cat(parts))]
 
 
 def metric_of(output: Tensor, data: TrainingSet, settings: TrainingConfig) -> Metric:

@@ -118,6 +118,14 @@ def load_run(path: str | Path) -> Run:
     return Run(folder, config, facts, model.eval(), report)
 
 
+# Keys of reports written before version 0.2, and their names now.
+_RENAMED = {"agreement": "captured_mass", "judged": "held_out"}
+
+
+def _renamed(values: dict[str, Any]) -> dict[str, Any]:
+    return {_RENAMED.get(key, key): value for key, value in values.items()}
+
+
 def _with_new_names(report: dict[str, Any]) -> RunReport:
     """The report by today's keys: runs written before version 0.2 stay readable."""
     found = dict(report)
@@ -126,14 +134,9 @@ def _with_new_names(report: dict[str, Any]) -> RunReport:
         found["temperature"] = old and {
             "value" if key == "temperature" else key: value for key, value in old.items()
         }
-    found["heads"] = [
-        {"captured_mass" if key == "agreement" else key: value for key, value in head.items()}
-        for head in found.get("heads", [])
-    ]
-    if "judged" in found.get("pretraining", {}):
-        done = dict(found["pretraining"])
-        done["held_out"] = done.pop("judged")
-        found["pretraining"] = done
+    found["heads"] = [_renamed(head) for head in found.get("heads", [])]
+    if "pretraining" in found:
+        found["pretraining"] = _renamed(found["pretraining"])
     return found  # type: ignore[return-value]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgesparse_runtime.data.escape import escape_terminal
 from edgesparse_runtime.evaluation.metrics import with_interval
 
 
@@ -14,22 +15,40 @@ def write_card(fields: dict[str, Any]) -> str:
         f"# {fields['name']}",
         "",
         f"{fields['task'].capitalize()} of windows with {len(fields['channels'])} channel(s), trained on "
-        f"{fields['training']['series']} series of {fields['training']['source']} "
+        f"{fields['training']['series']} series of {escape_terminal(fields['training']['source'])} "
         f"({fields['input']['shortest']} to {fields['input']['longest']} steps).",
         "",
         f"- attention: {fields['attention']['mode']}, {fields['parameters']:,} trained weights",
         f"- compute: {compute['attention_share']:.1%} of dense attention, "
         f"{compute['model_share']:.1%} of the dense model (measured on {compute['measured_on']} windows)",
     ]
-    for name, metric in metrics.items():
-        lines.append(f"- {metric['name']} on the {name} series: {with_interval(metric)}")
+    lines += _measured(fields, metrics)
     if fields["classes"]:
         lines += ["", "Classes: " + ", ".join(fields["classes"]) + "."]
     lines += [
         "",
-        "Accuracy on the series a model was trained on says nothing about new ones: measure on your own with "
+        "Accuracy on the training series tells nothing about new ones: measure on your own with "
         "`edgesparse evaluate`. Scores are probabilities of the training classes; a window of anything else "
-        "is given one of them too.",
+        "gets one of them too.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _measured(fields: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
+    """What is known of new series first, training series last."""
+    lines = []
+    if found := fields.get("cross_validation"):
+        for group, metric in found["groups"].items():
+            lines.append(
+                f"- {metric['name']} on group {group}, by a model not trained on it: {with_interval(metric)}"
+            )
+    if held := metrics.get("validation"):
+        groups = ", ".join((fields.get("held_out") or {}).get("groups", []))
+        which = f" (groups {groups})" if groups else ""
+        lines.append(f"- {held['name']} on held-out series{which}: {with_interval(held)}")
+    if not lines:
+        lines.append("- on new series: not measured, nothing was held out")
+    if fitted := metrics.get("training"):
+        lines.append(f"- {fitted['name']} on the training series: {with_interval(fitted)}")
+    return lines

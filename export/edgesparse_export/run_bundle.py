@@ -22,6 +22,7 @@ from edgesparse_export.step.files import can_step, step_part
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.bundle.write import check_target, write_bundle
 from edgesparse_runtime.data.channels import check_channels
+from edgesparse_runtime.data.escape import escape_terminal
 from edgesparse_runtime.data.for_model import options_for
 from edgesparse_runtime.data.readers import read_dataset
 from edgesparse_runtime.data.series_set import Grid, SeriesSet
@@ -199,7 +200,7 @@ def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
             "tokens_at_longest": run.model.token_count(run.facts.longest),
         },
         "training": {
-            "source": facts.source,
+            "source": escape_terminal(facts.source),
             "series": facts.series,
             "roles": facts.roles,
             "notes": facts.notes,
@@ -210,6 +211,8 @@ def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
         "compute": run.report["compute"],
         "metrics": run.report["metrics"],
         "temperature": run.report.get("temperature"),
+        "held_out": run.report.get("held_out"),
+        "cross_validation": run.report.get("cross_validation"),
         "parity": verdict.to_dict(),
     } | forecast
 

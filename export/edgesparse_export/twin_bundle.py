@@ -27,7 +27,7 @@ def add_twins(bundle: Bundle, precisions: list[str]) -> Bundle:
     Raises:
         InputError: a model of existing tensors, a dense one, or one whose attention onnxruntime has no fused
             form of.
-        GateError: a twin does not say what the model says with every block kept; nothing is written.
+        GateError: a twin's outputs differ from the model's with every block kept; nothing is written.
     """
     if bundle.manifest["input"].get("tensors"):
         raise InputError(f"{bundle.path} must take windows; break-even is not measured for other models.")
@@ -67,7 +67,7 @@ def _check(bundle: Bundle, precision: str, content: bytes) -> float:
         allowed = np.full_like(expected, INT8_SHARE * float(np.abs(expected).max()))
     if not (difference <= allowed).all():
         raise GateError(
-            f"The dense twin must say what the {precision} model says with every block kept; scores differ "
-            f"by {difference.max():.2e}. Nothing was written."
+            f"The dense twin must output what the {precision} model outputs with every block kept; scores "
+            f"differ by {difference.max():.2e}. Nothing was written."
         )
     return float(difference.max())

@@ -21,7 +21,7 @@ from edgesparse_runtime.engine import get_library_path
 from edgesparse_runtime.machine.processor import cpu_name, instruction_sets
 
 if TYPE_CHECKING:
-    from edgesparse_runtime.bundle.manifest_types import Manifest
+    from edgesparse_runtime.bundle.manifest_types import DenseUpTo, Manifest
 
 # What must be equal for a measurement to count.
 MACHINE = ("cpu", "instruction_sets", "threads", "onnxruntime", "engine", "kernels")
@@ -135,12 +135,12 @@ def entries_of(manifest: Manifest, precision: str) -> list[dict[str, Any]]:
     return [entry for entry in reversed(manifest["breakeven"]) if entry.get("precision") == precision]
 
 
-def find_limits(table: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def find_limits(table: Sequence[Mapping[str, Any]]) -> list[DenseUpTo]:
     """Per density, the steps up to which dense wins at every measured length; 0 where it does not.
 
     A length counts when dense is faster and decides the same.
     """
-    limits = []
+    limits: list[DenseUpTo] = []
     for density in dict.fromkeys(row["density"] for row in table):
         steps = 0
         for row in sorted((r for r in table if r["density"] == density), key=lambda r: int(r["length"])):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,6 @@ from edgesparse_runtime.arrays import BoolArray, FloatArray, IndexArray
 from edgesparse_runtime.bundle.names import SUFFIX
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.bundle.regular_file import open_regular
-from edgesparse_runtime.data.channels import generic_names
-from edgesparse_runtime.data.input_check import Fault, InputCheck, Typical, typical_of, typical_of_manifest
 from edgesparse_runtime.data.model_inputs import TensorData, TensorInputs, WindowData, WindowInputs
 from edgesparse_runtime.data.tensor_batch import TensorBatch
 from edgesparse_runtime.dense_switch import Switch, find_switch, known_density, twin_file
@@ -141,12 +137,6 @@ class Session:
         """Names of the scores' columns; empty for regression, and for a bare .onnx file."""
         return () if self.bundle is None else self.bundle.classes
 
-    @cached_property
-    def input_check(self) -> InputCheck:
-        """What sees dead sensors in this model's windows, one by one; see `check_input`."""
-        names = self.channels or generic_names(self.channel_count or 0)
-        return InputCheck(names, () if self.bundle is None else _typical(self.bundle))
-
     def takes_dense(self, steps: int) -> bool:
         """True when windows of `steps` run through the dense twin."""
         if self._dense is None or self.bundle is None:
@@ -244,16 +234,6 @@ class Session:
         scores = self.predict(data, batch_size=batch_size)
         return np.asarray(np.array(self.classes, dtype=np.str_)[scores.argmax(-1)], dtype=np.str_)
 
-    def check_input(self, data: WindowData) -> list[list[Fault]]:
-        """Per window, what looks wrong with its sensors; docs/data.md, "Dead sensors".
-
-        Raises:
-            InputError: as `predict`; the model takes no windows.
-        """
-        if isinstance(self.inputs, TensorInputs):
-            raise InputError(f"{self.path.name} takes named tensors; it has no windows.")
-        return [self.input_check.check(window) for window in self.inputs.windows(data)]
-
     def read_model(self) -> bytes:
         """The model as it runs: the file's content, checked and written anew."""
         return self._model.content
@@ -293,21 +273,6 @@ class Session:
 
 def _feeds(batch: FloatArray | TensorBatch) -> Mapping[str, Any]:
     return batch.arrays if isinstance(batch, TensorBatch) else {"window": batch}
-
-
-def _typical(bundle: Bundle) -> list[Typical | None]:
-    """What channels are like in training; of older bundles, in the golden windows."""
-    known = typical_of_manifest(bundle.manifest)
-    windows = bundle.golden().get("windows")
-    if any(known) or windows is None or windows.ndim != 3:
-        return known
-    found = typical_of(list(windows))
-    spread = np.nanstd(windows.astype(np.float64), axis=-1)
-    if not bool((np.abs(spread - 1) < 1e-3).all()):
-        return found
-    # Random walks of spread 1, where the bundle was made without data: their values mean nothing.
-    unknown = {"low": -np.inf, "high": np.inf, "spread_low": 0.0, "spread_high": np.inf}
-    return [None if t is None else replace(t, **unknown) for t in found]
 
 
 def _check_choices(attention: str, precision: str, threads: int | None) -> None:

@@ -109,6 +109,7 @@ def test_paired_difference_uses_the_seeds_that_both_have() -> None:
     assert paired_difference([right], [np.zeros((2, 10))]).value == 1.0
 
 
+@pytest.mark.slow
 def test_results_of_other_code_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "FOLDER", tmp_path)
     job = Job("product-1024", "stem with ridge", "20")
@@ -231,6 +232,7 @@ def test_made_tasks_have_a_version_of_their_own() -> None:
     assert real != made
 
 
+@pytest.mark.slow
 def test_behavior_repeats_and_follows_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = []
     for overrides in ((), (), ("training.weight_decay=0.04",)):
@@ -239,6 +241,7 @@ def test_behavior_repeats_and_follows_the_recipe(monkeypatch: pytest.MonkeyPatch
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+@pytest.mark.slow
 def test_behavior_of_one_channel_leaves_out_what_concerns_several(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = ("training.max_steps=2",)
     monkeypatch.setattr(behavior, "CASES", ((20, 1, 60, 60, settings), (20, 2, 60, 60, settings)))

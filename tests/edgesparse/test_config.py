@@ -64,7 +64,7 @@ def test_a_broken_file_is_refused(tmp_path: Path) -> None:
     ("override", "message"),
     [
         ("training.dropout=0.1", "`dropout` is a key of `model`, not of `training`"),
-        ("training.task=forecasting", "how many steps are to be foretold"),
+        ("training.task=forecasting", "how many steps to predict"),
         ("training.horizon=4", "`horizon` is for forecasting only; got 4 for classification"),
     ],
 )

@@ -26,8 +26,9 @@ HEAVY = {
     "urllib.request",
 }
 # Bytes of our own source that `import edgesparse_runtime` may load; it was 130,092 at commit 07f76d6, and the
-# checker that reads and writes every model anew has added 17,000 since.
-MOST_SOURCE = 142_000
+# checker that reads and writes every model anew has added 17,000 since, and the rule
+# that an answer depends on its own input alone (`data/model_inputs.py`, `data/float_array.py`) 9,000.
+MOST_SOURCE = 151_000
 MODULES = """
 import json, os, sys
 import numpy, onnxruntime

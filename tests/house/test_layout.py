@@ -17,8 +17,8 @@ OFFENDERS = Path(__file__).with_name("offenders.txt")
 MOST_ENTRIES = 20
 LONG_LINES = 60
 MOST_LINES = 100
-MOST_LONG = 25
-"""Functions over 60 lines, defended or not; 10 in the end."""
+MOST_LONG = 10
+"""Functions over 60 lines, each defended."""
 MOST_NESTING = 5
 
 

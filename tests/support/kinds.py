@@ -19,11 +19,18 @@ KINDS = ("unit", "property", "parity", "golden", "contract", "system")
 BY_PATH = {
     "tests/": "unit",
     "tests/attacks/": "contract",
+    # Real servers.
+    "tests/attacks/test_remote_ends.py": "system",
+    "tests/attacks/test_requests.py": "system",
+    "tests/attacks/test_served_bundles.py": "system",
+    "tests/attacks/test_slow_clients.py": "system",
+    "tests/edgesparse/attention/test_causal.py": "parity",
     "tests/edgesparse/attention/test_layer.py": "parity",
     "tests/edgesparse/dropin/": "parity",
     "tests/edgesparse/dropin/test_refusals.py": "contract",
-    "tests/edgesparse/training/test_processes.py": "system",
-    "tests/edgesparse/training/test_train.py": "system",
+    "tests/edgesparse/model/test_forecasting.py": "system",
+    # Whole training runs.
+    "tests/edgesparse/training/": "system",
     "tests/export/": "parity",
     "tests/golden/": "golden",
     "tests/house/": "contract",

@@ -62,7 +62,7 @@ def banned_words(page: Path) -> list[tuple[re.Pattern[str], str]]:
     for line in page.read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
             pattern, instead = line.rsplit(" -> ", 1)
-            found.append((re.compile(pattern.replace(" ", r"\s+"), re.IGNORECASE), instead))
+            found.append((re.compile(pattern.replace(" ", r"\s+"), re.IGNORECASE | re.MULTILINE), instead))
     return found
 
 

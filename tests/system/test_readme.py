@@ -11,8 +11,6 @@ import pytest
 from edgesparse_runtime.bundle.manifest_upgrade import SCHEMA_VERSION
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.cli.app import VERBS
-from edgesparse_runtime.data.readers import write_csv
-from edgesparse_runtime.data.series_set import SeriesSet
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -43,19 +41,6 @@ def test_extras_of_the_readme_are_those_there_are() -> None:
     assert named <= set(extras)
     assert named >= {"serve", "sign", "ray"}
     assert ("ray" in extras["all"][0]) == ("everything\nbut Ray" not in page)
-
-
-def test_python_of_the_readme_runs(
-    shared_bundle: Bundle, series: SeriesSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code, _ = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "demo").mkdir()
-    write_csv(tmp_path / "demo" / "appliance_TEST.csv", series)
-    (tmp_path / "appliance.edgesparse").symlink_to(shared_bundle.path)
-    names: dict[str, object] = {}
-    exec(code, names)
-    assert names["scores"].shape == (len(series), 2)  # type: ignore[attr-defined]
 
 
 def test_manifest_page_is_of_this_schema(shared_bundle: Bundle) -> None:

@@ -22,6 +22,7 @@ from edgesparse_export.parity import LEAST_AGREEMENT, Parity
 from edgesparse_export.run_bundle import CARD, GOLDEN, MODEL, pack_golden
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.bundle.write import check_target, write_bundle
+from edgesparse_runtime.data.escape import escape_terminal
 from edgesparse_runtime.data.tensor_batch import PREFIX, TensorBatch
 from edgesparse_runtime.errors import GateError
 from edgesparse_runtime.session import Session
@@ -194,7 +195,7 @@ def _fields(
             "causal": layers[0].is_causal,
         },
         "dropin": {
-            "source": source or type(model).__name__,
+            "source": escape_terminal(source or type(model).__name__),
             "density": density,
             "calibration": None if calibration is None else calibration.to_dict(),
         },

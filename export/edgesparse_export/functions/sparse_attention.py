@@ -49,8 +49,9 @@ def SparseAttention(
     key_blocks = op.Shape(block_scores, start=3, end=4)
 
     # Query [B, H, Q, b, D], key [B, G, K, b, D], value [B, G, K, b, E], mask [B, K, b].
-    query_scaled = op.Mul(query, op.Constant(value_float=scale))
-    query_blocked = _edgesparse.ToBlocks(query_scaled, query_blocks, heads_1, block_size=block_size)
+    query_blocked = _edgesparse.ToBlocks(query, query_blocks, heads_1, block_size=block_size)
+    # Next to the product, where onnxruntime fuses it: anywhere else the last bit differs.
+    query_scaled = op.Mul(query_blocked, op.Constant(value_float=scale))
     key_blocked = _edgesparse.ToBlocks(key, key_blocks, groups_1, block_size=block_size)
     value_blocked = _edgesparse.ToBlocks(value, key_blocks, groups_1, block_size=block_size)
     real = op.Unsqueeze(op.Cast(key_mask, to=1), last)
@@ -78,7 +79,7 @@ def SparseAttention(
         key_seen = op.Identity(key_picked)
         value_seen = op.Identity(value_picked)
         bias = op.Identity(token_bias)
-    merged = _edgesparse.AttendBlocks(query_blocked, key_seen, value_seen, bias)
+    merged = _edgesparse.AttendBlocks(query_scaled, key_seen, value_seen, bias)
     output = op.Slice(merged, zero, op.Shape(query, start=1, end=2), one)
     return output, selection
 

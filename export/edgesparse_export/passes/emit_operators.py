@@ -183,7 +183,7 @@ def operators_in_place(model: nn.Module, *, fuse_masked: bool = False) -> Iterat
 
 
 def _emitter(module: nn.Module, *, fuse_masked: bool) -> nn.Module | None:
-    """What stands in this module's place; None = it stays."""
+    """What takes this module's place; None = it stays."""
     if isinstance(module, FilterBank):
         return BankOperator(module)
     # Not a subclass: rule 2.

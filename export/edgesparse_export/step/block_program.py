@@ -79,7 +79,7 @@ class BlockProgram(nn.Module):
     def _select(
         self, query_LHbD: Tensor, route_keys_nLGD: Tensor, top_p: Tensor, max_blocks: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Blocks in visiting order [L, H, S] and which of them are kept; the own block is left out.
+        """Blocks in visiting order [L, H, S] and which of them are kept; the diagonal block is left out.
 
         It has no share, but its place: among the window's, before all others.
         """

@@ -8,7 +8,7 @@ step   samples      [C, p]           raw steps of the token so far, 1 to patch o
        history      [C, R]           normalized steps before the token; zeros before the first
        token_sum    [W], token_count [1]     of the tokens before
        value_tail   [L, kernel-1, G*E]       values of the tokens before; zeros before the first
-       block_key    [L, G, r, D], block_value [L, G, r, E]    the token's own block so far, 0 to b-1 tokens
+       block_key    [L, G, r, D], block_value [L, G, r, E]    the diagonal block so far, 0 to b-1 tokens
        past_key     [L, H, S, D], past_value [L, H, S, E], past_bias [L, H, 1, S]   from `block`
     -> scores [n], normal [C, p], token [W], query [L, H, D], key [L, G, D], value [L, G, E]
 block  query        [L, H, b, D]     of the block that is full, the last of n
@@ -62,7 +62,7 @@ def can_step(model: nn.Module) -> TypeGuard[SequenceTransformer]:
 def step_part(
     model: SequenceTransformer, to_scores: Postprocess, session: Session, windows: FloatArray
 ) -> tuple[dict[str, bytes], dict[str, object]]:
-    """Files and manifest field of the step model, once it says what the whole model says.
+    """Files and manifest field of the step model, once it outputs what the whole model outputs.
 
     Args:
         session: the exported whole model.
@@ -83,7 +83,7 @@ def step_part(
         largest = max(largest, float(difference.max()))
         if (difference > ABSOLUTE + RELATIVE * np.abs(expected)).any():
             raise GateError(
-                f"The step model must say what the whole model says; the largest score difference is "
+                f"The step model must output what the whole model outputs; the largest score difference is "
                 f"{largest:.2e}. Nothing was written."
             )
     return {STEP: step, BLOCK: block}, {**asdict(facts), "largest_difference": largest}

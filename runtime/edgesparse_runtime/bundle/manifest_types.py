@@ -92,6 +92,26 @@ class DenseUpTo(TypedDict):
     steps: int
 
 
+class BreakevenRow(TypedDict):
+    """One cell: a length, and a density or None for the model as exported; times in milliseconds.
+
+    `ratio`, `low` and `high` are sparse over dense; `agrees` tells whether dense may stand for sparse.
+    """
+
+    length: int
+    density: float | None
+    kept: float
+    sparse_ms: float
+    dense_ms: float
+    ratio: float
+    low: float
+    high: float
+    rounds: int
+    winner: str
+    agrees: bool
+    agreement: dict[str, Any] | None
+
+
 class BreakevenEntry(TypedDict, total=False):
     """Where dense attention is faster on one machine at one precision."""
 
@@ -106,7 +126,7 @@ class BreakevenEntry(TypedDict, total=False):
     batch: int
     measured: str
     dense_up_to: list[DenseUpTo]
-    table: list[dict[str, Any]]
+    table: list[BreakevenRow]
 
 
 class Attention(TypedDict):

@@ -10,6 +10,7 @@ import typer
 
 from edgesparse_runtime.data.readers import ReadOptions
 from edgesparse_runtime.data.readers.options import known_task
+from edgesparse_runtime.data.readers.span import Span
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.remote.connection import Target
 
@@ -47,8 +48,13 @@ class TableOptions(Request):
     series_column: Annotated[str | None, typer.Option(help="Column that tells series apart.")] = None
     group_column: Annotated[str | None, typer.Option(help="Column with the machine, run or person.")] = None
     channels: Annotated[str | None, typer.Option(help="Channel columns, separated by commas.")] = None
-    window: Annotated[int | None, typer.Option(help="Cut recordings into windows of this many steps.")] = None
-    stride: Annotated[int | None, typer.Option(help="Steps from one window to the next. [the window]")] = None
+    window: Annotated[
+        str | None,
+        typer.Option(help="Cut recordings into windows of so many steps, or of a time: 100, 1s."),
+    ] = None
+    stride: Annotated[
+        str | None, typer.Option(help="Steps or time from one window to the next. [the window]")
+    ] = None
     time_column: Annotated[
         str | None, typer.Option(help="Column with the time. [time, timestamp, date and the like]")
     ] = None
@@ -57,16 +63,28 @@ class TableOptions(Request):
         typer.Option(help="Unit of times that are numbers: s, ms, us, ns. [by the column's name, else s]"),
     ] = None
 
+    def spans(self) -> tuple[Span | None, Span | None]:
+        """Window and stride as they were stated.
+
+        Raises:
+            InputError: one is neither a number of steps nor a time.
+        """
+        window = None if self.window is None else Span.parse(self.window, "--window")
+        return window, None if self.stride is None else Span.parse(self.stride, "--stride")
+
     def read_options(self, task: str) -> ReadOptions:
         """The options as the readers take them."""
+        window, stride = self.spans()
         return ReadOptions(
             task=known_task(task),
             label_column=self.label_column,
             series_column=self.series_column,
             group_column=self.group_column,
             channels=tuple(name.strip() for name in self.channels.split(",")) if self.channels else None,
-            window=self.window,
-            stride=self.stride,
+            window=None if window is None else window.steps,
+            stride=None if stride is None else stride.steps,
+            window_time=None if window is None or window.steps else window,
+            stride_time=None if stride is None or stride.steps else stride,
             time_column=self.time_column,
             time_unit=self.time_unit,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgesparse_runtime.bundle.output_file import is_written_through
@@ -32,6 +33,20 @@ def check_output(path: Path, option: str = "--output") -> None:
     # A file may be writable where its folder is not.
     if not (path.exists() and os.access(path, os.W_OK)):
         check_writable(folder, f"`{option}` {path}")
+
+
+def check_not_an_input(output: Path, inputs: Sequence[Path], option: str = "--output") -> None:
+    """Refuse a result that would replace what it is made from, by whatever name or link.
+
+    Raises:
+        InputError: `output` is one of `inputs`, or lies in one that is a folder.
+    """
+    if is_written_through(output):
+        return
+    real = Path(os.path.realpath(output))
+    for path in inputs:
+        if Path(os.path.realpath(path)) in (real, *real.parents):
+            raise InputError(f"`{option}` {output} would overwrite the input {path}. Choose another file.")
 
 
 def check_writable(folder: Path, what: str) -> None:

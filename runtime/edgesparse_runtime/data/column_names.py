@@ -1,4 +1,4 @@
-"""Names that columns usually have, and what stands in them besides the name."""
+"""Names that columns usually have, and what they hold besides the name."""
 
 from __future__ import annotations
 

@@ -47,9 +47,9 @@ def options_for(
         needs_labels: False = the data are predicted only.
     """
     options = options or ReadOptions()
-    window, last_only = options.window or grid.window, False
+    window, last_only = options.window or (None if options.window_time else grid.window), False
     stride = options.stride
-    if stride is None and window == grid.window:
+    if stride is None and options.stride_time is None and window is not None and window == grid.window:
         stride = grid.stride
     if horizon and window is not None and not needs_labels and options.window is None:
         # What follows the end of the data is forecast, from as many steps as a training window had before it.

@@ -7,12 +7,15 @@ what is wrong with its window: too much missing, flat, clipped, out of range, or
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Protocol
 
 import numpy as np
 
 from edgesparse_runtime.arrays import FloatArray
+from edgesparse_runtime.data.channels import generic_names
+from edgesparse_runtime.data.model_inputs import TensorInputs, WindowData, WindowInputs
+from edgesparse_runtime.errors import InputError
 
 # Share of a channel's steps that may be missing.
 MOST_MISSING = 0.5
@@ -207,3 +210,47 @@ def typical_of_manifest(manifest: Mapping[str, Any]) -> list[Typical | None]:
         is_numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in known.values())
         found.append(Typical(**known) if is_whole and is_numbers else None)
     return found
+
+
+class Opened(Protocol):
+    """What is needed of a `Session`."""
+
+    bundle: Any
+    inputs: WindowInputs | TensorInputs
+
+    @property
+    def channels(self) -> tuple[str, ...] | None:
+        """Names of its channels."""
+
+
+def check_input(session: Opened, data: WindowData) -> list[list[Fault]]:
+    """Per window, what looks wrong with its sensors; [] where nothing does.
+
+    Raises:
+        InputError: as `Session.predict`; the model takes no windows.
+    """
+    if isinstance(session.inputs, TensorInputs):
+        raise InputError("The model takes named tensors; it has no windows.")
+    check = input_check_of(session)
+    return [check.check(window) for window in session.inputs.windows(data)]
+
+
+def input_check_of(session: Opened) -> InputCheck:
+    """The check of this model's windows, one by one."""
+    names = session.channels or generic_names(getattr(session.inputs, "channel_count", None) or 0)
+    return InputCheck(names, () if session.bundle is None else _typical(session.bundle))
+
+
+def _typical(bundle: Any) -> list[Typical | None]:
+    """What channels are like in training; of older bundles, in the golden windows."""
+    known = typical_of_manifest(bundle.manifest)
+    windows = bundle.golden().get("windows")
+    if any(known) or windows is None or windows.ndim != 3:
+        return known
+    found = typical_of(list(windows))
+    spread = np.nanstd(windows.astype(np.float64), axis=-1)
+    if not bool((np.abs(spread - 1) < 1e-3).all()):
+        return found
+    # Random walks of spread 1, where the bundle was made without data: their values mean nothing.
+    unknown = {"low": -np.inf, "high": np.inf, "spread_low": 0.0, "spread_high": np.inf}
+    return [None if t is None else replace(t, **unknown) for t in found]

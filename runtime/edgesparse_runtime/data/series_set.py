@@ -37,7 +37,7 @@ class Role:
 
 @dataclass(frozen=True)
 class Grid:
-    """How a recording is cut; stands in a run and in a bundle's manifest (`input`), and holds in every verb.
+    """How a recording is cut; is part of a run and of a bundle's manifest (`input`), and holds in every verb.
 
     Attributes:
         window: steps of a window; None = whole series.

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from edgesparse_runtime.data.readers import ReadOptions, read_dataset
+from edgesparse_runtime.data.for_model import read_for_model
+from edgesparse_runtime.data.readers import ReadOptions
 from edgesparse_runtime.errors import EdgeSparseError, InputError
 from edgesparse_runtime.session import Session
 
@@ -33,7 +34,9 @@ class ScoreFiles:
         assert bundle is not None
         empty = {"file": file, "series": 0, "decision": "", "scores": [], "error": ""}
         try:
-            scores = self._session.predict(read_dataset(Path(file), self._options))
+            scores = self._session.predict(
+                read_for_model(file, bundle.manifest, self._options, needs_labels=False)
+            )
         except EdgeSparseError as error:
             return [empty | {"error": " ".join(str(error).split())}]
         classes = bundle.classes

@@ -42,7 +42,7 @@ class TritonModel:
 
     Attributes:
         folder: the model's.
-        versions: that stand in it now, lowest first; all are served.
+        versions: that are in it now, lowest first; all are served.
         replaced: what this version was before: "same" model, "other" model, or None = it is new.
         seen_at: the repository's path where Triton runs.
         config: shared by all versions.

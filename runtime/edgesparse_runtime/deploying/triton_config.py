@@ -21,7 +21,7 @@ class ModelConfig:
     """What all versions of a model share.
 
     Attributes:
-        input, output: as they stand in the file, one line each.
+        input, output: as they are in the file, one line each.
         labels: class names.
         max_batch: Triton's `max_batch_size`.
         threads: onnxruntime's, of each instance.
@@ -69,7 +69,7 @@ def describe(
 
 
 def read_config(model: Path) -> ModelConfig | None:
-    """The configuration that stands in a model's folder; None where there is none.
+    """The configuration that is in a model's folder; None where there is none.
 
     Raises:
         InputError: it is not one of ours.

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 
+from edgesparse_runtime.bundle.manifest_types import BreakevenEntry, BreakevenRow
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.dense_switch import (
     LEAST_GAIN,
@@ -68,43 +69,6 @@ class BreakevenJob:
         check_spans({"--seconds": self.seconds})
         if any(not 0 < d <= 1 for d in self.densities):
             raise InputError(f"`--density` must be above 0 and at most 1; got {self.densities}.")
-
-
-class BreakevenRow(TypedDict):
-    """One cell: a length, and a density or None for the model as exported; times in milliseconds.
-
-    `ratio`, `low` and `high` are sparse over dense; `agrees` tells whether dense may stand for sparse.
-    """
-
-    length: int
-    density: float | None
-    kept: float
-    sparse_ms: float
-    dense_ms: float
-    ratio: float
-    low: float
-    high: float
-    rounds: int
-    winner: str
-    agrees: bool
-    agreement: dict[str, Any] | None
-
-
-class BreakevenEntry(TypedDict):
-    """One measurement in the manifest's `breakeven`: machine, settings, rows and what follows from them."""
-
-    cpu: str
-    instruction_sets: list[str]
-    threads: int
-    onnxruntime: str
-    engine: str
-    kernels: str | None
-    precision: str
-    model: str | None
-    batch: int
-    measured: str
-    dense_up_to: list[dict[str, Any]]
-    table: list[BreakevenRow]
 
 
 Cell = tuple[int, float | None]

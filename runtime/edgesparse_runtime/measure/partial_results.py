@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from edgesparse_runtime.bundle.atomic import replace_text
-from edgesparse_runtime.measure.breakeven import BreakevenJob, BreakevenRow, Cell, Done
+from edgesparse_runtime.bundle.manifest_types import BreakevenRow
+from edgesparse_runtime.measure.breakeven import BreakevenJob, Cell, Done
 
 
 class PartialResults:

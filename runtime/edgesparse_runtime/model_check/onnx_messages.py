@@ -101,8 +101,12 @@ def _packed(number: int, name: str, kind: Kind) -> Field:
     return Field(number, name, kind, is_list=True, is_packed=True)
 
 
-def _dropped(number: int, name: str, *, is_list: bool = False) -> Field:
-    return Field(number, name, Kind.DATA, is_list, use=Use.DROPPED)
+def _dropped(number: int, name: str) -> Field:
+    return Field(number, name, Kind.DATA, use=Use.DROPPED)
+
+
+def _dropped_message(number: int, name: str, message: str) -> Field:
+    return Field(number, name, Kind.MESSAGE, is_list=True, message=message, use=Use.DROPPED)
 
 
 def _refused(number: int, name: str, refusal: str) -> Field:
@@ -128,7 +132,7 @@ MESSAGES: dict[str, Message] = {
                 _dropped(6, _DOCUMENTATION),
                 _message(7, "graph", "Graph"),
                 _message(8, "opset_import", "Opset", is_list=True),
-                _dropped(14, _METADATA, is_list=True),
+                _dropped_message(14, _METADATA, "Entry"),
                 _refused(20, "training_info", "hold no training part"),
                 _message(25, "functions", "Function", is_list=True),
                 _refused(26, "configuration", "name no devices"),
@@ -145,9 +149,9 @@ MESSAGES: dict[str, Message] = {
                 _message(11, "input", "Value", is_list=True),
                 _message(12, "output", "Value", is_list=True),
                 _message(13, "value_info", "Value", is_list=True),
-                _dropped(14, "quantization_annotation", is_list=True),
+                _dropped_message(14, "quantization_annotation", "Annotation"),
                 _refused(15, "sparse_initializer", _NO_SPARSE),
-                _dropped(16, _METADATA, is_list=True),
+                _dropped_message(16, _METADATA, "Entry"),
             ),
         ),
         Message(
@@ -167,6 +171,13 @@ MESSAGES: dict[str, Message] = {
         ),
         # The exporter's names of modules; whatever else stands there is bounded by the file.
         Message("Entry", (Field(1, "key", Kind.DATA), Field(2, "value", Kind.DATA))),
+        Message(
+            "Annotation",
+            (
+                Field(1, "tensor_name", Kind.DATA),
+                _message(2, "quant_parameter_tensor_names", "Entry", is_list=True),
+            ),
+        ),
         Message(
             "Attribute",
             (
@@ -208,7 +219,7 @@ MESSAGES: dict[str, Message] = {
                 _dropped(12, _DOCUMENTATION),
                 _refused(13, "external_data", "hold its tensors itself; one names another file"),
                 _int32(14, "data_location"),
-                _dropped(16, _METADATA, is_list=True),
+                _dropped_message(16, _METADATA, "Entry"),
             ),
             choice=frozenset(
                 {
@@ -228,7 +239,7 @@ MESSAGES: dict[str, Message] = {
                 _text(1, "name"),
                 _message(2, "type", "Type"),
                 _dropped(3, _DOCUMENTATION),
-                _dropped(4, _METADATA, is_list=True),
+                _dropped_message(4, _METADATA, "Entry"),
             ),
         ),
         Message(
@@ -264,7 +275,7 @@ MESSAGES: dict[str, Message] = {
                 _message(11, "attribute_proto", "Attribute", is_list=True),
                 _message(12, "value_info", "Value", is_list=True),
                 _text(13, "overload"),
-                _dropped(14, _METADATA, is_list=True),
+                _dropped_message(14, _METADATA, "Entry"),
             ),
         ),
     )

@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from edgesparse_runtime.bundle.archive import pack_files
+from edgesparse_runtime.bundle.manifest_types import BreakevenEntry
 from edgesparse_runtime.bundle.names import SUFFIX
 from edgesparse_runtime.bundle.read import all_files, open_bundle
 from edgesparse_runtime.errors import EdgeSparseError, InputError
-from edgesparse_runtime.measure.breakeven import BreakevenEntry, BreakevenJob
+from edgesparse_runtime.measure.breakeven import BreakevenJob
 from edgesparse_runtime.measure.job import Job
 from edgesparse_runtime.measure.results import ProfileResult
 from edgesparse_runtime.measure.worker import read_answer

@@ -12,7 +12,7 @@ import onnxruntime
 
 from edgesparse_runtime.arrays import BoolArray
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
-from edgesparse_runtime.data.input_check import InputCheck
+from edgesparse_runtime.data.input_check import InputCheck, input_check_of
 from edgesparse_runtime.errors import BundleError
 from edgesparse_runtime.evaluation.verify import check_scores
 from edgesparse_runtime.serving.addresses import Address
@@ -156,7 +156,7 @@ def load(address: Address, settings: Settings, rehearsed: str | None = None) -> 
     bounds = WindowBounds(channels, max(1, least), settings.max_steps, settings.max_windows)
     # Dynamic int8 sets its scale over the whole batch: an answer must not depend on other requests.
     max_rows = 1 if session.precision == "int8" else None
-    model = ServedModel(address, bundle_hash, session, bounds, max_rows, session.input_check)
+    model = ServedModel(address, bundle_hash, session, bounds, max_rows, input_check_of(session))
     raw = session.predict(np.zeros((1, channels or 1, max(least, 16)), np.float32))
     if raw.dtype not in _SCORE_TYPES:
         raise BundleError(f"{address.path} must output `scores` of type float32; it outputs {raw.dtype}.")

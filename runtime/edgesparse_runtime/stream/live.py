@@ -88,13 +88,16 @@ def run_live(
     *,
     note: Note,
     bind_topics: bool = False,
-) -> None:
+) -> bool:
     """Score a source until it ends, or until SIGINT or SIGTERM; what has arrived by then is finished.
 
     Args:
         write: given each score, and whether it missed the deadline.
         note: told of the first line of each source that cannot be read, and of what somebody should know.
         bind_topics: a message's topic is its machine, whatever the message names.
+
+    Returns:
+        True when the source ended; False when a signal ended it.
 
     Raises:
         InputError: the source does not fit the model.
@@ -103,7 +106,7 @@ def run_live(
     notes = Notes(note)
     stream.warn = notes
     sources = _Sources(parser, stream.counts, notes, bind_topics)
-    with _stopped_by_signal(reader.stop):
+    with _stopped_by_signal(reader.stop) as signals:
         try:
             while (lines := reader.backlog.take(_WAKE)) is not None:
                 for line in lines:
@@ -115,6 +118,7 @@ def run_live(
                 write(score, stream.is_late(score))
         finally:
             reader.stop()
+    return not signals
 
 
 def _push(stream: Stream, sample: Sample, write: Callable[[Score, bool], None], note: Note) -> None:
@@ -186,10 +190,10 @@ class _Sources:
 
 
 @contextmanager
-def _stopped_by_signal(stop: Callable[[], None]) -> Iterator[None]:
+def _stopped_by_signal(stop: Callable[[], None]) -> Iterator[list[int]]:
     """SIGINT and SIGTERM call `stop` once, then interrupt; handlers are restored afterwards."""
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield []
         return
     seen: list[int] = []
 
@@ -203,7 +207,7 @@ def _stopped_by_signal(stop: Callable[[], None]) -> Iterator[None]:
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, handle) for number in numbers]
     try:
-        yield
+        yield seen
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)

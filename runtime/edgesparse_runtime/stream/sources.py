@@ -39,34 +39,39 @@ def read_pipe(stream: BinaryIO, backlog: Backlog[Line]) -> None:
 
 
 def follow_file(path: Path, backlog: Backlog[Line], counts: Counts) -> None:
-    """Lines of a file from its start, then those that are appended, for ever.
+    """Lines of a file from its start, then those that are appended, indefinitely.
 
     A file that is not there yet is waited for; one that is replaced (log rotation) or truncated is read anew
     from its start.
     """
-    while not path.exists():
-        if backlog.is_closed:
-            return
-        time.sleep(POLL)
-    stream = path.open("rb", buffering=0)
+    stream = _open(path, backlog)
     splitter = LineSplitter()
     try:
-        while not backlog.is_closed:
+        while stream is not None and not backlog.is_closed:
             chunk = stream.read(_CHUNK)
             if chunk:
                 backlog.put(splitter.split(chunk))
-                continue
-            if _is_other(path, stream):
+            elif _is_other(path, stream):
                 # What follows the last line end was never finished and never will be.
                 backlog.put(splitter.rest())
                 counts.reopened += 1
                 stream.close()
-                stream = path.open("rb", buffering=0)
-                splitter = LineSplitter()
-                continue
-            time.sleep(POLL)
+                stream, splitter = _open(path, backlog), LineSplitter()
+            else:
+                time.sleep(POLL)
     finally:
-        stream.close()
+        if stream is not None:
+            stream.close()
+
+
+def _open(path: Path, backlog: Backlog[Line]) -> BinaryIO | None:
+    """The file, once it is there; None when the backlog is closed before."""
+    while not backlog.is_closed:
+        try:
+            return path.open("rb", buffering=0)
+        except FileNotFoundError:
+            time.sleep(POLL)
+    return None
 
 
 def check_file(path: Path) -> None:

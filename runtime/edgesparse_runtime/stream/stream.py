@@ -12,6 +12,7 @@ from typing import Protocol
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.for_model import grid_of
 from edgesparse_runtime.data.grid import MAX_GAP
+from edgesparse_runtime.data.input_check import input_check_of
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.causal import CausalScorer
@@ -38,6 +39,7 @@ class _Track:
     scorer: Scorer
     topic: str
     is_calendar: bool
+    has_fault: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class Stream:
             self._step_model = StepModel.open(
                 self.session.bundle, threads=self.session.threads, knobs=self.session.knobs
             )
-        self._check = self.session.input_check
+        self._check = input_check_of(self.session)
         self._tracks: dict[_Key, _Track] = {}
         self._machines_of: Counter[str] = Counter()
         # Machines whose period the model does not fit; bounded as the tracks are.
@@ -245,7 +247,18 @@ class Stream:
             score = track.scorer.push(step)
             if score is not None:
                 self.counts.scores += 1
+                self._note_faults(machine, track, score)
                 yield replace(score, machine=machine, is_calendar=track.is_calendar)
+
+    def _note_faults(self, machine: str, track: _Track, score: Score) -> None:
+        """Count a window of a dead sensor; the first one of a machine is noted at once."""
+        if not score.faults:
+            return
+        self.counts.faulty += 1
+        if not track.has_fault:
+            track.has_fault = True
+            prefix = f"{machine}: " if machine else ""
+            self.warn(f"{prefix}{', '.join(score.faults)}: its scores mean little; see `faults`")
 
     def _track(self, key: _Key, sample: Sample) -> _Track | None:
         track = self._tracks.get(key)

@@ -180,9 +180,9 @@ class Timeline:
         if self._watched == COARSE_AFTER:
             if 2 * self._shared > self._watched:
                 self._warn(
-                    f"{self._shared} of the first {self._watched} samples share a time stamp or step with "
-                    "another and are not used: the clock is coarser than the samples. Send finer time "
-                    "stamps, or none: every sample is then one step."
+                    f"the clock is coarser than the samples: {self._shared} of the first {self._watched} "
+                    "share a time stamp or step with another and are not used. Send finer time stamps, or "
+                    "none: every sample is then one step."
                 )
             self._watched = None
 

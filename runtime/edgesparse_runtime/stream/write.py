@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, Protocol
 
 from edgesparse_runtime.data.escape import escape_csv_row
 from edgesparse_runtime.stream.sample import Score
@@ -18,12 +18,20 @@ Form = Literal["json", "csv"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class Sink(Protocol):
+    """Where scores go: a text stream or an `AppendLog`."""
+
+    def write(self, text: str, /) -> int: ...
+
+    def flush(self) -> None: ...
+
+
 class ScoreWriter:
     """Writes scores of one stream.
 
     Args:
         out: where to.
-        form: "json" (one object a line) or "csv".
+        form: "json" (one object per line) or "csv".
         unit: seconds per unit of times that are numbers.
         classes: names in the order of the scores; empty for regression.
         has_header: `out` holds a CSV header already.
@@ -31,7 +39,7 @@ class ScoreWriter:
 
     def __init__(
         self,
-        out: TextIO,
+        out: Sink,
         form: Form,
         unit: float,
         classes: tuple[str, ...],
@@ -59,6 +67,10 @@ class ScoreWriter:
                 self._has_header = True
             writer.writerow(escape_csv_row([*row.values(), *names.values()]))
         self._out.flush()
+
+    def begin_file(self, *, has_header: bool) -> None:
+        """What follows goes into another file."""
+        self._has_header = has_header
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write the last line of JSON lines; CSV has no place for it."""

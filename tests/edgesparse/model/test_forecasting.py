@@ -110,7 +110,7 @@ def test_beats_its_rivals_on_new_series_and_says_so(
 
 @torch.no_grad()
 def test_forecast_follows_level_and_scale(run: Run) -> None:
-    """The same wave elsewhere and larger is foretold elsewhere and larger."""
+    """The same wave elsewhere and larger is predicted elsewhere and larger."""
     past = torch.from_numpy(cut_horizon(waves(4), "load", HORIZON).to_batch())
     moved = past.clone()
     moved[:, 1] = 3 * past[:, 1] - 40

@@ -75,7 +75,7 @@ def test_a_twin_of_other_weights_is_refused(
     path = shutil.copytree(shared_bundle.path, tmp_path / "m.edgesparse")
     before = {p.name: p.read_bytes() for p in Path(path).iterdir()}
     monkeypatch.setattr(module, "dense_twin", spoilt)
-    with pytest.raises(GateError, match="must say what the float32 model says"):
+    with pytest.raises(GateError, match="must output what the float32 model outputs"):
         add_twins(open_bundle(path), ["float32"])
     assert {p.name: p.read_bytes() for p in Path(path).iterdir()} == before
 

@@ -7,7 +7,7 @@ import pytest
 
 from edgesparse_runtime.arrays import FloatArray
 from edgesparse_runtime.bundle.read import Bundle
-from edgesparse_runtime.data.input_check import InputCheck, typical_of, typical_of_manifest
+from edgesparse_runtime.data.input_check import InputCheck, check_input, typical_of, typical_of_manifest
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.session import Session
 
@@ -94,11 +94,11 @@ def test_a_manifest_carries_what_is_typical() -> None:
 
 def test_a_session_checks_every_window(shared_bundle: Bundle, series: SeriesSet) -> None:
     session = Session(shared_bundle)
-    assert session.check_input(series) == [[]] * len(series)
+    assert check_input(session, series) == [[]] * len(series)
     dead = [x.copy() for x in series.series[:3]]
     dead[1][1] = 0.5
     dead[2][:, 200:] = np.nan
-    found = session.check_input(series.take([0, 1, 2]).with_series(dead))
+    found = check_input(session, series.take([0, 1, 2]).with_series(dead))
     assert [list(map(str, window)) for window in found] == [
         [],
         ["voltage: flat"],

@@ -151,7 +151,11 @@ def _fit(request: TrainRequest, config: RunConfig, processes: Processes | None) 
     options = request.read_options(config.training.task)
     options = _with_groups(request, options)
     series = read_dataset(request.data, options)
-    watched = None if request.validation is None else read_dataset(request.validation, options)
+    watched = (
+        None
+        if request.validation is None
+        else read_dataset(request.validation, replace(options, model_channels=series.channels))
+    )
     is_shown = not request.as_json and (processes is None or processes.is_main)
     if is_shown:
         note(f"{request.data}: {len(series)} series, {len(series.channels)} channel(s)")
@@ -172,7 +176,9 @@ def _fit(request: TrainRequest, config: RunConfig, processes: Processes | None) 
                 resume=resume,
                 processes=processes,
             )
-        unlabeled = read_dataset(request.pretrain, options)
+        unlabeled = read_dataset(
+            request.pretrain, replace(options, needs_labels=False, model_channels=series.channels)
+        )
         return train_from_unlabeled(
             series, unlabeled, config, out, validation=watched, resume=resume, processes=processes
         )

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgesparse_runtime.bundle.manifest_types import BreakevenEntry, BreakevenRow
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.bundle.write import rewrite_bundle
 from edgesparse_runtime.cli.options import Batch, RemoteOptions, Threads, Windows
@@ -18,9 +19,7 @@ from edgesparse_runtime.cli.preflight import note_threads
 from edgesparse_runtime.dense_switch import MACHINE, describe_machine, hash_of, twin_file
 from edgesparse_runtime.errors import InputError, MissingExtraError
 from edgesparse_runtime.measure.breakeven import (
-    BreakevenEntry,
     BreakevenJob,
-    BreakevenRow,
     cells,
     measure_breakeven,
 )

@@ -9,17 +9,20 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import typer
 
 from edgesparse_runtime.cli.options import TableOptions
 from edgesparse_runtime.cli.output import note
-from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.data.for_model import grid_of
+from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import SampleParser, Stream, StreamOptions
+from edgesparse_runtime.stream.append_log import AppendLog
 from edgesparse_runtime.stream.live import BACKLOG, Reader, run_live
-from edgesparse_runtime.stream.write import Form, ScoreWriter
+from edgesparse_runtime.stream.sample import Score
+from edgesparse_runtime.stream.write import Form, ScoreWriter, Sink
 
 # Sources whose own counts a summary lists.
 _MOST_SOURCES = 20
@@ -88,18 +91,7 @@ def follow(
     if options.deadline is not None and not options.deadline > 0:
         raise InputError(f"`--deadline` must be above 0 milliseconds; got {options.deadline:g}.")
     chosen: Form = "json" if form == "json" else "csv"
-    stream = Stream(
-        session,
-        StreamOptions(
-            window=options.window,
-            stride=options.stride,
-            period=options.period,
-            lateness=options.lateness,
-            max_gap=options.max_gap,
-            deadline=None if options.deadline is None else options.deadline / 1e3,
-            whole_windows=options.whole_windows,
-        ),
-    )
+    stream = _stream(session, options)
     parser = SampleParser(
         session, stream.counts, time_column=options.time_column, time_unit=options.time_unit or "s"
     )
@@ -108,9 +100,16 @@ def follow(
     note(_begin_line(files[0], stream))
     began = time.perf_counter()
     with _opened(output, form) as (out, is_begun):
+        has_ended = False
         writer = ScoreWriter(out, chosen, parser.unit, classes, has_header=is_begun)
+
+        def write(score: Score, is_late: bool) -> None:
+            if isinstance(out, AppendLog) and out.reopen_if_moved():
+                writer.begin_file(has_header=bool(out.first_byte()))
+            writer.write(score, is_late)
+
         try:
-            run_live(reader, stream, parser, writer.write, note=note, bind_topics=options.bind_topics)
+            has_ended = run_live(reader, stream, parser, write, note=note, bind_topics=options.bind_topics)
         except BrokenPipeError:
             # The reader of our output closed it: an end like any other.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -118,11 +117,56 @@ def follow(
             summary = _summary(stream, time.perf_counter() - began)
             _note_summary(summary)
             writer.write_summary(summary)
+    _check_end(stream, has_ended)
+
+
+def _stream(session: Session, options: FollowOptions) -> Stream:
+    window, stride = _in_steps(session, options)
+    return Stream(
+        session,
+        StreamOptions(
+            window=window,
+            stride=stride,
+            period=options.period,
+            lateness=options.lateness,
+            max_gap=options.max_gap,
+            deadline=None if options.deadline is None else options.deadline / 1e3,
+            whole_windows=options.whole_windows,
+        ),
+    )
+
+
+def _check_end(stream: Stream, has_ended: bool) -> None:
+    """What a stream that is over comes to.
+
+    Raises:
+        InputError: not one of its lines could be read.
+        GateError: it ended by itself, and a sensor looks dead.
+    """
     counts = stream.counts
     if counts.malformed and not counts.samples:
         raise InputError(f"None of the stream's {counts.malformed:,} lines could be read.")
     if not counts.scores:
         note(_why_no_score(stream))
+    if counts.faulty and has_ended:
+        # A service that is stopped has said so with every score.
+        raise GateError(
+            f"{counts.faulty} of {counts.scores} windows look as if a sensor were at fault; see `faults` "
+            "before trusting their decisions."
+        )
+
+
+def _in_steps(session: Session, options: FollowOptions) -> tuple[int | None, int | None]:
+    """Window and stride in steps; the period is the one stated, else the model's."""
+    period = options.period
+    if period is None and session.bundle is not None:
+        period = grid_of(session.bundle.manifest).period
+    window, stride = options.spans()
+    what = f"{session.path.name} (or --period)"
+    return (
+        None if window is None else window.to_steps(period, what, "--window"),
+        None if stride is None else stride.to_steps(period, what, "--stride"),
+    )
 
 
 def _why_no_score(stream: Stream) -> str:
@@ -136,7 +180,7 @@ def _why_no_score(stream: Stream) -> str:
 
 
 @contextlib.contextmanager
-def _opened(output: Path | None, form: str) -> Iterator[tuple[TextIO, bool]]:
+def _opened(output: Path | None, form: str) -> Iterator[tuple[Sink, bool]]:
     """Where scores go, and whether it already holds some.
 
     A file is appended to, line by line: it is a log, and a restarted service continues it.
@@ -148,21 +192,16 @@ def _opened(output: Path | None, form: str) -> Iterator[tuple[TextIO, bool]]:
         yield sys.stdout, False
         return
     try:
-        stream = output.open("a", encoding="utf-8")
-        first = _first_byte(output) if output.is_file() else b""
+        log = AppendLog(output)
+        first = log.first_byte()
     except OSError as error:
         raise InputError(f"{output}: cannot be written: {error.strerror}.") from None
-    with stream:
+    with contextlib.closing(log):
         if first and (first == b"{") != (form == "json"):
             raise InputError(
                 f"{output} does not hold {form} lines, so none can be appended. Choose another file."
             )
-        yield stream, bool(first)
-
-
-def _first_byte(file: Path) -> bytes:
-    with file.open("rb") as stream:
-        return stream.read(1)
+        yield log, bool(first)
 
 
 def _begin_line(source: str, stream: Stream) -> str:

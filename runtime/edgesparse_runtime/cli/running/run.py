@@ -16,11 +16,18 @@ from edgesparse_runtime.bundle.output_file import write_output
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.cli.options import ModelArgument, Precision, Threads, TrustedKeys
 from edgesparse_runtime.cli.output import note, print_table
-from edgesparse_runtime.cli.preflight import check_output, note_data, note_lengths, note_threads
+from edgesparse_runtime.cli.preflight import (
+    check_not_an_input,
+    check_output,
+    note_data,
+    note_lengths,
+    note_threads,
+)
 from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.cli.running.follow import FollowOptions, follow
 from edgesparse_runtime.data.escape import escape_csv_row
 from edgesparse_runtime.data.for_model import read_for_model
+from edgesparse_runtime.data.input_check import check_input
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.session import Session
@@ -50,6 +57,8 @@ class RunRequest(FollowOptions):
 def run(request: RunRequest) -> None:
     """Predict every series of one or more files, or score a live stream.
 
+    Exit 3 when a sensor looks dead in any window of a file; all predictions are written first.
+
     Example: edgesparse run pump.edgesparse shift_1.csv shift_2.csv -o predictions.csv
 
     Example: sensor | edgesparse run pump.edgesparse - --follow --lateness 0.5 --deadline 20
@@ -70,6 +79,7 @@ def run(request: RunRequest) -> None:
         raise InputError(f"`--format` must be one of {', '.join(FORMS)}; got {form}.")
     if request.output is not None:
         check_output(request.output)
+        check_not_an_input(request.output, [request.bundle, *map(Path, request.files)])
     note_threads(request.threads)
     rows = _predict(_session(request), request)
     _write(rows, form, request.output)
@@ -109,7 +119,7 @@ def _predict(session: Session, request: RunRequest) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for file in request.files:
         data = read_for_model(file, manifest, options, needs_labels=False)
-        faults = session.check_input(data) if not session.takes_tensors else []
+        faults = check_input(session, data) if not session.takes_tensors else []
         for i, scores in enumerate(session.predict(data)):
             row = _origin(file, data, i)
             if classes:

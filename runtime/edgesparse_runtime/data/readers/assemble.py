@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ def assemble(
     for recording in recordings:
         if not recording.values.size or bool(np.isnan(recording.values).all()):
             raise InputError(f"{path}: {place(recording)} must hold at least one value; all are missing.")
+    options = _in_steps(recordings, clock, options, path, place)
     found = Findings()
     steps = to_steps(recordings, clock, options.window, place, found)
     period = common_period(found.periods)
@@ -92,6 +93,29 @@ def assemble(
         units=units,
         roles=roles,
         notes=tuple(notes),
+    )
+
+
+def _in_steps(
+    recordings: Sequence[Recording],
+    clock: Clock | None,
+    options: ReadOptions,
+    path: Path,
+    place: Callable[[Recording], str],
+) -> ReadOptions:
+    """Window and stride that are stated as times, as steps of the data's grid."""
+    window, stride = options.window_time, options.stride_time
+    if window is None and stride is None:
+        return options
+    seen = Findings()
+    to_steps(recordings, clock, None, place, seen)
+    period = common_period(seen.periods) or options.period
+    return replace(
+        options,
+        window=options.window if window is None else window.to_steps(period, str(path), "--window"),
+        stride=options.stride if stride is None else stride.to_steps(period, str(path), "--stride"),
+        window_time=None,
+        stride_time=None,
     )
 
 

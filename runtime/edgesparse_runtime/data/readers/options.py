@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from edgesparse_runtime.data.readers.span import Span
 from edgesparse_runtime.errors import InputError
 
 Task = Literal["classification", "regression", "forecasting"]
@@ -24,7 +25,7 @@ class ReadOptions:
     Attributes:
         task: "classification" reads labels as names, "regression" as numbers; "forecasting" has no labels
             besides a column that is named.
-        label_column: of a table; None = one named label, class or target, or y where no x stands beside it.
+        label_column: of a table; None = one named label, class or target, or y where there is no x.
         series_column: one value per series; None = one named series, window, sample or id.
         group_column: the machine, run or person; None = one named group, machine, run, device or person.
         time_column: None = one named time, timestamp, datetime, date and the like.
@@ -36,6 +37,7 @@ class ReadOptions:
         model_channels: channels of the model that will read the data; found by name before any other role is.
         period: seconds between steps that the model was trained on; data of another rate are refused.
         time_unit: of times that are numbers: s, ms, us or ns; None = by the column's name, else seconds.
+        window_time, stride_time: the same two as times, where the data's period turns them into steps.
         keeps_short: series shorter than `window` stay, whole; False = they have no window.
         last_only: only the last window of each series, which ends where the series ends.
     """
@@ -52,6 +54,8 @@ class ReadOptions:
     model_channels: tuple[str, ...] = ()
     period: float | None = None
     time_unit: str | None = None
+    window_time: Span | None = None
+    stride_time: Span | None = None
     keeps_short: bool = False
     last_only: bool = False
 

@@ -1,4 +1,4 @@
-"""`Table`: the columns of a CSV or Parquet file, and where each row stands in the file."""
+"""`Table`: the columns of a CSV or Parquet file, and where each row is in the file."""
 
 from __future__ import annotations
 

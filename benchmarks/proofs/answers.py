@@ -1,0 +1,117 @@
+"""`make prove-answers`: right answers on ordinary files: PASS or FAIL, name, figure, target.
+
+Exits 1 when one fails; writes the same as JSON. Each line rests on tests of this checkout, whose results are
+stored for its version: an interrupted run resumes. QUICK=1 tries fewer generated examples and leaves out
+whole paths. A line whose tests do not exist fails as "not built".
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from functools import partial
+from pathlib import Path
+
+from benchmarks.proofs.evidence import NOT_BUILT, Claim, Evidence, compare_page, run_tests
+from benchmarks.proofs.lines import Line, finish, line, machine_now
+from benchmarks.support.settings import QUICK, report_path
+from tests.support.paths import ROOT
+
+DATA = "tests/runtime/data/"
+STREAM = "tests/runtime/stream/"
+# Cases of public bug reports that were wrong at 07f76d6, by the trait that each shows.
+CASES = {
+    "batch-padding: an answer rests on its own series": [f"{DATA}test_invariance.py::alone|neighbo|pad"],
+    "time-order: times are parsed, never sorted as text": [
+        f"{DATA}test_clock.py::every_form_is_the_same_time",
+        f"{DATA}::what_is_no_time_is_refused",
+        f"{DATA}::zone_tells_the_hours_apart",
+    ],
+    "regression-window: a window has the mean of its targets": [f"{DATA}::window_has_the_mean_target"],
+    "device-output: a device is written through": ["tests/::device"],
+    "label-numbers: different classes stay different": [f"{DATA}::numbers_stay_apart"],
+    "coarse-clock: a clock coarser than the samples is noticed": [f"{STREAM}::coarse"],
+    "gap-windows: no window reaches over a gap": [f"{DATA}::gap", f"{DATA}::cut_into_windows"],
+    "column-names: a signal is not taken for a role": [f"{DATA}test_roles.py::signal_of_that_name_stays"],
+    "json-time-key: the time is found by any of its names": [f"{STREAM}::time_is_found|times_by_other_names"],
+    "series-ids: series keep their names": [f"{DATA}::series_keep_their_names"],
+    "masked-array: a mask counts": ["tests/runtime/::mask"],
+    "byte-strings: bytes are decoded": [f"{DATA}::bytes_are_text"],
+    "ts-labels: labels of .ts files keep their case": [f"{DATA}::ts_labels_keep_their_case"],
+    "missing-labels: one rule": [f"{DATA}::missing_label_is_no_class"],
+    "npz-orientation: axes that are swapped are noticed": [f"{DATA}::orientation|axes|swapped"],
+    "fork-end: a process forked after loading ends": ["tests/runtime/::fork"],
+    "sjis-name: a name in another encoding names its cure": [f"{DATA}::japanese_file_names_its_cure"],
+    "row-numbers: indices of other programs are no channels": [f"{DATA}::row_numbers_are_no_channel"],
+    "dead-sensor: flagged in every answer": ["tests/runtime/::dead_sensor"],
+}
+INVARIANCE = DATA + "test_invariance.py"
+EXAMPLES = 500 if QUICK else 5_000
+RULES = [rf"^{number}\. " for number in range(1, 11)]
+REPORTS = ROOT / "tests" / "reports.md"
+MOST_REPORTS = 30
+COMPARE_BYTES = "tests/::compare.*(memory|bounded|row_at_a_time)"
+
+
+def compare_examples(evidence: Evidence) -> Line:
+    """Generated data sets, changed in ways that must not matter."""
+    name = "generated data sets: permuted, split, joined, padded, encoded anew"
+    target = f"at least {EXAMPLES:,} examples, the same answers within the tolerances"
+    nodes = evidence.find(INVARIANCE)
+    if not nodes:
+        return line(name, False, NOT_BUILT, target, INVARIANCE)
+    profile = [] if QUICK else ["--hypothesis-profile=proof"]
+    found = evidence.store.get(
+        "examples", partial(run_tests, nodes, "--hypothesis-show-statistics", *profile)
+    )
+    examples = sum(int(n) for n in re.findall(r"(\d+) passing examples", found["output"]))
+    holds = found["rc"] == 0 and examples >= EXAMPLES
+    return line(name, holds, f"{examples:,} examples, {len(found['failed'])} failures", target)
+
+
+def compare_reports() -> Line:
+    """A log of public reports that were tried: a table row each."""
+    name, target = "further public reports of neighboring tools, tried and logged", f">= {MOST_REPORTS}"
+    if not REPORTS.exists():
+        return line(name, False, NOT_BUILT, target, str(REPORTS.relative_to(ROOT)))
+    rows = re.findall(r"^\| *[^|\s]+[#/][^|]*\|.+\|.+\|", REPORTS.read_text(encoding="utf-8"), re.MULTILINE)
+    return line(name, len(rows) >= MOST_REPORTS, len(rows), target)
+
+
+def compare_paths(evidence: Evidence) -> list[Line]:
+    """The first hours of three people, from raw files to the last verb."""
+    lines = []
+    for person in ("line_engineer", "ml_engineer", "integrator"):
+        claim = Claim(
+            f"a newcomer's path, {person.replace('_', ' ')}",
+            [f"tests/system/test_newcomers.py::{person}"],
+            "runs from raw files to the last verb",
+            is_long=True,
+        )
+        lines.append(evidence.compare(claim))
+    return lines
+
+
+def main() -> int:
+    """Runs what is not stored yet, compares with the targets, writes prove_answers.json."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
+    machine, evidence = machine_now(), Evidence("answers")
+    lines = [evidence.compare(Claim(f"case {name}", tests)) for name, tests in CASES.items()]
+    rules: Path = ROOT / "docs" / "data.md"
+    title = "docs/data.md: every rule names the test that holds it"
+    lines.append(compare_page(rules, RULES, title, f"all {len(RULES)} rules"))
+    lines.append(compare_examples(evidence))
+    same = [f"{STREAM}::file_and_stream_give_the_same"]
+    lines.append(evidence.compare(Claim("file and stream give the same windows and scores", same)))
+    lines += compare_paths(evidence)
+    need = "under 1 GB over both models' own need"
+    lines.append(evidence.compare(Claim("`compare` at 4,096 tokens", [COMPARE_BYTES], need)))
+    lines.append(compare_reports())
+    return finish(report_path("prove_answers"), lines, machine)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Claims that tests hold: which tests are the evidence, whether they exist, and whether they pass.
+
+Evidence is `PATH` (every test below it) or `PATH::PATTERN` (tests whose name the regular expression finds).
+Evidence that matches no test makes a claim FAIL with the words "not built". Results are stored for the
+version of the sources, so that an interrupted proof resumes.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from benchmarks.proofs.lines import Line, line, skip
+from benchmarks.proofs.main import code_version, command
+from benchmarks.support.settings import QUICK, SCRATCH
+from benchmarks.support.stored_cases import StoredCases
+from tests.support.paths import ROOT
+
+NOT_BUILT = "not built"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A line of a proof.
+
+    Attributes:
+        name: what is claimed.
+        tests: the evidence; every entry must match a test.
+        target: in words.
+        is_long: left out with `QUICK=1`.
+    """
+
+    name: str
+    tests: Sequence[str]
+    target: str = "all pass"
+    is_long: bool = False
+
+
+@dataclass
+class Evidence:
+    """Tests of this checkout by node id, and their results for this version of the sources."""
+
+    name: str
+    collected: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        version = [code_version(), command(["git", "diff", "HEAD"], ROOT).stdout]
+        self.store = StoredCases(SCRATCH / self.name, version, QUICK)
+        self.collected = self.store.get("collected", _collect)
+
+    def find(self, evidence: str) -> list[str]:
+        """Node ids without parameters that the evidence matches."""
+        path, _, pattern = evidence.partition("::")
+        found = (node for node in self.collected if node.startswith(path))
+        return sorted({node for node in found if re.search(pattern, node.split("::", 1)[1])})
+
+    def compare(self, claim: Claim) -> Line:
+        """Run what the claim rests on and print its line."""
+        if claim.is_long and QUICK:
+            return skip(claim.name, "left out with QUICK=1", claim.target)
+        missing = [entry for entry in claim.tests if not self.find(entry)]
+        if missing or not claim.tests:
+            return line(claim.name, False, NOT_BUILT, claim.target, "; ".join(missing))
+        nodes = sorted({node for entry in claim.tests for node in self.find(entry)})
+        found = self.store.get(re.sub(r"\W+", "-", claim.name)[:80], lambda: run_tests(nodes))
+        counts = found["counts"]
+        holds = counts.get("passed", 0) > 0 and not counts.get("failed") and found["rc"] == 0
+        note = f"; failed: {', '.join(found['failed'])}" if found["failed"] else ""
+        return line(claim.name, holds, ", ".join(f"{n} {x}" for x, n in counts.items()), claim.target, note)
+
+
+def _collect() -> list[str]:
+    done = command([sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"], ROOT)
+    nodes = (re.sub(r"\[.*", "", row) for row in done.stdout.splitlines() if "::" in row)
+    return sorted(set(nodes))
+
+
+def run_tests(nodes: Sequence[str], *options: str) -> dict[str, Any]:
+    """Run tests in a process of their own; counts by outcome, failed node ids, and what was printed."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        arguments = ["-q", "-p", "no:cacheprovider", f"--junitxml={report}", *options, *nodes]
+        done = command([sys.executable, "-m", "pytest", *arguments], ROOT, OMP_NUM_THREADS="1")
+        cases = ElementTree.parse(report).getroot().iter("testcase") if report.exists() else ()
+        outcomes = [(f"{case.get('classname')}::{case.get('name')}", _outcome(case)) for case in cases]
+    counts = Counter(outcome for _, outcome in outcomes)
+    failed = [name for name, outcome in outcomes if outcome == "failed"]
+    return {"rc": done.returncode, "counts": dict(counts), "failed": failed, "output": done.stdout[-20_000:]}
+
+
+def _outcome(case: ElementTree.Element) -> str:
+    kinds = {child.tag for child in case}
+    return "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
+
+
+def compare_page(page: Path, promises: Sequence[str], name: str, target: str) -> Line:
+    """A page on which every promise names a test that exists.
+
+    Args:
+        page: Markdown.
+        promises: a regular expression per promise; its text ends at the next heading.
+        name: of the line.
+        target: of the line.
+    """
+    if not page.exists():
+        return line(name, False, NOT_BUILT, target, str(page.relative_to(ROOT)))
+    text = page.read_text(encoding="utf-8")
+    missing = []
+    for promise in promises:
+        match = re.search(promise + r".*?(?=^\d+\. |^#|\Z)", text, flags=re.MULTILINE | re.DOTALL)
+        named = re.findall(r"tests/[\w/.-]+\.py", match.group()) if match else []
+        if not named or not all((ROOT / path).exists() for path in named):
+            missing.append(promise)
+    held = len(promises) - len(missing)
+    return line(name, not missing, f"{held} of {len(promises)}", target, "; ".join(missing))
