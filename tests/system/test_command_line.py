@@ -188,7 +188,9 @@ def test_wrong_places_to_write(shared_bundle: Bundle, tmp_path: Path, tiny_run: 
     check_one_line(again, 2, "holds a finished run: there is nothing to resume")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("")
-    check_one_line(edgesparse("quickstart", "-o", tmp_path / "mine", "--overwrite"), 2, "was not made by quickstart")
+    check_one_line(
+        edgesparse("quickstart", "-o", tmp_path / "mine", "--overwrite"), 2, "was not made by quickstart"
+    )
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
 
