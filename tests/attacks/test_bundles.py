@@ -50,10 +50,10 @@ def test_links_pipes_and_folders_in_a_bundle(folder: Path) -> None:
     refuse(folder, "'card.md' is a link, and links are refused")
     (folder / "card.md").unlink()
     os.mkfifo(folder / "card.md")
-    refuse(folder, "card.md does not belong into a bundle")
+    refuse(folder, "'card.md' does not belong in a bundle")
     (folder / "card.md").unlink()
     (folder / "card.md").mkdir()
-    refuse(folder, "card.md does not belong into a bundle")
+    refuse(folder, "'card.md' does not belong in a bundle")
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/cron.d/evil", "a/b", "..", "a\\b", "C:evil", "e" * 300])
@@ -175,7 +175,7 @@ def test_a_process_that_dies_is_reported(
         "    os.kill(os.getpid(), signal.SIGSEGV)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(BundleError, match=r"brings down a process that loads it \(signal 11\)"):
+    with pytest.raises(BundleError, match=r"crashes the process that loads it \(signal 11\)"):
         rehearse(Address("copy", "1", folder), Settings())
 
 

@@ -155,7 +155,7 @@ def test_training_path_is_found() -> None:
     names = {p.stem for p in import_closure(ROOT / "benchmarks/learning/models.py", ROOT / "edgesparse")}
     assert {"loop", "transformer", "layer", "router", "config", "selection", "filter_bank"} <= names
     # Reached by a call only.
-    assert not names & {"__init__", "temperature", "accelerate_processes"}
+    assert not names & {"__init__", "accelerate_processes"}
 
 
 def test_committed_results_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

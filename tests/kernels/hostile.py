@@ -88,7 +88,7 @@ def main() -> None:
             feeds = dict(make_feeds(Shape(60, 60, h=2, g=1), 16, seed=int(draw.integers(99))))
         else:
             attributes, feeds = dict(node.attributes), dict(node.feeds)
-        for _ in range(draw.integers(1, 4)):
+        for _ in range(draw.integers(0, 4)):
             if attributes:
                 mutate(draw, attributes, feeds)
         ranked = bool(draw.integers(2))

@@ -36,7 +36,7 @@ def test_an_interrupted_quickstart_can_be_begun_again(tmp_path: Path) -> None:
             time.sleep(0.01)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
     assert any(out.iterdir())
     # The same refusal as for a whole one: what --overwrite takes away is known as ours.
     check_one_line(edgesparse("quickstart", "-o", out), 2, "Add --overwrite")
@@ -44,7 +44,7 @@ def test_an_interrupted_quickstart_can_be_begun_again(tmp_path: Path) -> None:
     (out / BEGUN).unlink()
     (out / "runs").mkdir(exist_ok=True)
     (out / "runs").rmdir()
-    check_one_line(edgesparse("quickstart", "-o", out, "--overwrite"), 2, "not a folder of the quickstart")
+    check_one_line(edgesparse("quickstart", "-o", out, "--overwrite"), 2, "was not made by quickstart")
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -188,7 +188,9 @@ def test_wrong_places_to_write(shared_bundle: Bundle, tmp_path: Path, tiny_run: 
     check_one_line(again, 2, "holds a finished run: there is nothing to resume")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("")
-    check_one_line(edgesparse("quickstart", "-o", tmp_path / "mine", "--overwrite"), 2, "not a folder")
+    check_one_line(
+        edgesparse("quickstart", "-o", tmp_path / "mine", "--overwrite"), 2, "was not made by quickstart"
+    )
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
 

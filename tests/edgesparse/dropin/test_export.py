@@ -70,7 +70,7 @@ def test_serving_refuses_a_model_that_takes_named_tensors(
     export_model(model, batch, tmp_path / "x.edgesparse")
     assert run(["serve", str(tmp_path / "x.edgesparse"), "--port", "0"]) == 2
     error = capsys.readouterr().err
-    assert "must take windows of channels and steps to be served; it takes named tensors" in error
+    assert "must accept windows of channels and steps to be served; it accepts named tensors" in error
     assert error.count("\n") == 1
 
 
@@ -109,9 +109,9 @@ def test_the_command_line_exports_a_folder(tmp_path: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (["export", "-o", "x.edgesparse"], "must be given a run folder or `--hf FOLDER`"),
-        (["export", "--hf", ".", "-o", "x.edgesparse"], "must go with `--calibrate FILE`"),
-        (["export", "run", "--density", "0.2", "-o", "x.edgesparse"], "`--density` must go with `--hf`"),
+        (["export", "-o", "x.edgesparse"], "must be given either a run folder or `--hf FOLDER`"),
+        (["export", "--hf", ".", "-o", "x.edgesparse"], "`--hf` needs `--calibrate FILE`"),
+        (["export", "run", "--density", "0.2", "-o", "x.edgesparse"], "`--density` needs `--hf`"),
         (
             ["export", "--hf", ".", "--calibrate", "a.txt", "--density", "0.2", "-o", "x.edgesparse"],
             "no config.json",

@@ -212,7 +212,7 @@ def test_data_warnings_about_the_data() -> None:
 
     data = SeriesSet([still] * 4, channels, np.array(["a", "a", "b", "b"]))
     assert data_warnings(data, TrainingConfig()) == [
-        "channel still never moves within a series.",
+        "channel still is constant within every series.",
         "channel lost has no value in any series.",
     ]
     assert lines(["a", "b", "c"], "classification") == ["3 series have 3 classes: is this the label column?"]

@@ -68,7 +68,7 @@ def test_what_the_manifest_does_not_name_is_refused(copied: Path) -> None:
         ({"classes": None}, "field `classes`"),
         ({"channels": [{"unit": "V"}]}, "field `channels[0].name` must be there; it is missing"),
         ({"files": {"../evil": {"bytes": 1, "sha256": "x"}}}, "a name in `files` must be of the form"),
-        ({"models": {"float32": {"file": "/etc/passwd"}}}, "names no file of the bundle"),
+        ({"models": {"float32": {"file": "/etc/passwd"}}}, "must be of the form that the schema gives"),
         (
             {"models": {"float32": {"file": ["model.onnx"]}}},
             "`models.float32.file` must be a string",

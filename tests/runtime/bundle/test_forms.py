@@ -208,7 +208,7 @@ def test_golden_vectors_of_impossible_size_are_refused(tmp_path: Path, shared_bu
         },
         {k: v for k, v in shared_bundle.manifest.items() if k not in ("schema_version", "files", "created")},
     )
-    with pytest.raises(BundleError, match="is too large"):
+    with pytest.raises(BundleError, match="is larger than 512 MB"):
         bundle.golden()
 
 

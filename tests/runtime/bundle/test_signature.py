@@ -97,7 +97,7 @@ def test_bad_keys(tmp_path: Path, shared_bundle: Bundle, key: Path) -> None:
     (tmp_path / "text.pem").write_text("not a key")
     with pytest.raises(InputError, match="must be a public key in PEM form"):
         open_bundle(shared_bundle.path, trusted_keys=[tmp_path / "text.pem"])
-    with pytest.raises(InputError, match="must be a key file; No such file"):
+    with pytest.raises(InputError, match=r"none\.pem: No such file or directory"):
         open_bundle(shared_bundle.path, trusted_keys=[tmp_path / "none.pem"])
     with pytest.raises(InputError, match="must be a private key in PEM form"):
         sign(b"x", tmp_path / "factory.pub.pem")

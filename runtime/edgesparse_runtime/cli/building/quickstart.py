@@ -43,8 +43,6 @@ def quickstart(request: QuickstartRequest) -> None:
     """
     require("quickstart", "all", "torch", "onnx", "onnxscript", "safetensors", "yaml", "sktime")
     wait_briefly()
-    from edgesparse_export.quickstart import run_quickstart
-
     out = request.out
     mark = out / "quickstart.json"
     if out.exists() and not out.is_dir():
@@ -59,6 +57,9 @@ def quickstart(request: QuickstartRequest) -> None:
     # First of all: what an interrupted run leaves behind can be told from other folders.
     out.mkdir(parents=True, exist_ok=True)
     (out / BEGUN).touch()
+    # Takes seconds to load: only once the folder is known to be usable.
+    from edgesparse_export.quickstart import run_quickstart
+
     result = run_quickstart(out, epochs=request.epochs, seconds=request.seconds, seed=request.seed)
     if request.as_json:
         print_json("quickstart", result)

@@ -23,17 +23,22 @@ int32_t nearest(float x) {
   return static_cast<int32_t>(a - b);
 }
 
-template <int count>
-float exp2(float x, const float (&coefficients)[count]) {
-  const float shifted = x + kRoundingShift, f = x - (shifted - kRoundingShift);
-  float p = coefficients[0];
-  for (int i = 1; i < count; ++i) p = std::fma(p, f, coefficients[i]);
+// p times two to the power of the whole number that adding kRoundingShift to it has left in `shifted`.
+float scale_by_power(float p, float shifted) {
   uint32_t bits, exponent;
   std::memcpy(&bits, &p, 4);
   std::memcpy(&exponent, &shifted, 4);
   bits += exponent << 23;
   std::memcpy(&p, &bits, 4);
   return p;
+}
+
+template <int count>
+float exp2(float x, const float (&coefficients)[count]) {
+  const float shifted = x + kRoundingShift, f = x - (shifted - kRoundingShift);
+  float p = coefficients[0];
+  for (int i = 1; i < count; ++i) p = std::fma(p, f, coefficients[i]);
+  return scale_by_power(p, shifted);
 }
 // Of NaN, NaN.
 float exp2_fine(float x) { return exp2(larger(-127.0f, x), kFineExponential); }

@@ -1,8 +1,7 @@
 // The selection's softmax in plain loops.
 #pragma once
 
-#include <cstring>
-
+#include "isa/scalar/math.h"
 #include "isa/shares.h"
 
 namespace edgesparse {
@@ -15,12 +14,7 @@ float exp_nonpositive(float x) {
   const float left = (x - whole * kLn2High) + whole * kLn2Low;
   float p = left * kExponential[0] + kExponential[1];
   for (int i = 2; i < kExponentialTerms; ++i) p = p * left + kExponential[i];
-  uint32_t bits, exponent;
-  std::memcpy(&bits, &p, 4);
-  std::memcpy(&exponent, &shifted, 4);
-  bits += exponent << 23;
-  std::memcpy(&p, &bits, 4);
-  return p;
+  return scale_by_power(p, shifted);
 }
 
 void shares(const float* scores, const int32_t* valid_tokens, int64_t blocks, float* share) {
