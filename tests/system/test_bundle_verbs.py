@@ -68,7 +68,7 @@ def test_run_asks_for_a_signature_too(copied: Path, tmp_path: Path, series: Seri
         good = edgesparse("run", copied, *arguments, "--require-signature", tmp_path / "a.pub.pem", "--json")
         assert good.returncode == 0, good.stderr
         bad = edgesparse("run", copied, *arguments, "--require-signature", tmp_path / "b.pub.pem")
-        check_one_line(bad, 2, "its signature is another's")
+        check_one_line(bad, 2, "it was signed with another key")
     model = copied / "model.onnx"
     bare = edgesparse("run", model, table, "--require-signature", tmp_path / "a.pub.pem")
     check_one_line(bare, 2, "needs a bundle; ")
