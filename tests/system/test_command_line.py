@@ -234,4 +234,4 @@ def test_ctrl_c_leaves_a_run_that_resumes(tmp_path: Path, table: Path) -> None:
     # Another number of epochs is another run: the same configuration is asked for, not guessed.
     other = edgesparse(*arguments, "--set", "training.epochs=3", "--resume")
     assert other.returncode == 2
-    assert "Resume with the same one" in other.stderr
+    assert "Resume with the same configuration" in other.stderr
