@@ -256,7 +256,10 @@ def test_bad_arguments_are_said_in_one_line(
         (["triton", "-o", models, "--seen-at", "/a\nb"], "`--seen-at` must be an absolute path"),
         (["triton", "-o", models, "--threads", "0"], "`--threads` must be at least 1; got 0"),
         (["triton", "-o", models, "--image", "x"], "`--image` has no effect on `deploy triton`"),
-        (["triton", "-o", models, "--replicas", "4"], "left out of `deploy triton`; it is for ray, kserve"),
+        (
+            ["triton", "-o", models, "--replicas", "4"],
+            "has no effect on `deploy triton`; use it with ray, kserve",
+        ),
         (["container", "-o", tmp_path], "`--out` must be a file; "),
         (["container", "-o", tmp_path / "no" / "Containerfile"], "must be in a folder that exists"),
         (["container", "--precision", "int4"], "`precision` must be one that tiny.edgesparse holds"),
