@@ -266,7 +266,7 @@ def test_bad_arguments_are_said_in_one_line(
         (["container", "--version", "1"], "`--version` has no effect on `deploy container`"),
         (["container", "--no-library"], "`--no-library` has no effect on `deploy container`"),
         (["ray", "-o", models], "`--out` has no effect on `deploy ray`"),
-        (["kserve"], "must be given the image that serves the bundle. Use --image IMAGE"),
+        (["kserve"], "needs the image that serves the bundle. Use --image IMAGE"),
         (["kserve", *image, "--precision", "int8"], "`--precision` has no effect on `deploy kserve`"),
         (["kserve", *image, "--version", "9"], "`--version` has no effect on `deploy kserve`"),
         (["kserve", *image, "--seen-at", "/q"], "`--seen-at` has no effect on `deploy kserve`"),
