@@ -193,7 +193,9 @@ def _compare_outputs(
 ) -> EqualDecisions:
     windows = Inputs(sparse, batch=COMPARED, length=length, data=data).next()
     return compare_decisions(
-        sparse.predict(windows), dense.predict(windows), has_classes=bool(bundle.classes)
+        sparse.predict(windows, batch_size=1),
+        dense.predict(windows, batch_size=1),
+        has_classes=bool(bundle.classes),
     )
 
 
