@@ -171,7 +171,7 @@ def test_a_process_that_dies_is_reported(
     fatal = tmp_path / "sitecustomize.py"
     fatal.write_text(
         "import os, signal, sys\n"
-        "if 'rehearsal' in ' '.join(sys.orig_argv):\n"
+        "if 'sandbox' in ' '.join(sys.orig_argv):\n"
         "    os.kill(os.getpid(), signal.SIGSEGV)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -34,9 +34,13 @@ def test_what_was_rehearsed_is_what_is_loaded(
     registry = Registry([Address("pump", "1", path)], SETTINGS)
     before = registry.models()[0]
 
+    cards = []
+
     def rehearse_and_exchange(address: Address, settings: Settings) -> str:
         seen = rehearse(address, settings)
-        rewrite_bundle(open_bundle(address.path), {"card.md": b"never rehearsed"}, {})
+        # Each exchange is new; the one before it was rehearsed by now.
+        cards.append(b"never rehearsed %d" % len(cards))
+        rewrite_bundle(open_bundle(address.path), {"card.md": cards[-1]}, {})
         return seen
 
     rewrite_bundle(open_bundle(path), {"card.md": b"to be rehearsed"}, {})
@@ -48,7 +52,7 @@ def test_what_was_rehearsed_is_what_is_loaded(
     # What stands there now is rehearsed in its turn.
     registry.reload_changed()
     registry.reload_changed()
-    assert registry.models()[0].bundle.read("card.md") == b"never rehearsed"
+    assert registry.models()[0].bundle.read("card.md") == cards[-1]
 
 
 def test_a_bundle_of_another_hash_is_not_loaded(shared_bundle: Bundle) -> None:

@@ -204,5 +204,5 @@ def test_addresses() -> None:
 
 def test_the_runner_travels_whole() -> None:
     names = [name for name, _ in runner_files()]
-    assert {"__init__.py", "session.py", "measure/job.py", "manifest.schema.json"} <= set(names)
+    assert {"__init__.py", "session.py", "measure/job.py", "bundle/manifest.schema.json"} <= set(names)
     assert not [name for name in names if "__pycache__" in name]

@@ -200,7 +200,6 @@ def _identity(place: Path) -> tuple[int, int, int] | None:
 def _open(source: BundleSource, trusted_keys: Sequence[Path]) -> Bundle:
     manifest_bytes = _read_manifest_bytes(source)
     path, sizes = source.path, source.sizes()
-    manifest = parse_manifest(manifest_bytes, path)
     signature = None
     if SIGNATURE_NAME in sizes:
         signature = read_file(source, SIGNATURE_NAME, SIGNATURE_SIZE)
@@ -209,6 +208,8 @@ def _open(source: BundleSource, trusted_keys: Sequence[Path]) -> Bundle:
         from edgesparse_runtime.bundle.signature import check_signature
 
         check_signature(manifest_bytes, signature, trusted_keys, path)
+    # Nothing that is not its maker's is interpreted.
+    manifest = parse_manifest(manifest_bytes, path)
     _check_files(source, sizes, manifest)
     return Bundle(path, manifest, source, manifest_bytes, signature)
 

@@ -45,7 +45,9 @@ def check_signature(
         except InvalidSignature:
             continue
     names = ", ".join(str(key) for key in trusted_keys)
-    raise BundleError(f"{path} must be signed by {names}; it was signed with another key. Do not use it.")
+    raise BundleError(
+        f"{path} must be signed by {names}; it was signed with another key, or changed since. Do not use it."
+    )
 
 
 def sign(manifest_bytes: bytes, key: Path) -> bytes:

@@ -128,5 +128,5 @@ def test_two_kinds_of_stem_in_one_file_are_refused() -> None:
     (node,) = other.graph
     other.graph.remove(node)
     one.graph.append(node)
-    with pytest.raises(ValueError, match="kernel banks of one kind"):
+    with pytest.raises(ValueError, match="filter banks of one kind"):
         attach_bodies(one)

@@ -81,8 +81,9 @@ def test_a_model_that_does_not_load(copied: Bundle) -> None:
 
 
 def test_no_golden_vectors(copied: Bundle) -> None:
-    assert broken(verify(rewrite_bundle(copied, {"golden.npz": b"PK"}, {}))) == ["golden vectors"]
-    assert broken(verify(rewrite_bundle(copied, {"golden.npz": golden_bytes()}, {}))) == ["golden vectors"]
+    for content in (b"PK", golden_bytes()):
+        copied = rewrite_bundle(copied, {"golden.npz": content}, {})
+        assert broken(verify(copied)) == ["golden vectors"]
 
 
 def test_engines_that_disagree(copied: Bundle) -> None:
