@@ -27,6 +27,9 @@ from edgesparse_runtime.data.for_model import options_for
 from edgesparse_runtime.data.readers import read_dataset
 from edgesparse_runtime.data.series_set import Grid, SeriesSet
 from edgesparse_runtime.errors import GateError
+from edgesparse_runtime.monitor.model import learn_from
+from edgesparse_runtime.monitor.reference import FILE as MONITOR
+from edgesparse_runtime.monitor.signals import Signals
 from edgesparse_runtime.session import Session
 
 MODEL, GOLDEN, CARD = "model.onnx", "golden.npz", "card.md"
@@ -69,11 +72,21 @@ def export_run(
         GOLDEN: pack_golden(windows=windows, **golden),
         CARD: write_card(fields).encode(),
     }
+    if data is not None and len(data):
+        files[MONITOR] = learn_monitor(run, proto, data)
     if can_step(run.model):
         session = Session(MODEL, content=proto)
         step, fields["stream"] = step_part(run.model, run.to_scores, session, windows)
         files |= step
     return write_bundle(out, files, fields), verdict
+
+
+def learn_monitor(run: Run, proto: bytes, data: SeriesSet) -> bytes:
+    """The reference that `edgesparse monitor` compares windows with (docs/monitor.md)."""
+    session = Session(MODEL, content=proto)
+    data = check_channels(data, tuple(run.facts.channels))
+    signals = Signals(run.facts.channels, run.facts.classes, session.score_count)
+    return learn_from(session, signals, data).to_json().encode()
 
 
 def read_for_run(path: str | Path, run: Run) -> SeriesSet:

@@ -137,6 +137,11 @@ class Session:
         """Names of the scores' columns; empty for regression, and for a bare .onnx file."""
         return () if self.bundle is None else self.bundle.classes
 
+    @property
+    def score_count(self) -> int:
+        """Columns of the scores; 0 = the model does not state it."""
+        return self._model.score_count or 0
+
     def takes_dense(self, steps: int) -> bool:
         """True when windows of `steps` run through the dense twin."""
         if self._dense is None or self.bundle is None:
@@ -222,6 +227,22 @@ class Session:
         batch = self.inputs.batch(data)
         found = self._model.run(self.selection_names, _feeds(batch), batch.shape, options)
         return [np.asarray(s, dtype=np.bool_) for s in found]
+
+    def predict_with_selections(self, window: WindowData) -> tuple[FloatArray, list[BoolArray]]:
+        """Scores [1, classes or targets] of one window, and the selections of the same run.
+
+        No selections where the dense twin runs: it has none.
+
+        Raises:
+            InputError: as `predict`.
+        """
+        if isinstance(self.inputs, TensorInputs) or not self.selection_names:
+            return self.predict(window), []
+        ((_, batch),) = self.inputs.parts(window, 1)
+        if self._dense is not None and self.takes_dense(batch.shape[2]):
+            return self.predict(window), []
+        found = self._model.run(["scores", *self.selection_names], _feeds(batch), batch.shape)
+        return found[0], [np.asarray(s, dtype=np.bool_) for s in found[1:]]
 
     def predict_labels(self, data: WindowData | TensorData, *, batch_size: int = 16) -> npt.NDArray[np.str_]:
         """The class with the highest score of each window, by name [n].

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -64,6 +64,7 @@ class Score:
         machine: what the samples came from.
         is_calendar: the times are calendar times, seconds since 1970.
         faults: what is wrong with the sensors, as "vibration: flat"; the score of such a window means little.
+        signals: of the window, for a monitor; None = the stream has none.
     """
 
     values: FloatArray
@@ -76,3 +77,4 @@ class Score:
     machine: str = ""
     is_calendar: bool = False
     faults: tuple[str, ...] = ()
+    signals: npt.NDArray[np.float64] | None = field(default=None, compare=False, repr=False)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Protocol
 
 from edgesparse_runtime.data.escape import escape_csv_row
+from edgesparse_runtime.monitor.alarm import Alarm
 from edgesparse_runtime.stream.sample import Score
 
 SCHEMA = "edgesparse.stream/1"
@@ -68,14 +69,22 @@ class ScoreWriter:
             writer.writerow(escape_csv_row([*row.values(), *names.values()]))
         self._out.flush()
 
+    def write_alarm(self, alarm: Alarm, score: Score) -> None:
+        """Write an alarm of the monitor that `score` completed; CSV has no place for it."""
+        row = {**alarm.to_dict(), "time": self._time(score, score.time)}
+        self._write_event("alarm", row)
+
     def begin_file(self, *, has_header: bool) -> None:
         """What follows goes into another file."""
         self._has_header = has_header
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write the last line of JSON lines; CSV has no place for it."""
+        self._write_event("summary", summary)
+
+    def _write_event(self, name: str, row: dict[str, Any]) -> None:
         if self._form == "json":
-            self._out.write(json.dumps({"schema": SCHEMA, "event": "summary", **summary}) + "\n")
+            self._out.write(json.dumps({"schema": SCHEMA, "event": name, **row}) + "\n")
             self._out.flush()
 
     def _row(self, score: Score, is_late: bool) -> dict[str, Any]:
