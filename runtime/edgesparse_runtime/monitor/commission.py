@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from edgesparse_runtime.arrays import DoubleArray
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.monitor.reference import Learned, Reference, learn
 
@@ -53,7 +52,7 @@ class Commission:
         self._stream.seek(0, os.SEEK_END)
         self._stream.flush()
 
-    def add(self, values_S: DoubleArray, *, machine: str, time: float, hour: int) -> None:
+    def add(self, values_S: Sequence[float], *, machine: str, time: float, hour: int) -> None:
         """Record one window without a fault."""
         row = np.array([zlib.crc32(machine.encode("utf-8", "replace")), time, hour, *values_S])
         self._stream.write(row.tobytes())

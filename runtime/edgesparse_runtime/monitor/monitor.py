@@ -90,7 +90,7 @@ class Monitor:
 
     def add(
         self,
-        values_S: DoubleArray,
+        values_S: Sequence[float] | DoubleArray,
         *,
         machine: str = "",
         context: str = "",

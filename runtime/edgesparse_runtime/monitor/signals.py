@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -11,6 +12,8 @@ from edgesparse_runtime.arrays import BoolArray, DoubleArray, FloatArray
 
 # Scores of a regression that are signals of their own.
 MOST_OUTPUTS = 8
+# Channels whose products with each other are computed together.
+_MOST_TOGETHER = 16
 ROUTING = ("density", "entropy", "distance")
 
 
@@ -35,6 +38,8 @@ class Signals:
         self, channels: Sequence[str], classes: Sequence[str] = (), outputs: int = 0, layers: int = 0
     ) -> None:
         self.layers = layers
+        self._channels = len(channels)
+        self._ones = np.ones(0, dtype=np.float32)
         self._classes = len(classes)
         self._outputs = min(outputs, MOST_OUTPUTS)
         pairs = pairwise(channels)
@@ -46,6 +51,47 @@ class Signals:
             *(f"output.{i}" for i in range(0 if classes else self._outputs)),
             *(f"{kind}.{layer}" for layer in range(layers) for kind in ROUTING),
         )
+
+    def of_window(
+        self, window_CT: FloatArray, scores_K: FloatArray, selections: Sequence[BoolArray] = ()
+    ) -> list[float]:
+        """As `of_windows`, of one window: on a stream it may cost only a small part of a prediction."""
+        row = self._describe_window(window_CT) if self._channels <= _MOST_TOGETHER else []
+        if not row:
+            return list(self.of_windows(window_CT[None], scores_K[None], selections)[0].tolist())
+        if self._classes:
+            best = int(scores_K.argmax())
+            row.append(float(scores_K[best]))
+            row += [0.0] * self._classes
+            row[best - self._classes] = 1.0
+        else:
+            row += scores_K[: self._outputs].tolist()
+        for selection in selections if self.layers else ():
+            row += _describe_routing(selection)[0].tolist()
+        return row + [math.nan] * (len(self.names) - len(row))
+
+    def _describe_window(self, window_CT: FloatArray) -> list[float]:
+        """Level, spread and relation of channels; empty where a value is missing."""
+        steps = window_CT.shape[1]
+        if len(self._ones) != steps:
+            self._ones = np.ones(steps, dtype=np.float32)
+        # Products of large levels would drown the spread.
+        apart = window_CT - window_CT[:, :1]
+        products = (apart @ apart.T).tolist()
+        means = [total / steps for total in (apart @ self._ones).tolist()]
+        if not math.isfinite(sum(means)):
+            return []
+        level = [float(first) + mean for first, mean in zip(window_CT[:, 0], means, strict=True)]
+        spread = [
+            math.sqrt(max(row[i] / steps - mean * mean, 0.0))
+            for i, (row, mean) in enumerate(zip(products, means, strict=True))
+        ]
+        relation = []
+        for i in range(len(means) - 1):
+            size = spread[i] * spread[i + 1]
+            both = products[i][i + 1] / steps - means[i] * means[i + 1]
+            relation.append(both / size if size > 0 else 0.0)
+        return [*level, *spread, *relation]
 
     def of_windows(
         self,

@@ -15,7 +15,7 @@ from edgesparse_runtime.monitor.reference import Reference
 # Latest windows that a picture shows.
 RECENT = 64
 # Windows that are ranked together: ranking each by itself would cost more than it has to.
-_BATCH = 32
+_BATCH = 128
 _MOST_CARRIERS = 5
 # Share of the evidence below which a signal does not carry it.
 _LEAST_SHARE = 0.05
@@ -47,7 +47,6 @@ class Watch:
         self._contexts: list[str] = [""] * _BATCH
         self._waits = 0
         self._faulty_in_row = 0
-        self._ring = 0
 
     @property
     def evidence(self) -> float:
@@ -55,7 +54,11 @@ class Watch:
         return float(self.detector.combined)
 
     def add(
-        self, values_S: DoubleArray, context: str = "", time: float | None = None, faults: Sequence[str] = ()
+        self,
+        values_S: Sequence[float] | DoubleArray,
+        context: str = "",
+        time: float | None = None,
+        faults: Sequence[str] = (),
     ) -> Alarm | None:
         """Take one window's signals.
 
@@ -125,9 +128,8 @@ class Watch:
         self._sum += np.where(is_known, found, 0).sum(axis=0)
         self._known += is_known.sum(axis=0)
         self._in_block += self._waits
-        for row in values:
-            self.recent[self._ring] = row
-            self._ring = (self._ring + 1) % RECENT
+        latest = values[-RECENT:]
+        self.recent = np.concatenate([self.recent, latest])[-RECENT:]
         self._waits = 0
 
     def _close_block(self, time: float | None) -> Alarm | None:

@@ -58,6 +58,11 @@ class Monitors:
         """
         address = model.address
         reference = find_reference(model.session, None)
+        if reference.context:
+            raise InputError(
+                f"{address.path}: a server has no {reference.context}s to tell contexts apart. "
+                "Learn the reference without --context."
+            )
         state = self._folder / f"{address.name}-{address.version}.json"
         monitor = Monitor(reference, self._rate, state=state)
         signals = signals_for(model.session, reference)

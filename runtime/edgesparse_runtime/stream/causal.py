@@ -96,7 +96,7 @@ class CausalScorer:
                     missing=stretch.missing / (stretch.steps * len(step.values)),
                     arrived=step.arrived,
                     faults=find_faults(self._check, window),
-                    signals=find_signals(self._signals, window, scores[None]),
+                    signals=find_signals(self._signals, window, scores),
                 )
         if self._stretches[0].steps == self._window:
             self._stretches.popleft()

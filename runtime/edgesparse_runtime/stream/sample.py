@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -77,4 +78,4 @@ class Score:
     machine: str = ""
     is_calendar: bool = False
     faults: tuple[str, ...] = ()
-    signals: npt.NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
+    signals: Sequence[float] | None = field(default=None, compare=False, repr=False)

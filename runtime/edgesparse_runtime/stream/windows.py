@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from edgesparse_runtime.arrays import BoolArray, DoubleArray
+from edgesparse_runtime.arrays import BoolArray
 from edgesparse_runtime.data.input_check import InputCheck
 from edgesparse_runtime.monitor.signals import Signals
 from edgesparse_runtime.session import Session
@@ -89,7 +89,7 @@ class WindowScorer:
             missing=float(np.isnan(window).mean()),
             arrived=step.arrived,
             faults=find_faults(self._check, window),
-            signals=find_signals(self._signals, window, scores, selections),
+            signals=find_signals(self._signals, window, scores[0], selections),
         )
 
 
@@ -99,7 +99,7 @@ def find_faults(check: InputCheck | None, window_CT: FloatArray) -> tuple[str, .
 
 
 def find_signals(
-    signals: Signals | None, window_CT: FloatArray, scores: FloatArray, selections: Sequence[BoolArray] = ()
-) -> DoubleArray | None:
+    signals: Signals | None, window_CT: FloatArray, scores_K: FloatArray, selections: Sequence[BoolArray] = ()
+) -> Sequence[float] | None:
     """The signals of one window, for a monitor."""
-    return None if signals is None else signals.of_windows(window_CT[None], scores, selections)[0]
+    return None if signals is None else signals.of_window(window_CT, scores_K, selections)

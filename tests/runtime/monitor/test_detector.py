@@ -108,22 +108,22 @@ def test_groups_widen_the_tolerance() -> None:
 
 
 def test_stationary_streams_keep_the_rate_and_a_shift_is_found() -> None:
-    """A small form of `make prove-operate`: 24 streams at one false alarm in 100 blocks, 10 expected."""
+    """A small form of `make prove-operate`: 8 streams of 40 blocks, at one false alarm in 200 blocks."""
     false = found = 0
-    for seed in range(24):
-        values = ar(0.9, 20_000, 3, seed)
-        reference = learn("abc", values[:12_000], Learned(12_000))
+    for seed in range(8):
+        values = ar(0.9, 12_000, 3, seed)
+        reference = learn("abc", values[:8_000], Learned(8_000))
         for shift in (0.0, 1.0):
-            watch = Watch(reference, threshold=100.0)
-            later = values[12_000:] + np.array([shift, 0, 0])
+            watch = Watch(reference, threshold=200.0)
+            later = values[8_000:] + np.array([shift, 0, 0])
             alarms = [a for row in later if (a := watch.add(row)) is not None]
             false += shift == 0 and len(alarms) > 0
             found += shift > 0 and len(alarms) > 0
             if shift:
                 assert alarms[0].carriers[0].signal == "a"
                 assert alarms[0].carriers[0].direction == "higher"
-    assert false <= 8
-    assert found == 24
+    assert false <= 3
+    assert found == 8
 
 
 def test_watch_takes_windows_in_any_batches() -> None:
@@ -223,7 +223,7 @@ def naive_signals(window: np.ndarray) -> list[float]:
 @pytest.mark.parametrize("missing", [0, 9])
 def test_signals_equal_their_twin(missing: int) -> None:
     rng = np.random.default_rng(6)
-    window = (rng.standard_normal((2, 50)) + [[1000.0], [-3.0]]).astype(np.float32)
+    window = (rng.standard_normal((2, 50)) + np.array([[1000.0], [-3.0]])).astype(np.float32)
     window[0, :missing] = np.nan
     signals = Signals(("a", "b"), ("x", "y"))
     assert signals.names == (
