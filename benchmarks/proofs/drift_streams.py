@@ -49,7 +49,7 @@ def make_stationary(kind: str, count: int, seed: int) -> DoubleArray:
 class Streams:
     """Raw windows of three channels, and the signals that the monitor computes of them.
 
-    Channels a and b share a hum, which c hears more faintly. From window to window, level and loudness of each
+    Channels a and b share a hum, which c hears more faintly. From window to window, level and loudness of a
     channel wander with a correlation of 0.7. The model is one of two classes, surer on some windows.
 
     Attributes:

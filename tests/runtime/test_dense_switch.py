@@ -18,9 +18,9 @@ from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.dense_switch import Switch, describe_machine, find_limits, hash_of, known_density
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.verify import check_scores, verify
+from edgesparse_runtime.machine.progress import progress
 from edgesparse_runtime.measure.breakeven import BreakevenJob, cells, measure_breakeven
 from edgesparse_runtime.measure.partial_results import PartialResults
-from edgesparse_runtime.progress import progress
 from edgesparse_runtime.session import Session
 
 

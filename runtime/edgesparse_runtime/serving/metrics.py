@@ -68,6 +68,18 @@ class Metrics:
             labels,
             registry=self.registry,
         )
+        self._add_monitor(labels)
+        taken = Gauge(
+            "edgesparse_requests_in_flight", "Requests accepted and not yet answered.", registry=self.registry
+        )
+        taken.set_function(lambda: admission.taken)
+        size = Gauge(
+            "edgesparse_bytes_in_flight", "Bytes of requests and answers in flight.", registry=self.registry
+        )
+        size.set_function(lambda: admission.bytes)
+
+    def _add_monitor(self, labels: list[str]) -> None:
+        """Figures of the monitors."""
         self._alarms = Counter(
             "edgesparse_monitor_alarms", "Alarms of the monitor.", [*labels, "kind"], registry=self.registry
         )
@@ -80,14 +92,6 @@ class Metrics:
         self._watched = Gauge(
             "edgesparse_monitor_windows", "Windows that the monitor has seen.", labels, registry=self.registry
         )
-        taken = Gauge(
-            "edgesparse_requests_in_flight", "Requests accepted and not yet answered.", registry=self.registry
-        )
-        taken.set_function(lambda: admission.taken)
-        size = Gauge(
-            "edgesparse_bytes_in_flight", "Bytes of requests and answers in flight.", registry=self.registry
-        )
-        size.set_function(lambda: admission.bytes)
 
     def answered(
         self, operation: str, model: ServedModel | None, status: int, seconds: float | None = None

@@ -17,6 +17,7 @@ from edgesparse_runtime.cli.preflight import check_output, note_data
 from edgesparse_runtime.cli.running.monitor_learn import LearnOptions, learn_reference
 from edgesparse_runtime.data.for_model import read_for_model
 from edgesparse_runtime.errors import GateError, InputError
+from edgesparse_runtime.measure.report.alarms import check_picture, draw_alarms
 from edgesparse_runtime.monitor.alarm import Alarm
 from edgesparse_runtime.monitor.model import (
     contexts_of,
@@ -27,7 +28,6 @@ from edgesparse_runtime.monitor.model import (
     signals_for,
 )
 from edgesparse_runtime.monitor.monitor import Monitor
-from edgesparse_runtime.monitor.picture import check_picture, draw_alarms
 from edgesparse_runtime.monitor.rate import DEFAULT, Rate
 from edgesparse_runtime.monitor.stored_scores import are_stored_scores, read_stored_scores
 from edgesparse_runtime.session import Session
