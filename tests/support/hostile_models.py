@@ -184,7 +184,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "an operator that loads a file": (_other_file, "hold no operator EPContext"),
     "a function that calls itself": (_calls_itself, "'Double' calls itself"),
     "functions in a circle": (_calls_in_a_circle, "calls itself"),
-    "a bomb of functions": (_bomb, "expand to at most 50000 nodes"),
+    "a bomb of functions": (_bomb, "expand to at most 10000 nodes"),
     "a chain of functions": (_chain, "nest calls of functions at most 32 deep"),
     "graphs in graphs": (_deep, "nest graphs at most 8 deep"),
     "a function twice": (_twice, "'Double' comes twice"),
