@@ -12,7 +12,6 @@ Long parts: check, test, demo, main, kernels, learning, target, serve, dropin.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
@@ -24,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.proofs.lines import Line, finish, line, machine_now, skip
+from benchmarks.proofs.lines import Line, chosen_parts, finish, line, machine_now, skip
 from benchmarks.proofs.main import code_version, command
 from benchmarks.support.repeated_lines import count_places
 from benchmarks.support.settings import COMMITTED, QUICK, SCRATCH, report_path
@@ -208,11 +207,4 @@ def main(only: Sequence[str] = ()) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("parts", nargs="*", metavar="PART", help="default: all")
-    chosen = parser.parse_args().parts
-    if unknown := sorted(set(chosen) - {*CHECKS, *PROOFS}):
-        parser.error(f"parts are {', '.join((*CHECKS, *PROOFS))}; got {', '.join(unknown)}")
-    sys.exit(main(chosen))
+    sys.exit(main(chosen_parts(__doc__, (*CHECKS, *PROOFS))))
