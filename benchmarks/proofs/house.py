@@ -7,12 +7,12 @@ QUICK=1 leaves them out.
 
     python -m benchmarks.proofs.house [PART...]    only these long parts, to be stored for a run of all
 
-Long parts: check, test, demo, main, kernels, learning, target, serve, dropin.
+Long parts: check, main (make demo and make test from a fresh clone among it), kernels, learning, target,
+serve, dropin.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.proofs.lines import Line, finish, line, machine_now, skip
+from benchmarks.proofs.lines import Line, chosen_parts, finish, line, machine_now, skip
 from benchmarks.proofs.main import code_version, command
 from benchmarks.support.repeated_lines import count_places
 from benchmarks.support.settings import COMMITTED, QUICK, SCRATCH, report_path
@@ -39,7 +39,7 @@ VERDICTS_BEFORE = COMMITTED / "house_before.json"
 # Counted in an archive of that commit; counted again where the clone has its history.
 REPEATED_BEFORE = 48
 MOST_ENTRIES, LONG_LINES, MOST_LONG, MOST_LINES, MOST_NESTING, MOST_README = 20, 60, 10, 100, 5, 149
-CHECKS = ("check", "test", "demo")
+CHECKS = ("check",)
 # In full, as they ran before the moves; the others in their short form.
 PROOFS = {"main": "", "kernels": "", "learning": "1", "target": "1", "serve": "1", "dropin": "1"}
 
@@ -129,11 +129,12 @@ def make_in(clone: Path, target: str) -> dict[str, Any]:
 
 
 def run_proof(name: str, quick: str) -> dict[str, Any]:
-    """The verdict of each line that a proof prints, by name."""
+    """The verdict and the figure of each line that a proof prints, by name."""
     start = time.monotonic()
     done = command(["make", f"prove-{name}"], ROOT, QUICK=quick)
     return {
         "verdicts": read_verdicts(done.stdout),
+        "figures": read_figures(done.stdout),
         "rc": done.returncode,
         "seconds": time.monotonic() - start,
     }
@@ -145,15 +146,25 @@ def read_verdicts(output: str) -> dict[str, str]:
     return {name.strip(): "INFO" if verdict == "----" else verdict for verdict, name in rows}
 
 
+def read_figures(output: str) -> dict[str, str]:
+    """Figure by name."""
+    return dict(re.findall(r"^(?:PASS|FAIL|INFO|SKIP)  (.+?): (.*)", output, flags=re.MULTILINE))
+
+
 def compare_checks(store: Store, clone: Path, parts: Sequence[str]) -> list[Line]:
-    """`make check`, `make test`, `make demo` from a fresh clone."""
+    """`make check` from a fresh clone; `make test` and `make demo` as `make prove-main` runs them."""
     lines = []
-    for target in (x for x in CHECKS if x in parts):
-        found = store(target, partial(make_in, clone, target))
+    if "check" in parts:
+        found = store("check", partial(make_in, clone, "check"))
         figure = f"exit {found['rc']}, {found['seconds']:.0f} s: {found['summary']}"
-        lines.append(line(f"make {target} from a fresh clone", found["rc"] == 0, figure, "exit 0"))
+        lines.append(line("make check from a fresh clone", found["rc"] == 0, figure, "exit 0"))
         if found["tail"]:
             print(found["tail"], file=sys.stderr)
+    if "main" in parts:
+        found = store("prove-main", partial(run_proof, "main", PROOFS["main"]))
+        for name in ("make demo from a fresh clone", "make test from a fresh clone"):
+            figure = found["figures"].get(name, "not printed")
+            lines.append(line(name, found["verdicts"].get(name) == "PASS", figure, "exit 0"))
     return lines
 
 
@@ -201,18 +212,12 @@ def main(only: Sequence[str] = ()) -> int:
             lines += compare_checks(store, clone, parts)
         lines += compare_proofs(store, parts)
     else:
-        lines += [skip(f"make {x} from a fresh clone", "left out with QUICK=1") for x in CHECKS]
+        checks = (*CHECKS, "demo", "test")
+        lines += [skip(f"make {x} from a fresh clone", "left out with QUICK=1") for x in checks]
         lines += [skip(f"verdicts of make prove-{x}", "left out with QUICK=1") for x in PROOFS]
     target = SCRATCH / "prove_house_parts.json" if only else report_path("prove_house")
     return finish(target, lines, machine)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("parts", nargs="*", metavar="PART", help="default: all")
-    chosen = parser.parse_args().parts
-    if unknown := sorted(set(chosen) - {*CHECKS, *PROOFS}):
-        parser.error(f"parts are {', '.join((*CHECKS, *PROOFS))}; got {', '.join(unknown)}")
-    sys.exit(main(chosen))
+    sys.exit(main(chosen_parts(__doc__, (*CHECKS, *PROOFS))))
