@@ -33,16 +33,24 @@ _SHAPE_BYTES = 128
 _WIDEST = 8
 _FIRST_VERSION_WITHOUT_OVERRIDES = 4
 # One pass over inputs and output; everything else (products, convolutions) is not folded.
-_CHEAP = frozenset(
-    ["Abs", "Add", "And", "ArgMax", "ArgMin", "Cast", "CastLike", "Ceil", "Clip", "Concat", "Constant", "ConstantOfShape", "Cos", "CumSum", "DequantizeLinear", "Div", "Equal", "Erf", "Exp", "Expand", "Flatten", "Floor", "Gather", "GatherElements", "GatherND", "Greater", "GreaterOrEqual", "Identity", "If", "IsInf", "IsNaN", "Less", "LessOrEqual", "Log", "Max", "Mean", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Pad", "Pow", "QuantizeLinear", "Range", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Relu", "Reshape", "Round", "ScatterElements", "ScatterND", "Shape", "Sigmoid", "Sign", "Sin", "Size", "Slice", "Softplus", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "Transpose", "Trilu", "Unsqueeze", "Where", "Xor"]
+_CHEAP_NAMES = (
+    "Abs Add And ArgMax ArgMin Cast CastLike Ceil Clip Concat Constant ConstantOfShape Cos CumSum "
+    "DequantizeLinear Div Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Greater "
+    "GreaterOrEqual Identity If IsInf IsNaN Less LessOrEqual Log Max Mean Min Mod Mul Neg Not Or Pad Pow "
+    "QuantizeLinear Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape "
+    "Round ScatterElements ScatterND Shape Sigmoid Sign Sin Size Slice Softplus Split Sqrt Squeeze Sub "
+    "Sum Tanh Tile Transpose Trilu Unsqueeze Where Xor "
 )
-_SHAPES = frozenset({"Shape", "Size"})
-# Cheap operators whose result can be larger than all inputs together.
-_GROWING = frozenset(["ConstantOfShape", "Expand", "Gather", "GatherElements", "GatherND", "Pad", "Range", "Tile"])
+# Their results can be larger than all inputs together.
+_GROWING_NAMES = "ConstantOfShape Expand Gather GatherElements GatherND Pad Range Tile "
 # Two inputs of different shapes meet: a row and a column make a matrix.
-_BROADCAST = frozenset(
-    ["Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "Pow", "Sub", "Sum", "Where", "Xor"]
+_BROADCAST_NAMES = (
+    "Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or Pow Sub Sum Where Xor "
 )
+_CHEAP = frozenset(_CHEAP_NAMES.split())
+_GROWING = frozenset(_GROWING_NAMES.split())
+_BROADCAST = frozenset(_BROADCAST_NAMES.split())
+_SHAPES = frozenset({"Shape", "Size"})
 
 
 class Work(NamedTuple):
