@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,6 +102,13 @@ def test_a_broken_export_is_refused_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def own_bundle(tmp_path: Path, exported_bundle: Bundle) -> Bundle:
+    """A float32 bundle that a test may change."""
+    shutil.copytree(exported_bundle.path, tmp_path / "m.edgesparse")
+    return open_bundle(tmp_path / "m.edgesparse")
+
+
 def attention_precisions(model: onnx.ModelProto) -> dict[str, bytes]:
     return {
         node.name: attribute.s
@@ -129,9 +137,8 @@ def test_plain_onnxruntime_runs_the_file(shared_bundle: Bundle, series: SeriesSe
 
 
 @pytest.mark.parametrize("mode", ["dynamic", "static"])
-def test_int8_keeps_the_decisions(tmp_path: Path, tiny_run: Run, series: SeriesSet, mode: str) -> None:
-    bundle, _ = export_run(tiny_run, tmp_path / "m.edgesparse", data=series)
-    bundle, report = quantize_bundle(bundle, Int8Recipe(mode=mode), data=series, max_drop=0.06)
+def test_int8_keeps_the_decisions(own_bundle: Bundle, series: SeriesSet, mode: str) -> None:
+    bundle, report = quantize_bundle(own_bundle, Int8Recipe(mode=mode), data=series, max_drop=0.06)
     assert report.decisions_flipped is not None
     assert report.decisions_flipped <= 2
     assert report.selection_overlap is not None
@@ -157,22 +164,19 @@ def test_excluded_attention_stays_in_float32(shared_bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("engine", ["body", "native"])
 def test_int8_bundle_verifies_on_both_engines(
-    tmp_path: Path, tiny_run: Run, series: SeriesSet, monkeypatch: pytest.MonkeyPatch, engine: str
+    shared_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
-    bundle, _ = export_run(tiny_run, tmp_path / "m.edgesparse", data=series)
-    bundle, _ = quantize_bundle(bundle, data=series, max_drop=0.06)
     monkeypatch.setenv("EDGESPARSE_ENGINE", engine)
-    checks = verify(bundle)
+    checks = verify(shared_bundle)
     assert {"float32 scores", "int8 scores"} <= {check.boundary for check in checks}
     assert all(check.holds for check in checks)
 
 
-def test_int8_that_costs_too_much_is_refused(tmp_path: Path, tiny_run: Run, series: SeriesSet) -> None:
-    bundle, _ = export_run(tiny_run, tmp_path / "m.edgesparse", data=series)
-    before = {p.name: p.read_bytes() for p in bundle.path.iterdir()}
+def test_int8_that_costs_too_much_is_refused(own_bundle: Bundle, series: SeriesSet) -> None:
+    before = {p.name: p.read_bytes() for p in own_bundle.path.iterdir()}
     with pytest.raises(GateError, match="The bundle is unchanged"):
-        quantize_bundle(bundle, data=series, max_drop=-1.0)
-    assert {p.name: p.read_bytes() for p in bundle.path.iterdir()} == before
+        quantize_bundle(own_bundle, data=series, max_drop=-1.0)
+    assert {p.name: p.read_bytes() for p in own_bundle.path.iterdir()} == before
 
 
 def test_static_needs_data(shared_bundle: Bundle) -> None:
