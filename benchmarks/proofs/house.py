@@ -2,7 +2,8 @@
 
 Exits 1 when one fails. Layout, length and nesting are counted by the reader of the tests
 (tests/support/layout.py), repeated lines by benchmarks/support/repeated_lines.py. The long parts run in
-a fresh clone of the committed state and resume: each is stored for its commit in bench-results/house/.
+a fresh clone of the committed state and resume: each is stored in bench-results/ for its commit, the
+proofs that run no tests for the packages and benchmarks as they are.
 QUICK=1 leaves them out.
 
     python -m benchmarks.proofs.house [PART...]    only these long parts, to be stored for a run of all
@@ -42,6 +43,12 @@ MOST_ENTRIES, LONG_LINES, MOST_LONG, MOST_LINES, MOST_NESTING, MOST_README = 20,
 CHECKS = ("check",)
 # In full, as they ran before the moves; the others in their short form.
 PROOFS = {"main": "", "kernels": "", "learning": "1", "target": "1", "serve": "1", "dropin": "1"}
+
+# What the other proofs depend on.
+MEASURED = (
+    "edgesparse", "export", "runtime", "pyproject.toml", "constraints.txt",
+    *(f"benchmarks/{room}" for room in ("attention", "dropin", "learning", "serving", "support", "target")),
+)  # fmt: skip
 
 Store = Callable[[str, Callable[[], Any]], Any]
 
@@ -168,12 +175,28 @@ def compare_checks(store: Store, clone: Path, parts: Sequence[str]) -> list[Line
     return lines
 
 
-def compare_proofs(store: Store, parts: Sequence[str]) -> list[Line]:
-    """Verdicts of the other proofs, before and now: no line that passed fails."""
+def difference(*paths: str) -> str:
+    """How the working tree differs from the commit."""
+    return command(["git", "diff", "HEAD", "--", *paths], ROOT).stdout
+
+
+def trees() -> str:
+    """Names and hashes of what the proofs run, but for prove-main, which runs the tests too."""
+    return command(["git", "ls-tree", "-r", "HEAD", "--", *MEASURED], ROOT).stdout
+
+
+def compare_proofs(store: Store, measured: Store, parts: Sequence[str]) -> list[Line]:
+    """Verdicts of the other proofs, before and now: no line that passed fails.
+
+    Args:
+        store: for prove-main, which depends on the whole commit.
+        measured: for the others, which depend on the packages and their benchmarks.
+    """
     before = json.loads(VERDICTS_BEFORE.read_text(encoding="utf-8"))["proofs"]
     lines = []
     for name in (x for x in PROOFS if x in parts):
-        now = store(f"prove-{name}", partial(run_proof, name, PROOFS[name]))["verdicts"]
+        keep = store if name == "main" else measured
+        now = keep(f"prove-{name}", partial(run_proof, name, PROOFS[name]))["verdicts"]
         was = before[name]["verdicts"]
         lost = [x for x, verdict in now.items() if verdict == "FAIL" and was.get(x) != "FAIL"]
         figure = f"now {summarize(now)}; before {summarize(was)}"
@@ -197,8 +220,7 @@ def main(only: Sequence[str] = ()) -> int:
     """
     machine = machine_now()
     # The commit and, where the working tree differs from it, what differs.
-    version = [code_version(), command(["git", "diff", "HEAD"], ROOT).stdout]
-    store = StoredCases(SCRATCH / "house", version).get
+    store = StoredCases(SCRATCH / "house", [code_version(), difference()]).get
     lines: list[Line] = []
     if not only:
         layout = read_layout(ROOT)
@@ -210,7 +232,8 @@ def main(only: Sequence[str] = ()) -> int:
             clone = Path(name) / "edgesparse"
             command(["git", "clone", "-q", str(ROOT), str(clone)], ROOT)
             lines += compare_checks(store, clone, parts)
-        lines += compare_proofs(store, parts)
+        measured = StoredCases(SCRATCH / "house_proofs", [trees(), difference(*MEASURED)]).get
+        lines += compare_proofs(store, measured, parts)
     else:
         checks = (*CHECKS, "demo", "test")
         lines += [skip(f"make {x} from a fresh clone", "left out with QUICK=1") for x in checks]
