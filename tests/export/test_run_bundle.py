@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 
+from edgesparse.config import RunConfig
 from edgesparse.training.run_folder import Run
 from edgesparse.training.train import train
 from edgesparse_export import run_bundle
@@ -27,6 +28,12 @@ from edgesparse_runtime.evaluation.verify import verify
 from edgesparse_runtime.session import Session
 from tests.support.synthetic import make_series, tiny_config
 from tests.support.tolerances import ENGINES
+
+
+def one_layer(**training: object) -> RunConfig:
+    """One pass over one layer: where the model need not be good, and an export takes long."""
+    config = tiny_config(epochs=1, **training)
+    return replace(config, model=replace(config.model, layers=1))
 
 
 def test_bundle_says_what_the_model_says(shared_bundle: Bundle, tiny_run: Run) -> None:
@@ -62,7 +69,7 @@ def test_density_is_a_knob_of_the_file(shared_bundle: Bundle, series: SeriesSet)
 
 
 def test_dense_models_export_too_and_have_no_knob(tmp_path: Path, series: SeriesSet) -> None:
-    config = tiny_config(epochs=1)
+    config = one_layer()
     config = replace(config, model=replace(config.model, attention="dense"))
     run = train(series, config, tmp_path / "run", quiet=True)
     bundle, verdict = export_run(run, tmp_path / "dense.edgesparse", data=series)
@@ -78,7 +85,7 @@ def test_dense_models_export_too_and_have_no_knob(tmp_path: Path, series: Series
 def test_unequal_lengths_and_regression_export(tmp_path: Path) -> None:
     data = make_series(unequal=True)
     data = SeriesSet(data.series, data.channels, np.arange(36.0) * 10, source="level")
-    run = train(data, tiny_config(epochs=1, task="regression"), tmp_path / "run", quiet=True)
+    run = train(data, one_layer(task="regression"), tmp_path / "run", quiet=True)
     bundle, verdict = export_run(run, tmp_path / "level.edgesparse", data=data)
     assert verdict.holds
     scores = Session(bundle).predict(data)
@@ -196,7 +203,7 @@ def test_one_flat_window_among_others_is_exported(tmp_path: Path) -> None:
     mixed = make_series(8)
     for x in mixed.series[::3]:
         x[:] = -0.48846787
-    run = train(mixed, tiny_config(epochs=1), tmp_path / "run", quiet=True)
+    run = train(mixed, one_layer(), tmp_path / "run", quiet=True)
     _, verdict = export_run(run, tmp_path / "mixed.edgesparse", data=mixed)
     assert verdict.holds
 
@@ -217,6 +224,6 @@ def test_constant_data_tie_and_are_exported(tmp_path: Path) -> None:
     flat = make_series(6)
     for x in flat.series:
         x[:] = 5.0
-    run = train(flat, tiny_config(epochs=1), tmp_path / "run", quiet=True)
+    run = train(flat, one_layer(), tmp_path / "run", quiet=True)
     _, verdict = export_run(run, tmp_path / "flat.edgesparse", data=flat)
     assert verdict.holds

@@ -51,7 +51,7 @@ def data_files() -> list[str]:
 @pytest.fixture(scope="module")
 def wheel(built_once: BuiltOnce) -> Path:
     def build(folder: Path) -> None:
-        run([sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT], folder)
+        run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT], folder)
 
     (path,) = built_once("wheel", build).glob("*.whl")
     return path

@@ -77,11 +77,10 @@ def open_step(model: SequenceTransformer) -> StepModel:
     ("change", "top_p", "groups"),
     [
         ({}, 0.5, None),
-        ({"window": 2, "value_filter": 0}, 0.9, None),
-        ({"summaries": False, "patch": 1}, 0.3, None),
+        ({"window": 2, "value_filter": 0}, 0.9, 2),
+        ({"summaries": False, "patch": 1, "layers": 1}, 0.3, None),
         ({"block_size": 5, "dilations": (3,), "layers": 1}, 1.0, None),
-        ({}, 0.7, 2),
-        ({"attention": "dense"}, 1.0, None),
+        ({"attention": "dense", "layers": 1}, 1.0, None),
     ],
 )
 @torch.no_grad()
