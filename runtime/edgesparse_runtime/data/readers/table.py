@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import unicodedata
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from edgesparse_runtime.data.column_names import clean_name
 from edgesparse_runtime.data.plain_number import is_plain
 from edgesparse_runtime.data.readers.text import read_text
 from edgesparse_runtime.errors import InputError, MissingExtraError
+
+# Excel's first line that names the delimiter, as it is or saved again as a cell of a table.
+_SEPARATOR = re.compile(r'"?sep=(?P<delimiter>[^"])"?(?P=delimiter)*\r?', re.IGNORECASE)
+_STARTS_A_NUMBER = re.compile(r"\s*[+-]?[.,]?[0-9]")
 
 
 @dataclass(frozen=True)
@@ -50,9 +55,12 @@ def read_csv_table(path: Path) -> Table:
     delimiter = ""
     while True:
         line, end, rest = text.partition("\n")
-        if line.lower().startswith("sep=") and len(line.strip()) == 5:
-            delimiter = line.strip()[4]
-        elif not (line.startswith("#") and end and rest.strip() and not _is_header(line, rest)):
+        separator = _SEPARATOR.fullmatch(line)
+        is_comment = line.startswith("#") and not _is_header(line, rest)
+        is_blank_between = before > 0 and not line.strip()
+        if separator is not None:
+            delimiter = separator["delimiter"]
+        elif not (end and rest.strip() and (is_comment or is_blank_between)):
             break
         text, before = rest, before + 1
     first = text.partition("\n")[0].rstrip("\r")
@@ -71,12 +79,15 @@ def read_csv_table(path: Path) -> Table:
             if not row or (len(row) == 1 and not row[0].strip() and len(header) != 1):
                 continue
             if not header:
-                header = [unicodedata.normalize("NFC", name.strip()) for name in row]
+                header = [clean_name(name) for name in row]
                 if header[0].startswith("#"):
                     header[0] = header[0].lstrip("# ") or "#"
                 continue
             if len(row) != len(header):
-                raise InputError(f"{path}, row {line_number} must have {len(header)} cells; got {len(row)}.")
+                raise InputError(
+                    f"{path}, row {line_number} must have {len(header)} cells; got {len(row)}."
+                    f"{_cells_hint(header, row)}"
+                )
             rows.append(row)
             lines.append(line_number)
     except csv.Error as error:
@@ -108,7 +119,7 @@ def read_parquet_table(path: Path) -> Table:
         table = parquet.ParquetFile(path).read()
     except (pyarrow.ArrowException, OSError):
         raise InputError(f"{path} must be a Parquet file; it is damaged or something else.") from None
-    names = [unicodedata.normalize("NFC", name) for name in table.column_names]
+    names = [clean_name(name) for name in table.column_names]
     _check_header(path, names)
     if not table.num_rows:
         raise InputError(f"{path} must hold data; there are no rows.")
@@ -149,18 +160,37 @@ def decode(value: bytes, path: Path, name: str) -> str:
 
 def _is_header(line: str, rest: str) -> bool:
     """Whether a line that starts with # names columns, as numpy.savetxt writes it: as many cells as in the
-    next line."""
+    next line, which holds a number; a comment stands before names."""
     after = rest.partition("\n")[0]
-    return any(line.count(d) == after.count(d) > 0 for d in ",;\t")
+    return any(
+        line.count(d) == after.count(d) > 0 and any(map(_STARTS_A_NUMBER.match, after.split(d)))
+        for d in ",;\t"
+    )
+
+
+def _cells_hint(header: Sequence[str], row: Sequence[str]) -> str:
+    """What to do about a row of another width: it is the header, or its commas are decimal."""
+    known = [cell.strip() for cell in row if cell.strip()]
+    if len(row) > len(header) and known and not any(map(_STARTS_A_NUMBER.match, known)):
+        return f" If it is the header, start the lines above it with # ({', '.join(header)[:40]})."
+    if len(row) > len(header) and all(cell.lstrip("+-").isdigit() for cell in known):
+        return " Where commas are decimal, another delimiter (;) must stand between cells."
+    return ""
 
 
 def _counts_rows(cells: Sequence[str]) -> bool:
     return all(cell.isdigit() for cell in cells) and len(set(cells)) > 1
 
 
+def check_names(path: Path, names: Sequence[str]) -> None:
+    """Raises `InputError` where two columns or channels have one name."""
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        raise InputError(f"{path}: column names must differ; {twice} stands twice.")
+
+
 def _check_header(path: Path, header: list[str]) -> None:
     for i, name in enumerate(header):
         if not name:
             raise InputError(f"{path}: column {i + 1} must have a name.")
-        if name in header[:i]:
-            raise InputError(f"{path}: column names must differ; {name} stands twice.")
+    check_names(path, header)
