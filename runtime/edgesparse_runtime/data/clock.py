@@ -17,8 +17,9 @@ from typing import Literal
 import numpy as np
 
 from edgesparse_runtime.arrays import DoubleArray
-from edgesparse_runtime.data.date_text import DateText, clean, read_date, read_time_of_day
-from edgesparse_runtime.data.day_order import (
+from edgesparse_runtime.data.plain_number import comma_is, is_plain, to_plain, to_plain_array, without_commas
+from edgesparse_runtime.data.times.date_text import DateText, clean, read_date, read_time_of_day
+from edgesparse_runtime.data.times.day_order import (
     Order,
     Place,
     date_seconds,
@@ -28,8 +29,7 @@ from edgesparse_runtime.data.day_order import (
     ordered,
     shown,
 )
-from edgesparse_runtime.data.number_scale import UNITS, check_one_unit, scale_of
-from edgesparse_runtime.data.plain_number import comma_is, is_plain, to_plain, to_plain_array, without_commas
+from edgesparse_runtime.data.times.number_scale import UNITS, check_one_unit, scale_of
 from edgesparse_runtime.errors import InputError
 
 MISSING = frozenset({"", "na", "n/a", "nan", "nat", "null", "none", "?"})

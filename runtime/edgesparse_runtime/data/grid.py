@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgesparse_runtime.arrays import DoubleArray, IndexArray
-from edgesparse_runtime.data.coarse_clock import rounded_period
+from edgesparse_runtime.data.times.coarse_clock import rounded_period
 
 # How far the grid follows a sample that is off it: a clock that runs a little fast never adds up to a gap.
 FOLLOW = 0.1

@@ -12,8 +12,8 @@ import numpy as np
 
 from edgesparse_runtime.arrays import DoubleArray, FloatArray, IndexArray
 from edgesparse_runtime.data.clock import Clock
-from edgesparse_runtime.data.coarse_clock import spread_coarse, spread_rounded
 from edgesparse_runtime.data.grid import MAX_GAP, NO_ROW, period_of, place_rows
+from edgesparse_runtime.data.times.coarse_clock import spread_coarse, spread_rounded
 from edgesparse_runtime.data.unwrap import split_glued, unwrap
 
 # Numbers that rise by one from row to row count rows; what a row lasts is not known.

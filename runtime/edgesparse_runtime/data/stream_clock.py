@@ -6,8 +6,8 @@ import math
 from dataclasses import replace
 
 from edgesparse_runtime.data.clock import Clock, settle
-from edgesparse_runtime.data.day_order import DAY, Order, shown
-from edgesparse_runtime.data.number_scale import LONGEST
+from edgesparse_runtime.data.times.day_order import DAY, Order, shown
+from edgesparse_runtime.data.times.number_scale import LONGEST
 from edgesparse_runtime.errors import InputError
 
 # A backward step of at least so much is midnight and not disorder.

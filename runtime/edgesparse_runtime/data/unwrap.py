@@ -10,7 +10,7 @@ import numpy as np
 
 from edgesparse_runtime.arrays import DoubleArray, IndexArray
 from edgesparse_runtime.data.clock import Clock
-from edgesparse_runtime.data.day_order import DAY
+from edgesparse_runtime.data.times.day_order import DAY
 
 # Samples in a row before the latest one, each later than the one before it, that mean a clock set back.
 CLOCK_BACK = 8

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edgesparse_runtime.arrays import DoubleArray
-from edgesparse_runtime.data.day_order import DAY, Place
+from edgesparse_runtime.data.times.day_order import DAY, Place
 from edgesparse_runtime.errors import InputError
 
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
