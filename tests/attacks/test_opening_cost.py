@@ -17,7 +17,7 @@ from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.errors import BundleError
 from edgesparse_runtime.model_check.check import check_model
 from edgesparse_runtime.session import Session
-from tests.support.costly_models import COSTLY, unsorted
+from tests.support.opening.costly_models import COSTLY, unsorted
 from tests.support.paths import ROOT, source_environment
 
 MOST_SECONDS, MOST_MEGABYTES = 2, 500
@@ -26,7 +26,7 @@ MOST_SECONDS, MOST_MEGABYTES = 2, 500
 @pytest.fixture(scope="module")
 def costs() -> dict[str, dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.opening_cost"],
+        [sys.executable, "-m", "tests.support.opening.cost"],
         cwd=ROOT,
         env=source_environment() | {"OMP_NUM_THREADS": "1"},
         capture_output=True,

@@ -1,0 +1,1 @@
+"""Models that are costly to open, and what opening them costs."""
