@@ -51,18 +51,8 @@ def read_csv_table(path: Path) -> Table:
     are comments.
     """
     text = read_text(path)
-    before = 0
-    delimiter = ""
-    while True:
-        line, end, rest = text.partition("\n")
-        separator = _SEPARATOR.fullmatch(line)
-        is_comment = line.startswith("#") and not _is_header(line, rest)
-        is_blank_between = before > 0 and not line.strip()
-        if separator is not None:
-            delimiter = separator["delimiter"]
-        elif not (end and rest.strip() and (is_comment or is_blank_between)):
-            break
-        text, before = rest, before + 1
+    start_of_header, before, delimiter = _before_header(text)
+    text = text[start_of_header:]
     first = text.partition("\n")[0].rstrip("\r")
     if not first.strip():
         raise InputError(f"{path} must start with a header row; the first row is empty.")
@@ -158,10 +148,31 @@ def decode(value: bytes, path: Path, name: str) -> str:
         raise InputError(f"{path}: {name} must be UTF-8 text; got {value[:20]!r}.") from None
 
 
-def _is_header(line: str, rest: str) -> bool:
+def _before_header(text: str) -> tuple[int, int, str]:
+    """Where the header starts, how many lines stand before it, and the delimiter that one of them names."""
+    at = before = 0
+    delimiter = ""
+    while True:
+        end = text.find("\n", at)
+        line = text[at:] if end < 0 else text[at:end]
+        separator = _SEPARATOR.fullmatch(line)
+        if separator is not None:
+            delimiter = separator["delimiter"]
+        elif line.startswith("#"):
+            after = text.find("\n", end + 1)
+            if _is_header(line, text[end + 1 :] if after < 0 else text[end + 1 : after]):
+                break
+        elif line.strip() or not before:
+            break
+        if end < 0:
+            break
+        at, before = end + 1, before + 1
+    return at, before, delimiter
+
+
+def _is_header(line: str, after: str) -> bool:
     """Whether a line that starts with # names columns, as numpy.savetxt writes it: as many cells as in the
     next line, which holds a number; a comment stands before names."""
-    after = rest.partition("\n")[0]
     return any(
         line.count(d) == after.count(d) > 0 and any(map(_STARTS_A_NUMBER.match, after.split(d)))
         for d in ",;\t"
@@ -184,9 +195,11 @@ def _counts_rows(cells: Sequence[str]) -> bool:
 
 def check_names(path: Path, names: Sequence[str]) -> None:
     """Raises `InputError` where two columns or channels have one name."""
-    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if twice is not None:
-        raise InputError(f"{path}: column names must differ; {twice} stands twice.")
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InputError(f"{path}: column names must differ; {name} stands twice.")
+        seen.add(name)
 
 
 def _check_header(path: Path, header: list[str]) -> None:
