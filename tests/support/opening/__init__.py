@@ -1,1 +1,0 @@
-"""Models that are costly to open, and what opening them costs."""

@@ -16,6 +16,10 @@ from edgesparse_runtime.data.column_names import clean_name
 from edgesparse_runtime.data.plain_number import is_plain
 from edgesparse_runtime.data.readers.text import read_text
 from edgesparse_runtime.errors import InputError, MissingExtraError
+from edgesparse_runtime.machine.memory_bounds import free_memory
+
+# A number of a Parquet file as an object in a list, at least.
+_CELL_BYTES = 16
 
 # Excel's first line that names the delimiter, as it is or saved again as a cell of a table.
 _SEPARATOR = re.compile(r'"?sep=(?P<delimiter>[^"])"?(?P=delimiter)*\r?', re.IGNORECASE)
@@ -106,7 +110,13 @@ def read_parquet_table(path: Path) -> Table:
     except ImportError:
         raise MissingExtraError("Reading a Parquet file", "pyarrow", "data") from None
     try:
-        table = parquet.ParquetFile(path).read()
+        with parquet.ParquetFile(path) as file:
+            kinds = file.schema_arrow
+        # Text that stands in a million rows stays one text.
+        texts = [field.name for field in kinds if _is_text(field.type)]
+        with parquet.ParquetFile(path, read_dictionary=texts) as file:
+            _check_size(path, file.metadata.num_rows, len(kinds))
+            table = file.read()
     except (pyarrow.ArrowException, OSError):
         raise InputError(f"{path} must be a Parquet file; it is damaged or something else.") from None
     names = [clean_name(name) for name in table.column_names]
@@ -123,6 +133,8 @@ def _to_python(path: Path, name: str, column: Any) -> list[Any]:
 
     kind = column.type
     if pyarrow.types.is_dictionary(kind):
+        if _is_text(kind.value_type):
+            return [cell for part in column.chunks for cell in _shared(path, name, part)]
         column, kind = column.cast(kind.value_type), kind.value_type
     if pyarrow.types.is_timestamp(kind):
         zone = "Z" if kind.tz is not None else ""
@@ -133,7 +145,35 @@ def _to_python(path: Path, name: str, column: Any) -> list[Any]:
     values = column.to_pylist()
     if any(isinstance(value, (list, dict)) for value in values):
         raise InputError(f"{path}: column {name} must hold one value per row; it holds lists.")
-    return [decode(value, path, name) if isinstance(value, bytes) else value for value in values]
+    return [_one_value(path, name, value) for value in values]
+
+
+def _one_value(path: Path, name: str, value: Any) -> Any:
+    return decode(value, path, name) if isinstance(value, bytes) else value
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow
+
+    types = pyarrow.types
+    kinds = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
+    return any(is_kind(kind) for is_kind in kinds)
+
+
+def _shared(path: Path, name: str, part: Any) -> list[Any]:
+    """Values of a dictionary array; equal ones are one object."""
+    values = [*(_one_value(path, name, value) for value in part.dictionary.to_pylist()), None]
+    return [values[-1 if index is None else index] for index in part.indices.to_pylist()]
+
+
+def _check_size(path: Path, rows: int, columns: int) -> None:
+    """Equal values take next to nothing in a file, and a number each in memory."""
+    free, needed = free_memory(), rows * columns * _CELL_BYTES
+    if free is not None and needed > free:
+        raise InputError(
+            f"{path} must fit into memory; its {rows} rows of {columns} columns take at least "
+            f"{needed / 2**30:.1f} GB, and {free / 2**30:.1f} GB are free. Split it."
+        )
 
 
 def decode(value: bytes, path: Path, name: str) -> str:

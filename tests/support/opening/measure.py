@@ -1,6 +1,6 @@
 """Peak memory and CPU time of opening model files, each in a process of its own.
 
-    python -m tests.support.opening.cost [NAME ...]
+    python -m tests.support.opening.measure [NAME ...]
 
 One process imports everything and forks for each model. Prints JSON: by name, MB above the process without a
 model, seconds, and the error if the file was refused.
