@@ -22,7 +22,7 @@ from edgesparse.training.run_folder import Run, load_run
 from edgesparse.training.train import train
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
-from tests.support.interrupted import interrupted
+from tests.edgesparse.training.interrupted import interrupted
 from tests.support.synthetic import make_series, tiny_config
 
 
