@@ -15,21 +15,26 @@ from edgesparse_runtime.bundle.manifest import manifest_schema
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.bundle.write import rewrite_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
-from edgesparse_runtime.dense_switch import Switch, describe_machine, find_limits, hash_of, known_density
+from edgesparse_runtime.dense_twin.lookup import describe_machine, find_limits, hash_of
+from edgesparse_runtime.dense_twin.switch import Switch, known_density
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.verify import check_scores, verify
 from edgesparse_runtime.machine.progress import progress
 from edgesparse_runtime.measure.breakeven import BreakevenJob, cells, measure_breakeven
 from edgesparse_runtime.measure.partial_results import PartialResults
 from edgesparse_runtime.session import Session
+from tests.support.built_once import BuiltOnce
 
 
 @pytest.fixture(scope="module")
-def twins(tmp_path_factory: pytest.TempPathFactory, shared_bundle: Bundle) -> Bundle:
+def twins(built_once: BuiltOnce, shared_bundle: Bundle) -> Bundle:
     """The shared bundle with its dense twins; tests must not change it."""
-    path = tmp_path_factory.mktemp("twins") / "m.edgesparse"
-    shutil.copytree(shared_bundle.path, path)
-    return add_twins(open_bundle(path), ["float32", "int8"])
+
+    def build(folder: Path) -> None:
+        shutil.copytree(shared_bundle.path, folder / "m.edgesparse")
+        add_twins(open_bundle(folder / "m.edgesparse"), ["float32", "int8"])
+
+    return open_bundle(built_once("twins", build) / "m.edgesparse")
 
 
 @pytest.fixture
