@@ -24,6 +24,7 @@ from edgesparse_runtime.bundle.write import check_target, write_bundle
 from edgesparse_runtime.data.channels import check_channels
 from edgesparse_runtime.data.escape import escape_terminal
 from edgesparse_runtime.data.for_model import options_for
+from edgesparse_runtime.data.input_check import check_input
 from edgesparse_runtime.data.readers import read_dataset
 from edgesparse_runtime.data.series_set import Grid, SeriesSet
 from edgesparse_runtime.errors import GateError
@@ -72,8 +73,9 @@ def export_run(
         GOLDEN: pack_golden(windows=windows, **golden),
         CARD: write_card(fields).encode(),
     }
-    if data is not None and len(data):
-        files[MONITOR] = learn_monitor(run, proto, data)
+    reference = None if data is None else learn_monitor(run, proto, data)
+    if reference is not None:
+        files[MONITOR] = reference
     if can_step(run.model):
         session = Session(MODEL, content=proto)
         step, fields["stream"] = step_part(run.model, run.to_scores, session, windows)
@@ -81,11 +83,16 @@ def export_run(
     return write_bundle(out, files, fields), verdict
 
 
-def learn_monitor(run: Run, proto: bytes, data: SeriesSet) -> bytes:
-    """The reference that `edgesparse monitor` compares windows with (docs/monitor.md)."""
+def learn_monitor(run: Run, proto: bytes, data: SeriesSet) -> bytes | None:
+    """The reference that `edgesparse monitor` compares windows with (docs/monitor.md).
+
+    None where every window looks as if a sensor were dead: nothing can be compared with such data.
+    """
     session = Session(MODEL, content=proto)
     data = check_channels(data, tuple(run.facts.channels))
     signals = Signals(run.facts.channels, run.facts.classes, session.score_count)
+    if all(check_input(session, data)):
+        return None
     return learn_from(session, signals, data).to_json().encode()
 
 
