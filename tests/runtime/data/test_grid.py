@@ -82,6 +82,33 @@ def test_glued_recordings_are_noticed(tmp_path: Path) -> None:
     assert data.groups.tolist() == ["0", "0", "1", "1"]
 
 
+@pytest.mark.parametrize("offset", [0.0, 0.01, 0.007, 0.2])
+def test_glued_recordings_need_not_share_their_times(tmp_path: Path, offset: float) -> None:
+    one = 1000 + 0.02 * np.arange(40)
+    data = read(tmp_path, np.concatenate([one, one + offset, one - offset]), np.arange(120), window=40)
+    assert [w[0] for w in steps(data)] == [0, 40, 80]
+
+
+def test_glued_recordings_of_a_coarse_clock_are_taken_apart(tmp_path: Path) -> None:
+    one = np.arange(60) // 5 * 0.1
+    data = read(tmp_path, np.tile(one, 2), np.arange(120), window=60)
+    assert [w[0] for w in steps(data)] == [0, 60]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_disorder_is_no_second_recording(tmp_path: Path, seed: int) -> None:
+    """By chance some rows in disorder rise eight times in a row; stretches may be exchanged."""
+    rng = np.random.default_rng(seed)
+    rising = np.sort(rng.permutation(30)[:9])
+    others = rng.permutation(np.setdiff1d(np.arange(30), rising))
+    for order in (
+        np.concatenate([others[:12], rising, others[12:]]),
+        np.concatenate([np.arange(60).reshape(4, 15)[rng.permutation(4)].ravel(), [60]]),
+    ):
+        data = read(tmp_path, 0.02 * order, order)
+        assert steps(data) == [sorted(order.tolist())]
+
+
 def test_a_coarse_clock_is_spread(tmp_path: Path) -> None:
     """50 Hz with stamps cut to 0.1 s: five rows share each time."""
     data = read(tmp_path, [f"{0.1 * (i // 5):.1f}" for i in range(40)], window=10, stride=10)
