@@ -89,7 +89,11 @@ def split_glued(times: DoubleArray) -> list[IndexArray]:
     starts, falls = [0], [*(np.flatnonzero(is_fall) + 1).tolist(), len(times)]
     for i, end in itertools.pairwise(falls):
         after, before = times[i:end], np.sort(times[starts[-1] : i])
-        if len(after) >= CLOCK_BACK and after[CLOCK_BACK - 1] <= before[-1] and _is_shown(before, after, step):
+        if (
+            len(after) >= CLOCK_BACK
+            and after[CLOCK_BACK - 1] <= before[-1]
+            and _is_shown(before, after, step)
+        ):
             starts.append(i)
     return np.split(rows, starts[1:])
 

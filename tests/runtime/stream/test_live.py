@@ -15,40 +15,15 @@ from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.for_model import read_for_model
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
-from edgesparse_runtime.stream import SampleParser, Stream, StreamOptions
-from edgesparse_runtime.stream.backlog import Backlog
-from edgesparse_runtime.stream.live import run_live
-from edgesparse_runtime.stream.sample import Score
-from edgesparse_runtime.stream.sources import Line
+from edgesparse_runtime.stream import StreamOptions
 from edgesparse_runtime.stream.write import ScoreWriter
+from tests.support.streams import live
 from tests.support.tolerances import ENGINES
-
-OPTIONS = StreamOptions(window=16, stride=8)
 
 
 @pytest.fixture(scope="module")
 def session(shared_bundle: Bundle) -> Session:
     return Session(shared_bundle, precision="float32", threads=1)
-
-
-class Feed:
-    def __init__(self, lines: list[str]) -> None:
-        self.backlog: Backlog[Line] = Backlog(1 << 20)
-        self.backlog.put([Line(line, 0.0) for line in lines])
-        self.backlog.close()
-
-    def stop(self) -> None:
-        pass
-
-
-def live(
-    session: Session, lines: list[str], options: StreamOptions = OPTIONS, **parse: Any
-) -> tuple[list[Score], Stream, list[str]]:
-    stream, notes, scores = Stream(session, options), list[str](), list[Score]()
-    parser = SampleParser(session, stream.counts, **parse)
-    feed: Any = Feed(lines)
-    run_live(feed, stream, parser, lambda score, late: scores.append(score), note=notes.append)
-    return scores, stream, notes
 
 
 def records(count: int, **keys: str) -> list[dict[str, object]]:
