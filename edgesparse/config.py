@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +11,25 @@ from typing import Any, Literal
 
 import yaml
 
+from edgesparse.bounds import (
+    FINITE,
+    Bound,
+    above,
+    at_least,
+    at_most,
+    below,
+    both,
+    bounded,
+    check_bounds,
+    one_of,
+)
 from edgesparse_runtime.errors import InputError
 
 TASKS = ("classification", "regression", "forecasting")
 MOST_THREADS, LARGEST_BLOCK = 1024, 1024
+SHARE = both(at_least(0), below(1))
+DILATIONS = Bound("whole numbers from 1 on", lambda value: bool(value) and min(value) >= 1)
+VALUE_FILTER = Bound("odd or 0", lambda value: value == 0 or (value > 0 and value % 2 == 1), "Use 5.")
 # Keys of run folders and files written before version 0.2, and what they are called now.
 RENAMED_KEYS = {
     "model": {"kernels": "filters", "value_kernel": "value_filter"},
@@ -52,41 +66,25 @@ class ModelConfig:
         causal: a token's score depends on steps up to its own only (docs/training.md).
     """
 
-    width: int = 64
-    layers: int = 2
-    num_heads: int = 4
-    patch: int | None = None
-    filters: int = 28
-    dilations: tuple[int, ...] = (1, 4, 16, 64)
-    thresholds: int = 4
-    attention: Literal["sparse", "dense"] = "sparse"
-    block_size: int | None = None
-    window: int = 0
+    width: int = bounded(64, at_least(1))
+    layers: int = bounded(2, at_least(1))
+    num_heads: int = bounded(4, at_least(1))
+    patch: int | None = bounded(None, at_least(1))
+    filters: int = bounded(28, at_least(1), at_most(84))
+    dilations: tuple[int, ...] = bounded((1, 4, 16, 64), DILATIONS)
+    thresholds: int = bounded(4, at_least(1))
+    attention: Literal["sparse", "dense"] = bounded("sparse", one_of("sparse", "dense"))
+    block_size: int | None = bounded(None, at_least(1), at_most(LARGEST_BLOCK, "Use 64."))
+    window: int = bounded(0, at_least(0))
     summaries: bool = True
-    value_filter: int = 5
-    dropout: float = 0.1
+    value_filter: int = bounded(5, VALUE_FILTER)
+    dropout: float = bounded(0.1, both(at_least(0), below(0.5)))
     causal: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("width", "layers", "num_heads", "filters", "thresholds"):
-            _at_least(name, getattr(self, name), 1)
+        check_bounds(self)
         if self.width % self.num_heads:
             raise InputError(f"`num_heads` must divide `width` ({self.width}); got {self.num_heads}.")
-        if self.filters > 84:
-            raise InputError(f"`filters` must be at most 84; got {self.filters}.")
-        if not self.dilations or any(d < 1 for d in self.dilations):
-            raise InputError(f"`dilations` must be whole numbers from 1 on; got {list(self.dilations)}.")
-        if self.attention not in ("sparse", "dense"):
-            raise InputError(f"`attention` must be sparse or dense; got {self.attention}.")
-        for name in ("patch", "block_size"):
-            if getattr(self, name) is not None:
-                _at_least(name, getattr(self, name), 1)
-        if self.block_size is not None and self.block_size > LARGEST_BLOCK:
-            raise InputError(f"`block_size` must be at most {LARGEST_BLOCK}; got {self.block_size}. Use 64.")
-        _at_least("window", self.window, 0)
-        if self.value_filter < 0 or (self.value_filter and self.value_filter % 2 == 0):
-            raise InputError(f"`value_filter` must be odd or 0; got {self.value_filter}. Use 5.")
-        _share("dropout", self.dropout, below=0.5)
 
 
 @dataclass(frozen=True)
@@ -128,81 +126,43 @@ class TrainingConfig:
         threads: of torch; None = its own choice.
     """
 
-    task: Literal["classification", "regression", "forecasting"] = "classification"
-    horizon: int | None = None
+    task: Literal["classification", "regression", "forecasting"] = bounded("classification", one_of(*TASKS))
+    horizon: int | None = bounded(None, at_least(1))
     target: str = ""
-    budget: float = 0.3
-    epochs: int | None = None
-    min_steps: int = 480
-    max_steps: int = 4000
-    batch_size: int = 16
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
-    label_smoothing: float = 0.1
-    shift: float = 0.125
-    augment: float = 0.1
-    average_decay: float = 0.99
-    router_weight: float = 0.1
-    auxiliary_weight: float = 0.0
-    auxiliary_share: float = 0.3
-    consistency_weight: float = 0.0
-    consistency_interval: int = 4
+    budget: float = bounded(0.3, both(above(0), at_most(1), "Use 0.3."))
+    epochs: int | None = bounded(None, at_least(1))
+    min_steps: int = bounded(480, at_least(1))
+    max_steps: int = bounded(4000, at_least(1))
+    batch_size: int = bounded(16, at_least(1))
+    learning_rate: float = bounded(2e-3, FINITE, above(0))
+    weight_decay: float = bounded(0.05, FINITE, at_least(0))
+    label_smoothing: float = bounded(0.1, SHARE)
+    shift: float = bounded(0.125, both(at_least(0), below(0.500001)))
+    augment: float = bounded(0.1, SHARE)
+    average_decay: float = bounded(0.99, SHARE)
+    router_weight: float = bounded(0.1, FINITE, at_least(0))
+    auxiliary_weight: float = bounded(0.0, FINITE, at_least(0))
+    auxiliary_share: float = bounded(0.3, both(above(0), below(1)))
+    consistency_weight: float = bounded(0.0, FINITE, at_least(0))
+    consistency_interval: int = bounded(4, at_least(1))
     dense_share: float = 0.15
     anneal_share: float = 0.34
-    validation_share: float | None = None
-    patience: int = 0
-    temperature: Literal["held-out", "cross-fitted", "none"] = "held-out"
+    validation_share: float | None = bounded(None, both(at_least(0), below(0.9)))
+    patience: int = bounded(0, at_least(0))
+    temperature: Literal["held-out", "cross-fitted", "none"] = bounded(
+        "held-out", one_of("held-out", "cross-fitted", "none")
+    )
     balance_classes: bool = True
-    rule: Literal["top_p", "top_k"] = "top_p"
-    seed: int = 0
-    threads: int | None = None
+    rule: Literal["top_p", "top_k"] = bounded("top_p", one_of("top_p", "top_k"))
+    seed: int = bounded(0, both(at_least(0), below(2**32)))
+    threads: int | None = bounded(None, at_least(1), at_most(MOST_THREADS))
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise InputError(f"`task` must be classification, regression or forecasting; got {self.task}.")
+        check_bounds(self)
         if self.task == "forecasting" and self.horizon is None:
             raise InputError("`horizon` must be given for forecasting: how many steps to predict.")
         if self.task != "forecasting" and self.horizon is not None:
             raise InputError(f"`horizon` is for forecasting only; got {self.horizon} for {self.task}.")
-        if self.rule not in ("top_p", "top_k"):
-            raise InputError(f"`rule` must be top_p or top_k; got {self.rule}.")
-        if self.temperature not in ("held-out", "cross-fitted", "none"):
-            raise InputError(f"`temperature` must be held-out, cross-fitted or none; got {self.temperature}.")
-        for name in (
-            "learning_rate",
-            "weight_decay",
-            "router_weight",
-            "auxiliary_weight",
-            "consistency_weight",
-        ):
-            if not math.isfinite(getattr(self, name)):
-                raise InputError(f"`{name}` must be finite; got {getattr(self, name)}.")
-        if not 0 <= self.seed < 2**32:
-            raise InputError(f"`seed` must be at least 0 and below 4294967296; got {self.seed}.")
-        if self.threads is not None and self.threads > MOST_THREADS:
-            raise InputError(f"`threads` must be at most {MOST_THREADS}; got {self.threads}.")
-        for name in ("weight_decay", "router_weight", "auxiliary_weight", "consistency_weight"):
-            if getattr(self, name) < 0:
-                raise InputError(f"`{name}` must be at least 0; got {getattr(self, name)}.")
-        if not 0 < self.auxiliary_share < 1:
-            raise InputError(f"`auxiliary_share` must be above 0 and below 1; got {self.auxiliary_share}.")
-        _at_least("consistency_interval", self.consistency_interval, 1)
-        if not 0 < self.budget <= 1:
-            raise InputError(f"`budget` must be above 0 and at most 1; got {self.budget}. Use 0.3.")
-        for name in ("epochs", "threads", "horizon"):
-            if getattr(self, name) is not None:
-                _at_least(name, getattr(self, name), 1)
-        for name in ("min_steps", "max_steps", "batch_size"):
-            _at_least(name, getattr(self, name), 1)
-        if self.learning_rate <= 0:
-            raise InputError(f"`learning_rate` must be above 0; got {self.learning_rate}.")
-        _at_least("patience", self.patience, 0)
-        for name in ("label_smoothing", "average_decay"):
-            _share(name, getattr(self, name), below=1.0)
-        _share("shift", self.shift, below=0.500001)
-        _share("augment", self.augment, below=1.0)
-        if self.validation_share is not None:
-            _share("validation_share", self.validation_share, below=0.9)
         if not 0 <= self.dense_share <= self.anneal_share <= 1:
             raise InputError(
                 f"`dense_share` must be at most `anneal_share`; "
@@ -314,13 +274,3 @@ def _build(kind: type[Any], values: dict[str, Any]) -> Any:
             wanted = type(default).__name__ if default is not None else "number"
             raise InputError(f"`{name}` must be a {wanted}; got {value!r}.")
     return kind(**values)
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise InputError(f"`{name}` must be at least {least}; got {value}.")
-
-
-def _share(name: str, value: float, *, below: float) -> None:
-    if not 0 <= value < below:
-        raise InputError(f"`{name}` must be at least 0 and below {below:g}; got {value}.")

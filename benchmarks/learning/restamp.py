@@ -67,6 +67,9 @@ def main() -> None:
                 record["code"], stamped = code_version(job), stamped + 1
                 if "benchmark" in record:
                     record["benchmark"] = benchmark_version(job)
+                # The name of the field before the spelling became American.
+                if "behaviour" in record:
+                    record["behavior"] = record.pop("behaviour")
         commit(path.stem, table["machine"], table["records"])
         print(f"{path.relative_to(ROOT)}: {stamped} of {len(table['records'])} records")
 

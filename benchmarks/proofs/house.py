@@ -2,17 +2,18 @@
 
 Exits 1 when one fails. Layout, length and nesting are counted by the reader of the tests
 (tests/support/layout.py), repeated lines by benchmarks/support/repeated_lines.py. The long parts run in
-a fresh clone of the committed state and resume: each is stored for its commit in bench-results/house/.
+a fresh clone of the committed state and resume: each is stored in bench-results/ for its commit, the
+proofs that run no tests for the packages and benchmarks as they are.
 QUICK=1 leaves them out.
 
     python -m benchmarks.proofs.house [PART...]    only these long parts, to be stored for a run of all
 
-Long parts: check, test, demo, main, kernels, learning, target, serve, dropin.
+Long parts: check, main (make demo and make test from a fresh clone among it), kernels, learning, target,
+serve, dropin.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
@@ -24,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.proofs.lines import Line, finish, line, machine_now, skip
+from benchmarks.proofs.lines import Line, chosen_parts, finish, line, machine_now, skip
 from benchmarks.proofs.main import code_version, command
 from benchmarks.support.repeated_lines import count_places
 from benchmarks.support.settings import COMMITTED, QUICK, SCRATCH, report_path
@@ -39,9 +40,15 @@ VERDICTS_BEFORE = COMMITTED / "house_before.json"
 # Counted in an archive of that commit; counted again where the clone has its history.
 REPEATED_BEFORE = 48
 MOST_ENTRIES, LONG_LINES, MOST_LONG, MOST_LINES, MOST_NESTING, MOST_README = 20, 60, 10, 100, 5, 149
-CHECKS = ("check", "test", "demo")
+CHECKS = ("check",)
 # In full, as they ran before the moves; the others in their short form.
 PROOFS = {"main": "", "kernels": "", "learning": "1", "target": "1", "serve": "1", "dropin": "1"}
+
+# What the other proofs depend on.
+MEASURED = (
+    "edgesparse", "export", "runtime", "pyproject.toml", "constraints.txt",
+    *(f"benchmarks/{room}" for room in ("attention", "dropin", "learning", "serving", "support", "target")),
+)  # fmt: skip
 
 Store = Callable[[str, Callable[[], Any]], Any]
 
@@ -129,11 +136,12 @@ def make_in(clone: Path, target: str) -> dict[str, Any]:
 
 
 def run_proof(name: str, quick: str) -> dict[str, Any]:
-    """The verdict of each line that a proof prints, by name."""
+    """The verdict and the figure of each line that a proof prints, by name."""
     start = time.monotonic()
     done = command(["make", f"prove-{name}"], ROOT, QUICK=quick)
     return {
         "verdicts": read_verdicts(done.stdout),
+        "figures": read_figures(done.stdout),
         "rc": done.returncode,
         "seconds": time.monotonic() - start,
     }
@@ -145,24 +153,50 @@ def read_verdicts(output: str) -> dict[str, str]:
     return {name.strip(): "INFO" if verdict == "----" else verdict for verdict, name in rows}
 
 
+def read_figures(output: str) -> dict[str, str]:
+    """Figure by name."""
+    return dict(re.findall(r"^(?:PASS|FAIL|INFO|SKIP)  (.+?): (.*)", output, flags=re.MULTILINE))
+
+
 def compare_checks(store: Store, clone: Path, parts: Sequence[str]) -> list[Line]:
-    """`make check`, `make test`, `make demo` from a fresh clone."""
+    """`make check` from a fresh clone; `make test` and `make demo` as `make prove-main` runs them."""
     lines = []
-    for target in (x for x in CHECKS if x in parts):
-        found = store(target, partial(make_in, clone, target))
+    if "check" in parts:
+        found = store("check", partial(make_in, clone, "check"))
         figure = f"exit {found['rc']}, {found['seconds']:.0f} s: {found['summary']}"
-        lines.append(line(f"make {target} from a fresh clone", found["rc"] == 0, figure, "exit 0"))
+        lines.append(line("make check from a fresh clone", found["rc"] == 0, figure, "exit 0"))
         if found["tail"]:
             print(found["tail"], file=sys.stderr)
+    if "main" in parts:
+        found = store("prove-main", partial(run_proof, "main", PROOFS["main"]))
+        for name in ("make demo from a fresh clone", "make test from a fresh clone"):
+            figure = found["figures"].get(name, "not printed")
+            lines.append(line(name, found["verdicts"].get(name) == "PASS", figure, "exit 0"))
     return lines
 
 
-def compare_proofs(store: Store, parts: Sequence[str]) -> list[Line]:
-    """Verdicts of the other proofs, before and now: no line that passed fails."""
+def difference(*paths: str) -> str:
+    """How the working tree differs from the commit."""
+    return command(["git", "diff", "HEAD", "--", *paths], ROOT).stdout
+
+
+def trees() -> str:
+    """Names and hashes of what the proofs run, but for prove-main, which runs the tests too."""
+    return command(["git", "ls-tree", "-r", "HEAD", "--", *MEASURED], ROOT).stdout
+
+
+def compare_proofs(store: Store, measured: Store, parts: Sequence[str]) -> list[Line]:
+    """Verdicts of the other proofs, before and now: no line that passed fails.
+
+    Args:
+        store: for prove-main, which depends on the whole commit.
+        measured: for the others, which depend on the packages and their benchmarks.
+    """
     before = json.loads(VERDICTS_BEFORE.read_text(encoding="utf-8"))["proofs"]
     lines = []
     for name in (x for x in PROOFS if x in parts):
-        now = store(f"prove-{name}", partial(run_proof, name, PROOFS[name]))["verdicts"]
+        keep = store if name == "main" else measured
+        now = keep(f"prove-{name}", partial(run_proof, name, PROOFS[name]))["verdicts"]
         was = before[name]["verdicts"]
         lost = [x for x, verdict in now.items() if verdict == "FAIL" and was.get(x) != "FAIL"]
         figure = f"now {summarize(now)}; before {summarize(was)}"
@@ -186,8 +220,7 @@ def main(only: Sequence[str] = ()) -> int:
     """
     machine = machine_now()
     # The commit and, where the working tree differs from it, what differs.
-    version = [code_version(), command(["git", "diff", "HEAD"], ROOT).stdout]
-    store = StoredCases(SCRATCH / "house", version).get
+    store = StoredCases(SCRATCH / "house", [code_version(), difference()]).get
     lines: list[Line] = []
     if not only:
         layout = read_layout(ROOT)
@@ -199,20 +232,15 @@ def main(only: Sequence[str] = ()) -> int:
             clone = Path(name) / "edgesparse"
             command(["git", "clone", "-q", str(ROOT), str(clone)], ROOT)
             lines += compare_checks(store, clone, parts)
-        lines += compare_proofs(store, parts)
+        measured = StoredCases(SCRATCH / "house_proofs", [trees(), difference(*MEASURED)]).get
+        lines += compare_proofs(store, measured, parts)
     else:
-        lines += [skip(f"make {x} from a fresh clone", "left out with QUICK=1") for x in CHECKS]
+        checks = (*CHECKS, "demo", "test")
+        lines += [skip(f"make {x} from a fresh clone", "left out with QUICK=1") for x in checks]
         lines += [skip(f"verdicts of make prove-{x}", "left out with QUICK=1") for x in PROOFS]
     target = SCRATCH / "prove_house_parts.json" if only else report_path("prove_house")
     return finish(target, lines, machine)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("parts", nargs="*", metavar="PART", help="default: all")
-    chosen = parser.parse_args().parts
-    if unknown := sorted(set(chosen) - {*CHECKS, *PROOFS}):
-        parser.error(f"parts are {', '.join((*CHECKS, *PROOFS))}; got {', '.join(unknown)}")
-    sys.exit(main(chosen))
+    sys.exit(main(chosen_parts(__doc__, (*CHECKS, *PROOFS))))

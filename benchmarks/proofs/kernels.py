@@ -72,7 +72,7 @@ print(extra / sum(x.nbytes for x in feeds.values()))
 
 
 def speed_up(found: dict[str, Any], figure: str) -> float:
-    """The median ratio, 0 where an output was not right."""
+    """The ratio of medians, 0 where an output was not right."""
     if figure == "float32_over_dense":
         kept = found["rivals"]["fused dense"].get("speed_up")
     else:

@@ -8,6 +8,7 @@ that this form of the proof does not measure (`QUICK=1`).
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from collections.abc import Iterable
@@ -54,6 +55,19 @@ def _print(entry: Line) -> Line:
     target = f"  (target: {entry['target']})" if entry["target"] else ""
     print(f"{entry['verdict']}  {entry['name']}: {text}{note}{target}", flush=True)
     return entry
+
+
+def chosen_parts(description: str | None, parts: Iterable[str]) -> list[str]:
+    """The parts named on the command line; none = all."""
+    parts = list(parts)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help="default: all")
+    chosen: list[str] = parser.parse_args().parts
+    if unknown := sorted(set(chosen) - set(parts)):
+        parser.error(f"parts are {', '.join(parts)}; got {', '.join(unknown)}")
+    return chosen
 
 
 def machine_now(threads: int | None = None) -> dict[str, Any]:

@@ -12,14 +12,13 @@ nothing else.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from benchmarks.proofs.lines import Line, finish, line, machine_now, skip
+from benchmarks.proofs.lines import Line, chosen_parts, finish, line, machine_now, skip
 from benchmarks.proofs.serve_stream import compare_stream
 from benchmarks.serving.bundles import Pair, make_pair
 from benchmarks.serving.clients import schemathesis, tritonclient
@@ -234,11 +233,4 @@ def main(only: Sequence[str] = ()) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("parts", nargs="*", metavar="PART", help="default: all")
-    chosen = parser.parse_args().parts
-    if unknown := sorted(set(chosen) - set(PARTS)):
-        parser.error(f"parts are {', '.join(PARTS)}; got {', '.join(unknown)}")
-    sys.exit(main(chosen))
+    sys.exit(main(chosen_parts(__doc__, PARTS)))

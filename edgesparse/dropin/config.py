@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from edgesparse.bounds import at_least, bounded, check_bounds
 from edgesparse_runtime.errors import InputError
 
 # Block positions that have a learned bias of their own; those beyond share the last one's.
@@ -23,8 +24,8 @@ class DropinConfig:
         summaries: every dropped block still takes part as one summary token.
     """
 
-    block_size: int = 32
-    window: int = 0
+    block_size: int = bounded(32, at_least(1, "Use 16 to 64."))
+    window: int = bounded(0, at_least(0))
     summaries: bool = True
 
     def __post_init__(self) -> None:
@@ -32,10 +33,7 @@ class DropinConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int):
                 raise InputError(f"`{name}` must be a whole number; got {value!r}.")
-        if self.block_size < 1:
-            raise InputError(f"`block_size` must be at least 1; got {self.block_size}. Use 16 to 64.")
-        if self.window < 0:
-            raise InputError(f"`window` must be at least 0; got {self.window}.")
+        check_bounds(self)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -9,17 +9,17 @@ from __future__ import annotations
 import importlib.util
 import json
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgesparse.config import RunConfig, resolve_config
-from edgesparse.training.run_folder import write_text
+from edgesparse.training.run_folder import Run, write_text
 from edgesparse.training.train import train
 from edgesparse_export.quantize.bundle import quantize_bundle
 from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.bundle.read import Bundle
-from edgesparse_runtime.cli.output import note
 from edgesparse_runtime.data.readers import read_dataset, write_csv
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import GateError, InputError, MissingExtraError
@@ -70,19 +70,25 @@ def read_example() -> tuple[SeriesSet, SeriesSet]:
 
 
 def run_quickstart(
-    out: Path, *, epochs: int | None = None, seconds: float = 2.0, seed: int = 0, quiet: bool = False
+    out: Path,
+    *,
+    epochs: int | None = None,
+    seconds: float = 2.0,
+    seed: int = 0,
+    note: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Run all of it and return what the table shows.
 
     Args:
         out: folder for runs, bundles and quickstart.json.
         epochs: fewer passes than the default, for a rough look.
-        seconds: measuring time a model.
+        seconds: measuring time per model.
+        note: prints a line of progress; None = no progress.
     """
     began = time.monotonic()
 
-    def say(text: str) -> None:
-        if not quiet:
+    def progress(text: str) -> None:
+        if note is not None:
             note(f"[{time.monotonic() - began:5.1f} s] {text}")
 
     training, test = read_example()
@@ -90,54 +96,74 @@ def run_quickstart(
     # As a table too, the form that most people's own data have: the README's commands use it.
     write_csv(out / "appliance_TRAIN.csv", training)
     write_csv(out / "appliance_TEST.csv", test)
-    say(f"ACSF1: {len(training)} labeled series to train on, {len(test)} to test on, 10 classes")
-    bundles: dict[str, Bundle] = {}
+    progress(f"ACSF1: {len(training)} labeled series to train on, {len(test)} to test on, 10 classes")
+    bundles = {}
     for attention in ("dense", "sparse"):
-        say(f"training, {attention} attention" + (f" (budget {BUDGET:.0%})" if attention == "sparse" else ""))
-        overrides = [f"model.attention={attention}", f"training.budget={BUDGET}", f"training.seed={seed}"]
-        if epochs is not None:
-            overrides.append(f"training.epochs={epochs}")
-        config = resolve_config(RunConfig(), None, overrides)
-        run = train(training, config, out / "runs" / attention, quiet=quiet)
-        bundles[attention], parity = export_run(run, out / f"acsf1_{attention}.edgesparse", data=training)
-        say(f"exported, parity holds: largest difference {parity.largest_difference:.1e}")
-    int8_note = ""
-    try:
-        bundles["sparse"], report = quantize_bundle(bundles["sparse"], data=training, max_drop=MAX_DROP)
-        say(
-            f"int8: {report.linear_layers} linear and {report.attention_layers} attention layers, "
-            f"{report.decisions_flipped} of {report.change.series} training decisions flipped"
+        progress(
+            f"training, {attention} attention" + (f" (budget {BUDGET:.0%})" if attention == "sparse" else "")
         )
-    except GateError as error:
-        int8_note = str(error)
-        say(int8_note)
-    for bundle in bundles.values():
-        for check in verify(bundle):
-            if not check.holds:
-                raise GateError(f"{bundle.path} fails verification: {check.boundary}.")
-    say("verified on this machine; measuring")
-    rows = []
-    for attention, bundle in bundles.items():
-        for precision in bundle.precisions:
-            rows.append(_measure(bundle, attention, precision, test, seconds))
-    fastest = "int8" if "int8" in bundles["sparse"].precisions else "float32"
-    ratio = compare(
-        Session(bundles["dense"], precision="float32", threads=THREADS),
-        Session(bundles["sparse"], precision=fastest, threads=THREADS),
-        seconds=seconds,
-    )
+        run = _train(attention, training, out / "runs" / attention, epochs, seed, quiet=note is None)
+        bundles[attention], parity = export_run(run, out / f"acsf1_{attention}.edgesparse", data=training)
+        progress(f"exported, parity holds: largest difference {parity.largest_difference:.1e}")
+    bundles["sparse"], int8, int8_note = _quantize(bundles["sparse"], training)
+    progress(int8)
+    _verify(bundles.values())
+    progress("verified on this machine; measuring")
+    rows = [
+        _measure(bundle, attention, precision, test, seconds)
+        for attention, bundle in bundles.items()
+        for precision in bundle.precisions
+    ]
     result = {
         "data": {"name": "ACSF1", "training_series": len(training), "test_series": len(test), "steps": 1460},
         "budget": BUDGET,
         "seed": seed,
         "rows": [row.to_dict() for row in rows],
-        "dense_over_sparse": {"precision": fastest} | ratio.to_dict(),
+        "dense_over_sparse": _compare(bundles["dense"], bundles["sparse"], seconds),
         "int8_note": int8_note,
         "seconds": time.monotonic() - began,
         "environment": describe_environment(),
     }
     write_text(out / "quickstart.json", json.dumps(result, indent=2) + "\n")
     return result
+
+
+def _train(
+    attention: str, training: SeriesSet, folder: Path, epochs: int | None, seed: int, *, quiet: bool
+) -> Run:
+    overrides = [f"model.attention={attention}", f"training.budget={BUDGET}", f"training.seed={seed}"]
+    if epochs is not None:
+        overrides.append(f"training.epochs={epochs}")
+    return train(training, resolve_config(RunConfig(), None, overrides), folder, quiet=quiet)
+
+
+def _quantize(bundle: Bundle, training: SeriesSet) -> tuple[Bundle, str, str]:
+    """The bundle with an int8 model, where the gate lets one in; what to report; why there is none, or ""."""
+    try:
+        bundle, report = quantize_bundle(bundle, data=training, max_drop=MAX_DROP)
+    except GateError as error:
+        return bundle, str(error), str(error)
+    layers = f"{report.linear_layers} linear and {report.attention_layers} attention layers"
+    flipped = f"{report.decisions_flipped} of {report.change.series} training decisions flipped"
+    return bundle, f"int8: {layers}, {flipped}", ""
+
+
+def _verify(bundles: Iterable[Bundle]) -> None:
+    for bundle in bundles:
+        for check in verify(bundle):
+            if not check.holds:
+                raise GateError(f"{bundle.path} fails verification: {check.boundary}.")
+
+
+def _compare(dense: Bundle, sparse: Bundle, seconds: float) -> dict[str, Any]:
+    """How many times as fast as dense float32 the fastest sparse model is."""
+    fastest = "int8" if "int8" in sparse.precisions else "float32"
+    ratio = compare(
+        Session(dense, precision="float32", threads=THREADS),
+        Session(sparse, precision=fastest, threads=THREADS),
+        seconds=seconds,
+    )
+    return {"precision": fastest} | ratio.to_dict()
 
 
 def _measure(bundle: Bundle, attention: str, precision: str, test: SeriesSet, seconds: float) -> Row:

@@ -10,7 +10,7 @@ import onnx
 from edgesparse_export.passes.dense_twin import dense_twin
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.bundle.write import rewrite_bundle
-from edgesparse_runtime.dense_switch import hash_of, twin_file
+from edgesparse_runtime.dense_twin.lookup import hash_of, twin_file
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.session import Session
 

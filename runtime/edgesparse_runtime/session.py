@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +14,15 @@ from edgesparse_runtime.arrays import BoolArray, FloatArray, IndexArray
 from edgesparse_runtime.bundle.names import SUFFIX
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.bundle.regular_file import open_regular
-from edgesparse_runtime.data.model_inputs import TensorData, TensorInputs, WindowData, WindowInputs
-from edgesparse_runtime.data.tensor_batch import TensorBatch
-from edgesparse_runtime.dense_switch import Switch, find_switch, known_density, twin_file
+from edgesparse_runtime.data.model_inputs import WindowData, WindowInputs
+from edgesparse_runtime.dense_twin.switch import NO_TWIN, Switch, known_density
 from edgesparse_runtime.errors import BundleError, InputError
 from edgesparse_runtime.model_check.limits import LIMITS
 from edgesparse_runtime.onnx_model import OnnxModel
 from edgesparse_runtime.onnx_model import default_threads as default_threads
+
+if TYPE_CHECKING:
+    from edgesparse_runtime.data.tensor_batch import TensorBatch, TensorData, TensorInputs
 
 
 class Session:
@@ -120,12 +122,12 @@ class Session:
     @property
     def takes_tensors(self) -> bool:
         """True for models of named tensors, False for those of windows."""
-        return isinstance(self.inputs, TensorInputs)
+        return not isinstance(self.inputs, WindowInputs)
 
     @property
     def channel_count(self) -> int | None:
         """Channels of a window; None = any number, or no windows at all."""
-        return None if isinstance(self.inputs, TensorInputs) else self.inputs.channel_count
+        return self.inputs.channel_count if isinstance(self.inputs, WindowInputs) else None
 
     @property
     def channels(self) -> tuple[str, ...] | None:
@@ -203,7 +205,7 @@ class Session:
         Raises:
             InputError: the model is not causal.
         """
-        if not self.is_causal or isinstance(self.inputs, TensorInputs):
+        if not self.is_causal or not isinstance(self.inputs, WindowInputs):
             raise InputError(f"{self.path.name} must be a causal model. Train with --set model.causal=true.")
         batch = self.inputs.batch(data)
         return np.asarray(self._model.run(["token_scores"], _feeds(batch), batch.shape)[0], dtype=np.float32)
@@ -248,7 +250,7 @@ class Session:
         Raises:
             InputError: as `predict`; the model takes no windows.
         """
-        if isinstance(self.inputs, TensorInputs):
+        if not isinstance(self.inputs, WindowInputs):
             raise InputError(f"{self.path.name} takes named tensors; it has no windows.")
         return self.inputs.lay_out(data)
 
@@ -268,11 +270,16 @@ class Session:
             return Switch((), f"attention={attention}")
         if self.bundle is None or self.takes_tensors:
             return Switch((), "a dense twin is for bundles of windows")
+        if not self.bundle.manifest["dense"]:
+            return Switch((), NO_TWIN)
+        # Loaded for bundles with a twin only.
+        from edgesparse_runtime.dense_twin.lookup import find_switch
+
         return find_switch(self.bundle.manifest, self.precision, self.threads, self.engine)
 
 
 def _feeds(batch: FloatArray | TensorBatch) -> Mapping[str, Any]:
-    return batch.arrays if isinstance(batch, TensorBatch) else {"window": batch}
+    return {"window": batch} if isinstance(batch, np.ndarray) else batch.arrays
 
 
 def _check_choices(attention: str, precision: str, threads: int | None) -> None:
@@ -303,6 +310,9 @@ def _find_inputs(model: OnnxModel, bundle: Bundle | None) -> WindowInputs | Tens
             masks_padding=bool(facts.get("variable_length", False)),
         )
     if model.inputs and "scores" in model.outputs:
+        # Loaded for drop-in models only.
+        from edgesparse_runtime.data.tensor_batch import TensorInputs
+
         return TensorInputs(model.inputs, facts.get("positions"))
     raise BundleError(
         f"{model.path} must take one input `window` [batch, channels, time], or named tensors, and return "
@@ -320,6 +330,8 @@ def _check_classes(bundle: Bundle, score_count: int | None) -> None:
 
 
 def _twin(bundle: Bundle, precision: str) -> str:
+    from edgesparse_runtime.dense_twin.lookup import twin_file
+
     file = twin_file(bundle.manifest, precision)
     if file is None:
         cure = "`edgesparse breakeven` makes one."

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from edgesparse.config import RunConfig, config_from_dict, resolve_config
+from edgesparse.config import ModelConfig, RunConfig, TrainingConfig, config_from_dict, resolve_config
+from edgesparse.dropin.config import DropinConfig
 from edgesparse.presets import PRESETS
 from edgesparse_runtime.errors import InputError
 
@@ -44,6 +46,20 @@ def test_configuration_survives_its_file(name: str) -> None:
         ("model.filters=85", "`filters` must be at most 84; got 85."),
         ("model.summaries=3", "`summaries` must be a bool; got 3."),
         ("model.value_filter=4", "`value_filter` must be odd or 0; got 4."),
+        ("model.width=0", "`width` must be at least 1; got 0."),
+        ("model.width=null", "`width` must be at least 1; got None."),
+        ("training.rule=null", "`rule` must be top_p or top_k; got None."),
+        ("model.block_size=0", "`block_size` must be at least 1; got 0."),
+        ("model.dilations=[1, 0]", "`dilations` must be whole numbers from 1 on; got [1, 0]."),
+        ("model.dilations=[]", "`dilations` must be whole numbers from 1 on; got []."),
+        ("model.attention=none", "`attention` must be sparse or dense; got none."),
+        ("model.dropout=0.5", "`dropout` must be at least 0 and below 0.5; got 0.5."),
+        ("training.learning_rate=0", "`learning_rate` must be above 0; got 0.0."),
+        ("training.auxiliary_share=1", "`auxiliary_share` must be above 0 and below 1; got 1.0."),
+        ("training.label_smoothing=.nan", "`label_smoothing` must be at least 0 and below 1; got nan."),
+        ("training.validation_share=0.9", "`validation_share` must be at least 0 and below 0.9; got 0.9."),
+        ("training.anneal_share=0.1", "`dense_share` must be at most `anneal_share`; got 0.15 and 0.1."),
+        ("training.temperature=hot", "`temperature` must be held-out, cross-fitted or none; got hot."),
         ("training.task=guessing", "`task` must be classification, regression or forecasting; got guessing."),
     ],
 )
@@ -51,6 +67,17 @@ def test_bad_values_are_refused(override: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         resolve_config(RunConfig(), None, [override])
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [ModelConfig, TrainingConfig, DropinConfig])
+def test_every_number_and_every_choice_has_bounds_that_its_default_meets(kind: type) -> None:
+    """The two that bound each other are checked together."""
+    config = kind()
+    for entry in fields(kind):
+        default, bounds = getattr(config, entry.name), entry.metadata.get("bounds", ())
+        is_free = isinstance(default, bool) or entry.name in {"target", "dense_share", "anneal_share"}
+        assert is_free != bool(bounds), entry.name
+        assert default is None or all(bound.holds(default) for bound in bounds), entry.name
 
 
 def test_a_broken_file_is_refused(tmp_path: Path) -> None:

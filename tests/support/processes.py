@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from tests.support.fork_server import fork_server
 from tests.support.paths import source_environment
 
 CLI = (sys.executable, "-m", "edgesparse_runtime.cli")
@@ -58,7 +60,13 @@ def run_python(code: str, *arguments: object, prefix: tuple[str, ...] = (), **op
 def edgesparse(
     *arguments: object, cwd: Path | None = None, **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run `edgesparse ARGUMENTS`; options as for `start`."""
+    """Run `edgesparse ARGUMENTS`; options as for `start`.
+
+    Without options of its own the command is a fork of a process that has imported everything.
+    """
+    if set(options) <= {"text"} and hasattr(os, "fork"):
+        words = [str(part) for part in arguments]
+        return fork_server().run(words, str(cwd or Path.cwd()), options.get("text"))
     return run(*CLI, *arguments, cwd=cwd, **options)
 
 

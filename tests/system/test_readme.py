@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgesparse_runtime.bundle.manifest_upgrade import SCHEMA_VERSION
+from edgesparse_runtime.bundle.names import SCHEMA_VERSION
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.cli.app import VERBS
 

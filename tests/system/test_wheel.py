@@ -15,9 +15,10 @@ import pytest
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.session import Session
+from tests.support.layout import PACKAGES, tracked_files
+from tests.support.paths import ROOT
 from tests.support.tolerances import ENGINES
 
-ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import importlib.util, json, sys
 import onnxruntime
@@ -37,6 +38,13 @@ def run(arguments: list[object], folder: Path) -> str:
     )
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
     return result.stdout
+
+
+def data_files() -> list[str]:
+    """What is no Python in the packages: schemas, pages, templates, markers of types."""
+    tracked = [Path(name) for name in tracked_files(ROOT) if not name.endswith(".py")]
+    folders = [Path(folder) for name, folder in PACKAGES.items() if name.startswith("edgesparse")]
+    return [p.relative_to(f.parent).as_posix() for p in tracked for f in folders if f in p.parents]
 
 
 @pytest.fixture(scope="module")
@@ -81,5 +89,7 @@ def test_wheel_holds_the_three_packages_and_no_tests(wheel: Path) -> None:
     assert {"edgesparse", "edgesparse_export", "edgesparse_runtime"} <= tops
     assert not {"tests", "benchmarks", "examples"} & tops
     assert any(name.endswith("METADATA") for name in names)
+    assert {"edgesparse_runtime/measure/report/page.html", "edgesparse_runtime/py.typed"} <= set(data_files())
+    assert set(data_files()) <= set(names)
     # What a device downloads beyond numpy and onnxruntime.
     assert wheel.stat().st_size < 5 << 20

@@ -11,12 +11,10 @@ from __future__ import annotations
 import copy
 import json
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from edgesparse_runtime.bundle.manifest_upgrade import SCHEMA_VERSION, upgrade
-from edgesparse_runtime.bundle.names import FILE_NAME
+from edgesparse_runtime.bundle.names import FILE_NAME, SCHEMA_VERSION
 from edgesparse_runtime.bundle.schema_check import find_mismatch, matches
 from edgesparse_runtime.errors import BundleError
 
@@ -55,7 +53,11 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
             f"{where}: every string must be one line of text, and every number finite; got {wrong}. "
             "Export it again."
         )
-    manifest = upgrade(manifest, version)
+    if version < SCHEMA_VERSION:
+        # Loaded for old bundles only.
+        from edgesparse_runtime.bundle.manifest_upgrade import upgrade
+
+        manifest = upgrade(manifest, version)
     schema = _read_schema()
     entries = manifest.get("breakeven")
     if isinstance(entries, list):
@@ -78,7 +80,7 @@ def manifest_schema() -> dict[str, Any]:
 
 @cache
 def _read_schema() -> dict[str, Any]:
-    text = resources.files("edgesparse_runtime.bundle").joinpath("manifest.schema.json").read_text("utf-8")
+    text = Path(__file__).with_name("manifest.schema.json").read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema
 

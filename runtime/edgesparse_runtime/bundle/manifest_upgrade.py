@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-SCHEMA_VERSION = 3
+from edgesparse_runtime.bundle.names import SCHEMA_VERSION
+
 # Keys of version 2 and their names now, wherever they stand.
 _RENAMED = {
     "break_even": "breakeven",

@@ -10,6 +10,8 @@ SIGNATURE_NAME = "manifest.sig"
 # Of a plain Ed25519 signature.
 SIGNATURE_SIZE = 64
 GOLDEN = "golden.npz"
+# The newest; manifest_upgrade.py brings older ones up to it.
+SCHEMA_VERSION = 3
 
 MOST_FILES = 1000
 # All files together; an archive stays below the sizes where zip changes its form.

@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
-from edgesparse_runtime.bundle.archive import ArchiveSource, is_archive
 from edgesparse_runtime.bundle.names import MOST_FILES, is_plain_name
 from edgesparse_runtime.bundle.regular_file import ByteStream, open_regular
 from edgesparse_runtime.errors import BundleError
@@ -76,8 +75,12 @@ def find_source(path: Path) -> BundleSource:
     """
     if path.is_dir():
         return FolderSource(path)
-    if is_archive(path):
-        return ArchiveSource(path)
+    if path.is_file():
+        # Most bundles on a device are folders.
+        from edgesparse_runtime.bundle.archive import ArchiveSource, is_archive
+
+        if is_archive(path):
+            return ArchiveSource(path)
     path.stat()
     raise BundleError(f"{path} must be a bundle; it is a file and not an archive of `edgesparse pack`.")
 

@@ -12,8 +12,7 @@ from typing import Any
 
 from edgesparse_runtime.bundle.archive import is_archive, pack_files
 from edgesparse_runtime.bundle.atomic import only_writer, put_in_place, staging_folder, write_durably
-from edgesparse_runtime.bundle.manifest_upgrade import SCHEMA_VERSION
-from edgesparse_runtime.bundle.names import FILE_NAME, SUFFIX, is_plain_name
+from edgesparse_runtime.bundle.names import FILE_NAME, SCHEMA_VERSION, SUFFIX, is_plain_name
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.bundle.source import find_source
 from edgesparse_runtime.bundle.version import tool_version

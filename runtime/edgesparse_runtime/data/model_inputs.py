@@ -1,4 +1,4 @@
-"""What a model takes: `WindowInputs`, raw windows of channels, or `TensorInputs`, named tensors.
+"""What most models take: `WindowInputs`, raw windows of channels. Named tensors are in tensor_batch.py.
 
 Both lay data out for `Session` under one rule: an answer depends on its own input alone, not on what lies
 beside it (docs/data.md).
@@ -7,7 +7,6 @@ beside it (docs/data.md).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,41 +15,10 @@ from edgesparse_runtime.arrays import FloatArray, IndexArray
 from edgesparse_runtime.data.channels import check_channels
 from edgesparse_runtime.data.float_array import to_float32
 from edgesparse_runtime.data.series_set import SeriesSet
-from edgesparse_runtime.data.tensor_batch import TensorBatch, check_tensors
 from edgesparse_runtime.errors import InputError
 
 _WHAT = "Input `window`"
 WindowData = SeriesSet | npt.ArrayLike | Sequence[npt.ArrayLike]
-TensorData = TensorBatch | Mapping[str, npt.ArrayLike]
-
-
-class TensorInputs:
-    """Named tensors, as models of `edgesparse export --hf` take.
-
-    Args:
-        inputs: onnxruntime's description of each.
-        positions: most tokens that the model has positions for; None = no such limit.
-    """
-
-    def __init__(self, inputs: Sequence[Any], positions: int | None = None) -> None:
-        self._inputs, self._positions = inputs, positions
-
-    def __str__(self) -> str:
-        return "named tensors"
-
-    def batch(self, data: object) -> TensorBatch:
-        """All of `data`.
-
-        Raises:
-            InputError: a tensor is missing, unknown, or of another shape or kind.
-        """
-        return check_tensors(self._inputs, data, positions=self._positions)
-
-    def parts(self, data: object, size: int) -> Iterator[tuple[IndexArray, TensorBatch]]:
-        """Batches of at most `size` rows, each with the rows that it holds."""
-        tensors = self.batch(data)
-        for i in range(0, len(tensors), size):
-            yield np.arange(i, min(i + size, len(tensors))), tensors[i : i + size]
 
 
 class WindowInputs:
@@ -131,7 +99,8 @@ class WindowInputs:
         Raises:
             InputError: as `lay_out`.
         """
-        if isinstance(data, (TensorBatch, Mapping)):
+        # The class of batches of named tensors loads with models that take them.
+        if isinstance(getattr(data, "arrays", data), Mapping):
             raise InputError(f"{self.name} takes windows [batch, channels, time]; got named arrays.")
         if isinstance(data, SeriesSet):
             series = data if self.channels is None else check_channels(data, self.channels)

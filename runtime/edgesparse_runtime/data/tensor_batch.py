@@ -6,12 +6,13 @@ where they go (`Session.predict`, golden vectors, profiling).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgesparse_runtime.arrays import IndexArray
 from edgesparse_runtime.errors import InputError
 
 # Names of golden arrays that are inputs.
@@ -50,6 +51,38 @@ class TensorBatch:
     def shape(self) -> tuple[int, int, int]:
         """Rows, number of tensors, and size of the first tensor's last axis: tokens or frames."""
         return self._rows, len(self.arrays), next(iter(self.arrays.values())).shape[-1]
+
+
+TensorData = TensorBatch | Mapping[str, npt.ArrayLike]
+
+
+class TensorInputs:
+    """Named tensors, as models of `edgesparse export --hf` take.
+
+    Args:
+        inputs: onnxruntime's description of each.
+        positions: most tokens that the model has positions for; None = no such limit.
+    """
+
+    def __init__(self, inputs: Sequence[Any], positions: int | None = None) -> None:
+        self._inputs, self._positions = inputs, positions
+
+    def __str__(self) -> str:
+        return "named tensors"
+
+    def batch(self, data: object) -> TensorBatch:
+        """All of `data`.
+
+        Raises:
+            InputError: a tensor is missing, unknown, or of another shape or kind.
+        """
+        return check_tensors(self._inputs, data, positions=self._positions)
+
+    def parts(self, data: object, size: int) -> Iterator[tuple[IndexArray, TensorBatch]]:
+        """Batches of at most `size` rows, each with the rows that it holds."""
+        tensors = self.batch(data)
+        for i in range(0, len(tensors), size):
+            yield np.arange(i, min(i + size, len(tensors))), tensors[i : i + size]
 
 
 def check_tensors(inputs: Sequence[Any], data: object, *, positions: int | None = None) -> TensorBatch:

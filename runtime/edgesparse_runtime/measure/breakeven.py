@@ -17,16 +17,16 @@ import numpy as np
 
 from edgesparse_runtime.bundle.manifest_types import BreakevenEntry, BreakevenRow
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
-from edgesparse_runtime.dense_switch import (
+from edgesparse_runtime.dense_twin.lookup import (
     LEAST_GAIN,
     MOST_FLIPPED,
     MOST_MOVED,
-    block_count,
     describe_machine,
     find_limits,
     hash_of,
     twin_file,
 )
+from edgesparse_runtime.dense_twin.switch import block_count
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.machine.memory_bounds import check_counts, check_spans
 from edgesparse_runtime.measure.equal_decisions import EqualDecisions, compare_decisions

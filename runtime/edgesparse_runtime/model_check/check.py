@@ -10,7 +10,7 @@ A model is somebody else's program. Rules:
 3. Operators are those of the list in `operators`, or functions that the file itself defines. No function
    takes the name of an operator of ONNX or onnxruntime.
 4. Fields, nodes, tensors, functions, attributes and the depth of nested graphs are bounded; functions do not
-   call themselves, and what they expand to is bounded too.
+   call themselves, and what they expand to is bounded too. Nodes come after those whose outputs they take.
 5. No training part. Names are printable text without a colon where onnxruntime joins them by one.
 
 Only what was read is passed on, written anew in one form (`write`), so that onnxruntime cannot read another
@@ -24,7 +24,8 @@ from dataclasses import dataclass, field
 
 from edgesparse_runtime.errors import BundleError
 from edgesparse_runtime.model_check.calls import Body, Key, count_expanded
-from edgesparse_runtime.model_check.limits import LIMITS, Limits, RuleError, cut
+from edgesparse_runtime.model_check.constants import Preparation, prepare
+from edgesparse_runtime.model_check.limits import Limits, RuleError, cut, limits_of
 from edgesparse_runtime.model_check.operators import (
     ALLOW_VARIABLE,
     REFUSED_OPERATORS,
@@ -84,24 +85,28 @@ class CheckedModel:
     Attributes:
         content: its bytes, written anew from what was read; these go to onnxruntime.
         facts: what was counted.
+        preparation: what onnxruntime may do to it while it opens.
     """
 
     content: bytes
     facts: ModelFacts
+    preparation: Preparation
 
 
 def check_model(
-    content: bytes, name: str, limits: Limits = LIMITS, *, operators: Collection[str] = ()
+    content: bytes, name: str, limits: Limits | None = None, *, operators: Collection[str] = ()
 ) -> CheckedModel:
     """Hold a model file against the rules; allocates nothing that grows with what the file claims.
 
     Args:
         name: of the file, for messages.
+        limits: None = those for the size of the file.
         operators: allowed besides those of the list, as `DOMAIN::NAME`.
 
     Raises:
         BundleError: a rule is broken; says which.
     """
+    limits = limits or limits_of(len(content))
     if len(content) > limits.largest:
         raise BundleError(f"{name} must be at most {limits.largest} bytes; got {len(content)}.")
     if content[4:8] == _ORT_MARK:
@@ -113,19 +118,21 @@ def check_model(
     try:
         model = parser.parse(memoryview(content), "Model")
         rules.check(model)
+        preparation = prepare(model, rules.functions, len(content))
     except WireError as error:
         raise BundleError(f"{name} must be an ONNX model; found {error}.") from None
     except RuleError as error:
         raise BundleError(f"{name} must {error}. It is not opened.") from None
     rules.facts.fields = parser.fields
-    return CheckedModel(write_message(model, "Model"), rules.facts)
+    return CheckedModel(write_message(model, "Model"), rules.facts, preparation)
 
 
 class _Rules:
     def __init__(self, limits: Limits, allowed: frozenset[Operator]) -> None:
         self._limits, self._allowed = limits, allowed
         self.facts = ModelFacts()
-        self._functions: dict[Key, Body] = {}
+        self._bodies: dict[Key, Body] = {}
+        self.functions: dict[Key, Record] = {}
 
     def check(self, model: Record) -> None:
         if "graph" not in model:
@@ -137,7 +144,7 @@ class _Rules:
         graph = Body()
         self._read_graph(model["graph"], graph, 0)
         self._check_operators(graph)
-        self.facts.expanded_nodes = count_expanded(graph, self._functions, self._limits)
+        self.facts.expanded_nodes = count_expanded(graph, self._bodies, self._limits)
 
     def _read_graph(self, graph: Record, body: Body, depth: int) -> None:
         if depth > self._limits.depth:
@@ -158,9 +165,9 @@ class _Rules:
             self._read_node(node, body, 0)
         for attribute in function.get("attribute_proto", ()):
             self._read_attribute(attribute, body, 0)
-        if key in self._functions:
+        if key in self._bodies:
             raise RuleError(f"define a function once; {cut(name)} comes twice")
-        self._functions[key] = body
+        self._bodies[key], self.functions[key] = body, function
 
     def _read_node(self, node: Record, body: Body, depth: int) -> None:
         self._count("nodes")
@@ -197,9 +204,9 @@ class _Rules:
 
     def _check_operators(self, graph: Body) -> None:
         """Rule 3: every operator is of the list, or a function of the file."""
-        for body in (graph, *self._functions.values()):
+        for body in (graph, *self._bodies.values()):
             for domain, operator, overload in body.calls:
-                if (domain, operator, overload) in self._functions:
+                if (domain, operator, overload) in self._bodies:
                     continue
                 if overload or (domain, operator) not in self._allowed:
                     full = f"{domain or 'ai.onnx'}::{operator}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """Far above what an exported model needs, far below what hurts.
+    """Far above what an exported model needs, far below what hurts; these are of files from a megabyte.
 
     Attributes:
         largest: bytes of the file.
@@ -35,6 +35,20 @@ class Limits:
 
 
 LIMITS = Limits()
+SMALL_FILE = 1_000_000
+# A file without weights to speak of holds no large model either, and opens within seconds.
+SMALL_LIMITS = Limits(
+    fields=120_000,
+    nodes=8_000,
+    tensors=8_000,
+    attributes=30_000,
+    expanded_nodes=10_000,
+)
+
+
+def limits_of(size: int) -> Limits:
+    """The limits of a file of `size` bytes."""
+    return SMALL_LIMITS if size < SMALL_FILE else LIMITS
 
 
 class RuleError(Exception):

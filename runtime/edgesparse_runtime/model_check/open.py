@@ -13,6 +13,7 @@ from edgesparse_runtime.model_check.fork import survive_fork
 
 # onnxruntime severity: warnings about overridable initializers are by design, errors are raised anyway.
 _ONLY_FATAL = 4
+_LARGEST_FOLDED = "optimization.constant_folding_max_output_size_in_bytes"
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:
@@ -35,17 +36,28 @@ def open_session(
 ) -> onnxruntime.InferenceSession:
     """A session of a checked model: its content was written anew, so onnxruntime reads what was checked.
 
+    What would cost more than the file lets expect, folding constants and packing weights, is left out.
+
     Args:
         name: of the model, for messages.
 
     Raises:
         BundleError: onnxruntime does not load it.
     """
+    may = model.preparation
+    options.add_session_config_entry(_LARGEST_FOLDED, str(may.folded_bytes))
+    if not may.rewrites:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.add_session_config_entry("session.disable_prepacking", "1")
     try:
         # Without fallback: a second try with the same provider would only print the first one's error.
         return survive_fork(
             onnxruntime.InferenceSession(
-                model.content, options, providers=["CPUExecutionProvider"], enable_fallback=False
+                model.content,
+                options,
+                providers=["CPUExecutionProvider"],
+                enable_fallback=False,
+                disabled_optimizers=[] if may.folds else ["ConstantFolding"],
             )
         )
     except Exception as error:  # onnxruntime raises a class of its own for each status

@@ -17,6 +17,7 @@ from edgesparse.training.masked_spans import Reconstruction, hide_spans, reach_o
 from edgesparse.training.run_folder import Run
 from edgesparse.training.train import train
 from edgesparse_runtime.data.series_set import SeriesSet
+from tests.support.interrupted import interrupted
 from tests.support.synthetic import make_series, tiny_config
 
 
@@ -110,19 +111,8 @@ def test_both_terms_train_resume_and_leave_no_weights_behind(
     plain = train(data, tiny_config(epochs=4), tmp_path / "plain", quiet=True)
     assert list(whole.model.state_dict()) == list(plain.model.state_dict())
     assert not equal(whole, plain)
-    original, calls = supervised.task_loss, 0
-
-    def interrupt(*arguments: object) -> torch.Tensor:
-        nonlocal calls
-        calls += 1
-        if calls == 8:
-            raise KeyboardInterrupt
-        return original(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(supervised, "task_loss", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(monkeypatch, supervised, "task_loss", lambda calls, _: calls == 8):
         train(data, config, tmp_path / "parts", quiet=True)
-    monkeypatch.setattr(supervised, "task_loss", original)
     resumed = train(data, config, tmp_path / "parts", resume=True, quiet=True)
     assert equal(whole, resumed)
     logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "parts")]
@@ -135,15 +125,6 @@ def test_early_stopping_resumes_to_the_best_weights(tmp_path: Path, monkeypatch:
     data = make_series(40)
     config = tiny_config(epochs=8, validation_share=0.3, patience=6, learning_rate=2e-2)
     whole = train(data, config, tmp_path / "whole", quiet=True)
-    original = loop.save_checkpoint
-
-    def interrupt(folder: Path, *arguments: object) -> None:
-        original(folder, *arguments)  # type: ignore[arg-type]
-        if arguments[-1]["epoch"] == 6:  # type: ignore[index]
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(loop, "save_checkpoint", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(monkeypatch, loop, "save_checkpoint", lambda _, arguments: arguments[-1]["epoch"] == 6):
         train(data, config, tmp_path / "parts", quiet=True)
-    monkeypatch.setattr(loop, "save_checkpoint", original)
     assert equal(whole, train(data, config, tmp_path / "parts", resume=True, quiet=True))

@@ -20,6 +20,7 @@ from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.cli.app import run as command
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
+from tests.support.interrupted import interrupted
 from tests.support.synthetic import make_series, tiny_config
 
 
@@ -45,17 +46,8 @@ def test_interrupted_and_resumed_is_the_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, done = pretrain(unlabeled(), config(), tmp_path / "whole", quiet=True)
-    original = loop.save_checkpoint
-
-    def interrupt(*arguments: object) -> None:
-        original(*arguments)  # type: ignore[arg-type]
-        if arguments[-1]["epoch"] == 2:  # type: ignore[index]
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(loop, "save_checkpoint", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(monkeypatch, loop, "save_checkpoint", lambda _, arguments: arguments[-1]["epoch"] == 2):
         pretrain(unlabeled(), config(), tmp_path / "parts", quiet=True)
-    monkeypatch.setattr(loop, "save_checkpoint", original)
     with pytest.raises(InputError, match="another configuration"):
         pretrain(unlabeled(), config(5), tmp_path / "parts", resume=True, quiet=True)
     again, same = pretrain(unlabeled(), config(), tmp_path / "parts", resume=True, quiet=True)

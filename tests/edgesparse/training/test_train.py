@@ -22,6 +22,7 @@ from edgesparse.training.run_folder import Run, load_run
 from edgesparse.training.train import train
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
+from tests.support.interrupted import interrupted
 from tests.support.synthetic import make_series, tiny_config
 
 
@@ -71,20 +72,8 @@ def test_interrupted_and_resumed_is_the_uninterrupted_run(
     tmp_path: Path, series: SeriesSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = train(series, tiny_config(epochs=4), tmp_path / "whole", quiet=True)
-    calls = 0
-    original = supervised.task_loss
-
-    def interrupt(*arguments: object) -> torch.Tensor:
-        nonlocal calls
-        calls += 1
-        if calls == 6:
-            raise KeyboardInterrupt
-        return original(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(supervised, "task_loss", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(monkeypatch, supervised, "task_loss", lambda calls, _: calls == 6):
         train(series, tiny_config(epochs=4), tmp_path / "parts", quiet=True)
-    monkeypatch.setattr(supervised, "task_loss", original)
     assert (tmp_path / "parts" / FILE_NAME).exists()
     resumed = train(series, tiny_config(epochs=4), tmp_path / "parts", resume=True, quiet=True)
     assert equal(whole, resumed)

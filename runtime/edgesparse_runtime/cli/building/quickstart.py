@@ -11,7 +11,7 @@ import typer
 
 from edgesparse_runtime.cli.openmp import wait_briefly
 from edgesparse_runtime.cli.options import Epochs, Request
-from edgesparse_runtime.cli.output import print_json, print_table
+from edgesparse_runtime.cli.output import note, print_json, print_table
 from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.errors import InputError
 
@@ -60,7 +60,7 @@ def quickstart(request: QuickstartRequest) -> None:
     # Takes seconds to load: only once the folder is known to be usable.
     from edgesparse_export.quickstart import run_quickstart
 
-    result = run_quickstart(out, epochs=request.epochs, seconds=request.seconds, seed=request.seed)
+    result = run_quickstart(out, epochs=request.epochs, seconds=request.seconds, seed=request.seed, note=note)
     if request.as_json:
         print_json("quickstart", result)
     else:

@@ -16,7 +16,7 @@ from edgesparse_runtime.bundle.write import rewrite_bundle
 from edgesparse_runtime.cli.options import Batch, RemoteOptions, Threads, Windows
 from edgesparse_runtime.cli.output import note, print_json, print_table
 from edgesparse_runtime.cli.preflight import note_threads
-from edgesparse_runtime.dense_switch import MACHINE, describe_machine, hash_of, twin_file
+from edgesparse_runtime.dense_twin.lookup import MACHINE, describe_machine, hash_of, twin_file
 from edgesparse_runtime.errors import InputError, MissingExtraError
 from edgesparse_runtime.measure.breakeven import (
     BreakevenJob,

@@ -1,4 +1,4 @@
-"""Below which length a bundle's dense twin runs in place of sparse attention, on this machine.
+"""Looks up below which length a bundle's dense twin runs in place of sparse attention, on this machine.
 
 On short windows the router and the selection can cost more than they save. `edgesparse breakeven` measures
 that and stores it in the bundle; here it is looked up. An entry counts only on a machine like the one that it
@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnxruntime
 
+from edgesparse_runtime.dense_twin.switch import NO_TWIN, Switch
 from edgesparse_runtime.engine import get_library_path
 from edgesparse_runtime.machine.processor import cpu_name, instruction_sets
 
@@ -31,39 +30,6 @@ LEAST_GAIN = 1.02
 MOST_FLIPPED = 0.01
 # Without classes: the largest difference as a share of the spread of the sparse model's scores.
 MOST_MOVED = 0.02
-
-
-@dataclass(frozen=True)
-class Switch:
-    """When the dense twin runs.
-
-    Attributes:
-        limits: steps up to which it runs, by density: None is the model as exported, a number the share of
-            blocks that is kept. Empty = never.
-        reason: why, in words.
-    """
-
-    limits: tuple[tuple[float | None, int], ...]
-    reason: str
-
-    def takes(self, steps: int, density: float | None = None) -> bool:
-        """True when dense is faster on windows of `steps`, at this density of the sparse model.
-
-        The sparse model only gets slower with density, so what holds at a lower one holds.
-        """
-        for measured, limit in self.limits:
-            if measured is None or density is None:
-                fits = measured is None and density is None
-            else:
-                fits = measured <= density
-            if fits and steps <= limit:
-                return True
-        return False
-
-    @property
-    def steps(self) -> int:
-        """The longest windows that the twin runs as exported; 0 = none."""
-        return max((limit for density, limit in self.limits if density is None), default=0)
 
 
 def describe_machine(threads: int, engine: str) -> dict[str, Any]:
@@ -87,7 +53,7 @@ def find_switch(manifest: Manifest, precision: str, threads: int, engine: str) -
     """What was measured for this model on a machine like this one."""
     twin = twin_file(manifest, precision)
     if twin is None:
-        return Switch((), "the bundle has no dense twin; `edgesparse breakeven` makes one")
+        return Switch((), NO_TWIN)
     measured = [e for e in entries_of(manifest, precision) if e.get("model") == hash_of(manifest, precision)]
     if not measured:
         return Switch((), "break-even was not measured; `edgesparse breakeven` does")
@@ -97,23 +63,6 @@ def find_switch(manifest: Manifest, precision: str, threads: int, engine: str) -
             return _read_entry(entry)
     differs = [field for field in MACHINE if measured[0].get(field) != machine[field]]
     return Switch((), f"break-even was measured elsewhere ({', '.join(differs)} differ)")
-
-
-def known_density(manifest: Manifest, knobs: Mapping[str, Any], steps: int) -> float | None:
-    """The share of blocks that a query block keeps where the knobs alone fix it, else None.
-
-    They do when `top_p` is 1: then `max_blocks` are kept, whatever the data.
-    """
-    if set(knobs) != {"top_p", "max_blocks"} or float(np.min(knobs["top_p"])) < 1.0:
-        return None
-    blocks = block_count(manifest, steps)
-    return min(1.0, int(np.min(knobs["max_blocks"])) / blocks)
-
-
-def block_count(manifest: Manifest, steps: int) -> int:
-    """Key blocks of a window."""
-    tokens = -(-steps // max(1, int(manifest["input"].get("steps_per_token", 1))))
-    return max(1, -(-tokens // max(1, int(manifest.get("attention", {}).get("block_size", 1)))))
 
 
 def twin_file(manifest: Manifest, precision: str) -> str | None:

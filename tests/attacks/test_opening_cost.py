@@ -1,0 +1,80 @@
+"""Opening a model file below a megabyte takes at most 2 s and 500 MB, whatever it would compute."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from edgesparse_runtime.bundle.read import Bundle
+from edgesparse_runtime.errors import BundleError
+from edgesparse_runtime.model_check.check import check_model
+from edgesparse_runtime.session import Session
+from tests.support.costly_models import COSTLY, unsorted
+from tests.support.paths import ROOT, source_environment
+
+MOST_SECONDS, MOST_MEGABYTES = 2, 500
+
+
+@pytest.fixture(scope="module")
+def costs() -> dict[str, dict[str, Any]]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.opening_cost"],
+        cwd=ROOT,
+        env=source_environment() | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_a_small_file_opens_within_two_seconds_and_500_mb(name: str, costs: dict[str, Any]) -> None:
+    cost = costs[name]
+    assert cost["bytes"] < 1_000_000
+    assert not cost["error"]
+    assert cost["seconds"] <= MOST_SECONDS
+    assert cost["peak_mb"] <= MOST_MEGABYTES
+
+
+def test_nodes_out_of_order_are_refused() -> None:
+    """What an Expand takes must be known to be constant before it is reached."""
+    with pytest.raises(BundleError, match="list each node after those whose outputs it takes"):
+        check_model(unsorted(), "model.onnx")
+
+
+def test_a_model_with_dense_weights_is_prepared_as_before(shared_bundle: Bundle) -> None:
+    for precision in shared_bundle.precisions:
+        name = shared_bundle.model_file(precision)
+        preparation = check_model(shared_bundle.read(name), name).preparation
+        assert preparation.folds and preparation.rewrites
+
+
+def test_what_is_not_folded_is_computed_when_the_model_runs(tmp_path: Path) -> None:
+    """A product of constants: too costly to bound, so it is left to the run, with the same result."""
+    window = helper.make_tensor_value_info("window", TensorProto.FLOAT, ["batch", 1, "time"])
+    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 2])
+    left = onnx.numpy_helper.from_array(np.array([[1.0, 2.0]], np.float32), "left")
+    right = onnx.numpy_helper.from_array(np.array([[1.0, 0.0], [1.0, 3.0]], np.float32), "right")
+    nodes = [
+        helper.make_node("MatMul", ["left", "right"], ["weight"]),
+        helper.make_node("ReduceMean", ["window"], ["mean"], keepdims=1),
+        helper.make_node("Mul", ["mean", "weight"], ["wide"]),
+        helper.make_node("ReduceMax", ["wide", "axes"], ["scores"], keepdims=0),
+    ]
+    axes = helper.make_tensor("axes", TensorProto.INT64, [1], [1])
+    graph = helper.make_graph(nodes, "g", [window], [scores], [left, right, axes])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert not check_model(path.read_bytes(), "model.onnx").preparation.folds
+    assert Session(path).predict(np.full((1, 1, 4), 2, np.float32)).tolist() == [[6, 12]]
