@@ -46,20 +46,25 @@ class SampleParser:
         session: the model that will read them.
         counts: where infinite values are counted.
         time_column: name of the time stamp; None = time, timestamp, t or step.
-        time_unit: of times that are numbers: s, ms, us or ns.
+        time_unit: of times that are numbers: s, ms, us or ns; None = seconds, or finer where the first time
+            of a machine is too large for them.
 
     Every machine has time stamps of one kind, its own: none, numbers, or calendar times.
     """
 
     def __init__(
-        self, session: Session, counts: Counts, *, time_column: str | None = None, time_unit: str = "s"
+        self,
+        session: Session,
+        counts: Counts,
+        *,
+        time_column: str | None = None,
+        time_unit: str | None = None,
     ) -> None:
-        if time_unit not in UNITS:
+        if time_unit is not None and time_unit not in UNITS:
             raise InputError(f"`time_unit` must be {', '.join(UNITS)}; got {time_unit}.")
         assert isinstance(session.channel_count, int)
         self.channels = session.channels or generic_names(session.channel_count)
         self.time_unit = time_unit
-        self.unit = UNITS[time_unit]
         self.time_column = time_column
         self._counts = counts
         self._time_names = (time_column,) if time_column else USUAL_NAMES["time"]
@@ -91,7 +96,9 @@ class SampleParser:
         if not _is_name(machine):
             raise InputError(f"A machine's name must be text of at most {LONGEST_NAME} bytes.")
         values = self._values(cells)
-        seconds, is_calendar = self._time(stamp, self._times(topic, machine))
+        times = self._times(topic, machine)
+        seconds, is_calendar = self._time(stamp, times)
+        clock = times.clock.clock
         return Sample(
             values,
             seconds,
@@ -99,6 +106,7 @@ class SampleParser:
             machine,
             topic,
             is_calendar=is_calendar,
+            unit=1.0 if clock is None else clock.unit,
         )
 
     def find_columns(self, names: Sequence[str]) -> tuple[int | None, int | None, list[int]]:

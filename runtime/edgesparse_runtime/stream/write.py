@@ -34,7 +34,6 @@ class ScoreWriter:
     Args:
         out: where to.
         form: "json" (one object per line) or "csv".
-        unit: seconds per unit of times that are numbers.
         classes: names in the order of the scores; empty for regression.
         header: the CSV header that `out` holds already; () = none.
     """
@@ -43,14 +42,12 @@ class ScoreWriter:
         self,
         out: Sink,
         form: Form,
-        unit: float,
         classes: tuple[str, ...],
         *,
         header: Sequence[str] = (),
     ) -> None:
         self._out = out
         self._form = form
-        self._unit = unit
         self._classes = unique_names(classes)
         self._header = list(header)
 
@@ -73,7 +70,7 @@ class ScoreWriter:
 
     def _write_cells(self, row: dict[str, Any]) -> None:
         writer = csv.writer(self._out, lineterminator="\n")
-        columns = escape_csv_row(list(row))
+        columns = [str(cell) for cell in escape_csv_row(list(row))]
         if not self._header:
             writer.writerow(columns)
             self._header = columns
@@ -120,7 +117,7 @@ class ScoreWriter:
         if score.is_calendar:
             moment = _EPOCH + timedelta(seconds=seconds)
             return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
-        return round(seconds / self._unit, 9)
+        return round(seconds / score.unit, 9)
 
 
 def unique_names(names: Sequence[str]) -> tuple[str, ...]:

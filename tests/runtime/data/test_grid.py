@@ -56,6 +56,15 @@ def test_a_short_gap_is_filled_and_a_long_one_restarts(tmp_path: Path) -> None:
     assert steps(read(tmp_path, times)) == [list(range(20)), list(range(20, 40))]
 
 
+def test_short_pieces_have_no_window_where_others_have_one(tmp_path: Path) -> None:
+    """A stream scores whole windows only, and three steps between two gaps are too few for any model."""
+    times = [*range(20), *range(50, 53), *range(80, 90)]
+    options: dict[str, object] = {"window": 10, "keeps_short": True}
+    assert [w[0] for w in steps(read(tmp_path, times, times, **options))] == [0, 10, 80]
+    times = [*range(6), *range(50, 53)]
+    assert [w[0] for w in steps(read(tmp_path, times, times, **options))] == [0, 50]
+
+
 def test_rows_in_disorder_are_put_in_order(tmp_path: Path) -> None:
     order = np.random.default_rng(1).permutation(40)
     data = read(tmp_path, 0.1 * order, order)

@@ -72,7 +72,7 @@ def test_csv_rows_are_appended_only_under_their_own_header(tmp_path: Path) -> No
     path = tmp_path / "scores.csv"
     for _ in range(2):
         with closing(AppendLog(path)) as log:
-            ScoreWriter(log, "csv", 1.0, ("fast", "slow"), header=log.first_row()).write(score(), False)
+            ScoreWriter(log, "csv", ("fast", "slow"), header=log.first_row()).write(score(), False)
     rows = list(csv.reader(path.read_text().splitlines()))
     assert (
         len(rows) == 3 and rows[0].count("score_slow") == 1 and {len(row) for row in rows} == {len(rows[0])}
@@ -80,14 +80,14 @@ def test_csv_rows_are_appended_only_under_their_own_header(tmp_path: Path) -> No
     before = path.read_text()
     with closing(AppendLog(path)) as log:
         for classes, machine in ((("fast", "slower"), ""), (("fast", "slow"), "P1"), (("fast", "a b"), "")):
-            writer = ScoreWriter(log, "csv", 1.0, classes, header=log.first_row())
+            writer = ScoreWriter(log, "csv", classes, header=log.first_row())
             with pytest.raises(InputError, match=r"only to a file with the columns time, .*; it has time, "):
                 writer.write(score(machine), False)
     assert path.read_text() == before
     # One score of many without a name keeps the columns.
     path = tmp_path / "machines.csv"
     with closing(AppendLog(path)) as log:
-        writer = ScoreWriter(log, "csv", 1.0, ("fast", "slow"))
+        writer = ScoreWriter(log, "csv", ("fast", "slow"))
         for machine in ("P1", "", "P2"):
             writer.write(score(machine), False)
     named = list(csv.DictReader(path.read_text().splitlines()))

@@ -175,7 +175,7 @@ def test_a_dead_sensor_is_said_with_every_score(session: Session) -> None:
     assert [score.faults for score in scores] == [("voltage: flat",)] * 9
     assert [score.faults for score in live(session, as_json(records(80)))[0]] == [()] * 9
     out = io.StringIO()
-    ScoreWriter(out, "json", 1.0, ()).write(scores[0], False)
+    ScoreWriter(out, "json", ()).write(scores[0], False)
     assert json.loads(out.getvalue())["faults"] == ["voltage: flat"]
 
 
