@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.errors import BundleError
 from edgesparse_runtime.model_check.check import check_model
 from edgesparse_runtime.session import Session
-from tests.support.costly_models import COSTLY, unsorted
+from tests.support.hostile_models import honest
+from tests.support.opening.costly_models import COSTLY, unsorted
 from tests.support.paths import ROOT, source_environment
 
 MOST_SECONDS, MOST_MEGABYTES = 2, 500
@@ -26,7 +28,7 @@ MOST_SECONDS, MOST_MEGABYTES = 2, 500
 @pytest.fixture(scope="module")
 def costs() -> dict[str, dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.opening_cost"],
+        [sys.executable, "-m", "tests.support.opening.measure"],
         cwd=ROOT,
         env=source_environment() | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -78,3 +80,40 @@ def test_what_is_not_folded_is_computed_when_the_model_runs(tmp_path: Path) -> N
     path.write_bytes(model.SerializeToString())
     assert not check_model(path.read_bytes(), "model.onnx").preparation.folds
     assert Session(path).predict(np.full((1, 1, 4), 2, np.float32)).tolist() == [[6, 12]]
+
+
+def many(model: onnx.ModelProto, what: str) -> None:
+    """Tens of thousands of what is neither a node nor a tensor."""
+    count = 40_000
+    if what == "value infos":
+        model.graph.value_info.extend([helper.make_tensor_value_info("v", 1, [1, 2])] * count)
+    elif what == "inputs":
+        model.graph.input.extend([helper.make_tensor_value_info("v", 1, [1, 2])] * count)
+    elif what == "opsets":
+        model.opset_import.extend([helper.make_opsetid("x", 1)] * (2 * count))
+    elif what == "notes":
+        for i in range(count):
+            model.metadata_props.add(key=f"k{i}", value="v")
+    else:
+        model.graph.node[0].input.extend(["window"] * 122_000)
+
+
+@pytest.mark.parametrize("what", ["value infos", "inputs", "opsets", "notes", "names of inputs"])
+def test_everything_that_is_read_counts_as_a_field(what: str) -> None:
+    """20 MB of value infos once took 980 MB and 6 s in onnxruntime."""
+    model = honest()
+    many(model, what)
+    content = model.SerializeToString()
+    assert len(content) < 1_000_000
+    start = time.process_time()
+    with pytest.raises(BundleError, match=r"hold at most \d+ fields"):
+        check_model(content, "model.onnx")
+    assert time.process_time() - start < MOST_SECONDS
+
+
+def test_a_field_that_comes_without_end_is_refused_at_its_second() -> None:
+    """100 MB of `08 01`, 99 kB in an archive, once took 32 s."""
+    start = time.process_time()
+    with pytest.raises(BundleError, match="field `ir_version` of a Model twice"):
+        check_model(b"\x08\x01" * 20_000_000, "model.onnx")
+    assert time.process_time() - start < MOST_SECONDS

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from edgesparse_runtime.arrays import FloatArray
 
-EXAMPLES = int(os.environ.get("EDGESPARSE_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("EDGESPARSE_EXAMPLES", "15"))
 PERIOD = timedelta(milliseconds=20)
 # A day that no month has, shortly before an hour ends.
 START = datetime(2024, 1, 30, 9, 59, 59, 700_000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import unicodedata
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from edgesparse_runtime.data.column_names import clean_name
 from edgesparse_runtime.data.plain_number import is_plain
 from edgesparse_runtime.data.readers.text import read_text
 from edgesparse_runtime.errors import InputError, MissingExtraError
+from edgesparse_runtime.machine.memory_bounds import free_memory
+
+# A number of a Parquet file as an object in a list, at least.
+_CELL_BYTES = 16
+
+# Excel's first line that names the delimiter, as it is or saved again as a cell of a table.
+_SEPARATOR = re.compile(r'"?sep=(?P<delimiter>[^"])"?(?P=delimiter)*\r?', re.IGNORECASE)
+_STARTS_A_NUMBER = re.compile(r"\s*[+-]?[.,]?[0-9]")
 
 
 @dataclass(frozen=True)
@@ -46,15 +55,8 @@ def read_csv_table(path: Path) -> Table:
     are comments.
     """
     text = read_text(path)
-    before = 0
-    delimiter = ""
-    while True:
-        line, end, rest = text.partition("\n")
-        if line.lower().startswith("sep=") and len(line.strip()) == 5:
-            delimiter = line.strip()[4]
-        elif not (line.startswith("#") and end and rest.strip() and not _is_header(line, rest)):
-            break
-        text, before = rest, before + 1
+    start_of_header, before, delimiter = _before_header(text)
+    text = text[start_of_header:]
     first = text.partition("\n")[0].rstrip("\r")
     if not first.strip():
         raise InputError(f"{path} must start with a header row; the first row is empty.")
@@ -71,12 +73,15 @@ def read_csv_table(path: Path) -> Table:
             if not row or (len(row) == 1 and not row[0].strip() and len(header) != 1):
                 continue
             if not header:
-                header = [unicodedata.normalize("NFC", name.strip()) for name in row]
+                header = [clean_name(name) for name in row]
                 if header[0].startswith("#"):
                     header[0] = header[0].lstrip("# ") or "#"
                 continue
             if len(row) != len(header):
-                raise InputError(f"{path}, row {line_number} must have {len(header)} cells; got {len(row)}.")
+                raise InputError(
+                    f"{path}, row {line_number} must have {len(header)} cells; got {len(row)}."
+                    f"{_cells_hint(header, row)}"
+                )
             rows.append(row)
             lines.append(line_number)
     except csv.Error as error:
@@ -105,10 +110,16 @@ def read_parquet_table(path: Path) -> Table:
     except ImportError:
         raise MissingExtraError("Reading a Parquet file", "pyarrow", "data") from None
     try:
-        table = parquet.ParquetFile(path).read()
+        with parquet.ParquetFile(path) as file:
+            kinds = file.schema_arrow
+        # Text that stands in a million rows stays one text.
+        texts = [field.name for field in kinds if _is_text(field.type)]
+        with parquet.ParquetFile(path, read_dictionary=texts) as file:
+            _check_size(path, file.metadata.num_rows, len(kinds))
+            table = file.read()
     except (pyarrow.ArrowException, OSError):
         raise InputError(f"{path} must be a Parquet file; it is damaged or something else.") from None
-    names = [unicodedata.normalize("NFC", name) for name in table.column_names]
+    names = [clean_name(name) for name in table.column_names]
     _check_header(path, names)
     if not table.num_rows:
         raise InputError(f"{path} must hold data; there are no rows.")
@@ -122,6 +133,8 @@ def _to_python(path: Path, name: str, column: Any) -> list[Any]:
 
     kind = column.type
     if pyarrow.types.is_dictionary(kind):
+        if _is_text(kind.value_type):
+            return [cell for part in column.chunks for cell in _shared(path, name, part)]
         column, kind = column.cast(kind.value_type), kind.value_type
     if pyarrow.types.is_timestamp(kind):
         zone = "Z" if kind.tz is not None else ""
@@ -132,7 +145,35 @@ def _to_python(path: Path, name: str, column: Any) -> list[Any]:
     values = column.to_pylist()
     if any(isinstance(value, (list, dict)) for value in values):
         raise InputError(f"{path}: column {name} must hold one value per row; it holds lists.")
-    return [decode(value, path, name) if isinstance(value, bytes) else value for value in values]
+    return [_one_value(path, name, value) for value in values]
+
+
+def _one_value(path: Path, name: str, value: Any) -> Any:
+    return decode(value, path, name) if isinstance(value, bytes) else value
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow
+
+    types = pyarrow.types
+    kinds = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
+    return any(is_kind(kind) for is_kind in kinds)
+
+
+def _shared(path: Path, name: str, part: Any) -> list[Any]:
+    """Values of a dictionary array; equal ones are one object."""
+    values = [*(_one_value(path, name, value) for value in part.dictionary.to_pylist()), None]
+    return [values[-1 if index is None else index] for index in part.indices.to_pylist()]
+
+
+def _check_size(path: Path, rows: int, columns: int) -> None:
+    """Equal values take next to nothing in a file, and a number each in memory."""
+    free, needed = free_memory(), rows * columns * _CELL_BYTES
+    if free is not None and needed > free:
+        raise InputError(
+            f"{path} must fit into memory; its {rows} rows of {columns} columns take at least "
+            f"{needed / 2**30:.1f} GB, and {free / 2**30:.1f} GB are free. Split it."
+        )
 
 
 def decode(value: bytes, path: Path, name: str) -> str:
@@ -147,20 +188,62 @@ def decode(value: bytes, path: Path, name: str) -> str:
         raise InputError(f"{path}: {name} must be UTF-8 text; got {value[:20]!r}.") from None
 
 
-def _is_header(line: str, rest: str) -> bool:
+def _before_header(text: str) -> tuple[int, int, str]:
+    """Where the header starts, how many lines stand before it, and the delimiter that one of them names."""
+    at = before = 0
+    delimiter = ""
+    while True:
+        end = text.find("\n", at)
+        line = text[at:] if end < 0 else text[at:end]
+        separator = _SEPARATOR.fullmatch(line)
+        if separator is not None:
+            delimiter = separator["delimiter"]
+        elif line.startswith("#"):
+            after = text.find("\n", end + 1)
+            if _is_header(line, text[end + 1 :] if after < 0 else text[end + 1 : after]):
+                break
+        elif line.strip() or not before:
+            break
+        if end < 0:
+            break
+        at, before = end + 1, before + 1
+    return at, before, delimiter
+
+
+def _is_header(line: str, after: str) -> bool:
     """Whether a line that starts with # names columns, as numpy.savetxt writes it: as many cells as in the
-    next line."""
-    after = rest.partition("\n")[0]
-    return any(line.count(d) == after.count(d) > 0 for d in ",;\t")
+    next line, which holds a number; a comment stands before names."""
+    return any(
+        line.count(d) == after.count(d) > 0 and any(map(_STARTS_A_NUMBER.match, after.split(d)))
+        for d in ",;\t"
+    )
+
+
+def _cells_hint(header: Sequence[str], row: Sequence[str]) -> str:
+    """What to do about a row of another width: it is the header, or its commas are decimal."""
+    known = [cell.strip() for cell in row if cell.strip()]
+    if len(row) > len(header) and known and not any(map(_STARTS_A_NUMBER.match, known)):
+        return f" If it is the header, start the lines above it with # ({', '.join(header)[:40]})."
+    if len(row) > len(header) and all(cell.lstrip("+-").isdigit() for cell in known):
+        return " Where commas are decimal, another delimiter (;) must stand between cells."
+    return ""
 
 
 def _counts_rows(cells: Sequence[str]) -> bool:
     return all(cell.isdigit() for cell in cells) and len(set(cells)) > 1
 
 
+def check_names(path: Path, names: Sequence[str]) -> None:
+    """Raises `InputError` where two columns or channels have one name."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InputError(f"{path}: column names must differ; {name} stands twice.")
+        seen.add(name)
+
+
 def _check_header(path: Path, header: list[str]) -> None:
     for i, name in enumerate(header):
         if not name:
             raise InputError(f"{path}: column {i + 1} must have a name.")
-        if name in header[:i]:
-            raise InputError(f"{path}: column names must differ; {name} stands twice.")
+    check_names(path, header)

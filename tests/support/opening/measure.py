@@ -1,6 +1,6 @@
 """Peak memory and CPU time of opening model files, each in a process of its own.
 
-    python -m tests.support.opening_cost [NAME ...]
+    python -m tests.support.opening.measure [NAME ...]
 
 One process imports everything and forks for each model. Prints JSON: by name, MB above the process without a
 model, seconds, and the error if the file was refused.
@@ -17,7 +17,7 @@ import time
 from edgesparse_runtime.errors import BundleError
 from edgesparse_runtime.model_check.check import check_model
 from edgesparse_runtime.model_check.open import open_session, session_options
-from tests.support.costly_models import COSTLY
+from tests.support.opening.costly_models import COSTLY
 
 # An attack that succeeds ends its own process, not the machine.
 _MOST_SECONDS = 30
