@@ -17,9 +17,9 @@ from typing import Literal
 import numpy as np
 
 from edgesparse_runtime.arrays import DoubleArray
-from edgesparse_runtime.data.date_text import DateText, clean, read_date, read_time_of_day
-from edgesparse_runtime.data.day_order import (
-    DAY,
+from edgesparse_runtime.data.plain_number import comma_is, is_plain, to_plain, to_plain_array, without_commas
+from edgesparse_runtime.data.times.date_text import DateText, clean, read_date, read_time_of_day
+from edgesparse_runtime.data.times.day_order import (
     Order,
     Place,
     date_seconds,
@@ -29,16 +29,13 @@ from edgesparse_runtime.data.day_order import (
     ordered,
     shown,
 )
-from edgesparse_runtime.data.plain_number import comma_is, is_plain, to_plain, to_plain_array, without_commas
+from edgesparse_runtime.data.times.number_scale import UNITS, check_one_unit, scale_of
 from edgesparse_runtime.errors import InputError
 
-UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-# Numbers beyond are epochs in a finer unit: seconds end at the year 5138.
-LONGEST = 1e11
 MISSING = frozenset({"", "na", "n/a", "nan", "nat", "null", "none", "?"})
-# Excel counts days from here; the fraction is the time of day.
-_EXCEL_EPOCH = datetime(1899, 12, 30, tzinfo=UTC).timestamp()
 _EPOCH_YEAR = 1970
+# Digits after the seconds.
+_FRACTION = re.compile(r":[0-9]{2}:[0-9]{2}[.,:]([0-9]+)")
 Kind = Literal["number", "date", "time of day"]
 
 
@@ -52,7 +49,7 @@ class Clock:
         order: of "01/02/2024": "dmy", "mdy" or "ymd"; "" = the text itself is clear.
         is_local: no zone is written; summer time may repeat an hour.
         comma: what commas in numbers are, see `plain_number.comma_is`.
-        is_excel: numbers are days since 1899-12-30.
+        epoch: seconds since 1970 of the number 0, as of Excel's days; None = any start.
         has_unit: the unit of numbers is known, not assumed to be seconds.
     """
 
@@ -61,13 +58,13 @@ class Clock:
     order: Order = ""
     is_local: bool = False
     comma: str = ""
-    is_excel: bool = False
+    epoch: float | None = None
     has_unit: bool = False
 
     @property
     def is_calendar(self) -> bool:
         """Times are dates, not counts from any start."""
-        return self.kind == "date" or self.is_excel
+        return self.kind == "date" or self.epoch is not None
 
     def seconds(self, value: object) -> float:
         """Seconds since 1970 (dates, UTC where no zone is written), midnight, or any start.
@@ -80,9 +77,7 @@ class Clock:
             raise ValueError(f"not a time: {value!r}")
         if found.text is not None:
             return date_seconds(found.text, self.order)
-        if self.is_excel:
-            return found.number * DAY + _EXCEL_EPOCH
-        seconds = found.number * (1.0 if found.unit is not None else self.unit)
+        seconds = found.number * (1.0 if found.unit is not None else self.unit) + (self.epoch or 0.0)
         if not math.isfinite(seconds):
             raise ValueError(f"not a finite time: {value!r}")
         return seconds
@@ -149,12 +144,12 @@ def read_times(
     """
     plain = to_plain_array(values)
     if plain is not None and np.isfinite(plain).all() and not _are_compact_dates(values[0]):
-        clock = _number_clock(plain, None, unit, name, "")
-        return clock, plain * DAY + _EXCEL_EPOCH if clock.is_excel else plain * clock.unit
+        clock = _number_clock(plain, unit, name, "", place)
+        return clock, plain * clock.unit + (clock.epoch or 0.0)
     clock, found = _settle(values, unit, order, name, place)
     if clock.kind == "number":
         numbers = np.array([item.number for item in found], dtype=np.float64)
-        return clock, numbers * DAY + _EXCEL_EPOCH if clock.is_excel else numbers * clock.unit
+        return clock, numbers * clock.unit + (clock.epoch or 0.0)
     if clock.kind == "time of day":
         return clock, np.array([item.number for item in found], dtype=np.float64)
     days: dict[tuple[int, int, int], float] = {}
@@ -189,7 +184,10 @@ def _settle(
         raise InputError(f"{name} must hold times; there is none.")
     if found[0].kind == "number":
         numbers = np.array([item.number for item in found], dtype=np.float64)
-        return _number_clock(numbers, found[0].unit, unit, name, comma), found
+        if found[0].unit is not None:
+            return Clock("number", comma=comma, has_unit=True), found
+        return _number_clock(numbers, unit, name, comma, place), found
+    _check_fractions(values, name, place)
     clock = Clock(found[0].kind, is_local=found[0].is_local)
     texts = [item.text for item in found if item.text is not None]
     if any(not text.order for text in texts):
@@ -198,26 +196,6 @@ def _settle(
             if not is_day(ordered(text, clock.order)):
                 raise InputError(f"{place(i)}: {name} must be a date; got {shown(values[i])}.")
     return clock, found
-
-
-def unit_of_name(name: str) -> float | None:
-    """Seconds of the unit that a column's name states: "ms", "time_ms", "t [s]", "Time (sec)"."""
-    words = re.findall(r"[a-zµμ]+", name.lower())
-    last = words[-1] if words else ""
-    for unit, spellings in _SPELLINGS.items():
-        if last in spellings:
-            return unit
-    return None
-
-
-_SPELLINGS = {
-    1.0: ("s", "sec", "secs", "second", "seconds"),
-    1e-3: ("ms", "msec", "millis", "millisecond", "milliseconds"),
-    1e-6: ("us", "µs", "μs", "usec", "micros", "microsecond", "microseconds"),
-    1e-9: ("ns", "nsec", "nanos", "nanosecond", "nanoseconds"),
-    60.0: ("min", "minute", "minutes"),
-    3600.0: ("h", "hour", "hours"),
-}
 
 
 def _read(value: object, comma: str = "") -> _Found | None:
@@ -280,26 +258,29 @@ def _are_compact_dates(first: object) -> bool:
     return isinstance(first, str) and len(first.strip()) == 14 and read_date(first.strip()) is not None
 
 
-def _number_clock(
-    numbers: DoubleArray, known: float | None, unit: str | None, name: str, comma: str
-) -> Clock:
-    """Seconds, unless the data type, the column's name or the size of its numbers tells otherwise."""
-    if known is not None:
-        return Clock("number", comma=comma, has_unit=True)
-    if unit is not None:
-        return Clock("number", unit=UNITS[unit], comma=comma, has_unit=True)
-    named = unit_of_name(name)
-    if named is not None:
-        return Clock("number", unit=named, comma=comma, has_unit=True)
-    largest = float(np.abs(numbers).max())
-    sizes = ((LONGEST, 1.0), (1e3 * LONGEST, 1e-3), (1e6 * LONGEST, 1e-6))
-    seconds = next((seconds for size, seconds in sizes if largest < size), 1e-9)
-    steps = np.diff(np.sort(numbers))
-    steps = steps[steps > 0]
-    # Five digits that move by less than two seconds of a day: Excel's days.
-    if numbers.min() > 2e4 and largest < 8e4 and len(steps) and float(np.median(steps)) < 2.4e-5:
-        return Clock("number", comma=comma, is_excel=True, has_unit=True)
-    return Clock("number", unit=seconds, comma=comma, has_unit=seconds != 1.0)
+def _number_clock(numbers: DoubleArray, unit: str | None, name: str, comma: str, place: Place) -> Clock:
+    check_one_unit(numbers, name, place)
+    scale = scale_of(numbers, unit, name)
+    return Clock("number", scale.unit, comma=comma, epoch=scale.epoch, has_unit=scale.is_known)
+
+
+def _check_fractions(values: Sequence[object], name: str, place: Place) -> None:
+    """Milliseconds without their zeros: 1.10 after 1.9 is .010 there, and not a tenth.
+
+    A program that leaves zeros out at the end never writes 1.10; one that writes groups of three digits does.
+
+    Raises:
+        InputError: fractions of several lengths, of which a shorter one ends in 0.
+    """
+    found = [_FRACTION.search(value) if isinstance(value, str) else None for value in values]
+    digits = ["" if match is None else match[1] for match in found]
+    longest = max(map(len, digits), default=0)
+    for i, text in enumerate(digits):
+        if text.endswith("0") and 1 < len(text) < longest and len(text) % 3:
+            raise InputError(
+                f"{place(i)}: {name} must have {longest} digits after the seconds, as others have; "
+                f"got {shown(values[i])}. Fill it with zeros from the left if it counts milliseconds."
+            )
 
 
 def _comma(values: Sequence[object], name: str) -> str:

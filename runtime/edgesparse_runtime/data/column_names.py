@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 # Names that mean a role in streams and files; files look at what stands in the column too.
 USUAL_NAMES = {
@@ -28,7 +29,25 @@ INDEXES = (
     *("unnamed: 0", "index", "row", "row_number", "rownumber", "rownum"),
     *("no", "no.", "nr", "#", "id", "idx", "__index_level_0__"),
 )
+# A byte order mark, and what is left of it where a program read UTF-8 as Latin-1.
+_MARKS = ("\ufeff", "\u00ef\u00bb\u00bf")
+# Characters without a width that programs leave around names.
+_INVISIBLE = "\ufeff\u200b\u200e\u200f\u2060"
 _UNIT = re.compile(r"^(?P<name>.+?)\s*[\[(（](?P<unit>[^\])）]{1,12})[\])）]$")
+
+
+def without_marks(text: str) -> str:
+    """`text` without byte order marks before it, however many programs have added one."""
+    while text.startswith(_MARKS):
+        text = text[1:] if text[0] == _MARKS[0] else text[len(_MARKS[1]) :]
+    return text
+
+
+def clean_name(name: str) -> str:
+    """A column's name as people see it: no blanks, marks or invisible characters around it, NFC."""
+    text = without_marks(name.strip())
+    stripped = text.strip(_INVISIBLE).strip()
+    return unicodedata.normalize("NFC", stripped)
 
 
 def plain_name(name: str) -> str:

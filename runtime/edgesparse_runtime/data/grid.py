@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgesparse_runtime.arrays import DoubleArray, IndexArray
+from edgesparse_runtime.data.times.coarse_clock import rounded_period
 
 # How far the grid follows a sample that is off it: a clock that runs a little fast never adds up to a gap.
 FOLLOW = 0.1
@@ -110,6 +111,9 @@ def estimate_period(times: Sequence[float]) -> float:
     1 where no two times differ.
     """
     ordered = sorted(times)
+    rounded = rounded_period(np.array(ordered, dtype=np.float64))
+    if rounded is not None:
+        return rounded
     distances = [b - a for a, b in itertools.pairwise(ordered) if b > a]
     if not distances:
         return 1.0

@@ -18,6 +18,8 @@ _INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
 # "1,000" and "12,345,678.9" may be thousands; "0,02" and "1234,5" cannot.
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+(?:[eE][+-]?[0-9]+)?")
+# "1.299,99" has both: points between thousands, then a decimal comma.
+_POINT_GROUPS = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:\.[0-9]{3})+(?P<decimals>,[0-9]+)?")
 
 
 def is_plain(text: str) -> bool:
@@ -51,22 +53,40 @@ def to_plain_array(values: Sequence[object]) -> DoubleArray | None:
 
 
 def comma_is(cells: list[str]) -> str:
-    """What the commas in number cells are: "thousands", "decimal", "" (none is a number with a comma), or
-    "unclear" (each could be both)."""
-    with_comma = [cell.strip() for cell in cells if "," in cell]
+    """What the commas in number cells are.
+
+    Returns:
+        "thousands", "decimal", "decimal, point groups" (1.299,99), "" (none is a number with a comma), or
+        "unclear" (each could be both).
+    """
+    stripped = [cell.strip() for cell in cells]
+    with_comma = [cell for cell in stripped if "," in cell]
+    with_point = [cell for cell in stripped if "." in cell]
     if not with_comma:
         return ""
     may_group = all(map(_THOUSANDS.fullmatch, with_comma))
-    may_point = all(map(_DECIMAL_COMMA.fullmatch, with_comma)) and not any("." in cell for cell in cells)
+    may_point = all(map(_DECIMAL_COMMA.fullmatch, with_comma)) and not with_point
     if may_group and may_point:
         return "unclear"
     if may_group:
         return "thousands"
-    return "decimal" if may_point else ""
+    if may_point:
+        return "decimal"
+    return "decimal, point groups" if _has_point_groups(with_comma, with_point) else ""
+
+
+def _has_point_groups(with_comma: list[str], with_point: list[str]) -> bool:
+    """Whether one cell has both marks, and every other one can be read in the same way."""
+    groups = [_POINT_GROUPS.fullmatch(cell) for cell in with_point]
+    if not all(groups) or not any(found and found["decimals"] for found in groups):
+        return False
+    return all("." in cell or _DECIMAL_COMMA.fullmatch(cell) for cell in with_comma)
 
 
 def without_commas(text: str, meaning: str) -> str:
     """`text` as a plain decimal, under what `comma_is` found."""
     if meaning == "thousands":
         return text.replace(",", "")
-    return text.replace(",", ".") if meaning == "decimal" else text
+    if meaning == "decimal, point groups":
+        text = text.replace(".", "")
+    return text.replace(",", ".") if meaning else text

@@ -13,7 +13,8 @@ import numpy as np
 from edgesparse_runtime.arrays import DoubleArray, FloatArray, IndexArray
 from edgesparse_runtime.data.clock import Clock
 from edgesparse_runtime.data.grid import MAX_GAP, NO_ROW, period_of, place_rows
-from edgesparse_runtime.data.unwrap import split_glued, spread_coarse, unwrap
+from edgesparse_runtime.data.times.coarse_clock import spread_coarse, spread_rounded
+from edgesparse_runtime.data.unwrap import split_glued, unwrap
 
 # Numbers that rise by one from row to row count rows; what a row lasts is not known.
 _COUNT = 1.0
@@ -42,10 +43,14 @@ class Recording:
 
 @dataclass
 class Findings:
-    """What was noticed on the way, for one note per kind."""
+    """What was noticed on the way, for one note per kind.
+
+    Attributes:
+        periods: of each recording; NaN = its times count rows, None = they are not evenly spaced.
+    """
 
     seen: dict[str, list[str]] = field(default_factory=dict)
-    periods: list[float] = field(default_factory=list)
+    periods: list[float | None] = field(default_factory=list)
 
     def add(self, kind: str, where: str) -> None:
         self.seen.setdefault(kind, []).append(where)
@@ -120,6 +125,10 @@ def _grid_one(
             "evenly spaced (or several machines are mixed: name their column with --group-column)",
             where,
         )
+    elif not _are_sent_twice(times, recording.values):
+        times, is_rounded = spread_rounded(times)
+        if is_rounded:
+            found.add("the clock rounds its times; the rows are taken as evenly spaced", where)
     recording = replace(recording, times=times)
     counts_rows = clock.kind == "number" and not clock.has_unit and bool((times == np.round(times)).all())
     period = period_of(times)
@@ -130,7 +139,7 @@ def _grid_one(
     if period is None:
         if len(times) > 2:
             found.add("times are not evenly spaced; rows are taken as steps", where)
-            found.periods.append(np.nan)
+            found.periods.append(None)
         return [recording]
     placed = place_rows(times, period, int(MAX_GAP * (window or len(times))))
     if placed.repeats:
@@ -145,6 +154,12 @@ def _grid_one(
             where,
         )
     return [_pick(recording, piece, number) for number, piece in enumerate(placed.pieces)]
+
+
+def _are_sent_twice(times: DoubleArray, values_CT: FloatArray) -> bool:
+    """Whether every row that has the time of the row before it has its values too."""
+    same = np.flatnonzero(np.diff(times) == 0)
+    return bool(len(same)) and np.array_equal(values_CT[:, same], values_CT[:, same + 1], equal_nan=True)
 
 
 def _merged(values_CT: FloatArray, repeats: Sequence[tuple[int, int]]) -> FloatArray:
@@ -201,9 +216,9 @@ def _steps(recording: Recording, piece: slice) -> Recording:
     )
 
 
-def common_period(periods: Sequence[float]) -> float | None:
+def common_period(periods: Sequence[float | None]) -> float | None:
     """The period that the recordings share; None = unknown, or they differ by more than a tenth."""
-    known = np.array([p for p in periods if np.isfinite(p)])
+    known = np.array([p for p in periods if p is not None and np.isfinite(p)])
     if not len(known) or len(known) < len(periods):
         return None
     middle = float(np.median(known))

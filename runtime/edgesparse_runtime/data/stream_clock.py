@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from edgesparse_runtime.data.clock import LONGEST, Clock, settle
-from edgesparse_runtime.data.day_order import DAY, Order, shown
+from edgesparse_runtime.data.clock import Clock, settle
+from edgesparse_runtime.data.times.day_order import DAY, Order, shown
+from edgesparse_runtime.data.times.number_scale import LONGEST
 from edgesparse_runtime.errors import InputError
 
 # A backward step of at least so much is midnight and not disorder.

@@ -1,5 +1,5 @@
 """Clocks that start again: midnight, the repeated hour of summer time, counters that wrap, recordings that
-were glued together, and clocks that are coarser than the samples."""
+were glued together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from edgesparse_runtime.arrays import DoubleArray, IndexArray
 from edgesparse_runtime.data.clock import Clock
-from edgesparse_runtime.data.day_order import DAY
+from edgesparse_runtime.data.times.day_order import DAY
 
 # Samples in a row before the latest one, each later than the one before it, that mean a clock set back.
 CLOCK_BACK = 8
@@ -19,8 +19,7 @@ _RANGES = (2.0**16, 2.0**24, 2.0**31, 2.0**32, 86400.0, 86400e3)
 _HOUR = 3600.0
 # Months and hours in which a local clock is set back.
 _MONTHS, _LAST_HOUR = (3, 4, 9, 10, 11), 4
-# Share of times that stand more than once from which the clock is taken to be coarser than the samples.
-_COARSE = 0.4
+_MONTHS_BETWEEN = 100 * DAY
 
 
 def unwrap(times: DoubleArray, clock: Clock) -> tuple[DoubleArray, str]:
@@ -40,7 +39,7 @@ def unwrap(times: DoubleArray, clock: Clock) -> tuple[DoubleArray, str]:
         for i in back[steps[back] < -DAY / 2]:
             added[i + 1 :] += DAY
             words = "the time of day runs on over midnight"
-    elif clock.kind == "number" and not clock.is_excel:
+    elif clock.kind == "number" and not clock.is_calendar:
         for i in back:
             length = _wrapped(times[i] / clock.unit, times[i + 1] / clock.unit, step / clock.unit)
             if length:
@@ -48,8 +47,14 @@ def unwrap(times: DoubleArray, clock: Clock) -> tuple[DoubleArray, str]:
                 words = f"a counter wraps after {length:g}"
     elif clock.is_local:
         # Of hourly data the second of the two hours has the stamp of the first.
-        for i in np.flatnonzero(steps <= 0):
-            if abs(steps[i] - (step - _HOUR)) <= 0.1 * step and _may_be_set_back(times[i]):
+        set_back = [
+            i
+            for i in np.flatnonzero(steps <= 0)
+            if abs(steps[i] - (step - _HOUR)) <= 0.1 * step and _may_be_set_back(times[i])
+        ]
+        # Once a year; hourly rows that all stand twice are something else.
+        if all(times[b] - times[a] > _MONTHS_BETWEEN for a, b in itertools.pairwise(set_back)):
+            for i in set_back:
                 added[i + 1 :] += _HOUR
                 words = "an hour stands twice, as at the end of summer time"
     moved = times + added
@@ -90,33 +95,3 @@ def split_glued(times: DoubleArray) -> list[IndexArray]:
     if all(first[1] < second[0] for first, second in itertools.pairwise(ranges)):
         return [rows]
     return parts
-
-
-def spread_coarse(times: DoubleArray) -> tuple[DoubleArray, int]:
-    """Times in order that mostly stand several times, spread evenly; the rows of one stamp keep their order.
-
-    Returns:
-        The times, and how many rows share a stamp; 0 = the clock is fine enough.
-    """
-    if len(times) < 4 or (np.diff(times) == 0).mean() < _COARSE:
-        return times, 0
-    stamps, counts = np.unique(times, return_counts=True)
-    if len(stamps) < 2:
-        return times, 0
-    distance = float(np.median(np.diff(stamps)))
-    # The first and the last stamp may have been cut off.
-    typical = int(np.median(counts[1:-1] if len(counts) > 2 else counts))
-    # Rows follow each other evenly until the stamps themselves have a hole.
-    holes = np.flatnonzero(np.diff(stamps) > 1.5 * distance)
-    bounds = np.concatenate([[0], np.cumsum(counts)[holes], [len(times)]])
-    spread = np.empty_like(times)
-    for first, last in itertools.pairwise(bounds.tolist()):
-        inside = np.unique(times[first:last])
-        rows = last - first
-        # The period of this stretch, from whole stamps only.
-        whole = np.count_nonzero((times[first:last] > inside[0]) & (times[first:last] < inside[-1]))
-        period = distance / typical
-        if len(inside) > 4 and whole:
-            period = (inside[-1] - inside[1]) / whole
-        spread[first:last] = times[first] + period * np.arange(rows)
-    return spread, max(2, typical)

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesparse_runtime.data.channels import generic_names
-from edgesparse_runtime.data.clock import LONGEST, UNITS
 from edgesparse_runtime.data.column_names import USUAL_NAMES
 from edgesparse_runtime.data.plain_number import to_plain
 from edgesparse_runtime.data.readers.text import MISSING
 from edgesparse_runtime.data.stream_clock import StreamClock
+from edgesparse_runtime.data.times.number_scale import LONGEST, UNITS
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.counts import Counts

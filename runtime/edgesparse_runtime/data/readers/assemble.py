@@ -69,7 +69,8 @@ def assemble(
     found = Findings()
     steps = to_steps(recordings, clock, options.window, place, found)
     period = common_period(found.periods)
-    _check_rate(path, period, options.period)
+    for seen in found.periods:
+        _check_rate(path, seen, options.period)
     several = len({r.number for r in steps}) > 1
     windows = steps if options.window is None else _windows(steps, path, options)
     labels, words = (None, "") if label is None else _labels(windows, label, path, options, place)
@@ -133,12 +134,17 @@ def _windows(steps: Sequence[Recording], path: Path, options: ReadOptions) -> li
 
 
 def _check_rate(path: Path, period: float | None, wanted: float | None) -> None:
-    if period is None or wanted is None or abs(period - wanted) <= RATE_TOLERANCE * wanted:
+    """Each recording's period; NaN = its rows are counted, None = its times are uneven."""
+    if wanted is None or (period is not None and not abs(period - wanted) > RATE_TOLERANCE * wanted):
         return
+    got = "its times are not evenly spaced" if period is None else f"got every {_rate(period)}"
     raise InputError(
-        f"{path} must have a step every {wanted:.4g} s ({1 / wanted:.4g} Hz), as in training; "
-        f"got every {period:.4g} s ({1 / period:.4g} Hz). Resample it first."
+        f"{path} must have a step every {_rate(wanted)}, as in training; {got}. Resample it first."
     )
+
+
+def _rate(period: float) -> str:
+    return f"{period:.4g} s ({1 / period:.4g} Hz)"
 
 
 def _column(windows: Sequence[Recording], cells: Sequence[Any]) -> npt.NDArray[np.str_]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from edgesparse_runtime.data.readers.missing_codes import missing_code_notes
 from edgesparse_runtime.data.readers.npz import read_npz_file
 from edgesparse_runtime.data.readers.options import ReadOptions
 from edgesparse_runtime.data.readers.tables import read_csv, read_parquet
@@ -54,7 +56,7 @@ def read_dataset(path: str | Path, options: ReadOptions | None = None) -> Series
         raise InputError(f"{file} must hold data; it is empty.")
     data = reader(file, options or ReadOptions())
     _check_values(file, data)
-    return data
+    return replace(data, notes=data.notes + missing_code_notes(file, data))
 
 
 def _siblings(file: Path) -> list[str]:

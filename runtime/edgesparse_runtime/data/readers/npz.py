@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from edgesparse_runtime.arrays import FloatArray, read_npz
 from edgesparse_runtime.data.channels import generic_names
+from edgesparse_runtime.data.column_names import clean_name
 from edgesparse_runtime.data.model_inputs import without_padding
 from edgesparse_runtime.data.readers.arrays import series_of
 from edgesparse_runtime.data.readers.options import ReadOptions
-from edgesparse_runtime.data.readers.table import decode
+from edgesparse_runtime.data.readers.table import check_names, decode
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 
@@ -71,7 +72,9 @@ def _channels(path: Path, arrays: dict[str, npt.NDArray[Any]], count: int) -> tu
         return generic_names(count)
     if len(named) != count:
         raise InputError(f"{path}: `channels` must name {count} channels; got {len(named)}.")
-    return tuple(str(name).strip() for name in named)
+    names = [clean_name(str(name)) for name in named]
+    check_names(path, names)
+    return tuple(names)
 
 
 def _texts(path: Path, arrays: dict[str, npt.NDArray[Any]], name: str) -> list[Any] | None:

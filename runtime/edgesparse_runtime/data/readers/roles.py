@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from edgesparse_runtime.data.clock import unit_of_name
 from edgesparse_runtime.data.column_names import (
     DATES,
     INDEXES,
@@ -22,12 +21,13 @@ from edgesparse_runtime.data.column_names import (
     USUAL_NAMES,
     plain_name,
 )
-from edgesparse_runtime.data.date_text import clean, read_date
 from edgesparse_runtime.data.plain_number import is_plain, to_plain_array
 from edgesparse_runtime.data.readers.options import ReadOptions
 from edgesparse_runtime.data.readers.table import Table
 from edgesparse_runtime.data.readers.text import is_missing, to_floats
 from edgesparse_runtime.data.series_set import Role
+from edgesparse_runtime.data.times.date_text import clean, read_date
+from edgesparse_runtime.data.times.number_scale import unit_of_name
 from edgesparse_runtime.errors import InputError
 
 

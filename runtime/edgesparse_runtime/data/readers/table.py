@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import unicodedata
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from edgesparse_runtime.data.column_names import clean_name
 from edgesparse_runtime.data.plain_number import is_plain
 from edgesparse_runtime.data.readers.text import read_text
 from edgesparse_runtime.errors import InputError, MissingExtraError
@@ -19,6 +20,10 @@ from edgesparse_runtime.machine.memory_bounds import free_memory
 
 # A number of a Parquet file as an object in a list, at least.
 _CELL_BYTES = 16
+
+# Excel's first line that names the delimiter, as it is or saved again as a cell of a table.
+_SEPARATOR = re.compile(r'"?sep=(?P<delimiter>[^"])"?(?P=delimiter)*\r?', re.IGNORECASE)
+_STARTS_A_NUMBER = re.compile(r"\s*[+-]?[.,]?[0-9]")
 
 
 @dataclass(frozen=True)
@@ -50,15 +55,8 @@ def read_csv_table(path: Path) -> Table:
     are comments.
     """
     text = read_text(path)
-    before = 0
-    delimiter = ""
-    while True:
-        line, end, rest = text.partition("\n")
-        if line.lower().startswith("sep=") and len(line.strip()) == 5:
-            delimiter = line.strip()[4]
-        elif not (line.startswith("#") and end and rest.strip() and not _is_header(line, rest)):
-            break
-        text, before = rest, before + 1
+    start_of_header, before, delimiter = _before_header(text)
+    text = text[start_of_header:]
     first = text.partition("\n")[0].rstrip("\r")
     if not first.strip():
         raise InputError(f"{path} must start with a header row; the first row is empty.")
@@ -75,12 +73,15 @@ def read_csv_table(path: Path) -> Table:
             if not row or (len(row) == 1 and not row[0].strip() and len(header) != 1):
                 continue
             if not header:
-                header = [unicodedata.normalize("NFC", name.strip()) for name in row]
+                header = [clean_name(name) for name in row]
                 if header[0].startswith("#"):
                     header[0] = header[0].lstrip("# ") or "#"
                 continue
             if len(row) != len(header):
-                raise InputError(f"{path}, row {line_number} must have {len(header)} cells; got {len(row)}.")
+                raise InputError(
+                    f"{path}, row {line_number} must have {len(header)} cells; got {len(row)}."
+                    f"{_cells_hint(header, row)}"
+                )
             rows.append(row)
             lines.append(line_number)
     except csv.Error as error:
@@ -118,7 +119,7 @@ def read_parquet_table(path: Path) -> Table:
             table = file.read()
     except (pyarrow.ArrowException, OSError):
         raise InputError(f"{path} must be a Parquet file; it is damaged or something else.") from None
-    names = [unicodedata.normalize("NFC", name) for name in table.column_names]
+    names = [clean_name(name) for name in table.column_names]
     _check_header(path, names)
     if not table.num_rows:
         raise InputError(f"{path} must hold data; there are no rows.")
@@ -187,22 +188,62 @@ def decode(value: bytes, path: Path, name: str) -> str:
         raise InputError(f"{path}: {name} must be UTF-8 text; got {value[:20]!r}.") from None
 
 
-def _is_header(line: str, rest: str) -> bool:
+def _before_header(text: str) -> tuple[int, int, str]:
+    """Where the header starts, how many lines stand before it, and the delimiter that one of them names."""
+    at = before = 0
+    delimiter = ""
+    while True:
+        end = text.find("\n", at)
+        line = text[at:] if end < 0 else text[at:end]
+        separator = _SEPARATOR.fullmatch(line)
+        if separator is not None:
+            delimiter = separator["delimiter"]
+        elif line.startswith("#"):
+            after = text.find("\n", end + 1)
+            if _is_header(line, text[end + 1 :] if after < 0 else text[end + 1 : after]):
+                break
+        elif line.strip() or not before:
+            break
+        if end < 0:
+            break
+        at, before = end + 1, before + 1
+    return at, before, delimiter
+
+
+def _is_header(line: str, after: str) -> bool:
     """Whether a line that starts with # names columns, as numpy.savetxt writes it: as many cells as in the
-    next line."""
-    after = rest.partition("\n")[0]
-    return any(line.count(d) == after.count(d) > 0 for d in ",;\t")
+    next line, which holds a number; a comment stands before names."""
+    return any(
+        line.count(d) == after.count(d) > 0 and any(map(_STARTS_A_NUMBER.match, after.split(d)))
+        for d in ",;\t"
+    )
+
+
+def _cells_hint(header: Sequence[str], row: Sequence[str]) -> str:
+    """What to do about a row of another width: it is the header, or its commas are decimal."""
+    known = [cell.strip() for cell in row if cell.strip()]
+    if len(row) > len(header) and known and not any(map(_STARTS_A_NUMBER.match, known)):
+        return f" If it is the header, start the lines above it with # ({', '.join(header)[:40]})."
+    if len(row) > len(header) and all(cell.lstrip("+-").isdigit() for cell in known):
+        return " Where commas are decimal, another delimiter (;) must stand between cells."
+    return ""
 
 
 def _counts_rows(cells: Sequence[str]) -> bool:
     return all(cell.isdigit() for cell in cells) and len(set(cells)) > 1
 
 
-def _check_header(path: Path, header: list[str]) -> None:
+def check_names(path: Path, names: Sequence[str]) -> None:
+    """Raises `InputError` where two columns or channels have one name."""
     seen: set[str] = set()
-    for i, name in enumerate(header):
-        if not name:
-            raise InputError(f"{path}: column {i + 1} must have a name.")
+    for name in names:
         if name in seen:
             raise InputError(f"{path}: column names must differ; {name} stands twice.")
         seen.add(name)
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    for i, name in enumerate(header):
+        if not name:
+            raise InputError(f"{path}: column {i + 1} must have a name.")
+    check_names(path, header)

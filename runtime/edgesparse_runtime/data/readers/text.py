@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgesparse_runtime.arrays import DoubleArray
+from edgesparse_runtime.data.column_names import without_marks
 from edgesparse_runtime.data.plain_number import comma_is, is_plain, to_plain, to_plain_array, without_commas
 from edgesparse_runtime.errors import InputError
 
@@ -41,13 +42,13 @@ def read_text(path: Path) -> str:
     content = path.read_bytes()
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and len(content) % 2 == 0:
         try:
-            return content.decode("utf-16")
+            return without_marks(content.decode("utf-16"))
         except UnicodeDecodeError:
             pass
     if b"\0" in content:
         raise InputError(f"{path} must be text; it holds NUL bytes.")
     try:
-        return content.decode("utf-8-sig")
+        return without_marks(content.decode("utf-8"))
     except UnicodeDecodeError as error:
         hint = f" {_conversion(content, path)}"
         raise InputError(f"{path} must be UTF-8 text; byte {error.start} is not.{hint}") from None
@@ -74,21 +75,27 @@ def read_lines(path: Path) -> list[str]:
 
 
 def comma_of(columns: Sequence[Sequence[Any]], path: Path) -> str:
-    """What commas in the numbers of these columns are: "decimal", "thousands", or "" where there are none.
+    """What commas in the numbers of these columns are, as `comma_is` names it; "" where there are none.
 
     Raises:
         InputError: they could be both.
     """
     cells = [c.strip() for column in columns for c in column if isinstance(c, str) and "," in c]
-    if not cells or not all(is_plain(cell.replace(",", "")) for cell in cells):
+    if not cells or not all(_is_number_with_marks(cell) for cell in cells):
         return ""
-    points = [c for column in columns for c in column if isinstance(c, str) and "." in c and is_plain(c)]
-    meaning = comma_is(cells + points[:1])
+    points = [
+        c.strip() for column in columns for c in column if isinstance(c, str) and "." in c and "," not in c
+    ]
+    meaning = comma_is(cells + [c for c in points if _is_number_with_marks(c)])
     if meaning == "unclear":
         raise InputError(
             f"{path}: numbers must have a decimal point; {cells[0]!r} may be a thousand or a decimal."
         )
     return meaning
+
+
+def _is_number_with_marks(cell: str) -> bool:
+    return is_plain(cell.replace(",", "").replace(".", ""))
 
 
 def to_floats(cells: Sequence[Any], path: Path, place: Callable[[int], str], comma: str = "") -> DoubleArray:

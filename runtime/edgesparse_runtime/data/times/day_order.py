@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from edgesparse_runtime.data.date_text import DateText, full_year
+from edgesparse_runtime.data.times.date_text import DateText, full_year
 from edgesparse_runtime.errors import InputError
 
 DAY = 86400.0

@@ -1,0 +1,55 @@
+"""Numbers that loggers write where they have no value: -999, 32767, 1e30.
+
+Whether -999 is a reading cannot be told from one row, and an answer depends on its own input alone
+(docs/data.md, "Alone"): so the value stays what it is, and a note names it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edgesparse_runtime.data.series_set import SeriesSet
+
+_NINES = tuple(10.0**digits - 1 for digits in range(2, 8))
+_CODES = frozenset(
+    float(np.float32(code))
+    for code in (*_NINES, *(-nines for nines in _NINES), -99.9, -999.9, -9999.9, -32768, 32767, 65535, -888)
+)
+# netCDF, CMIP and others fill with numbers beyond every sensor.
+_BEYOND = 1e20
+# A code lies this many ranges of the other values away from them.
+_FAR = 3.0
+
+
+def missing_code_notes(path: Path, data: SeriesSet) -> tuple[str, ...]:
+    """A sentence per channel that holds such a number far from all its other values."""
+    notes = []
+    for i, name in enumerate(data.channels):
+        found = _codes_of([x[i] for x in data.series])
+        if found:
+            shown = " and ".join(f"{code:.7g}" for code in found)
+            notes.append(
+                f"{path}: channel {name} holds {shown}, far from all its other values, as loggers write "
+                "where a value is missing; it is taken as a value. Leave such cells empty if it is none."
+            )
+    return tuple(notes)
+
+
+def _codes_of(rows: list[np.ndarray]) -> list[float]:
+    """The lowest and the highest value of a channel, where they are such numbers."""
+    known = [row[~np.isnan(row)] for row in rows]
+    known = [row for row in known if len(row)]
+    if not known:
+        return []
+    ends = {float(min(row.min() for row in known)), float(max(row.max() for row in known))}
+    codes = sorted(end for end in ends if end in _CODES or abs(end) >= _BEYOND)
+    if not codes:
+        return []
+    values = np.concatenate(known).astype(np.float64)
+    others = values[~np.isin(values, codes)]
+    if not len(others):
+        return []
+    low, high = float(others.min()), float(others.max())
+    return [code for code in codes if max(low - code, code - high) > _FAR * (high - low)]

@@ -1,0 +1,135 @@
+"""Headers, marks, delimiters and lines of public reports; docs/reports.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgesparse_runtime.errors import InputError
+from tests.runtime.reports.reading import columns, read
+
+BODY = "time,a\n0,5\n1,7\n"
+SAME = {"a": [5.0, 7.0]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        # alexcaza/export-to-csv#43
+        pytest.param("sep=~\n" + BODY.replace(",", "~"), id="a delimiter named in the first line"),
+        pytest.param("sep=\t\n" + BODY.replace(",", "\t"), id="a tab named in the first line"),
+        pytest.param('"sep=;"\n' + BODY.replace(",", ";"), id="a delimiter named in quotes"),
+        pytest.param("sep=;;;\r\n" + BODY.replace(",", ";"), id="a delimiter's line saved again"),
+        # IATI/ckanext-iati#354
+        pytest.param("\ufeff" + BODY, id="byte order mark"),
+        pytest.param('\ufeff"time","a"\n0,5\n1,7\n', id="byte order mark before a quote"),
+        # azavea/django-queryset-csv#71
+        pytest.param("\ufeff\ufeff" + BODY, id="two byte order marks"),
+        pytest.param("\u00ef\u00bb\u00bf" + BODY, id="byte order mark read as Latin-1"),
+        pytest.param("\ufeff\u00ef\u00bb\u00bf" + BODY, id="both marks"),
+        pytest.param(("\ufeff" + BODY).encode("utf-16"), id="two marks in UTF-16"),
+        pytest.param(BODY.replace("time", "\u200btime\u200e"), id="invisible characters around a name"),
+        # ngscopeclient/scopehal#408, ClassicMiniDIY/UltraLog#78
+        pytest.param("# scope 3\n# 2 channels\n" + BODY, id="comments before the header"),
+        pytest.param("# scope 3\n\n# 2 channels\n\n" + BODY, id="blank lines between comments"),
+        pytest.param("# rate, 50\n" + BODY, id="a comment with as many cells as the header"),
+        pytest.param("# " + BODY, id="a header behind a mark"),
+        pytest.param(
+            "#" + BODY.replace(",", ";").replace("5", "5,0"), id="such a header before decimal commas"
+        ),
+        # flysight/flysight-2-firmware#61
+        pytest.param(BODY.replace("\n", ",\n"), id="a delimiter after every line"),
+        # gr8b/zabbix-module-sqlexplorer#18
+        pytest.param('"time","a\n[V]"\n0,5\n1,7\n', id="a line break in a name"),
+        pytest.param(BODY.replace("5", '"5\n"'), id="a line break after a number"),
+        pytest.param(BODY.replace("\n", "\r"), id="carriage returns alone"),
+        pytest.param(BODY.replace("\n", "\r\r\n"), id="carriage returns twice"),
+    ],
+)
+def test_value(tmp_path: Path, content: str | bytes) -> None:
+    data = read(tmp_path, content)
+    assert [row for row in columns(data).values()] == list(SAME.values())
+    assert data.starts is not None
+    assert data.starts.tolist() == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        # PlotJuggler/PlotJuggler#734
+        pytest.param(
+            "Logger,X7\nRate,50\ntime,a,b\n0,1,2\n",
+            "row 3 must have 2 cells; got 3. If it is the header, start the lines above it with #",
+            id="metadata before the header",
+        ),
+        pytest.param(
+            "Measured at night\n\ntime,a\n0,1\n",
+            "row 3 must have 1 cells; got 2. If it is the header, start the lines above it with #",
+            id="a title before the header",
+        ),
+        pytest.param(
+            "Serial,123\nRate,50\ntime,a\n0,1\n", "row 2, column Serial must be a number", id="as wide"
+        ),
+        pytest.param(
+            BODY + "Mean,6\n", "row 4: column time must be a time; got 'Mean'", id="a sum below the data"
+        ),
+        # open-simulation-platform/libcosim#725
+        pytest.param(
+            "time,a\n0,101\nReal,Real\n0,5\n",
+            "row 3, column a must be a number; got 'Real'",
+            id="several headers",
+        ),
+        pytest.param("time,a\ns,V\n0,5\n", "row 2, column a must be a number; got 'V'", id="a row of units"),
+        # myokit/myokit#1090
+        pytest.param("time,a,a\n0,1,2\n", "column names must differ; a stands twice", id="a name twice"),
+        pytest.param(
+            "time,a, a\u200b\n0,1,2\n",
+            "column names must differ; a stands twice",
+            id="a name twice but for blanks",
+        ),
+        # flysight/flysight-2-firmware#61
+        pytest.param(
+            BODY.replace("0,5\n", "0,5,\n"), "row 2 must have 2 cells; got 3", id="a delimiter after a row"
+        ),
+        pytest.param(
+            "$VAR,FW,1\n$COL,IMU,time,a\n$IMU,0,1,2\n",
+            "row 2 must have 3 cells; got 4. If it is the header",
+            id="records of several kinds",
+        ),
+        # gr8b/zabbix-module-sqlexplorer#18
+        pytest.param(
+            'time,a,note\n0,1,"x\n1,2,z\n', "row 2: the row must be CSV", id="a quote that never ends"
+        ),
+        pytest.param(
+            'time,a,note\n0,1,"x\ny"\n1,q,"z"\n',
+            "row 4, column a must be a number; got 'q'",
+            id="a line after a break",
+        ),
+        # azavea/django-queryset-csv#71
+        pytest.param(
+            BODY + "\ufeff2,9\n",
+            "row 4: column time must be a time; got '\\ufeff2'",
+            id="marked files joined",
+        ),
+    ],
+)
+def test_refusal(tmp_path: Path, content: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, content)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_records_of_several_kinds_share_their_times(tmp_path: Path) -> None:
+    """flysight/flysight-2-firmware#61: a note says that rows are mixed."""
+    data = read(tmp_path, "time,kind,a\n" + "".join(f"{i // 2},{i % 2},{i}\n" for i in range(8)))
+    assert "several machines are mixed: name their column with --group-column" in data.notes[0]
+
+
+def test_names_of_arrays_must_differ(tmp_path: Path) -> None:
+    """myokit/myokit#1090, in an archive."""
+    np.savez(tmp_path / "x.npz", X=np.zeros((1, 2, 4)), channels=["a", "\ufeffa"])
+    with pytest.raises(InputError, match="column names must differ; a stands twice"):
+        read(tmp_path, (tmp_path / "x.npz").read_bytes(), "x.npz")
