@@ -26,7 +26,7 @@ from edgesparse_runtime.cli.app import run as call_verb
 from edgesparse_runtime.cli.checking import evaluate as evaluate_verb
 from edgesparse_runtime.cli.running import run as run_verb
 from edgesparse_runtime.session import Session
-from tests.support.made_data import CLOCKS, EXAMPLES, Made, made, many, write
+from tests.support.recordings.made_data import CLOCKS, EXAMPLES, Made, made, many, write
 from tests.support.tolerances import ENGINES
 
 CHANNELS, CLASSES = ("current", "voltage"), ("fast", "slow")

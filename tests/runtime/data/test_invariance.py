@@ -16,7 +16,7 @@ from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.readers import ReadOptions, read_dataset
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.session import Session
-from tests.support.made_data import CLOCKS, EXAMPLES, START, Made, made, many, stamps, write
+from tests.support.recordings.made_data import CLOCKS, EXAMPLES, START, Made, made, many, stamps, write
 from tests.support.tolerances import ENGINES
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgesparse_runtime.arrays import FloatArray
 from edgesparse_runtime.session import Session
-from tests.support.made_data import EXAMPLES, many
+from tests.support.recordings.made_data import EXAMPLES, many
 from tests.support.running import Running
 from tests.support.tolerances import ENGINES
 

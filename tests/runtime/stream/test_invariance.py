@@ -16,8 +16,8 @@ from edgesparse_runtime.bundle.write import write_bundle
 from edgesparse_runtime.data.for_model import read_for_model
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import StreamOptions
-from tests.support.made_data import CLOCKS, EXAMPLES, Made, made, many, write
-from tests.support.streams import live
+from tests.support.recordings.made_data import CLOCKS, EXAMPLES, Made, made, many, write
+from tests.support.recordings.streams import live
 from tests.support.tolerances import ENGINES
 
 CHANNELS = ("current", "voltage")

@@ -17,7 +17,7 @@ from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import StreamOptions
 from edgesparse_runtime.stream.write import ScoreWriter
-from tests.support.streams import live
+from tests.support.recordings.streams import live
 from tests.support.tolerances import ENGINES
 
 
