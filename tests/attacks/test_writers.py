@@ -29,7 +29,7 @@ from tests.attacks.writing import TARGET, VERBS, state, whole
 from tests.support.paths import ROOT
 from tests.support.processes import start
 
-TRIALS = int(os.environ.get("EDGESPARSE_TRIALS", "2"))
+TRIALS = int(os.environ.get("EDGESPARSE_TRIALS", "1"))
 
 
 @pytest.fixture
