@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from edgesparse.training.run_folder import Run
+from edgesparse.training.run_folder import Run, load_run
 from edgesparse.training.train import train
 from edgesparse_export.quantize.bundle import quantize_bundle
 from edgesparse_export.run_bundle import export_run
-from edgesparse_runtime.bundle.read import Bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
+from tests.support.built_once import BuiltOnce
 from tests.support.kinds import mark_kinds
 from tests.support.synthetic import make_series, tiny_config
 
@@ -38,17 +41,39 @@ def series() -> SeriesSet:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory, series: SeriesSet) -> Run:
-    """A sparse model that has learned the two classes."""
-    return train(series, tiny_config(), tmp_path_factory.mktemp("runs") / "tiny", quiet=True)
+def built_once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> BuiltOnce:
+    """Builds a folder once for all workers."""
+    return BuiltOnce(request.config, tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="session")
-def shared_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_run: Run, series: SeriesSet) -> Bundle:
+def tiny_run(built_once: BuiltOnce, series: SeriesSet) -> Run:
+    """A sparse model that has learned the two classes."""
+    folder = built_once("tiny", lambda folder: train(series, tiny_config(), folder / "run", quiet=True))
+    return load_run(folder / "run")
+
+
+@pytest.fixture(scope="session")
+def exported_bundle(built_once: BuiltOnce, tiny_run: Run, series: SeriesSet) -> Bundle:
+    """The run as it is exported, without an int8 model; tests must not change it."""
+    build = partial(_export, tiny_run, series)
+    return open_bundle(built_once("exported", build) / "tiny.edgesparse")
+
+
+@pytest.fixture(scope="session")
+def shared_bundle(built_once: BuiltOnce, exported_bundle: Bundle, series: SeriesSet) -> Bundle:
     """The run as a bundle with an int8 model, shared: a test that changes its files fails."""
-    folder: Path = tmp_path_factory.mktemp("bundles")
-    bundle, _ = export_run(tiny_run, folder / "tiny.edgesparse", data=series)
-    return quantize_bundle(bundle, data=series, max_drop=0.5)[0]
+    build = partial(_quantize, exported_bundle, series)
+    return open_bundle(built_once("quantized", build) / "tiny.edgesparse")
+
+
+def _export(run: Run, series: SeriesSet, folder: Path) -> None:
+    export_run(run, folder / "tiny.edgesparse", data=series)
+
+
+def _quantize(exported: Bundle, series: SeriesSet, folder: Path) -> None:
+    shutil.copytree(exported.path, folder / "tiny.edgesparse")
+    quantize_bundle(open_bundle(folder / "tiny.edgesparse"), data=series, max_drop=0.5)
 
 
 @pytest.fixture(autouse=True)

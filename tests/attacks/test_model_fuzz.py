@@ -1,4 +1,4 @@
-"""Valid protobuf of hostile meaning; some thousand files here, a million in `make prove-security`."""
+"""Valid protobuf of hostile meaning; a thousand files here, a million in `make prove-security`."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def test_a_model_that_is_taken_apart_is_the_same_again() -> None:
 
 def test_whatever_passes_is_one_model_to_every_reader() -> None:
     fuzzer, passed = ModelFuzzer(seeds(), seed=1), 0
-    for i in range(4_000):
+    for i in range(1_000):
         content = fuzzer.make()
         found = check_agreement(content, opens=i % 20 == 0)
         assert not found, f"{found}: {content.hex()}"
         passed += found is None
     # Neither all nor none: the checker has both to do.
-    assert 100 < passed < 3_900
+    assert 25 < passed < 975

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 
+from edgesparse.config import RunConfig
 from edgesparse.training.run_folder import Run
 from edgesparse.training.train import train
 from edgesparse_export import run_bundle
@@ -26,6 +28,12 @@ from edgesparse_runtime.evaluation.verify import verify
 from edgesparse_runtime.session import Session
 from tests.support.synthetic import make_series, tiny_config
 from tests.support.tolerances import ENGINES
+
+
+def one_layer(**training: object) -> RunConfig:
+    """One pass over one layer: where the model need not be good, and an export takes long."""
+    config = tiny_config(epochs=1, **training)
+    return replace(config, model=replace(config.model, layers=1))
 
 
 def test_bundle_says_what_the_model_says(shared_bundle: Bundle, tiny_run: Run) -> None:
@@ -61,7 +69,7 @@ def test_density_is_a_knob_of_the_file(shared_bundle: Bundle, series: SeriesSet)
 
 
 def test_dense_models_export_too_and_have_no_knob(tmp_path: Path, series: SeriesSet) -> None:
-    config = tiny_config(epochs=1)
+    config = one_layer()
     config = replace(config, model=replace(config.model, attention="dense"))
     run = train(series, config, tmp_path / "run", quiet=True)
     bundle, verdict = export_run(run, tmp_path / "dense.edgesparse", data=series)
@@ -77,7 +85,7 @@ def test_dense_models_export_too_and_have_no_knob(tmp_path: Path, series: Series
 def test_unequal_lengths_and_regression_export(tmp_path: Path) -> None:
     data = make_series(unequal=True)
     data = SeriesSet(data.series, data.channels, np.arange(36.0) * 10, source="level")
-    run = train(data, tiny_config(epochs=1, task="regression"), tmp_path / "run", quiet=True)
+    run = train(data, one_layer(task="regression"), tmp_path / "run", quiet=True)
     bundle, verdict = export_run(run, tmp_path / "level.edgesparse", data=data)
     assert verdict.holds
     scores = Session(bundle).predict(data)
@@ -99,6 +107,13 @@ def test_a_broken_export_is_refused_and_leaves_nothing(
     with pytest.raises(GateError, match="decisions flipped"):
         export_run(tiny_run, tmp_path / "bad.edgesparse", data=series)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def own_bundle(tmp_path: Path, exported_bundle: Bundle) -> Bundle:
+    """A float32 bundle that a test may change."""
+    shutil.copytree(exported_bundle.path, tmp_path / "m.edgesparse")
+    return open_bundle(tmp_path / "m.edgesparse")
 
 
 def attention_precisions(model: onnx.ModelProto) -> dict[str, bytes]:
@@ -129,9 +144,8 @@ def test_plain_onnxruntime_runs_the_file(shared_bundle: Bundle, series: SeriesSe
 
 
 @pytest.mark.parametrize("mode", ["dynamic", "static"])
-def test_int8_keeps_the_decisions(tmp_path: Path, tiny_run: Run, series: SeriesSet, mode: str) -> None:
-    bundle, _ = export_run(tiny_run, tmp_path / "m.edgesparse", data=series)
-    bundle, report = quantize_bundle(bundle, Int8Recipe(mode=mode), data=series, max_drop=0.06)
+def test_int8_keeps_the_decisions(own_bundle: Bundle, series: SeriesSet, mode: str) -> None:
+    bundle, report = quantize_bundle(own_bundle, Int8Recipe(mode=mode), data=series, max_drop=0.06)
     assert report.decisions_flipped is not None
     assert report.decisions_flipped <= 2
     assert report.selection_overlap is not None
@@ -157,22 +171,19 @@ def test_excluded_attention_stays_in_float32(shared_bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("engine", ["body", "native"])
 def test_int8_bundle_verifies_on_both_engines(
-    tmp_path: Path, tiny_run: Run, series: SeriesSet, monkeypatch: pytest.MonkeyPatch, engine: str
+    shared_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
-    bundle, _ = export_run(tiny_run, tmp_path / "m.edgesparse", data=series)
-    bundle, _ = quantize_bundle(bundle, data=series, max_drop=0.06)
     monkeypatch.setenv("EDGESPARSE_ENGINE", engine)
-    checks = verify(bundle)
+    checks = verify(shared_bundle)
     assert {"float32 scores", "int8 scores"} <= {check.boundary for check in checks}
     assert all(check.holds for check in checks)
 
 
-def test_int8_that_costs_too_much_is_refused(tmp_path: Path, tiny_run: Run, series: SeriesSet) -> None:
-    bundle, _ = export_run(tiny_run, tmp_path / "m.edgesparse", data=series)
-    before = {p.name: p.read_bytes() for p in bundle.path.iterdir()}
+def test_int8_that_costs_too_much_is_refused(own_bundle: Bundle, series: SeriesSet) -> None:
+    before = {p.name: p.read_bytes() for p in own_bundle.path.iterdir()}
     with pytest.raises(GateError, match="The bundle is unchanged"):
-        quantize_bundle(bundle, data=series, max_drop=-1.0)
-    assert {p.name: p.read_bytes() for p in bundle.path.iterdir()} == before
+        quantize_bundle(own_bundle, data=series, max_drop=-1.0)
+    assert {p.name: p.read_bytes() for p in own_bundle.path.iterdir()} == before
 
 
 def test_static_needs_data(shared_bundle: Bundle) -> None:
@@ -192,7 +203,7 @@ def test_one_flat_window_among_others_is_exported(tmp_path: Path) -> None:
     mixed = make_series(8)
     for x in mixed.series[::3]:
         x[:] = -0.48846787
-    run = train(mixed, tiny_config(epochs=1), tmp_path / "run", quiet=True)
+    run = train(mixed, one_layer(), tmp_path / "run", quiet=True)
     _, verdict = export_run(run, tmp_path / "mixed.edgesparse", data=mixed)
     assert verdict.holds
 
@@ -213,6 +224,6 @@ def test_constant_data_tie_and_are_exported(tmp_path: Path) -> None:
     flat = make_series(6)
     for x in flat.series:
         x[:] = 5.0
-    run = train(flat, tiny_config(epochs=1), tmp_path / "run", quiet=True)
+    run = train(flat, one_layer(), tmp_path / "run", quiet=True)
     _, verdict = export_run(run, tmp_path / "flat.edgesparse", data=flat)
     assert verdict.holds

@@ -23,14 +23,18 @@ from edgesparse_runtime.measure.breakeven import BreakevenJob, cells, measure_br
 from edgesparse_runtime.measure.partial_results import PartialResults
 from edgesparse_runtime.progress import progress
 from edgesparse_runtime.session import Session
+from tests.support.built_once import BuiltOnce
 
 
 @pytest.fixture(scope="module")
-def twins(tmp_path_factory: pytest.TempPathFactory, shared_bundle: Bundle) -> Bundle:
+def twins(built_once: BuiltOnce, shared_bundle: Bundle) -> Bundle:
     """The shared bundle with its dense twins; tests must not change it."""
-    path = tmp_path_factory.mktemp("twins") / "m.edgesparse"
-    shutil.copytree(shared_bundle.path, path)
-    return add_twins(open_bundle(path), ["float32", "int8"])
+
+    def build(folder: Path) -> None:
+        shutil.copytree(shared_bundle.path, folder / "m.edgesparse")
+        add_twins(open_bundle(folder / "m.edgesparse"), ["float32", "int8"])
+
+    return open_bundle(built_once("twins", build) / "m.edgesparse")
 
 
 @pytest.fixture

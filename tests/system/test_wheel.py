@@ -15,6 +15,7 @@ import pytest
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.session import Session
+from tests.support.built_once import BuiltOnce
 from tests.support.layout import PACKAGES, tracked_files
 from tests.support.paths import ROOT
 from tests.support.tolerances import ENGINES
@@ -48,10 +49,11 @@ def data_files() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    run([sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT], folder)
-    (path,) = folder.glob("*.whl")
+def wheel(built_once: BuiltOnce) -> Path:
+    def build(folder: Path) -> None:
+        run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT], folder)
+
+    (path,) = built_once("wheel", build).glob("*.whl")
     return path
 
 

@@ -14,6 +14,7 @@ from edgesparse.training.evaluation import evaluate
 from edgesparse.training.run_folder import Run
 from edgesparse.training.train import train
 from edgesparse_export.run_bundle import export_run
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
@@ -95,9 +96,6 @@ def test_exported_file_scores_every_token(
     )
 
 
-def test_a_model_that_is_not_causal_has_no_token_scores(
-    tiny_run: Run, series: SeriesSet, tmp_path: Path
-) -> None:
-    bundle, _ = export_run(tiny_run, tmp_path / "tiny.edgesparse", data=series)
+def test_a_model_that_is_not_causal_has_no_token_scores(shared_bundle: Bundle, series: SeriesSet) -> None:
     with pytest.raises(InputError, match="must be a causal model"):
-        Session(bundle).token_scores(series)
+        Session(shared_bundle).token_scores(series)

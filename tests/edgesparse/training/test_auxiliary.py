@@ -17,7 +17,7 @@ from edgesparse.training.masked_spans import Reconstruction, hide_spans, reach_o
 from edgesparse.training.run_folder import Run
 from edgesparse.training.train import train
 from edgesparse_runtime.data.series_set import SeriesSet
-from tests.support.interrupted import interrupted
+from tests.edgesparse.training.interrupted import interrupted
 from tests.support.synthetic import make_series, tiny_config
 
 

@@ -20,7 +20,7 @@ from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.cli.app import run as command
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
-from tests.support.interrupted import interrupted
+from tests.edgesparse.training.interrupted import interrupted
 from tests.support.synthetic import make_series, tiny_config
 
 

@@ -29,6 +29,7 @@ from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import Sample, Stream, StreamOptions
 from edgesparse_runtime.stream.replay import run_tokens
 from edgesparse_runtime.stream.token_stream import StepFacts, StepModel, TokenStream, has_step_model
+from tests.support.built_once import BuiltOnce
 from tests.support.synthetic import TINY_MODEL, make_series, tiny_config
 from tests.support.tolerances import ENGINES
 
@@ -76,11 +77,10 @@ def open_step(model: SequenceTransformer) -> StepModel:
     ("change", "top_p", "groups"),
     [
         ({}, 0.5, None),
-        ({"window": 2, "value_filter": 0}, 0.9, None),
-        ({"summaries": False, "patch": 1}, 0.3, None),
+        ({"window": 2, "value_filter": 0}, 0.9, 2),
+        ({"summaries": False, "patch": 1, "layers": 1}, 0.3, None),
         ({"block_size": 5, "dilations": (3,), "layers": 1}, 1.0, None),
-        ({}, 0.7, 2),
-        ({"attention": "dense"}, 1.0, None),
+        ({"attention": "dense", "layers": 1}, 1.0, None),
     ],
 )
 @torch.no_grad()
@@ -123,11 +123,13 @@ def test_only_causal_models_without_another_head_step() -> None:
 
 
 @pytest.fixture(scope="module")
-def causal_bundle(tmp_path_factory: pytest.TempPathFactory, series: SeriesSet) -> Bundle:
-    folder = tmp_path_factory.mktemp("causal")
-    config = RunConfig(model=replace(TINY_MODEL, causal=True), training=tiny_config(epochs=4).training)
-    run = train(series, config, folder / "run", quiet=True)
-    return export_run(run, folder / "causal.edgesparse", data=series)[0]
+def causal_bundle(built_once: BuiltOnce, series: SeriesSet) -> Bundle:
+    def build(folder: Path) -> None:
+        config = RunConfig(model=replace(TINY_MODEL, causal=True), training=tiny_config(epochs=4).training)
+        run = train(series, config, folder / "run", quiet=True)
+        export_run(run, folder / "causal.edgesparse", data=series)
+
+    return open_bundle(built_once("causal", build) / "causal.edgesparse")
 
 
 def test_the_bundle_carries_it(causal_bundle: Bundle, shared_bundle: Bundle) -> None:

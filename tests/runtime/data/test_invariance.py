@@ -22,7 +22,7 @@ from edgesparse_runtime.data.readers import ReadOptions, read_dataset
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.session import Session
 
-EXAMPLES = int(os.environ.get("EDGESPARSE_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("EDGESPARSE_EXAMPLES", "15"))
 PERIOD = timedelta(milliseconds=20)
 # A day that no month has, shortly before an hour ends.
 START = datetime(2024, 1, 30, 9, 59, 59, 700_000)

@@ -10,10 +10,11 @@ import pytest
 
 from edgesparse.training.train import train
 from edgesparse_export.run_bundle import export_run
-from edgesparse_runtime.bundle.read import Bundle
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.bundle.write import write_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.session import Session
+from tests.support.built_once import BuiltOnce
 from tests.support.running import Running, running
 from tests.support.synthetic import tiny_config
 
@@ -28,14 +29,17 @@ def float_bundle(tmp_path_factory: pytest.TempPathFactory, shared_bundle: Bundle
 
 
 @pytest.fixture(scope="session")
-def dense_bundle(tmp_path_factory: pytest.TempPathFactory, series: SeriesSet) -> Bundle:
+def dense_bundle(built_once: BuiltOnce, series: SeriesSet) -> Bundle:
     """A dense model of the same data, of one layer and a few steps: it need not be good."""
-    folder: Path = tmp_path_factory.mktemp("dense")
-    config = tiny_config(epochs=1, min_steps=1)
-    config = replace(config, model=replace(config.model, attention="dense", layers=1))
-    few = series.take(range(8))
-    run = train(few, config, folder / "run", quiet=True)
-    return export_run(run, folder / "dense.edgesparse", data=few)[0]
+
+    def build(folder: Path) -> None:
+        config = tiny_config(epochs=1, min_steps=1)
+        config = replace(config, model=replace(config.model, attention="dense", layers=1))
+        few = series.take(range(8))
+        run = train(few, config, folder / "run", quiet=True)
+        export_run(run, folder / "dense.edgesparse", data=few)
+
+    return open_bundle(built_once("dense", build) / "dense.edgesparse")
 
 
 @pytest.fixture(scope="session")
