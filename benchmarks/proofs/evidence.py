@@ -1,8 +1,9 @@
 """Claims that tests hold: which tests are the evidence, whether they exist, and whether they pass.
 
 Evidence is `PATH` (every test below it) or `PATH::PATTERN` (tests whose name the regular expression finds).
-Evidence that matches no test makes a claim FAIL with the words "not built". Results are stored for the
-version of the sources, so that an interrupted proof resumes.
+A claim may name exact ids instead, with parameters or without. Evidence that matches no test makes a claim
+FAIL with the words "not built". Results are stored for the version of the sources, so that an interrupted
+proof resumes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,16 @@ class Claim:
         tests: the evidence; every entry must match a test.
         target: in words.
         is_long: left out with `QUICK=1`.
+        is_exact: the entries are ids, not patterns.
+        environment: variables of the tests' process.
     """
 
     name: str
     tests: Sequence[str]
     target: str = "all pass"
     is_long: bool = False
+    is_exact: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -58,18 +63,38 @@ class Evidence:
     def find(self, evidence: str) -> list[str]:
         """Node ids without parameters that the evidence matches."""
         path, _, pattern = evidence.partition("::")
-        found = (node for node in self.collected if node.startswith(path))
-        return sorted({node for node in found if re.search(pattern, node.split("::", 1)[1])})
+        found = {_bare(node) for node in self.collected if node.startswith(path)}
+        return sorted(node for node in found if re.search(pattern, node.split("::", 1)[1]))
+
+    def missing(self, ids: Iterable[str]) -> list[str]:
+        """The exact ids that are no tests."""
+        known = {*self.collected, *map(_bare, self.collected)}
+        return [node for node in ids if node not in known]
 
     def compare(self, claim: Claim) -> Line:
         """Run what the claim rests on and print its line."""
         if claim.is_long and QUICK:
             return skip(claim.name, "left out with QUICK=1", claim.target)
-        missing = [entry for entry in claim.tests if not self.find(entry)]
+        if claim.is_exact:
+            missing = self.missing(claim.tests)
+        else:
+            missing = [entry for entry in claim.tests if not self.find(entry)]
         if missing or not claim.tests:
             return line(claim.name, False, NOT_BUILT, claim.target, "; ".join(missing))
-        nodes = sorted({node for entry in claim.tests for node in self.find(entry)})
-        found = self.store.get(re.sub(r"\W+", "-", claim.name)[:80], lambda: run_tests(nodes))
+        found_nodes = {node for entry in claim.tests for node in self.find(entry)}
+        nodes = sorted({*claim.tests} if claim.is_exact else found_nodes)
+        name = re.sub(r"\W+", "-", claim.name)[:80]
+        found = self.store.get(name, lambda: run_tests(nodes, **claim.environment))
+        return self._line(claim, found)
+
+    def outcomes(self, name: str, ids: Sequence[str]) -> dict[str, str]:
+        """The outcomes of exact ids, parameters told apart; the run is stored by `name`."""
+        found = self.store.get(name, lambda: run_tests(sorted({*ids})))
+        outcomes: dict[str, str] = found["outcomes"]
+        return outcomes
+
+    @staticmethod
+    def _line(claim: Claim, found: dict[str, Any]) -> Line:
         counts = found["counts"]
         holds = counts.get("passed", 0) > 0 and not counts.get("failed") and found["rc"] == 0
         note = f"; failed: {', '.join(found['failed'])}" if found["failed"] else ""
@@ -78,21 +103,37 @@ class Evidence:
 
 def _collect() -> list[str]:
     done = command([sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"], ROOT)
-    nodes = (re.sub(r"\[.*", "", row) for row in done.stdout.splitlines() if "::" in row)
-    return sorted(set(nodes))
+    return sorted({row for row in done.stdout.splitlines() if "::" in row})
 
 
-def run_tests(nodes: Sequence[str], *options: str) -> dict[str, Any]:
+def _bare(node: str) -> str:
+    """An id without parameters."""
+    return node.partition("[")[0]
+
+
+def run_tests(nodes: Sequence[str], *options: str, **environment: str) -> dict[str, Any]:
     """Run tests in a process of their own; counts by outcome, failed node ids, and what was printed."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         arguments = ["-q", "-p", "no:cacheprovider", f"--junitxml={report}", *options, *nodes]
-        done = command([sys.executable, "-m", "pytest", *arguments], ROOT, OMP_NUM_THREADS="1")
+        done = command([sys.executable, "-m", "pytest", *arguments], ROOT, OMP_NUM_THREADS="1", **environment)
         cases = ElementTree.parse(report).getroot().iter("testcase") if report.exists() else ()
         outcomes = [(f"{case.get('classname')}::{case.get('name')}", _outcome(case)) for case in cases]
     counts = Counter(outcome for _, outcome in outcomes)
     failed = [name for name, outcome in outcomes if outcome == "failed"]
-    return {"rc": done.returncode, "counts": dict(counts), "failed": failed, "output": done.stdout[-20_000:]}
+    return {
+        "rc": done.returncode,
+        "counts": dict(counts),
+        "failed": failed,
+        "outcomes": {_id(name): outcome for name, outcome in outcomes},
+        "output": done.stdout[-20_000:],
+    }
+
+
+def _id(name: str) -> str:
+    """The id of a test by its module and name."""
+    module, _, test = name.partition("::")
+    return f"{module.replace('.', '/')}.py::{test}"
 
 
 def _outcome(case: ElementTree.Element) -> str:

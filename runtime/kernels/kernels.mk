@@ -5,6 +5,8 @@ RUN ?= .venv/bin/python
 CLANG_FORMAT ?= clang-format
 # Random calls of operators, for each instruction set.
 CALLS ?= 20000
+# The first of them; a fuzzer in parts gives each its own.
+SEED ?= 0
 # Random models under onnxruntime.
 MODELS ?= 300
 KERNEL_SOURCES := $(shell find $(KERNELS) -name '*.h' -o -name '*.cc')
@@ -41,11 +43,11 @@ test-sanitize: $(VENV)/.dev  ## address and undefined-behavior sanitizers on the
 	for isa in $$(build/sanitize/test_kernels --tables | tr -d ,); do \
 	  export ASAN_OPTIONS=detect_stack_use_after_return=0; \
 	  EDGESPARSE_ISA=$$isa build/sanitize/test_kernels && \
-	  EDGESPARSE_ISA=$$isa build/sanitize/fuzz_operators build/sanitize/edgesparse_kernels.so $(CALLS) || exit 1; done
+	  EDGESPARSE_ISA=$$isa build/sanitize/fuzz_operators build/sanitize/edgesparse_kernels.so $(CALLS) $(SEED) || exit 1; done
 	# Under the real onnxruntime, with two fills of fresh memory: one hash of all outputs.
 	for fill in 65 190; do \
 	  LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	  ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0:allocator_may_return_null=1:max_malloc_fill_size=1000000000:malloc_fill_byte=$$fill \
-	  PYTHONPATH=.:export:runtime $(RUN) -m tests.kernels.hostile build/sanitize/edgesparse_kernels.so 0 $(MODELS) \
+	  PYTHONPATH=.:export:runtime $(RUN) -m tests.kernels.hostile build/sanitize/edgesparse_kernels.so $(SEED) $(MODELS) \
 	  > build/sanitize/fill_$$fill || exit 1; cat build/sanitize/fill_$$fill; done
 	cmp build/sanitize/fill_65 build/sanitize/fill_190
