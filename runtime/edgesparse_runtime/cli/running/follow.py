@@ -93,7 +93,7 @@ def follow(
     chosen: Form = "json" if form == "json" else "csv"
     stream = _stream(session, options)
     parser = SampleParser(
-        session, stream.counts, time_column=options.time_column, time_unit=options.time_unit or "s"
+        session, stream.counts, time_column=options.time_column, time_unit=options.time_unit
     )
     reader = Reader(files[0], stream.counts, note=note, limit=options.backlog)
     classes = session.bundle.classes if session.bundle else ()
