@@ -25,11 +25,11 @@ from edgesparse_runtime.serving import registry as registry_module
 from edgesparse_runtime.serving.addresses import Address
 from edgesparse_runtime.serving.registry import Registry
 from edgesparse_runtime.serving.settings import Settings
-from tests.attacks.writing import TARGET, VERBS, state
+from tests.attacks.writing import TARGET, VERBS, state, whole
 from tests.support.paths import ROOT
 from tests.support.processes import start
 
-TRIALS = int(os.environ.get("EDGESPARSE_TRIALS", "2"))
+TRIALS = int(os.environ.get("EDGESPARSE_TRIALS", "1"))
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_an_exchanging_attacker_gets_no_mixture(verb: str, folder: Path) -> None
     with writer(folder, verb) as process:
         for trial in range(5 * TRIALS):
             store_files(folder / TARGET, originals[trial % 2])
-            found = all_files(open_bundle(folder / TARGET))
+            found = whole(folder / TARGET)
             rest = [
                 {k: v for k, v in files.items() if k in _UNCHANGED[verb]} for files in (found, *originals)
             ]

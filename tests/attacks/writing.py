@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -73,9 +74,17 @@ def state(folder: Path, verb: str) -> object:
     target = folder / TARGET
     if verb == "output":
         return target.read_text()
-    bundle = open_bundle(target)
-    fields = {name: value for name, value in bundle.manifest.items() if name != "created"}
-    return {**all_files(bundle), "manifest.json": fields}
+    files = whole(target)
+    manifest = json.loads(files["manifest.json"])
+    return {**files, "manifest.json": {name: value for name, value in manifest.items() if name != "created"}}
+
+
+def whole(target: Path) -> dict[str, bytes]:
+    """The files of one bundle; one that is replaced after it was opened is opened anew."""
+    while True:
+        bundle = open_bundle(target)
+        with contextlib.suppress(BundleError):
+            return all_files(bundle)
 
 
 def main() -> None:

@@ -86,7 +86,7 @@ def test_a_channel_that_never_comes_is_said(session: Session) -> None:
     assert any("voltage: no record has it" in note for note in notes)
 
 
-@pytest.mark.parametrize("cell", ["x", "1_1", "--", "1,5"])
+@pytest.mark.parametrize("cell", ["x", "1_1", "--", "1,5,5"])
 def test_a_bad_cell_loses_that_cell_alone(session: Session, cell: str) -> None:
     table = [f"{0.02 * k:.2f};{k % 7};{cell if k == 9 else k % 5}" for k in range(40)]
     scores, stream, _ = live(session, ["time;current;voltage", *table])
