@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from benchmarks.proofs.checkout import command, commit_version, sources_version
 from benchmarks.proofs.lines import Line, line, skip
-from benchmarks.proofs.main import code_version, command
 from benchmarks.support.settings import QUICK, SCRATCH
 from benchmarks.support.stored_cases import StoredCases
 from tests.support.paths import ROOT
@@ -56,8 +56,7 @@ class Evidence:
     collected: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        version = [code_version(), command(["git", "diff", "HEAD"], ROOT).stdout]
-        self.store = StoredCases(SCRATCH / self.name, version, QUICK)
+        self.store = StoredCases(SCRATCH / self.name, [commit_version(), *sources_version()], QUICK)
         self.collected = self.store.get("collected", _collect)
 
     def find(self, evidence: str) -> list[str]:
