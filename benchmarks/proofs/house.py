@@ -25,11 +25,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
+
 from benchmarks.proofs.checkout import command, commit_version, sources_version
 from benchmarks.proofs.lines import Line, chosen_parts, finish, line, machine_now, skip
 from benchmarks.support.repeated_lines import count_places
 from benchmarks.support.settings import COMMITTED, QUICK, SCRATCH, report_path
 from benchmarks.support.stored_cases import StoredCases
+from edgesparse_runtime.engine import register
 from tests.support.layout import Layout, read_layout
 from tests.support.paths import ROOT
 from tests.support.user_text import find_banned
@@ -44,11 +47,12 @@ CHECKS = ("check",)
 # In full, as they ran before the moves; the others in their short form.
 PROOFS = {"main": "", "kernels": "", "learning": "1", "target": "1", "serve": "1", "dropin": "1"}
 
-# What the other proofs depend on.
-MEASURED = (
-    "edgesparse", "export", "runtime", "pyproject.toml", "constraints.txt",
-    *(f"benchmarks/{room}" for room in ("attention", "dropin", "learning", "serving", "support", "target")),
-)  # fmt: skip
+# What proofs depend on that run no tests, besides their own folder of benchmarks.
+MEASURED = ("edgesparse", "export", "runtime", "pyproject.toml", "constraints.txt", "benchmarks/support")
+ROOMS = {
+    "kernels": "attention", "learning": "learning", "target": "target", "serve": "serving",
+    "dropin": "dropin",
+}  # fmt: skip
 
 Store = Callable[[str, Callable[[], Any]], Any]
 
@@ -142,7 +146,6 @@ def run_proof(name: str, quick: str) -> dict[str, Any]:
     return {
         "verdicts": read_verdicts(done.stdout),
         "figures": read_figures(done.stdout),
-        "isa": next(iter(re.findall(r'"isa": "(\w+)"', done.stdout)), ""),
         "rc": done.returncode,
         "seconds": time.monotonic() - start,
     }
@@ -176,20 +179,25 @@ def compare_checks(store: Store, clone: Path, parts: Sequence[str]) -> list[Line
     return lines
 
 
-def compare_proofs(store: Store, measured: Store, parts: Sequence[str]) -> list[Line]:
+def measured(name: str) -> Store:
+    """Stored results of a proof that runs no tests: kept while the packages and its benchmarks stay."""
+    return StoredCases(SCRATCH / "house_proofs", sources_version(*MEASURED, f"benchmarks/{ROOMS[name]}")).get
+
+
+def compare_proofs(store: Store, parts: Sequence[str]) -> list[Line]:
     """Verdicts of the other proofs, before and now: no line that passed fails.
 
     Args:
         store: for prove-main, which depends on the whole commit.
-        measured: for the others, which depend on the packages and their benchmarks.
     """
     before = json.loads(VERDICTS_BEFORE.read_text(encoding="utf-8"))["proofs"]
+    isa = register(onnxruntime.SessionOptions()).isa
     lines = []
     for name in (x for x in PROOFS if x in parts):
-        keep = store if name == "main" else measured
+        keep = store if name == "main" else measured(name)
         found = keep(f"prove-{name}", partial(run_proof, name, PROOFS[name]))
-        # Kernels have their verdicts by instruction set: what AVX-512 gains, a processor without it does not.
-        kind = f"on_{found['isa']}"
+        # What AVX-512 gains, a processor without it does not: some have their verdicts by instruction set.
+        kind = f"on_{isa}"
         now, was = found["verdicts"], before[name].get(kind, before[name])["verdicts"]
         lost = [x for x, verdict in now.items() if verdict == "FAIL" and was.get(x) != "FAIL"]
         figure = f"now {summarize(now)}; before {summarize(was)}"
@@ -224,8 +232,7 @@ def main(only: Sequence[str] = ()) -> int:
             clone = Path(name) / "edgesparse"
             command(["git", "clone", "-q", str(ROOT), str(clone)], ROOT)
             lines += compare_checks(store, clone, parts)
-        measured = StoredCases(SCRATCH / "house_proofs", sources_version(*MEASURED)).get
-        lines += compare_proofs(store, measured, parts)
+        lines += compare_proofs(store, parts)
     else:
         checks = (*CHECKS, "demo", "test")
         lines += [skip(f"make {x} from a fresh clone", "left out with QUICK=1") for x in checks]

@@ -202,15 +202,17 @@ CLAIMS = [
         "  memory of streams is bounded in bytes", [f"{ATTACKS}test_streams.py::bytes|bounded|without_bound"]
     ),
     Claim("TLS: the same attacks", [f"{ATTACKS}::handshake|tls"]),
-    Claim("a real broker: the same attacks", [f"{ATTACKS}::broker|topic"]),
     Claim(
-        "a real sshd: the far side ends what it started",
-        [f"{ATTACKS}test_remote_ends.py"],
+        "a real broker: a hostile topic changes no other score",
+        ["tests/system/test_streaming.py::hostile_topic", f"{ATTACKS}test_streams.py::topic"],
     ),
     Claim(
-        "Ray: a signature is required in every process",
+        "a real sshd: the far side ends what it started",
+        ["tests/system/test_remote.py::lost_connection", f"{ATTACKS}test_remote_ends.py"],
+    ),
+    Claim(
+        "the front of Ray, with a stand-in for Ray: a signature is required in every process",
         [f"{ATTACKS}test_ray_front.py"],
-        is_long=True,
     ),
     Claim(
         "generated text: every field of a bundle, a data file or a client is data",
