@@ -138,25 +138,3 @@ def _id(name: str) -> str:
 def _outcome(case: ElementTree.Element) -> str:
     kinds = {child.tag for child in case}
     return "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
-
-
-def compare_page(page: Path, promises: Sequence[str], name: str, target: str) -> Line:
-    """A page on which every promise names a test that exists.
-
-    Args:
-        page: Markdown.
-        promises: a regular expression per promise; its text ends at the next heading.
-        name: of the line.
-        target: of the line.
-    """
-    if not page.exists():
-        return line(name, False, NOT_BUILT, target, str(page.relative_to(ROOT)))
-    text = page.read_text(encoding="utf-8")
-    missing = []
-    for promise in promises:
-        match = re.search(promise + r".*?(?=^\d+\. |^#|\Z)", text, flags=re.MULTILINE | re.DOTALL)
-        named = re.findall(r"tests/[\w/.-]+\.py", match.group()) if match else []
-        if not named or not all((ROOT / path).exists() for path in named):
-            missing.append(promise)
-    held = len(promises) - len(missing)
-    return line(name, not missing, f"{held} of {len(promises)}", target, "; ".join(missing))
