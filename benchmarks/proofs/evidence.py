@@ -1,8 +1,9 @@
 """Claims that tests hold: which tests are the evidence, whether they exist, and whether they pass.
 
 Evidence is `PATH` (every test below it) or `PATH::PATTERN` (tests whose name the regular expression finds).
-Evidence that matches no test makes a claim FAIL with the words "not built". Results are stored for the
-version of the sources, so that an interrupted proof resumes.
+A claim may name exact ids instead, with parameters or without. Evidence that matches no test makes a claim
+FAIL with the words "not built". Results are stored for the version of the sources, so that an interrupted
+proof resumes.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from benchmarks.proofs.checkout import command, commit_version, sources_version
 from benchmarks.proofs.lines import Line, line, skip
-from benchmarks.proofs.main import code_version, command
 from benchmarks.support.settings import QUICK, SCRATCH
 from benchmarks.support.stored_cases import StoredCases
 from tests.support.paths import ROOT
@@ -35,12 +36,16 @@ class Claim:
         tests: the evidence; every entry must match a test.
         target: in words.
         is_long: left out with `QUICK=1`.
+        is_exact: the entries are ids, not patterns.
+        environment: variables of the tests' process.
     """
 
     name: str
     tests: Sequence[str]
     target: str = "all pass"
     is_long: bool = False
+    is_exact: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -51,25 +56,44 @@ class Evidence:
     collected: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        version = [code_version(), command(["git", "diff", "HEAD"], ROOT).stdout]
-        self.store = StoredCases(SCRATCH / self.name, version, QUICK)
+        self.store = StoredCases(SCRATCH / self.name, [commit_version(), *sources_version()], QUICK)
         self.collected = self.store.get("collected", _collect)
 
     def find(self, evidence: str) -> list[str]:
         """Node ids without parameters that the evidence matches."""
         path, _, pattern = evidence.partition("::")
-        found = (node for node in self.collected if node.startswith(path))
-        return sorted({node for node in found if re.search(pattern, node.split("::", 1)[1])})
+        found = {_bare(node) for node in self.collected if node.startswith(path)}
+        return sorted(node for node in found if re.search(pattern, node.split("::", 1)[1]))
+
+    def missing(self, ids: Iterable[str]) -> list[str]:
+        """The exact ids that are no tests."""
+        known = {*self.collected, *map(_bare, self.collected)}
+        return [node for node in ids if node not in known]
 
     def compare(self, claim: Claim) -> Line:
         """Run what the claim rests on and print its line."""
         if claim.is_long and QUICK:
             return skip(claim.name, "left out with QUICK=1", claim.target)
-        missing = [entry for entry in claim.tests if not self.find(entry)]
+        if claim.is_exact:
+            missing = self.missing(claim.tests)
+        else:
+            missing = [entry for entry in claim.tests if not self.find(entry)]
         if missing or not claim.tests:
             return line(claim.name, False, NOT_BUILT, claim.target, "; ".join(missing))
-        nodes = sorted({node for entry in claim.tests for node in self.find(entry)})
-        found = self.store.get(re.sub(r"\W+", "-", claim.name)[:80], lambda: run_tests(nodes))
+        found_nodes = {node for entry in claim.tests for node in self.find(entry)}
+        nodes = sorted({*claim.tests} if claim.is_exact else found_nodes)
+        name = re.sub(r"\W+", "-", claim.name)[:80]
+        found = self.store.get(name, lambda: run_tests(nodes, **claim.environment))
+        return self._line(claim, found)
+
+    def outcomes(self, name: str, ids: Sequence[str]) -> dict[str, str]:
+        """The outcomes of exact ids, parameters told apart; the run is stored by `name`."""
+        found = self.store.get(name, lambda: run_tests(sorted({*ids})))
+        outcomes: dict[str, str] = found["outcomes"]
+        return outcomes
+
+    @staticmethod
+    def _line(claim: Claim, found: dict[str, Any]) -> Line:
         counts = found["counts"]
         holds = counts.get("passed", 0) > 0 and not counts.get("failed") and found["rc"] == 0
         note = f"; failed: {', '.join(found['failed'])}" if found["failed"] else ""
@@ -78,45 +102,39 @@ class Evidence:
 
 def _collect() -> list[str]:
     done = command([sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"], ROOT)
-    nodes = (re.sub(r"\[.*", "", row) for row in done.stdout.splitlines() if "::" in row)
-    return sorted(set(nodes))
+    return sorted({row for row in done.stdout.splitlines() if "::" in row})
 
 
-def run_tests(nodes: Sequence[str], *options: str) -> dict[str, Any]:
+def _bare(node: str) -> str:
+    """An id without parameters."""
+    return node.partition("[")[0]
+
+
+def run_tests(nodes: Sequence[str], *options: str, **environment: str) -> dict[str, Any]:
     """Run tests in a process of their own; counts by outcome, failed node ids, and what was printed."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         arguments = ["-q", "-p", "no:cacheprovider", f"--junitxml={report}", *options, *nodes]
-        done = command([sys.executable, "-m", "pytest", *arguments], ROOT, OMP_NUM_THREADS="1")
+        done = command([sys.executable, "-m", "pytest", *arguments], ROOT, OMP_NUM_THREADS="1", **environment)
         cases = ElementTree.parse(report).getroot().iter("testcase") if report.exists() else ()
         outcomes = [(f"{case.get('classname')}::{case.get('name')}", _outcome(case)) for case in cases]
     counts = Counter(outcome for _, outcome in outcomes)
     failed = [name for name, outcome in outcomes if outcome == "failed"]
-    return {"rc": done.returncode, "counts": dict(counts), "failed": failed, "output": done.stdout[-20_000:]}
+    return {
+        "rc": done.returncode,
+        "counts": dict(counts),
+        "failed": failed,
+        "outcomes": {_id(name): outcome for name, outcome in outcomes},
+        "output": done.stdout[-20_000:],
+    }
+
+
+def _id(name: str) -> str:
+    """The id of a test by its module and name."""
+    module, _, test = name.partition("::")
+    return f"{module.replace('.', '/')}.py::{test}"
 
 
 def _outcome(case: ElementTree.Element) -> str:
     kinds = {child.tag for child in case}
     return "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
-
-
-def compare_page(page: Path, promises: Sequence[str], name: str, target: str) -> Line:
-    """A page on which every promise names a test that exists.
-
-    Args:
-        page: Markdown.
-        promises: a regular expression per promise; its text ends at the next heading.
-        name: of the line.
-        target: of the line.
-    """
-    if not page.exists():
-        return line(name, False, NOT_BUILT, target, str(page.relative_to(ROOT)))
-    text = page.read_text(encoding="utf-8")
-    missing = []
-    for promise in promises:
-        match = re.search(promise + r".*?(?=^\d+\. |^#|\Z)", text, flags=re.MULTILINE | re.DOTALL)
-        named = re.findall(r"tests/[\w/.-]+\.py", match.group()) if match else []
-        if not named or not all((ROOT / path).exists() for path in named):
-            missing.append(promise)
-    held = len(promises) - len(missing)
-    return line(name, not missing, f"{held} of {len(promises)}", target, "; ".join(missing))

@@ -25,11 +25,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
+
+from benchmarks.proofs.checkout import command, commit_version, sources_version
 from benchmarks.proofs.lines import Line, chosen_parts, finish, line, machine_now, skip
-from benchmarks.proofs.main import code_version, command
 from benchmarks.support.repeated_lines import count_places
 from benchmarks.support.settings import COMMITTED, QUICK, SCRATCH, report_path
 from benchmarks.support.stored_cases import StoredCases
+from edgesparse_runtime.engine import register
 from tests.support.layout import Layout, read_layout
 from tests.support.paths import ROOT
 from tests.support.user_text import find_banned
@@ -44,11 +47,12 @@ CHECKS = ("check",)
 # In full, as they ran before the moves; the others in their short form.
 PROOFS = {"main": "", "kernels": "", "learning": "1", "target": "1", "serve": "1", "dropin": "1"}
 
-# What the other proofs depend on.
-MEASURED = (
-    "edgesparse", "export", "runtime", "pyproject.toml", "constraints.txt",
-    *(f"benchmarks/{room}" for room in ("attention", "dropin", "learning", "serving", "support", "target")),
-)  # fmt: skip
+# What proofs depend on that run no tests, besides their own folder of benchmarks.
+MEASURED = ("edgesparse", "export", "runtime", "pyproject.toml", "constraints.txt", "benchmarks/support")
+ROOMS = {
+    "kernels": "attention", "learning": "learning", "target": "target", "serve": "serving",
+    "dropin": "dropin",
+}  # fmt: skip
 
 Store = Callable[[str, Callable[[], Any]], Any]
 
@@ -175,29 +179,26 @@ def compare_checks(store: Store, clone: Path, parts: Sequence[str]) -> list[Line
     return lines
 
 
-def difference(*paths: str) -> str:
-    """How the working tree differs from the commit."""
-    return command(["git", "diff", "HEAD", "--", *paths], ROOT).stdout
+def measured(name: str) -> Store:
+    """Stored results of a proof that runs no tests: kept while the packages and its benchmarks stay."""
+    return StoredCases(SCRATCH / "house_proofs", sources_version(*MEASURED, f"benchmarks/{ROOMS[name]}")).get
 
 
-def trees() -> str:
-    """Names and hashes of what the proofs run, but for prove-main, which runs the tests too."""
-    return command(["git", "ls-tree", "-r", "HEAD", "--", *MEASURED], ROOT).stdout
-
-
-def compare_proofs(store: Store, measured: Store, parts: Sequence[str]) -> list[Line]:
+def compare_proofs(store: Store, parts: Sequence[str]) -> list[Line]:
     """Verdicts of the other proofs, before and now: no line that passed fails.
 
     Args:
         store: for prove-main, which depends on the whole commit.
-        measured: for the others, which depend on the packages and their benchmarks.
     """
     before = json.loads(VERDICTS_BEFORE.read_text(encoding="utf-8"))["proofs"]
+    isa = register(onnxruntime.SessionOptions()).isa
     lines = []
     for name in (x for x in PROOFS if x in parts):
-        keep = store if name == "main" else measured
-        now = keep(f"prove-{name}", partial(run_proof, name, PROOFS[name]))["verdicts"]
-        was = before[name]["verdicts"]
+        keep = store if name == "main" else measured(name)
+        found = keep(f"prove-{name}", partial(run_proof, name, PROOFS[name]))
+        # What AVX-512 gains, a processor without it does not: some have their verdicts by instruction set.
+        kind = f"on_{isa}"
+        now, was = found["verdicts"], before[name].get(kind, before[name])["verdicts"]
         lost = [x for x, verdict in now.items() if verdict == "FAIL" and was.get(x) != "FAIL"]
         figure = f"now {summarize(now)}; before {summarize(was)}"
         note = f"; FAIL now and not before: {', '.join(lost)}" if lost else ""
@@ -219,8 +220,7 @@ def main(only: Sequence[str] = ()) -> int:
         only: long parts to run now; their results are stored, and the JSON is left to a run of all.
     """
     machine = machine_now()
-    # The commit and, where the working tree differs from it, what differs.
-    store = StoredCases(SCRATCH / "house", [code_version(), difference()]).get
+    store = StoredCases(SCRATCH / "house", [commit_version(), *sources_version()]).get
     lines: list[Line] = []
     if not only:
         layout = read_layout(ROOT)
@@ -232,8 +232,7 @@ def main(only: Sequence[str] = ()) -> int:
             clone = Path(name) / "edgesparse"
             command(["git", "clone", "-q", str(ROOT), str(clone)], ROOT)
             lines += compare_checks(store, clone, parts)
-        measured = StoredCases(SCRATCH / "house_proofs", [trees(), difference(*MEASURED)]).get
-        lines += compare_proofs(store, measured, parts)
+        lines += compare_proofs(store, parts)
     else:
         checks = (*CHECKS, "demo", "test")
         lines += [skip(f"make {x} from a fresh clone", "left out with QUICK=1") for x in checks]

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.proofs.checkout import command, commit_version
 from benchmarks.proofs.lines import Line, finish, line, machine_now, skip
 from benchmarks.support.settings import QUICK, SCRATCH
 from tests.support.paths import ROOT
@@ -26,21 +25,6 @@ from tests.support.paths import ROOT
 RESULTS = SCRATCH / "prove_main.json"
 DEMO_SECONDS, TEST_SECONDS = 240.0, 900.0
 LEAST_ACCURACY, MOST_BEHIND, BUDGET = 0.85, 0.02, 0.30
-
-
-def command(arguments: list[str], folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as a stranger would: none of this process's Python settings."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV", "MAKEFLAGS")}
-    return subprocess.run(
-        arguments, cwd=folder, env=environment | changes, capture_output=True, text=True, check=False
-    )
-
-
-def code_version() -> str:
-    """The commit, marked when the working tree differs from it."""
-    head = command(["git", "rev-parse", "HEAD"], ROOT).stdout.strip()
-    changed = command(["git", "status", "--porcelain"], ROOT).stdout.strip()
-    return head + ("+changes" if changed else "")
 
 
 def stored(store: dict[str, Any], key: str, measure: Callable[[], Any]) -> Any:
@@ -246,7 +230,7 @@ def main() -> int:
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
-    version = code_version() + ("+quick" if QUICK else "")
+    version = commit_version() + ("+quick" if QUICK else "")
     earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     store: dict[str, Any] = earlier if earlier.get("version") == version else {"version": version}
     for key in ("machine", "quick", "lines"):

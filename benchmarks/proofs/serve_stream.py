@@ -35,7 +35,7 @@ from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.token_stream import StepModel, TokenStream
 from tests.support.paths import source_environment
-from tests.support.streams import Disturbed, disturb, offline_segments
+from tests.support.recordings.streams import Disturbed, disturb, offline_segments
 from tests.support.tolerances import ENGINES
 
 WORK = SCRATCH / "stream"

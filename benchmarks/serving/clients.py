@@ -12,6 +12,8 @@ from typing import Any
 from benchmarks.serving.bundles import Pair
 from tests.support.running import ENVIRONMENT, ROOT, running
 
+SCHEMATHESIS_CONFIG = ROOT / "tests" / "runtime" / "serving" / "schemathesis.toml"
+
 
 def command(arguments: list[str], folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run a command and keep what it prints."""
@@ -43,7 +45,7 @@ def schemathesis(pair: Pair, cases: int, examples: int) -> dict[str, Any]:
             result = command(
                 [
                     *(sys.executable, "-c", program),
-                    *("--config-file", str(ROOT / "tests" / "serving" / "schemathesis.toml")),
+                    *("--config-file", str(SCHEMATHESIS_CONFIG)),
                     *("run", f"{server.url}/openapi.json", "--seed", str(found["rounds"])),
                     *("--max-examples", str(examples), "--no-color"),
                 ],

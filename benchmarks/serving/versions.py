@@ -65,7 +65,7 @@ _PARTS = {
     "ray": _Part(("deploying/ray_serve.py", "cli/running/deploy.py"), ("benchmarks/serving/ray.py",)),
     "stream": _Part(
         _STREAM,
-        ("tests/support/streams.py", "export/edgesparse_export/step/files.py"),
+        ("tests/support/recordings/streams.py", "export/edgesparse_export/step/files.py"),
         ("benchmarks/proofs/serve_stream.py",),
         has_kernels=True,
     ),

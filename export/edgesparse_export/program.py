@@ -14,8 +14,6 @@ max_blocks int64  [1]                         sparse models only; has a default,
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
@@ -30,9 +28,8 @@ from edgesparse.training.budget import sparse_layers
 from edgesparse_export.functions.attach import attach_bodies
 from edgesparse_export.passes.emit_operators import operators_in_place
 from edgesparse_export.passes.value_convolution import fuse_value_convolutions
+from edgesparse_export.trace import trace
 
-# Our library and the function body need no newer operator set; onnxruntime 1.22 reads it.
-OPSET = 18
 Postprocess = Callable[[Tensor], Tensor]
 
 
@@ -105,22 +102,16 @@ def to_onnx(model: nn.Module, example: Tensor, to_scores: Postprocess) -> ir.Mod
     scores = ["scores", "token_scores"] if is_causal(model) else ["scores"]
     names = ["window", "top_p", "max_blocks"][: len(inputs)]
     try:
-        with warnings.catch_warnings(), quiet_exporter(), operators_in_place(model):
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
+        with operators_in_place(model):
+            onnx_model = trace(
                 _Program(model, to_scores),
-                tuple(inputs),
-                input_names=names,
-                output_names=[*scores, *(f"selection.{i}" for i in range(len(layers)))],
-                dynamic_shapes=tuple(shapes),
-                opset_version=OPSET,
-                dynamo=True,
-                verbose=False,
+                inputs,
+                names,
+                [*scores, *(f"selection.{i}" for i in range(len(layers)))],
+                shapes,
             )
     finally:
         model.train(was_training)
-    assert program is not None
-    onnx_model = program.model
     fuse_value_convolutions(onnx_model)
     attach_bodies(onnx_model)
     if layers:
@@ -153,17 +144,3 @@ def _name_dimensions(onnx_model: ir.Model) -> None:
     window = onnx_model.graph.inputs[0]
     assert window.shape is not None
     window.shape = ir.Shape(["batch", window.shape[1], "time"])
-
-
-class quiet_exporter:
-    """The exporter logs each pass it considers; a user needs failures only."""
-
-    def __enter__(self) -> None:
-        self._loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-        self._levels = [logger.level for logger in self._loggers]
-        for logger in self._loggers:
-            logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        for logger, level in zip(self._loggers, self._levels, strict=True):
-            logger.setLevel(level)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.kernels.isas import expected_isas
 from tests.support.kernels.layer_models import Node, make_layer_model
 from tests.support.kernels.models import open_session
-from tests.support.paths import source_environment
+from tests.support.paths import ROOT, source_environment
 
 SECRET = b"TOKEN=0123456789abcdef0123456789"
 
@@ -84,3 +87,26 @@ def test_a_large_dilation_takes_no_more_memory_than_a_small_one(library: Path, t
         )
         peaks.append(int(done.stdout))
     assert peaks[1] < peaks[0] + 200_000, peaks
+
+
+@pytest.mark.parametrize("isa", sorted(expected_isas()))
+def test_scores_that_are_no_numbers_are_the_same_on_every_instruction_set(
+    kernels_build: Path, isa: str
+) -> None:
+    """Infinite and NaN inputs of every precision, each compared with the scalar reference in the program.
+
+    The exponential of such a score once overflowed an integer, whose value differed by instruction set. Under
+    sanitizers the same program runs in `make test-sanitize`.
+    """
+    done = subprocess.run(
+        [kernels_build / "test_kernels"],
+        env={**os.environ, "EDGESPARSE_ISA": isa},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert re.fullmatch(rf"{isa}: 0 of \d+ failed", done.stdout.strip().splitlines()[-1])
+    # The program must try such inputs at all.
+    source = (ROOT / "runtime" / "kernels" / "tests" / "test_kernels.cc").read_text(encoding="utf-8")
+    assert '"infinite", "NaN"' in source

@@ -56,7 +56,7 @@ class Outcome:
         self.notes: list[str] = []
         self.scores: dict[str, list[tuple[float, ...]]] = {}
         self.out = io.StringIO()
-        writer = ScoreWriter(self.out, form, self.parser.unit, ("fast", "slow"))  # type: ignore[arg-type]
+        writer = ScoreWriter(self.out, form, ("fast", "slow"))  # type: ignore[arg-type]
 
         def write(score: Score, is_late: bool) -> None:
             self.scores.setdefault(score.machine, []).append((score.time, *map(float, score.values)))
@@ -281,5 +281,5 @@ def test_two_classes_of_one_name_keep_both_scores() -> None:
     score = Score(np.array([0.25, 0.75], np.float32), 1.0, 0.0, 16, 0, 0.0, 0.0)
     for form in ("json", "csv"):
         out = io.StringIO()
-        ScoreWriter(out, form, 1.0, ("alarm", "alarm")).write(score, False)  # type: ignore[arg-type]
+        ScoreWriter(out, form, ("alarm", "alarm")).write(score, False)  # type: ignore[arg-type]
         assert "0.25" in out.getvalue() and "0.75" in out.getvalue()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.serving import versions
+from benchmarks.serving.clients import SCHEMATHESIS_CONFIG
 from benchmarks.serving.memory import UNKNOWN, Growth, growth, pooled
 from benchmarks.support.import_closure import PACKAGES, ROOT, import_closure
 
@@ -76,3 +77,7 @@ def test_comments_and_docstrings_void_nothing_and_code_does(
     finally:
         versions.version_of.cache_clear()
         versions._closure.cache_clear()
+
+
+def test_the_configuration_of_the_foreign_client_is_there() -> None:
+    assert SCHEMATHESIS_CONFIG.is_file()

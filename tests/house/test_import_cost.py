@@ -26,8 +26,9 @@ HEAVY = {
     "typer",
     "urllib.request",
 }
-# Bytes of our own source that `import edgesparse_runtime` may load; it was 130,092 at commit 07f76d6.
-MOST_SOURCE = 130_000
+# Bytes of our own source that `import edgesparse_runtime` may load; it was 130,092 at commit 07f76d6, and
+# what bounds the cost of opening a model (`model_check/constants.py`) has added 10,000 since.
+MOST_SOURCE = 140_000
 MODULES = """
 import json, os, sys
 import numpy, onnxruntime
@@ -65,7 +66,7 @@ def test_imports_are_few_and_none_is_heavy(shared_bundle: Bundle) -> None:
     assert not HEAVY & set(modules)
     # Small files are many: what counts is how much is compiled and run.
     assert source_bytes <= MOST_SOURCE
-    assert len(ours) <= 34
+    assert len(ours) <= 35
     assert len(modules) - len(ours) <= 70
     # Nothing is put off to the first prediction; archives, old bundles, twins and tensors load more.
     assert used == ours

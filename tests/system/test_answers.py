@@ -41,6 +41,15 @@ def test_names_and_times_come_back(shared_bundle: Bundle, series: SeriesSet, tmp
         ("P2", "2", "0"),
     ]
     assert predictions[0]["faults"] == []
+    # Without names and times: the number of the series and the step.
+    lines = (tmp_path / "x.csv").read_text().splitlines()
+    header = lines[0].split(",")
+    kept = [header.index(name) for name in ("current", "voltage")]
+    rows_of_one = [",".join(line.split(",")[k] for k in kept) for line in lines[:1201]]
+    (tmp_path / "y.csv").write_text("\n".join(rows_of_one) + "\n")
+    found = edgesparse("run", shared_bundle.path, tmp_path / "y.csv", "--json", "--window", "300")
+    predictions = json.loads(found.stdout)["predictions"]
+    assert [(p["series"], p["start"]) for p in predictions] == [(1, str(300 * k)) for k in range(4)]
 
 
 def test_a_dead_sensor_ends_in_exit_code_3(shared_bundle: Bundle, series: SeriesSet, tmp_path: Path) -> None:

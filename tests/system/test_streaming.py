@@ -213,35 +213,70 @@ def start_broker(folder: Path, port: int) -> subprocess.Popen[bytes]:
     raise AssertionError("mosquitto does not answer")
 
 
+def messages(topic: str, shift: int) -> list[dict[str, object]]:
+    """700 samples from `shift` on, ten per message."""
+    rows = VALUES[:, shift : shift + 700].T
+    lines = [
+        json.dumps({"time": 0.02 * k, "current": float(v[0]), "voltage": float(v[1])})
+        for k, v in enumerate(rows)
+    ]
+    return [{"topic": topic, "payload": "\n".join(lines[k : k + 10]), "qos": 1} for k in range(0, 700, 10)]
+
+
+def check_press_and_saw(bundle: Bundle, scores: list[dict[str, object]]) -> None:
+    """Two windows of each, as `messages` from 0 and from 900 give them."""
+    by_machine = {name: [s for s in scores if s["machine"] == name] for name in ("line/press", "line/saw")}
+    check_scores(bundle, by_machine["line/press"], [0, 100])
+    for score, shift in zip(by_machine["line/saw"], (900, 1000), strict=True):
+        score["start"] = 0.02 * shift
+    check_scores(bundle, by_machine["line/saw"], [900, 1000])
+
+
 def test_a_broker_feeds_two_machines_by_topic(shared_bundle: Bundle, broker: int) -> None:
     from paho.mqtt import publish
 
     process = start(shared_bundle, f"mqtt://127.0.0.1:{broker}/line/+?qos=1", "--stride", 100)
     assert process.stderr is not None
     process.stderr.readline()  # subscribed
-
-    def messages(topic: str, shift: int) -> list[dict[str, object]]:
-        rows = VALUES[:, shift : shift + 700].T
-        lines = [
-            json.dumps({"time": 0.02 * k, "current": float(v[0]), "voltage": float(v[1])})
-            for k, v in enumerate(rows)
-        ]
-        # Ten samples a message.
-        return [
-            {"topic": topic, "payload": "\n".join(lines[k : k + 10]), "qos": 1} for k in range(0, 700, 10)
-        ]
-
     pairs = zip(messages("line/press", 0), messages("line/saw", 900), strict=True)
     publish.multiple([m for pair in pairs for m in pair], hostname="127.0.0.1", port=broker)  # type: ignore[misc]
     scores = read_until(process, 4)
     process.send_signal(signal.SIGTERM)
     (summary,), _ = finish(process)
-    by_machine = {name: [s for s in scores if s["machine"] == name] for name in ("line/press", "line/saw")}
-    check_scores(shared_bundle, by_machine["line/press"], [0, 100])
-    for score, shift in zip(by_machine["line/saw"], (900, 1000), strict=True):
-        score["start"] = 0.02 * shift
-    check_scores(shared_bundle, by_machine["line/saw"], [900, 1000])
+    check_press_and_saw(shared_bundle, scores)
     assert summary["samples"] == 1400 and summary["machines"] == 2 and summary["dropped"] == 0
+
+
+def test_a_hostile_topic_of_a_broker_changes_no_other_score(shared_bundle: Bundle, broker: int) -> None:
+    from paho.mqtt import publish
+
+    process = start(shared_bundle, f"mqtt://127.0.0.1:{broker}/line/+?qos=1", "--stride", 100)
+    assert process.stderr is not None
+    process.stderr.readline()  # subscribed
+    payloads: list[bytes] = [
+        b"\x00\xff\xfe" * 100,
+        b'{"time": "9999-12-31T23:59:59-14:00", "current": 1, "voltage": 1}',
+        b'{"time": "0001-01-01T00:00:00+14:00", "current": 1, "voltage": 1}',
+        b'{"time": 1' + b"0" * 5000 + b', "current": 1, "voltage": 1}',
+        b'{"time": 1, "current": 1, "voltage": 1, "machine": "line/press"}',
+        b'{"time": 1, "current": 1, "voltage": 1, "machine": "\\ud800"}',
+        b'{"time": 1, "current": 1, "voltage": 1, "machine": "' + b"x" * 900_000 + b'"}',
+        b"time,current,speed",
+        b"current,voltage" + b",k" * 90_000,
+        b"[" * 100_000,
+    ]
+    evil: list[dict[str, object]] = [{"topic": "line/evil", "payload": p, "qos": 1} for p in payloads]
+    good = [
+        m for pair in zip(messages("line/press", 0), messages("line/saw", 900), strict=True) for m in pair
+    ]
+    mixed = [m for k, one in enumerate(good) for m in (evil[k % len(evil)], one)]
+    publish.multiple(mixed, hostname="127.0.0.1", port=broker)  # type: ignore[arg-type]
+    scores: list[dict[str, object]] = []
+    while sum(s["machine"] in ("line/press", "line/saw") for s in scores) < 4:
+        scores += read_until(process, 1)
+    process.send_signal(signal.SIGTERM)
+    finish(process)
+    check_press_and_saw(shared_bundle, scores)
 
 
 def test_a_broker_that_comes_back_is_taken_up_again(shared_bundle: Bundle, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ max_blocks int64   [1]                         the same
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,7 +26,8 @@ from edgesparse.dropin.outputs import Batch, main_output, run_model
 from edgesparse_export.functions.domain import DOMAIN, VERSION
 from edgesparse_export.functions.sparse_attention import function_body
 from edgesparse_export.passes.emit_operators import operators_in_place
-from edgesparse_export.program import OPSET, give_defaults, knob_buffers, quiet_exporter
+from edgesparse_export.program import give_defaults, knob_buffers
+from edgesparse_export.trace import trace
 from edgesparse_runtime.errors import InputError
 
 
@@ -92,20 +92,14 @@ def _export(
         "top_p": torch.stack([layer.top_p for layer in layers]),
         "max_blocks": layers[0].max_blocks.clone(),
     }  # fmt: skip
-    with warnings.catch_warnings(), quiet_exporter(), operators_in_place(model, fuse_masked=True):
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
+    with operators_in_place(model, fuse_masked=True):
+        onnx_model = trace(
             _Program(model, list(tensors)),
             (tuple(tensors.values()), *knobs.values()),
-            input_names=[*tensors, *knobs],
-            output_names=["scores", *([] if dense else [f"selection.{i}" for i in range(len(layers))])],
-            dynamic_shapes=(tuple(_free_axes(x) for x in tensors.values()), *({} for _ in knobs)),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
+            [*tensors, *knobs],
+            ["scores", *([] if dense else [f"selection.{i}" for i in range(len(layers))])],
+            (tuple(_free_axes(x) for x in tensors.values()), *({} for _ in knobs)),
         )
-    assert program is not None
-    onnx_model = program.model
     if not dense:
         body = function_body()
         onnx_model.functions[body.identifier()] = body

@@ -25,7 +25,6 @@ and key/value heads, `D`/`E` head sizes, `b` block size, `S` tokens that a head 
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import asdict
 from typing import TypeGuard
 
@@ -38,9 +37,10 @@ from torch import Tensor, nn
 from edgesparse.model.transformer import SequenceTransformer
 from edgesparse.training.budget import sparse_layers
 from edgesparse_export.parity import ABSOLUTE, RELATIVE
-from edgesparse_export.program import OPSET, Postprocess, give_defaults, quiet_exporter
+from edgesparse_export.program import Postprocess, give_defaults
 from edgesparse_export.step.block_program import BlockProgram, attention_layers
 from edgesparse_export.step.token_program import StepProgram, history_steps
+from edgesparse_export.trace import trace
 from edgesparse_runtime.errors import GateError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.replay import run_tokens, without_padding
@@ -178,19 +178,8 @@ def _export(
     knobs: dict[str, Tensor] | None = None,
 ) -> bytes:
     knobs = knobs or {}
-    with warnings.catch_warnings(), quiet_exporter():
-        warnings.simplefilter("ignore")
-        exported = torch.onnx.export(
-            program.eval(),
-            (*inputs.values(), *knobs.values()),
-            input_names=[*inputs, *knobs],
-            output_names=list(outputs),
-            dynamic_shapes=tuple(dynamic.values()),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    assert exported is not None
-    give_defaults(exported.model, knobs)
-    content: bytes = ir.to_proto(exported.model).SerializeToString()
+    values = (*inputs.values(), *knobs.values())
+    model = trace(program.eval(), values, [*inputs, *knobs], outputs, dynamic.values())
+    give_defaults(model, knobs)
+    content: bytes = ir.to_proto(model).SerializeToString()
     return content

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,9 +50,9 @@ class Bundle:
     """
 
     path: Path
-    manifest: Manifest
+    manifest: Manifest = field(repr=False)
     source: BundleSource
-    manifest_bytes: bytes
+    manifest_bytes: bytes = field(repr=False)
     signature: bytes | None = None
 
     @property

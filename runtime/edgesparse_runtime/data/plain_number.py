@@ -27,6 +27,11 @@ def is_plain(text: str) -> bool:
     return PLAIN.fullmatch(text.strip()) is not None
 
 
+def is_number_with_marks(text: str) -> bool:
+    """True for digits with commas and points anywhere among them."""
+    return is_plain(text.replace(",", "").replace(".", ""))
+
+
 def to_plain(text: str) -> float:
     """The number that `text` writes.
 

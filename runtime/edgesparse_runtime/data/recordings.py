@@ -189,12 +189,14 @@ def cut(recordings: Sequence[Recording], window: int, stride: int, *, keeps_shor
     """Windows of every recording; none reaches from one into the next.
 
     Args:
-        keeps_short: a recording shorter than the window stays, whole; otherwise it has no window.
+        keeps_short: a recording shorter than the window stays, whole; otherwise it has no window. Of one
+            that gaps take apart, short pieces stay only where no piece has a window.
     """
     windows = []
+    has_window = {r.number for r in recordings if r.values.shape[1] >= window}
     for recording in recordings:
         steps = recording.values.shape[1]
-        if steps < window and keeps_short:
+        if keeps_short and recording.number not in has_window:
             windows.append(recording)
         for start in range(0, steps - window + 1, stride):
             windows.append(_steps(recording, slice(start, start + window)))

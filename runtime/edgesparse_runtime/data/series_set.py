@@ -62,7 +62,7 @@ class SeriesSet:
         source: file name, for messages.
         ids: the series as the file names them; None when it does not.
         recordings: the recording that each window was cut from.
-        starts: time of the first step, as the file writes it; None when it has no times.
+        starts: time of the first step, as the file writes it; its number in the series where it has no times.
         grid: window, stride and period of the series.
         units: one per channel, None = unknown; () = none is known.
         roles: what each column of a table was taken for.

@@ -20,14 +20,14 @@ class StreamClock:
     Times of day run on over midnight.
 
     Args:
-        unit: of numbers: s, ms, us or ns.
+        unit: of numbers: s, ms, us or ns; None = seconds, or finer where the first is too large for them.
         order: of "01/02/2024", which one value does not tell; "" = such a time is refused.
 
     Attributes:
         clock: None before the first time.
     """
 
-    def __init__(self, unit: str = "s", order: Order = "") -> None:
+    def __init__(self, unit: str | None = None, order: Order = "") -> None:
         self._unit = unit
         self._order: Order = order
         self._days = 0

@@ -19,6 +19,10 @@ _RANGES = (2.0**16, 2.0**24, 2.0**31, 2.0**32, 86400.0, 86400e3)
 _HOUR = 3600.0
 # Months and hours in which a local clock is set back.
 _MONTHS, _LAST_HOUR = (3, 4, 9, 10, 11), 4
+# Share of falls from which rows are in disorder; recordings that follow each other fall once each.
+_MOST_FALLS = 0.2
+# Two rows of one recording are further apart than this share of a step, whatever their clock's jitter.
+_SAME_STEP = 0.7
 _MONTHS_BETWEEN = 100 * DAY
 
 
@@ -78,20 +82,33 @@ def _may_be_set_back(seconds: float) -> bool:
 
 
 def split_glued(times: DoubleArray) -> list[IndexArray]:
-    """Rows of each recording among times in file order: one, unless the clock was set back into what it had
-    shown already. Parts that do not overlap are one recording in another order."""
+    """Rows of each recording among times in file order: one, unless the clock was set back into times that it
+    had shown already. Rows in disorder, single ones or whole stretches, are one recording: no two of them
+    show the same time."""
     rows = np.arange(len(times))
-    falls = np.flatnonzero(np.diff(times) < 0) + 1
-    starts = [0]
-    for i in falls.tolist():
-        after = times[i : i + CLOCK_BACK]
-        latest = times[starts[-1] : i].max()
-        if len(after) == CLOCK_BACK and bool((np.diff(after) > 0).all()) and after[-1] <= latest:
+    distances = np.diff(times)
+    is_fall = distances < 0
+    if not is_fall.any() or is_fall.mean() > _MOST_FALLS or not (distances > 0).any():
+        return [rows]
+    step = float(np.median(distances[distances > 0]))
+    starts, falls = [0], [*(np.flatnonzero(is_fall) + 1).tolist(), len(times)]
+    for i, end in itertools.pairwise(falls):
+        after, before = times[i:end], np.sort(times[starts[-1] : i])
+        if (
+            len(after) >= CLOCK_BACK
+            and after[CLOCK_BACK - 1] <= before[-1]
+            and _is_shown(before, after, step)
+        ):
             starts.append(i)
-    if len(starts) == 1:
-        return [rows]
-    parts = np.split(rows, starts[1:])
-    ranges = sorted((times[part].min(), times[part].max()) for part in parts)
-    if all(first[1] < second[0] for first, second in itertools.pairwise(ranges)):
-        return [rows]
-    return parts
+    return np.split(rows, starts[1:])
+
+
+def _is_shown(before: DoubleArray, after: DoubleArray, step: float) -> bool:
+    """Whether most of the times `after` that lie among those in order `before` are less than a step away from
+    one of them: they belong to another recording, since a step has one row."""
+    inside = after[(after >= before[0]) & (after <= before[-1])]
+    if not len(inside):
+        return False
+    right = np.searchsorted(before, inside)
+    nearest = np.minimum(np.abs(before[right] - inside), np.abs(before[np.maximum(right - 1, 0)] - inside))
+    return bool((nearest < _SAME_STEP * step).mean() > 0.5)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from edgesparse_runtime.arrays import FloatArray
 from edgesparse_runtime.data.forecasting import cut_horizon, last_value, seasonal_values
+from edgesparse_runtime.data.readers.labels import class_name
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.metrics import (
@@ -72,7 +73,7 @@ def evaluate(session: Session, data: SeriesSet, *, robustness: bool = False) -> 
     if data.labels is None:
         raise InputError(f"{data.source or 'The data'} must have labels to evaluate on; there are none.")
     classes = session.classes
-    labels = _known_labels(data.labels, classes, data.source)
+    labels = known_labels(data.labels, classes, data.source)
     scores = session.predict(data)
     clusters = independent_groups(data)
     disturbed: dict[str, list[tuple[float, Metric]]] = {}
@@ -123,17 +124,21 @@ def by_group(
     return dict(sorted(found.items(), key=lambda item: item[1].value if classes else -item[1].value))
 
 
-def _known_labels(labels: Labels, classes: tuple[str, ...], source: str) -> Labels:
-    """Labels in the model's spelling.
+def known_labels(labels: Labels, classes: tuple[str, ...], source: str) -> Labels:
+    """Labels in the model's spelling; targets of a model without classes stay as they are.
 
-    They may differ by case where that leaves no doubt: bundles from .ts files were once trained on
-    lower-cased labels.
+    Numbers are the classes that files would have: 9.0 is class 9. Labels may differ by case where that leaves
+    no doubt: bundles from .ts files were once trained on lower-cased labels.
 
     Raises:
         InputError: a class that the model does not know.
     """
+    if not classes:
+        return labels
+    if labels.dtype.kind != "U":
+        labels = np.array([class_name(label) for label in labels.tolist()], dtype=np.str_)
     present = {str(label) for label in labels}
-    if not classes or present <= set(classes):
+    if present <= set(classes):
         return labels
     spelled = {}
     for label in present - set(classes):

@@ -57,7 +57,7 @@ class Work(NamedTuple):
     """What opening a model comes to.
 
     Attributes:
-        folded: bytes of results that may be folded, at most.
+        folded: upper bound of the bytes of results that may be folded.
         products: those among them that take more than a pass over their inputs and output.
         uses: bytes of constants over all nodes that keep them.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 
@@ -30,6 +31,13 @@ class AppendLog:
             return b""
         with self.path.open("rb") as stream:
             return stream.read(1)
+
+    def first_row(self) -> list[str]:
+        """Cells of the first row of a CSV file; [] when it is empty or no file."""
+        if not self._is_file:
+            return []
+        with self.path.open(encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            return next(csv.reader(stream), [])
 
     def reopen_if_moved(self) -> bool:
         """Open a new file where the old one was moved away; True when that happened."""

@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from edgesparse_runtime.data.column_names import clean_name, without_marks
+from edgesparse_runtime.data.plain_number import comma_is, is_number_with_marks, without_commas
 from edgesparse_runtime.data.readers.text import MISSING
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.stream.counts import Counts
@@ -58,6 +60,9 @@ class LineParser:
         self._read: Callable[[str, float], Sample] | None = None
         self._header: list[str] = []
         self._delimiter = ","
+        # What commas in numbers are, as far as the lines have shown.
+        self._comma = ""
+        self._has_lost = False
         self._columns: tuple[int | None, int | None, list[int]] = (None, None, [])
 
     def to_sample(self, line: str, arrived: float) -> Sample | None:
@@ -72,7 +77,7 @@ class LineParser:
         if len(line) > LONGEST_LINE:
             self.reject(f"a line must have at most {LONGEST_LINE} characters.")
             return None
-        line = line.lstrip("\ufeff")
+        line = without_marks(line)
         try:
             if self._read is None and not self._begin(line):
                 return None
@@ -85,6 +90,12 @@ class LineParser:
                 self.reject(str(error))
             return None
         self._counts.of(self._topic or sample.machine).samples += 1
+        if self._parser.lost is not None and not self._has_lost:
+            self._has_lost = True
+            where = f"{self._topic}: " if self._topic else ""
+            self._warn(
+                f"{where}a cell is scored as missing: {self._parser.lost} Further ones are only counted."
+            )
         return sample
 
     def finish(self) -> None:
@@ -110,13 +121,15 @@ class LineParser:
         if line.startswith("{"):
             self._read = self._read_json
             return True
+        if line.startswith("#") and not self._parser.has_name_among(split_names(line)):
+            return False
+        if line[:4].lower() == "sep=" and len(line) <= 5:
+            return False
         self._delimiter = max(",;\t", key=line.count)
         cells = self._cells(line)
         is_headless = all(_is_value(cell) for cell in cells)
         try:
-            self._columns = (
-                self._count_columns(len(cells)) if is_headless else self._parser.find_columns(cells)
-            )
+            self._columns = self._count_columns(cells) if is_headless else self._parser.find_columns(cells)
         except InputError as error:
             raise error if self._topic else _EndOfStream(str(error)) from None
         self._header, self._read = [] if is_headless else cells, self._read_csv
@@ -148,13 +161,13 @@ class LineParser:
         return True
 
     def _cells(self, line: str) -> list[str]:
-        cells = next(csv.reader([line], delimiter=self._delimiter))
+        cells = next(csv.reader([line.removeprefix("#")], delimiter=self._delimiter))
         if len(cells) > MOST_COLUMNS:
             raise InputError(f"A line must have at most {MOST_COLUMNS} cells; got {len(cells)}.")
-        return [cell.strip() for cell in cells]
+        return [clean_name(cell) for cell in cells]
 
-    def _count_columns(self, columns: int) -> tuple[int | None, int | None, list[int]]:
-        channels = len(self._parser.channels)
+    def _count_columns(self, cells: list[str]) -> tuple[int | None, int | None, list[int]]:
+        columns, channels = len(cells), len(self._parser.channels)
         if columns not in (channels, channels + 1):
             names = ", ".join(self._parser.channels)
             raise InputError(
@@ -162,13 +175,20 @@ class LineParser:
                 f"got {columns}."
             )
         first = columns - channels
+        if first and not cells[-1]:
+            raise InputError(
+                f"A stream without a header must not start with an empty last cell: it may be the channel "
+                f"{self._parser.channels[-1]} or a delimiter at the line's end. Send a header."
+            )
         return (0 if first else None), None, list(range(first, columns))
 
     def _read_json(self, line: str, arrived: float) -> Sample:
         try:
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=_once_each)
         except json.JSONDecodeError as error:
             raise InputError(f"A line must be a JSON object; {error.msg} at character {error.pos}.") from None
+        except _Twice as error:
+            raise InputError(f"A line must have each key once; {str(error)[:40]} is in it twice.") from None
         except (RecursionError, ValueError):
             raise InputError(
                 "A line must be a JSON object; it is nested too deeply or a number is too long."
@@ -231,11 +251,46 @@ class LineParser:
         if len(cells) != wanted:
             raise InputError(f"A line must have {wanted} cells; got {len(cells)}.")
         values = [cells[i] for i in places]
+        if self._comma or ("," in line and any("," in value for value in values)):
+            values = self._with_points(values)
         name = "" if machine is None else cells[machine].strip()
         if stamp is None:
             return self._parser.to_sample(values, arrived=arrived, machine=name, topic=self._topic)
         record = (cells[stamp], values)
         return self._parser.to_sample(record, arrived=arrived, machine=name, topic=self._topic)
+
+    def _with_points(self, values: list[str]) -> list[str]:
+        """Numbers as plain decimals, once a line has shown what their commas are; until then, and where a
+        point contradicts it, a cell stays what it is and is lost."""
+        found = comma_is([value for value in values if is_number_with_marks(value.strip())])
+        if found not in ("", "unclear") and (not self._comma or found.startswith(self._comma)):
+            self._comma = found
+        meaning = self._comma
+        if meaning == "decimal":
+            # A point may be one between thousands here.
+            return [
+                value.replace(".", "?") if "." in value else without_commas(value, meaning)
+                for value in values
+            ]
+        return [without_commas(value, meaning) for value in values]
+
+
+def split_names(line: str) -> list[str]:
+    """The cells of a header that starts with #."""
+    names = line.removeprefix("#").split(max(",;\t", key=line.count))
+    return [clean_name(name) for name in names]
+
+
+class _Twice(ValueError):
+    """A key that an object has twice."""
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Twice(next(name for name in names if names.count(name) > 1))
+    return record
 
 
 class _EndOfStream(InputError):

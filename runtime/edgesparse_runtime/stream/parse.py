@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesparse_runtime.data.channels import generic_names
-from edgesparse_runtime.data.column_names import USUAL_NAMES
+from edgesparse_runtime.data.column_names import TIMES, USUAL_NAMES, plain_name
 from edgesparse_runtime.data.plain_number import to_plain
 from edgesparse_runtime.data.readers.text import MISSING
 from edgesparse_runtime.data.stream_clock import StreamClock
-from edgesparse_runtime.data.times.number_scale import LONGEST, UNITS
+from edgesparse_runtime.data.times.number_scale import LONGEST, UNITS, unit_of_name
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.counts import Counts
@@ -46,25 +48,32 @@ class SampleParser:
         session: the model that will read them.
         counts: where infinite values are counted.
         time_column: name of the time stamp; None = time, timestamp, t or step.
-        time_unit: of times that are numbers: s, ms, us or ns.
+        time_unit: of times that are numbers: s, ms, us or ns; None = seconds, or finer where the first time
+            of a machine is too large for them; a column that states another unit is refused.
 
     Every machine has time stamps of one kind, its own: none, numbers, or calendar times.
     """
 
     def __init__(
-        self, session: Session, counts: Counts, *, time_column: str | None = None, time_unit: str = "s"
+        self,
+        session: Session,
+        counts: Counts,
+        *,
+        time_column: str | None = None,
+        time_unit: str | None = None,
     ) -> None:
-        if time_unit not in UNITS:
+        if time_unit is not None and time_unit not in UNITS:
             raise InputError(f"`time_unit` must be {', '.join(UNITS)}; got {time_unit}.")
         assert isinstance(session.channel_count, int)
         self.channels = session.channels or generic_names(session.channel_count)
         self.time_unit = time_unit
-        self.unit = UNITS[time_unit]
         self.time_column = time_column
         self._counts = counts
         self._time_names = (time_column,) if time_column else USUAL_NAMES["time"]
         self._lower_time_names = frozenset(name.lower() for name in self._time_names)
         self._clocks: dict[tuple[str, str], _Times] = {}
+        # The first cell that was lost, until its source has been told.
+        self.lost: str | None = None
 
     def to_sample(
         self, record: Record, *, arrived: float | None = None, machine: str = "", topic: str = ""
@@ -91,7 +100,9 @@ class SampleParser:
         if not _is_name(machine):
             raise InputError(f"A machine's name must be text of at most {LONGEST_NAME} bytes.")
         values = self._values(cells)
-        seconds, is_calendar = self._time(stamp, self._times(topic, machine))
+        times = self._times(topic, machine)
+        seconds, is_calendar = self._time(stamp, times)
+        clock = times.clock.clock
         return Sample(
             values,
             seconds,
@@ -99,6 +110,7 @@ class SampleParser:
             machine,
             topic,
             is_calendar=is_calendar,
+            unit=1.0 if clock is None else clock.unit,
         )
 
     def find_columns(self, names: Sequence[str]) -> tuple[int | None, int | None, list[int]]:
@@ -115,10 +127,14 @@ class SampleParser:
         if twice is not None:
             raise InputError(f"The stream must have each channel once; {twice} is in its header twice.")
         free = ["" if name in self.channels else name.lower() for name in names]
-        stamp = next((free.index(n.lower()) for n in self._time_names if n.lower() in free), None)
-        if stamp is None and self._time_names not in (USUAL_NAMES["time"],):
+        key = self._time_name(names)
+        stamp = None if key is None else list(names).index(key)
+        if stamp is None and self.time_column is not None:
             raise InputError(f"The stream must have a column {self._time_names[0]}; got {', '.join(names)}.")
         machine = next((lower.index(n) for n in USUAL_NAMES["group"] if n in lower), None)
+        for place in (stamp, machine):
+            if place is not None and free.count(free[place]) > 1:
+                raise InputError(f"The stream must have {names[place]} once; it is in its header twice.")
         if all(name in names for name in self.channels):
             return stamp, machine, [list(names).index(name) for name in self.channels]
         label = {i for i, name in enumerate(lower) if name in USUAL_NAMES["label"] + USUAL_NAMES["series"]}
@@ -133,8 +149,26 @@ class SampleParser:
 
     def time_key(self, record: Mapping[str, Any]) -> str | None:
         """The key of a record that holds its time, in any case; a channel is no time."""
-        lower = {str(key).lower(): key for key in reversed(list(record)) if key not in self.channels}
-        return next((lower[name.lower()] for name in self._time_names if name.lower() in lower), None)
+        return self._time_name(tuple(record))
+
+    def _time_name(self, names: Sequence[str]) -> str | None:
+        """The name that means the time stamp.
+
+        Raises:
+            InputError: it states a unit that the times were not said to have.
+        """
+        lower = {str(name).lower(): name for name in reversed(names) if name not in self.channels}
+        found = next((lower[name.lower()] for name in self._time_names if name.lower() in lower), None)
+        if found is None and self.time_column is None:
+            found = next((name for name in lower.values() if _is_time_with_unit(name)), None)
+        unit = None if found is None or self.time_unit is not None else unit_of_name(found)
+        if unit is not None and unit != UNITS["s"]:
+            known = next((name for name, seconds in UNITS.items() if seconds == unit), None)
+            cure = f"Give --time-column '{found}' --time-unit {known}." if known else "Convert it to seconds."
+            raise InputError(
+                f"The stream's times must be seconds; the name {found} states another unit. {cure}"
+            )
+        return found
 
     def unknown_keys(self, record: Mapping[str, Any]) -> set[str]:
         """Keys of a record that are neither channel, time, machine nor label."""
@@ -184,16 +218,18 @@ class SampleParser:
 
     def _values_that_can_be_read(self, cells: Any) -> npt.NDArray[np.float32]:
         """One bad cell loses that cell: the other sensors of the sample are right."""
-        values, bad = [], 0
-        for cell in cells:
+        values, bad, lost = [], 0, ""
+        for name, cell in zip(self.channels, cells, strict=False):
             try:
                 values.append(to_number(cell))
             except (TypeError, ValueError, OverflowError):
                 values.append(math.nan)
                 bad += 1
+                lost = lost or f"{name} must be a number; got {str(cell)[:40]!r}."
         if bad and np.isnan(values).all():
             raise InputError(f"A sample's values must be numbers; got {str(cells)[:80]}.")
         self._counts.bad_cells += bad
+        self.lost = self.lost or lost or None
         with np.errstate(over="ignore"):
             return np.array(values, dtype=np.float32)
 
@@ -221,6 +257,15 @@ class SampleParser:
             raise InputError(f"A calendar time must lie between the years 5 and 5138; got {str(stamp)[:40]}.")
         times.is_timed = True
         return seconds, is_calendar
+
+
+@lru_cache(maxsize=256)
+def _is_time_with_unit(name: str) -> bool:
+    """`time_ms`, `Time (s)`, `timestamp [us]`; `cycle_time_ms` is a signal."""
+    words = [word for word in re.split(r"[\s_\-]+", plain_name(name)) if word]
+    if unit_of_name(name) is None or not words:
+        return False
+    return words[0] in TIMES and (len(words) == 1 or (len(words) == 2 and unit_of_name(words[1]) is not None))
 
 
 def _names(record: Mapping[str, Any]) -> str:

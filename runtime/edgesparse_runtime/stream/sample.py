@@ -23,6 +23,7 @@ class Sample(NamedTuple):
         topic: the broker's topic that it came on; "" = from a file, a pipe or a program.
         is_topics: the machine is the topic; a machine that a message names so is another one.
         is_calendar: `time` is a calendar time, seconds since 1970.
+        unit: seconds of one unit of the time stamps, where they are numbers.
     """
 
     values: FloatArray
@@ -32,6 +33,7 @@ class Sample(NamedTuple):
     topic: str = ""
     is_topics: bool = False
     is_calendar: bool = False
+    unit: float = 1.0
 
 
 class Step(NamedTuple):
@@ -64,6 +66,7 @@ class Score:
         arrived: when the sample came that completed it.
         machine: what the samples came from.
         is_calendar: the times are calendar times, seconds since 1970.
+        unit: seconds of one unit of the source's time stamps, where they are numbers.
         faults: what is wrong with the sensors, as "vibration: flat"; the score of such a window means little.
         signals: of the window, for a monitor; None = the stream has none.
     """
@@ -77,5 +80,6 @@ class Score:
     arrived: float
     machine: str = ""
     is_calendar: bool = False
+    unit: float = 1.0
     faults: tuple[str, ...] = ()
     signals: Sequence[float] | None = field(default=None, compare=False, repr=False)

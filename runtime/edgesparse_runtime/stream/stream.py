@@ -40,6 +40,7 @@ class _Track:
     scorer: Scorer
     topic: str
     is_calendar: bool
+    unit: float
     has_fault: bool = False
 
 
@@ -252,7 +253,7 @@ class Stream:
             if score is not None:
                 self.counts.scores += 1
                 self._note_faults(machine, track, score)
-                yield replace(score, machine=machine, is_calendar=track.is_calendar)
+                yield replace(score, machine=machine, is_calendar=track.is_calendar, unit=track.unit)
 
     def _note_faults(self, machine: str, track: _Track, score: Score) -> None:
         """Count a window of a dead sensor; the first one of a machine is noted at once."""
@@ -270,7 +271,7 @@ class Stream:
             if len(self._tracks) >= MOST_MACHINES and not self._make_place(sample.topic):
                 return None
             timeline = self._make_timeline(sample.machine)
-            track = _Track(timeline, self._make_scorer(), sample.topic, sample.is_calendar)
+            track = _Track(timeline, self._make_scorer(), sample.topic, sample.is_calendar, sample.unit)
             self._tracks[key] = track
             self._machines_of[sample.topic] += 1
         return track

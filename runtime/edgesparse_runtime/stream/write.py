@@ -11,9 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Protocol
 
 from edgesparse_runtime.data.escape import escape_csv_row
+from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.monitor.alarm import Alarm
 from edgesparse_runtime.stream.sample import Score
 
+MACHINE = "machine"
 SCHEMA = "edgesparse.stream/1"
 Form = Literal["json", "csv"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -33,40 +35,38 @@ class ScoreWriter:
     Args:
         out: where to.
         form: "json" (one object per line) or "csv".
-        unit: seconds per unit of times that are numbers.
         classes: names in the order of the scores; empty for regression.
-        has_header: `out` holds a CSV header already.
+        header: the CSV header that `out` holds already; () = none.
     """
 
     def __init__(
         self,
         out: Sink,
         form: Form,
-        unit: float,
         classes: tuple[str, ...],
         *,
-        has_header: bool = False,
+        header: Sequence[str] = (),
     ) -> None:
         self._out = out
         self._form = form
-        self._unit = unit
         self._classes = unique_names(classes)
-        self._has_header = has_header
+        self._header = list(header)
 
     def write(self, score: Score, is_late: bool) -> None:
-        """Write one score and hand it to the operating system."""
+        """Write one score and hand it to the operating system.
+
+        Raises:
+            InputError: the file's header has other columns than the score.
+        """
         row = self._row(score, is_late)
         if self._form == "json":
             self._out.write(json.dumps({"schema": SCHEMA, "event": "score", **row}) + "\n")
         else:
             names = row.pop("scores")
             row["faults"] = "; ".join(row["faults"])
-            writer = csv.writer(self._out, lineterminator="\n")
-            if not self._has_header:
-                prefix = "score_" if self._classes else ""
-                writer.writerow(escape_csv_row([*row, *(prefix + name for name in names)]))
-                self._has_header = True
-            writer.writerow(escape_csv_row([*row.values(), *names.values()]))
+            prefix = "score_" if self._classes else ""
+            row |= {prefix + name: value for name, value in names.items()}
+            self._write_cells(row)
         self._out.flush()
 
     def write_alarm(self, alarm: Alarm, score: Score) -> None:
@@ -74,9 +74,27 @@ class ScoreWriter:
         row = {**alarm.to_dict(), "time": self._time(score, score.time)}
         self._write_event("alarm", row)
 
-    def begin_file(self, *, has_header: bool) -> None:
-        """What follows goes into another file."""
-        self._has_header = has_header
+    def _write_cells(self, row: dict[str, Any]) -> None:
+        writer = csv.writer(self._out, lineterminator="\n")
+        columns = [str(cell) for cell in escape_csv_row(list(row))]
+        if not self._header:
+            writer.writerow(columns)
+            self._header = columns
+        if self._header != columns and MACHINE in self._header and MACHINE not in row:
+            # One score of many without a machine's name.
+            at = self._header.index(MACHINE)
+            columns.insert(at, MACHINE)
+            row = dict(zip(columns, [*list(row.values())[:at], "", *list(row.values())[at:]], strict=True))
+        if self._header != columns:
+            raise InputError(
+                f"Scores can be appended only to a file with the columns {', '.join(columns)}; it has "
+                f"{', '.join(self._header)}. Choose another file."
+            )
+        writer.writerow(escape_csv_row(list(row.values())))
+
+    def begin_file(self, header: Sequence[str]) -> None:
+        """What follows goes into another file, which holds this header, or none."""
+        self._header = list(header)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write the last line of JSON lines; CSV has no place for it."""
@@ -91,7 +109,7 @@ class ScoreWriter:
         values = [round(float(v), 6) for v in score.values]
         row: dict[str, Any] = {"time": self._time(score, score.time), "start": self._time(score, score.start)}
         if score.machine:
-            row["machine"] = score.machine
+            row[MACHINE] = score.machine
         row |= {"segment": score.segment, "steps": score.steps, "missing": round(score.missing, 4)}
         if self._classes:
             best = max(range(len(values)), key=values.__getitem__)
@@ -108,7 +126,7 @@ class ScoreWriter:
         if score.is_calendar:
             moment = _EPOCH + timedelta(seconds=seconds)
             return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
-        return round(seconds / self._unit, 9)
+        return round(seconds / score.unit, 9)
 
 
 def unique_names(names: Sequence[str]) -> tuple[str, ...]:

@@ -96,7 +96,8 @@ def test_what_is_opened_meets_no_verb_with_a_bug(
     """A field at a time: refused when the bundle is opened, or every verb runs or says why not."""
     folder = tmp_path / "x.edgesparse"
     folder.mkdir()
-    for name, content in all_files(shared_bundle).items():
+    files = all_files(shared_bundle)
+    for name, content in files.items():
         (folder / name).write_bytes(content)
     few = SeriesSet(series.series[:2], series.channels, None if series.labels is None else series.labels[:2])
     opened_anyway = 0
@@ -112,14 +113,21 @@ def test_what_is_opened_meets_no_verb_with_a_bug(
                 continue
             opened_anyway += 1
             _fields(bundle)
-            # One value of each kind is enough for the verbs that take long.
             if path[0] not in ("input", "attention", "models", "classes", "channels", "task", "dense"):
+                continue
+            if value not in (None, 7, GONE) or path[:2] == ("channels", 1):
                 continue
             # Anything else than one of our own errors is the bug that this looks for.
             with contextlib.suppress(EdgeSparseError):
                 Session(bundle, precision="float32", threads=1).predict(few)
+            # An eighth is enough for the verbs that take long.
+            if opened_anyway % 8:
+                continue
+            with contextlib.suppress(EdgeSparseError):
                 verify(bundle, threads=1)
-                if value in (None, 7, GONE):
-                    measure(Job(str(folder), precision="float32", threads=1, seconds=0.001))
-                    quantize_bundle(bundle, data=few, max_drop=1.0)
-    assert opened_anyway > 20
+                measure(Job(str(folder), precision="float32", threads=1, seconds=0.001))
+                quantize_bundle(bundle, data=few, max_drop=1.0)
+            # Quantizing wrote the bundle anew.
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
+    assert opened_anyway > 200

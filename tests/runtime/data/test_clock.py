@@ -150,7 +150,8 @@ def test_a_stream_settles_its_form_at_the_first_time() -> None:
         StreamClock().seconds("01/02/2024 13:00")
     assert StreamClock(order="mdy").seconds("01/30/2024 13:00") == NOON
     with pytest.raises(InputError, match="`--time-unit` states"):
-        StreamClock().seconds(1706619600000)
+        StreamClock("s").seconds(1706619600000)
+    assert StreamClock().seconds(1706619600000) == NOON
     assert StreamClock("ms").seconds("1706619600000") == NOON
 
 

@@ -56,6 +56,15 @@ def test_a_short_gap_is_filled_and_a_long_one_restarts(tmp_path: Path) -> None:
     assert steps(read(tmp_path, times)) == [list(range(20)), list(range(20, 40))]
 
 
+def test_short_pieces_have_no_window_where_others_have_one(tmp_path: Path) -> None:
+    """A stream scores whole windows only, and three steps between two gaps are too few for any model."""
+    times = [*range(20), *range(50, 53), *range(80, 90)]
+    options: dict[str, object] = {"window": 10, "keeps_short": True}
+    assert [w[0] for w in steps(read(tmp_path, times, times, **options))] == [0, 10, 80]
+    times = [*range(6), *range(50, 53)]
+    assert [w[0] for w in steps(read(tmp_path, times, times, **options))] == [0, 50]
+
+
 def test_rows_in_disorder_are_put_in_order(tmp_path: Path) -> None:
     order = np.random.default_rng(1).permutation(40)
     data = read(tmp_path, 0.1 * order, order)
@@ -80,6 +89,33 @@ def test_glued_recordings_are_noticed(tmp_path: Path) -> None:
     assert "2 recordings follow each other without a series column" in note(data)
     assert data.groups is not None
     assert data.groups.tolist() == ["0", "0", "1", "1"]
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.01, 0.007, 0.2])
+def test_glued_recordings_need_not_share_their_times(tmp_path: Path, offset: float) -> None:
+    one = 1000 + 0.02 * np.arange(40)
+    data = read(tmp_path, np.concatenate([one, one + offset, one - offset]), np.arange(120), window=40)
+    assert [w[0] for w in steps(data)] == [0, 40, 80]
+
+
+def test_glued_recordings_of_a_coarse_clock_are_taken_apart(tmp_path: Path) -> None:
+    one = np.arange(60) // 5 * 0.1
+    data = read(tmp_path, np.tile(one, 2), np.arange(120), window=60)
+    assert [w[0] for w in steps(data)] == [0, 60]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_disorder_is_no_second_recording(tmp_path: Path, seed: int) -> None:
+    """By chance some rows in disorder rise eight times in a row; stretches may be exchanged."""
+    rng = np.random.default_rng(seed)
+    rising = np.sort(rng.permutation(30)[:9])
+    others = rng.permutation(np.setdiff1d(np.arange(30), rising))
+    for order in (
+        np.concatenate([others[:12], rising, others[12:]]),
+        np.concatenate([np.arange(60).reshape(4, 15)[rng.permutation(4)].ravel(), [60]]),
+    ):
+        data = read(tmp_path, 0.02 * order, order)
+        assert steps(data) == [sorted(order.tolist())]
 
 
 def test_a_coarse_clock_is_spread(tmp_path: Path) -> None:

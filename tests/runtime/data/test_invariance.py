@@ -1,127 +1,23 @@
 """Property: writing the same data another way never changes what is read, nor what a model answers.
 
-`EDGESPARSE_EXAMPLES` sets how many data sets are made for each property; `make prove-answers` sets thousands.
+The same of verbs, streams and servers: tests/system, runtime/stream and runtime/serving/test_invariance.py.
 """
 
 from __future__ import annotations
 
-import os
-import random
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesparse_runtime.arrays import FloatArray
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.readers import ReadOptions, read_dataset
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.session import Session
-
-EXAMPLES = int(os.environ.get("EDGESPARSE_EXAMPLES", "15"))
-PERIOD = timedelta(milliseconds=20)
-# A day that no month has, shortly before an hour ends.
-START = datetime(2024, 1, 30, 9, 59, 59, 700_000)
-many = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-
-
-@dataclass(frozen=True)
-class Made:
-    """A data set before it is written: series [channels, steps], a name and a label each."""
-
-    series: list[FloatArray]
-    names: list[str]
-    labels: list[str]
-
-
-def _stamps(count: int) -> list[datetime]:
-    return [START + i * PERIOD for i in range(count)]
-
-
-def _instant(stamp: datetime) -> str:
-    """As Java writes it: without the zeros of a second's fraction."""
-    text = stamp.strftime("%Y-%m-%dT%H:%M:%S")
-    fraction = f"{stamp.microsecond // 1000:03d}"
-    return text + ("" if fraction == "000" else "." + fraction) + "Z"
-
-
-CLOCKS = {
-    "seconds": lambda s: f"{(s - START).total_seconds():.2f}",
-    "iso": lambda s: s.isoformat(sep=" "),
-    "instant": _instant,
-    "slashes": lambda s: s.strftime("%Y/%m/%d %H:%M:%S.%f")[:-3],
-    "american": lambda s: s.strftime("%m/%d/%Y %I:%M:%S.%f %p"),
-    "german": lambda s: s.strftime("%d.%m.%Y %H:%M:%S.%f")[:-4],
-    "named": lambda s: s.strftime("%d-%b-%Y %H:%M:%S.%f"),
-    "hour": lambda s: f"{s.hour}:{s.minute:02d}:{s.second:02d}.{s.microsecond // 10000:02d}",
-    "epoch_ms": lambda s: str(1_706_608_799_700 + round((s - START).total_seconds() * 1000)),
-    "zoned": lambda s: s.isoformat() + "+01:00",
-}
-
-
-@st.composite
-def made(draw: st.DrawFn, *, equal: bool = False) -> Made:
-    """Numbers with gaps; the last step of a series is known, so that none of it looks like padding."""
-    count, channels = draw(st.integers(1, 4)), draw(st.integers(1, 3))
-    seed = draw(st.integers(0, 2**32 - 1))
-    rng = np.random.default_rng(seed)
-    length = draw(st.integers(4, 30))
-    series = []
-    for _ in range(count):
-        steps = length if equal else int(rng.integers(4, 31))
-        x = (rng.standard_normal((channels, steps)) * 10.0 ** rng.integers(-3, 4)).astype(np.float32)
-        x[rng.random(x.shape) < 0.1] = np.nan
-        x[:, -1], x[0, 0] = 1.25, 0.5
-        series.append(x)
-    names = [f"P{seed % 97}_{i}" for i in range(count)]
-    return Made(series, names, [("1_1", "11", "on", "läuft")[int(rng.integers(4))] for _ in range(count)])
-
-
-def write(
-    path: Path,
-    data: Made,
-    *,
-    clock: str = "seconds",
-    delimiter: str = ",",
-    decimal: str = ".",
-    newline: str = "\n",
-    encoding: str = "utf-8",
-    quotes: bool = False,
-    blank: str = "",
-    shuffle: int | None = None,
-    columns: int | None = None,
-) -> Path:
-    """A CSV file; every choice but the path leaves the data as they are."""
-    channels = [f"c{i}" for i in range(data.series[0].shape[0])]
-    header = ["series", "time", *channels, "label"]
-    rows = []
-    for x, name, label in zip(data.series, data.names, data.labels, strict=True):
-        for stamp, values in zip(_stamps(x.shape[1]), x.T, strict=True):
-            cells = [blank if np.isnan(v) else repr(float(v)).replace(".", decimal) for v in values]
-            time = CLOCKS[clock](stamp)
-            rows.append([name, time.replace(".", decimal) if clock == "seconds" else time, *cells, label])
-    if shuffle is not None:
-        random.Random(shuffle).shuffle(rows)
-    order = list(range(len(header)))
-    if columns is not None:
-        kept = order[2:-1]
-        others = [order[0], order[1], order[-1]]
-        random.Random(columns).shuffle(others)
-        order = others[:1] + kept + others[1:]
-    lines = []
-    for row in [header, *rows]:
-        cells = [row[i] for i in order]
-        lines.append(delimiter.join(f'"{c}"' if quotes else c for c in cells))
-    path.write_bytes((newline.join(lines) + newline).encode(encoding))
-    return path
+from tests.support.recordings.made_data import CLOCKS, EXAMPLES, START, Made, made, many, stamps, write
+from tests.support.tolerances import ENGINES
 
 
 def same(a: SeriesSet, b: SeriesSet, *, order: bool = True) -> None:
@@ -188,13 +84,13 @@ def test_csv_dialects(
 @given(data=made(), kind=st.sampled_from(["seconds", "timestamp", "zoned", "duration", "text"]))
 def test_parquet(tmp_path: Path, data: Made, kind: str) -> None:
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    stamps = [stamp for x in data.series for stamp in _stamps(x.shape[1])]
+    all_stamps = [stamp for x in data.series for stamp in stamps(x.shape[1])]
     times = {
-        "seconds": lambda: pyarrow.array([(s - START).total_seconds() for s in stamps]),
-        "timestamp": lambda: pyarrow.array(stamps, pyarrow.timestamp("ms")),
-        "zoned": lambda: pyarrow.array(stamps, pyarrow.timestamp("us", tz="Europe/Berlin")),
-        "duration": lambda: pyarrow.array([s - START for s in stamps], pyarrow.duration("ms")),
-        "text": lambda: pyarrow.array([CLOCKS["american"](s) for s in stamps]).dictionary_encode(),
+        "seconds": lambda: pyarrow.array([(s - START).total_seconds() for s in all_stamps]),
+        "timestamp": lambda: pyarrow.array(all_stamps, pyarrow.timestamp("ms")),
+        "zoned": lambda: pyarrow.array(all_stamps, pyarrow.timestamp("us", tz="Europe/Berlin")),
+        "duration": lambda: pyarrow.array([s - START for s in all_stamps], pyarrow.duration("ms")),
+        "text": lambda: pyarrow.array([CLOCKS["american"](s) for s in all_stamps]).dictionary_encode(),
     }[kind]()
     lengths = [x.shape[1] for x in data.series]
     flat = np.concatenate(data.series, axis=1)
@@ -269,7 +165,7 @@ def test_an_answer_depends_on_its_own_window_alone(
     ]
     alone = np.concatenate([session.predict(x) for x in series])
     data = SeriesSet(series, ("current", "voltage"))
-    tolerance = {"rtol": 1e-4, "atol": 1e-5}
+    tolerance = {"rtol": ENGINES.relative, "atol": ENGINES.absolute}
     order = rng.permutation(count)
     np.testing.assert_allclose(session.predict(data, batch_size=batch), alone, **tolerance)
     np.testing.assert_allclose(session.predict(data.take(order), batch_size=batch), alone[order], **tolerance)

@@ -6,10 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgesparse_runtime.errors import InputError
-from tests.runtime.reports.reading import columns, read
-
-HALVES = "".join(f"{i}.5,{i}\n" for i in range(4))
+from tests.runtime.reports.reading import HALVES, columns, read
 
 
 @pytest.mark.parametrize(
@@ -27,61 +24,6 @@ HALVES = "".join(f"{i}.5,{i}\n" for i in range(4))
 )
 def test_value(tmp_path: Path, content: str, first: list[float]) -> None:
     assert columns(read(tmp_path, content))["a"] == pytest.approx(first)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        # pola-rs/polars#18797
-        pytest.param(
-            "a;b\n1.299;0,5\n2.500;1,5\n",
-            "row 2, column b must be a number; got '0,5'. Write a decimal point.",
-            id="a point that may group beside a decimal comma",
-        ),
-        pytest.param(
-            "a;b\n1 299,99;1\n", "row 2, column a must be a number; got '1 299,99'", id="blank groups"
-        ),
-        # pandas-dev/pandas#59299
-        pytest.param(
-            f'a,b\n{HALVES}"1,23",7\n', "row 6, column a must be a number; got '1,23'", id="late comma's row"
-        ),
-        pytest.param(
-            f'a,b\n{HALVES}"1,234.5",7\nx9,8\n',
-            "row 7, column a must be a number; got 'x9'",
-            id="late word's row",
-        ),
-        # pandas-dev/pandas#38420
-        pytest.param(
-            "a;b\n1a.2,3;1\n", "row 2, column a must be a number; got '1a.2,3'", id="letters inside"
-        ),
-        pytest.param("a;b\n1,2,3;1\n", "row 2, column a must be a number; got '1,2,3'", id="two commas"),
-        pytest.param("a;b\n1.2.3;1\n", "row 2, column a must be a number; got '1.2.3'", id="two points"),
-        pytest.param("a;b\n1,,234;1\n", "row 2, column a must be a number; got '1,,234'", id="comma twice"),
-        # pandas-dev/pandas#65397
-        pytest.param(
-            "a;b\n1 ,;1\n2,5;2\n", "row 2, column a must be a number; got '1 ,'", id="blank and comma"
-        ),
-        pytest.param(
-            'a,b\n"1, 234",1\n', "row 2, column a must be a number; got '1, 234'", id="comma and blank"
-        ),
-        # SheetJS/sheetjs#2236
-        pytest.param(
-            "a,b\n1,5,2,5\n1,6,2,6\n",
-            "row 2 must have 2 cells; got 4. Where commas are decimal, another delimiter (;) must stand",
-            id="decimal comma splits cells",
-        ),
-        pytest.param(
-            "a\n1,5\n2,5\n",
-            "row 2 must have 1 cells; got 2. Where commas are decimal",
-            id="one column splits",
-        ),
-    ],
-)
-def test_refusal(tmp_path: Path, content: str, message: str) -> None:
-    with pytest.raises(InputError) as caught:
-        read(tmp_path, content)
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

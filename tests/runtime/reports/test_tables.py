@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from edgesparse_runtime.errors import InputError
-from tests.runtime.reports.reading import columns, read
+from tests.runtime.reports.reading import BODY, columns, read
 
-BODY = "time,a\n0,5\n1,7\n"
 SAME = {"a": [5.0, 7.0]}
 
 
@@ -53,73 +52,6 @@ def test_value(tmp_path: Path, content: str | bytes) -> None:
     assert [row for row in columns(data).values()] == list(SAME.values())
     assert data.starts is not None
     assert data.starts.tolist() == ["0"]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        # PlotJuggler/PlotJuggler#734
-        pytest.param(
-            "Logger,X7\nRate,50\ntime,a,b\n0,1,2\n",
-            "row 3 must have 2 cells; got 3. If it is the header, start the lines above it with #",
-            id="metadata before the header",
-        ),
-        pytest.param(
-            "Measured at night\n\ntime,a\n0,1\n",
-            "row 3 must have 1 cells; got 2. If it is the header, start the lines above it with #",
-            id="a title before the header",
-        ),
-        pytest.param(
-            "Serial,123\nRate,50\ntime,a\n0,1\n", "row 2, column Serial must be a number", id="as wide"
-        ),
-        pytest.param(
-            BODY + "Mean,6\n", "row 4: column time must be a time; got 'Mean'", id="a sum below the data"
-        ),
-        # open-simulation-platform/libcosim#725
-        pytest.param(
-            "time,a\n0,101\nReal,Real\n0,5\n",
-            "row 3, column a must be a number; got 'Real'",
-            id="several headers",
-        ),
-        pytest.param("time,a\ns,V\n0,5\n", "row 2, column a must be a number; got 'V'", id="a row of units"),
-        # myokit/myokit#1090
-        pytest.param("time,a,a\n0,1,2\n", "column names must differ; a stands twice", id="a name twice"),
-        pytest.param(
-            "time,a, a\u200b\n0,1,2\n",
-            "column names must differ; a stands twice",
-            id="a name twice but for blanks",
-        ),
-        # flysight/flysight-2-firmware#61
-        pytest.param(
-            BODY.replace("0,5\n", "0,5,\n"), "row 2 must have 2 cells; got 3", id="a delimiter after a row"
-        ),
-        pytest.param(
-            "$VAR,FW,1\n$COL,IMU,time,a\n$IMU,0,1,2\n",
-            "row 2 must have 3 cells; got 4. If it is the header",
-            id="records of several kinds",
-        ),
-        # gr8b/zabbix-module-sqlexplorer#18
-        pytest.param(
-            'time,a,note\n0,1,"x\n1,2,z\n', "row 2: the row must be CSV", id="a quote that never ends"
-        ),
-        pytest.param(
-            'time,a,note\n0,1,"x\ny"\n1,q,"z"\n',
-            "row 4, column a must be a number; got 'q'",
-            id="a line after a break",
-        ),
-        # azavea/django-queryset-csv#71
-        pytest.param(
-            BODY + "\ufeff2,9\n",
-            "row 4: column time must be a time; got '\\ufeff2'",
-            id="marked files joined",
-        ),
-    ],
-)
-def test_refusal(tmp_path: Path, content: str, message: str) -> None:
-    with pytest.raises(InputError) as caught:
-        read(tmp_path, content)
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_records_of_several_kinds_share_their_times(tmp_path: Path) -> None:

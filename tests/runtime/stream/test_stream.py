@@ -14,7 +14,7 @@ from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import Record, Sample, SampleParser, Stream, StreamOptions, stream_scores
 from edgesparse_runtime.stream.counts import Counts, Latencies
 from edgesparse_runtime.stream.windows import RingBuffer
-from tests.support.streams import disturb, offline_segments
+from tests.support.recordings.streams import disturb, offline_segments
 from tests.support.synthetic import make_series
 from tests.support.tolerances import ENGINES
 

@@ -8,7 +8,7 @@ import pytest
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.stream import Sample, TimeRule
 from edgesparse_runtime.stream.timeline import CLOCK_BACK, ESTIMATE_FROM, estimate_period
-from tests.support.streams import disturb, offline_segments, run_timeline, to_segments
+from tests.support.recordings.streams import disturb, offline_segments, run_timeline, to_segments
 
 PERIOD = 0.02
 

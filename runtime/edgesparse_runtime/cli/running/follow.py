@@ -113,19 +113,19 @@ def follow(
     watch = _open_monitor(session, options)
     stream = _stream(session, options, watch)
     parser = SampleParser(
-        session, stream.counts, time_column=options.time_column, time_unit=options.time_unit or "s"
+        session, stream.counts, time_column=options.time_column, time_unit=options.time_unit
     )
     reader = Reader(files[0], stream.counts, note=note, limit=options.backlog)
     classes = session.bundle.classes if session.bundle else ()
     note(_begin_line(files[0], stream))
     began = time.perf_counter()
-    with _opened(output, form) as (out, is_begun):
+    with _opened(output, form) as (out, header):
         has_ended = False
-        writer = ScoreWriter(out, chosen, parser.unit, classes, has_header=is_begun)
+        writer = ScoreWriter(out, chosen, classes, header=header)
 
         def write(score: Score, is_late: bool) -> None:
             if isinstance(out, AppendLog) and out.reopen_if_moved():
-                writer.begin_file(has_header=bool(out.first_byte()))
+                writer.begin_file(out.first_row() if chosen == "csv" else ())
             writer.write(score, is_late)
             alarm = None if watch is None else watch.add(score)
             if alarm is not None:
@@ -229,8 +229,8 @@ def _why_no_score(stream: Stream) -> str:
 
 
 @contextlib.contextmanager
-def _opened(output: Path | None, form: str) -> Iterator[tuple[Sink, bool]]:
-    """Where scores go, and whether it already holds some.
+def _opened(output: Path | None, form: str) -> Iterator[tuple[Sink, list[str]]]:
+    """Where scores go, and the header of the scores that it holds already.
 
     A file is appended to, line by line: it is a log, and a restarted service continues it.
 
@@ -238,7 +238,7 @@ def _opened(output: Path | None, form: str) -> Iterator[tuple[Sink, bool]]:
         InputError: it cannot be written, or holds something of another form.
     """
     if output is None:
-        yield sys.stdout, False
+        yield sys.stdout, []
         return
     try:
         log = AppendLog(output)
@@ -250,7 +250,7 @@ def _opened(output: Path | None, form: str) -> Iterator[tuple[Sink, bool]]:
             raise InputError(
                 f"{output} does not hold {form} lines, so none can be appended. Choose another file."
             )
-        yield log, bool(first)
+        yield log, log.first_row() if form == "csv" else []
 
 
 def _begin_line(source: str, stream: Stream) -> str:

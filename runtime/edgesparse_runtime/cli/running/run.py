@@ -136,8 +136,12 @@ def _predict(session: Session, request: RunRequest) -> list[dict[str, Any]]:
 
 
 def _origin(file: str, data: SeriesSet, i: int) -> dict[str, Any]:
-    """Where a prediction comes from: file, series as the file names it, and what else the file states."""
-    row: dict[str, Any] = {"file": file, "series": i + 1 if data.ids is None else str(data.ids[i])}
+    """Where a prediction comes from: file, series as the file names it, and what else the file states.
+
+    A series without a name has its number, whatever the number of windows that it is cut into.
+    """
+    number = i + 1 if data.recordings is None else int(data.recordings[i])
+    row: dict[str, Any] = {"file": file, "series": number if data.ids is None else str(data.ids[i])}
     for name in ORIGIN:
         column = getattr(data, f"{name}s")
         if column is not None and (name != "recording" or data.grid.window is not None):

@@ -89,12 +89,22 @@ def assemble(
         source=str(path),
         ids=np.array([r.name for r in windows], dtype=np.str_) if has_names else None,
         recordings=np.array([str(r.number + 1) for r in windows], dtype=np.str_),
-        starts=None if start is None else _column(windows, start),
+        starts=_column(windows, start) if start is not None else _steps_of(windows, steps, clock, options),
         grid=Grid(options.window, options.stride or options.window, period),
         units=units,
         roles=roles,
         notes=tuple(notes),
     )
+
+
+def _steps_of(
+    windows: Sequence[Recording], steps: Sequence[Recording], clock: Clock | None, options: ReadOptions
+) -> npt.NDArray[np.str_] | None:
+    """The step, from 0, at which each window starts in its recording, where no clock names its time."""
+    if clock is not None or options.window is None:
+        return None
+    rows = {recording.number: recording.rows for recording in steps}
+    return np.array([str(np.searchsorted(rows[w.number], w.rows[0])) for w in windows], dtype=np.str_)
 
 
 def _in_steps(

@@ -12,7 +12,14 @@ import numpy as np
 
 from edgesparse_runtime.arrays import DoubleArray
 from edgesparse_runtime.data.column_names import without_marks
-from edgesparse_runtime.data.plain_number import comma_is, is_plain, to_plain, to_plain_array, without_commas
+from edgesparse_runtime.data.plain_number import (
+    comma_is,
+    is_number_with_marks,
+    is_plain,
+    to_plain,
+    to_plain_array,
+    without_commas,
+)
 from edgesparse_runtime.errors import InputError
 
 # Models take float32.
@@ -81,21 +88,17 @@ def comma_of(columns: Sequence[Sequence[Any]], path: Path) -> str:
         InputError: they could be both.
     """
     cells = [c.strip() for column in columns for c in column if isinstance(c, str) and "," in c]
-    if not cells or not all(_is_number_with_marks(cell) for cell in cells):
+    if not cells or not all(is_number_with_marks(cell) for cell in cells):
         return ""
     points = [
         c.strip() for column in columns for c in column if isinstance(c, str) and "." in c and "," not in c
     ]
-    meaning = comma_is(cells + [c for c in points if _is_number_with_marks(c)])
+    meaning = comma_is(cells + [c for c in points if is_number_with_marks(c)])
     if meaning == "unclear":
         raise InputError(
             f"{path}: numbers must have a decimal point; {cells[0]!r} may be a thousand or a decimal."
         )
     return meaning
-
-
-def _is_number_with_marks(cell: str) -> bool:
-    return is_plain(cell.replace(",", "").replace(".", ""))
 
 
 def to_floats(cells: Sequence[Any], path: Path, place: Callable[[int], str], comma: str = "") -> DoubleArray:

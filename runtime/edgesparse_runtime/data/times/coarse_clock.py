@@ -84,17 +84,17 @@ def rounded_period(times: DoubleArray) -> float | None:
         return None
     tick, steps, low = ticks
     inside = (steps >= low) & (steps <= low + 1)
-    period = float(np.diff(times)[inside].mean())
-    if inside.all() and float(np.ptp(times - _line(times, period))) > _WIDEST * tick:
-        return None
-    return period
+    if not inside.all():
+        return float(np.diff(times)[inside].mean())
+    line = _line(times, None)
+    return None if float(np.ptp(times - line)) > _WIDEST * tick else float(line[1] - line[0])
 
 
-def _line(times: DoubleArray, period: float) -> DoubleArray:
-    """Even times through the middle of these; their own slope where they are many."""
+def _line(times: DoubleArray, period: float | None) -> DoubleArray:
+    """Even times through the middle of these; with their own slope where they are many or none is given."""
     number = np.arange(len(times), dtype=np.float64)
     middle = number - number.mean()
-    if len(times) > 4 * _LEAST_RARE:
+    if period is None or len(times) > 4 * _LEAST_RARE:
         period = float((middle * (times - times.mean())).sum() / (middle**2).sum())
     return np.asarray(times.mean() + period * middle, dtype=np.float64)
 

@@ -1,13 +1,30 @@
-"""What the tests of streams share: an even grid that is known, and what a bad line makes of it."""
+"""What the tests of streams share: an even grid that is known, its disturbances, and lines to scores."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgesparse_runtime.stream import Counts, Sample, Step, Timeline, TimeRule
+from edgesparse_runtime.session import Session
+from edgesparse_runtime.stream import (
+    Counts,
+    Sample,
+    SampleParser,
+    Step,
+    Stream,
+    StreamOptions,
+    Timeline,
+    TimeRule,
+)
+from edgesparse_runtime.stream.backlog import Backlog
+from edgesparse_runtime.stream.live import run_live
+from edgesparse_runtime.stream.sample import Score
+from edgesparse_runtime.stream.sources import Line
+
+OPTIONS = StreamOptions(window=16, stride=8)
 
 
 @dataclass(frozen=True)
@@ -95,3 +112,26 @@ def to_segments(steps: list[Step]) -> list[npt.NDArray[np.float32]]:
             segments.append([])
         segments[-1].append(step.values)
     return [np.stack(segment, axis=1) for segment in segments]
+
+
+class Feed:
+    """Lines that have all arrived."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.backlog: Backlog[Line] = Backlog(1 << 20)
+        self.backlog.put([Line(line, 0.0) for line in lines])
+        self.backlog.close()
+
+    def stop(self) -> None:
+        pass
+
+
+def live(
+    session: Session, lines: list[str], options: StreamOptions = OPTIONS, **parse: Any
+) -> tuple[list[Score], Stream, list[str]]:
+    """What `run --follow` makes of lines: scores, the stream at its end, and notes."""
+    stream, notes, scores = Stream(session, options), list[str](), list[Score]()
+    parser = SampleParser(session, stream.counts, **parse)
+    feed: Any = Feed(lines)
+    run_live(feed, stream, parser, lambda score, late: scores.append(score), note=notes.append)
+    return scores, stream, notes

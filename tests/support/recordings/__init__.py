@@ -1,0 +1,1 @@
+"""Generated recordings, and streams of them."""
