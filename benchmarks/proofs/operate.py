@@ -27,11 +27,11 @@ from edgesparse.config import RunConfig, TrainingConfig
 from edgesparse.training.train import train
 from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.arrays import DoubleArray
-from edgesparse_runtime.monitor.blocks import block_means
-from edgesparse_runtime.monitor.detector import Detector
-from edgesparse_runtime.monitor.reference import Learned, Reference, learn
-from edgesparse_runtime.monitor.signals import Signals
-from edgesparse_runtime.monitor.watch import Watch
+from edgesparse_runtime.operation.monitor.blocks import block_means
+from edgesparse_runtime.operation.monitor.detector import Detector
+from edgesparse_runtime.operation.monitor.reference import Learned, Reference, learn
+from edgesparse_runtime.operation.monitor.signals import Signals
+from edgesparse_runtime.operation.monitor.watch import Watch
 from edgesparse_runtime.session import Session
 from tests.support.paths import ROOT
 from tests.support.synthetic import make_series
@@ -212,7 +212,7 @@ def main() -> int:
     ).parse_args()
     machine = machine_now()
     sources = [
-        *(ROOT / "runtime/edgesparse_runtime/monitor").glob("*.py"),
+        *(ROOT / "runtime/edgesparse_runtime/operation/monitor").glob("*.py"),
         *Path(__file__).parent.glob("*.py"),
     ]
     store = StoredCases(SCRATCH / "operate", hash_files(sources), QUICK)

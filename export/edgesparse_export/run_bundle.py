@@ -28,9 +28,9 @@ from edgesparse_runtime.data.input_check import check_input
 from edgesparse_runtime.data.readers import read_dataset
 from edgesparse_runtime.data.series_set import Grid, SeriesSet
 from edgesparse_runtime.errors import GateError
-from edgesparse_runtime.monitor.model import learn_from
-from edgesparse_runtime.monitor.reference import FILE as MONITOR
-from edgesparse_runtime.monitor.signals import Signals
+from edgesparse_runtime.operation.monitor.model import learn_from
+from edgesparse_runtime.operation.monitor.reference import FILE as MONITOR
+from edgesparse_runtime.operation.monitor.signals import Signals
 from edgesparse_runtime.session import Session
 
 MODEL, GOLDEN, CARD = "model.onnx", "golden.npz", "card.md"

@@ -141,7 +141,7 @@ class Session:
 
     @property
     def score_count(self) -> int:
-        """Columns of the scores; 0 = the model does not state it."""
+        """Columns of the scores; 0 = unknown."""
         return self._model.score_count or 0
 
     def takes_dense(self, steps: int) -> bool:
@@ -231,14 +231,8 @@ class Session:
         return [np.asarray(s, dtype=np.bool_) for s in found]
 
     def predict_with_selections(self, window: WindowData) -> tuple[FloatArray, list[BoolArray]]:
-        """Scores [1, classes or targets] of one window, and the selections of the same run.
-
-        No selections where the dense twin runs: it has none.
-
-        Raises:
-            InputError: as `predict`.
-        """
-        if isinstance(self.inputs, TensorInputs) or not self.selection_names:
+        """Scores and selections of one run; no selections where the dense twin runs."""
+        if not isinstance(self.inputs, WindowInputs) or not self.selection_names:
             return self.predict(window), []
         ((_, batch),) = self.inputs.parts(window, 1)
         if self._dense is not None and self.takes_dense(batch.shape[2]):

@@ -16,7 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.monitor.rate import Rate
+from edgesparse_runtime.operation.monitor.rate import Rate
 from edgesparse_runtime.serving.addresses import Address
 from edgesparse_runtime.serving.admission import Admission
 from edgesparse_runtime.serving.batching import Batcher

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.monitor.rate import DEFAULT
+from edgesparse_runtime.operation.monitor.rate import DEFAULT
 from edgesparse_runtime.session import default_threads
 
 _SHORTEST_TOKEN = 16

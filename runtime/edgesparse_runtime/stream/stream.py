@@ -14,7 +14,7 @@ from edgesparse_runtime.data.for_model import grid_of
 from edgesparse_runtime.data.grid import MAX_GAP
 from edgesparse_runtime.data.input_check import input_check_of
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.monitor.signals import Signals
+from edgesparse_runtime.operation.monitor.signals import Signals
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.causal import CausalScorer
 from edgesparse_runtime.stream.counts import Counts

@@ -18,9 +18,9 @@ from edgesparse_runtime.cli.output import note
 from edgesparse_runtime.cli.preflight import check_output
 from edgesparse_runtime.data.for_model import grid_of
 from edgesparse_runtime.errors import GateError, InputError
-from edgesparse_runtime.monitor.model import find_reference, signals_for
-from edgesparse_runtime.monitor.monitor import Monitor
-from edgesparse_runtime.monitor.rate import DEFAULT, Rate
+from edgesparse_runtime.operation.monitor.model import find_reference, signals_for
+from edgesparse_runtime.operation.monitor.monitor import Monitor
+from edgesparse_runtime.operation.monitor.rate import DEFAULT, Rate
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import SampleParser, Stream, StreamOptions
 from edgesparse_runtime.stream.append_log import AppendLog

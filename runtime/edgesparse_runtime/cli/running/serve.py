@@ -12,7 +12,7 @@ import typer
 from edgesparse_runtime.cli.options import Precision, Request, TrustedKeys
 from edgesparse_runtime.cli.output import print_fields, print_json
 from edgesparse_runtime.cli.require import require
-from edgesparse_runtime.monitor.rate import DEFAULT
+from edgesparse_runtime.operation.monitor.rate import DEFAULT
 from edgesparse_runtime.serving.addresses import parse_addresses
 from edgesparse_runtime.serving.settings import Settings
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -154,11 +155,24 @@ def _describe_windows(windows_NCT: FloatArray, out: DoubleArray) -> None:
 
 def _describe_routing(selection_NHQK: BoolArray) -> DoubleArray:
     """Share of blocks kept, evenness of their use, and mean distance from query to key block, [n, 3]."""
-    kept = np.asarray(selection_NHQK, dtype=np.float64)
-    queries, keys = kept.shape[2:]
-    total = np.maximum(kept.sum(axis=(1, 2, 3)), 1.0)
-    use = kept.sum(axis=(1, 2)) / total[:, None]
-    entropy = -(use * np.log(np.where(use > 0, use, 1.0))).sum(axis=1) / max(np.log(keys), 1e-9)
+    queries, keys = selection_NHQK.shape[2:]
+    heads = selection_NHQK.shape[1]
+    kept_NQK = selection_NHQK.sum(axis=1, dtype=np.float64)
+    use = kept_NQK.sum(axis=1)
+    total = use.sum(axis=1)
+    most = np.maximum(total, 1.0)
+    share = use / most[:, None]
+    entropy = -(share * np.log(share + (share == 0))).sum(axis=1) / _largest_entropy(keys)
+    distance = kept_NQK.reshape(len(kept_NQK), -1) @ _distances(queries, keys) / most
+    return np.stack([total / (heads * queries * keys), entropy, distance], axis=1)
+
+
+@lru_cache(maxsize=16)
+def _distances(queries: int, keys: int) -> DoubleArray:
+    """From each query block to each key block, over the longest."""
     apart = np.abs(np.arange(queries)[:, None] - np.arange(keys)) / max(1, keys - 1)
-    distance = np.einsum("nhqk,qk->n", kept, apart) / total
-    return np.stack([kept.mean(axis=(1, 2, 3)), entropy, distance], axis=1)
+    return np.asarray(apart.ravel())
+
+
+def _largest_entropy(keys: int) -> float:
+    return max(math.log(keys), 1e-9)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from edgesparse_runtime.arrays import DoubleArray
-from edgesparse_runtime.monitor.alarm import Alarm, Carrier
-from edgesparse_runtime.monitor.detector import Detector
-from edgesparse_runtime.monitor.reference import Reference
+from edgesparse_runtime.operation.monitor.alarm import Alarm, Carrier
+from edgesparse_runtime.operation.monitor.detector import Detector
+from edgesparse_runtime.operation.monitor.reference import Reference
 
 # Latest windows that a picture shows.
 RECENT = 64
