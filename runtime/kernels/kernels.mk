@@ -35,8 +35,7 @@ test-arm64-wheel: $(VENV)/.dev  ## the whole AArch64 wheel under an emulated Pyt
 	$(RUN) -m tests.kernels.arm64_wheel
 
 test-sanitize: $(VENV)/.dev  ## address and undefined-behavior sanitizers on the kernels and operators (CALLS=1000000)
-	cmake -S $(KERNELS) -B build/sanitize -DEDGESPARSE_TESTS=ON -DEDGESPARSE_SANITIZE=address,undefined \
-	  -DCMAKE_CXX_FLAGS_RELEASE=-O1
+	cmake -S $(KERNELS) -B build/sanitize -DEDGESPARSE_TESTS=ON -DEDGESPARSE_SANITIZE=address,undefined
 	cmake --build build/sanitize --parallel 2 --target edgesparse_kernels test_kernels fuzz_operators
 	# Every table of this machine, pinned; the first is the one that is chosen without a pin. GCC aligns the stack
 	# frames in which it looks for use after return to less than the 64 bytes of AVX-512.
