@@ -97,7 +97,8 @@ def run_in_parts(
         run: does `count` from a seed in a process of its own; `ok` False in its result ends the work.
     """
     parts = [(min(part, total - first), seed) for seed, first in enumerate(range(0, total, part))]
-    start, done, results = time.monotonic(), 0, []
+    start, done = time.monotonic(), 0
+    results: list[Any] = []
 
     def run_part(count: int, seed: int) -> Any:
         if any(not found["ok"] for found in results):
