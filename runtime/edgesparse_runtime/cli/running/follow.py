@@ -18,6 +18,9 @@ from edgesparse_runtime.cli.output import note
 from edgesparse_runtime.cli.preflight import check_output
 from edgesparse_runtime.data.for_model import grid_of
 from edgesparse_runtime.errors import GateError, InputError
+from edgesparse_runtime.operation.events.publish import Publisher
+from edgesparse_runtime.operation.events.rule import rules_of
+from edgesparse_runtime.operation.events.stream import StreamEvents, event_row
 from edgesparse_runtime.operation.monitor.model import find_reference, signals_for
 from edgesparse_runtime.operation.monitor.monitor import Monitor
 from edgesparse_runtime.operation.monitor.rate import DEFAULT, Rate
@@ -82,6 +85,10 @@ class FollowOptions(TableOptions):
     false_alarms: Annotated[
         str, typer.Option(help="Streams: most false alarms of the monitor, per machine: 1/90d, 1/100000w.")
     ] = DEFAULT
+    publish: Annotated[
+        str | None,
+        typer.Option(help="Streams: send events and alarms to mqtt://HOST[:PORT]/TOPIC too."),
+    ] = None
 
     def check_unused(self) -> None:
         """Refuse options of streams where no stream is followed.
@@ -111,6 +118,7 @@ def follow(
         raise InputError(f"`--deadline` must be above 0 milliseconds; got {options.deadline:g}.")
     chosen: Form = "json" if form == "json" else "csv"
     watch = _open_monitor(session, options)
+    found_events = _open_events(session)
     stream = _stream(session, options, watch)
     parser = SampleParser(
         session, stream.counts, time_column=options.time_column, time_unit=options.time_unit
@@ -122,15 +130,19 @@ def follow(
     with _opened(output, form) as (out, header):
         has_ended = False
         writer = ScoreWriter(out, chosen, classes, header=header)
+        publisher = None if options.publish is None else Publisher(options.publish)
 
         def write(score: Score, is_late: bool) -> None:
             if isinstance(out, AppendLog) and out.reopen_if_moved():
                 writer.begin_file(out.first_row() if chosen == "csv" else ())
             writer.write(score, is_late)
+            lines = _write_events(writer, found_events, score)
             alarm = None if watch is None else watch.add(score)
             if alarm is not None:
                 note(str(alarm))
-                writer.write_alarm(alarm, score)
+                lines.append(writer.write_alarm(alarm, score))
+            if publisher is not None:
+                publisher.send(lines)
 
         try:
             has_ended = run_live(reader, stream, parser, write, note=note, bind_topics=options.bind_topics)
@@ -143,8 +155,25 @@ def follow(
             if watch is not None:
                 watch.monitor.save()
                 summary["monitor"] = watch.summary()
+            if found_events is not None:
+                summary["events"] = found_events.counts
+            if publisher is not None:
+                publisher.close()
+                summary["unpublished"] = publisher.dropped
             writer.write_summary(summary)
     _check_end(stream, has_ended, 0 if watch is None else watch.alarms)
+
+
+def _open_events(session: Session) -> StreamEvents | None:
+    """The events of the bundle's rules; None where it has none."""
+    rules = None if session.bundle is None else rules_of(session.bundle)
+    return None if rules is None else StreamEvents(rules, session.classes)
+
+
+def _write_events(writer: ScoreWriter, events: StreamEvents | None, score: Score) -> list[str]:
+    """The lines of the events that a score begins and ends, written."""
+    found = [] if events is None else events.add(score)
+    return [writer.write_of("event", event_row(event), score) for event in found]
 
 
 def _open_monitor(session: Session, options: FollowOptions) -> StreamMonitor | None:
