@@ -33,6 +33,7 @@ from edgesparse_runtime.cli.command import as_command
 from edgesparse_runtime.cli.running import deploy as deploy_verb
 from edgesparse_runtime.cli.running import events as events_verb
 from edgesparse_runtime.cli.running import monitor as monitor_verb
+from edgesparse_runtime.cli.running import rollout as rollout_verb
 from edgesparse_runtime.cli.running import run as run_verb
 from edgesparse_runtime.cli.running import serve as serve_verb
 from edgesparse_runtime.cli.running import wheelhouse as wheelhouse_verb
@@ -50,6 +51,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "monitor": monitor_verb.monitor,
     "events": events_verb.events,
     "update": update_verb.update,
+    "rollout": rollout_verb.rollout,
     "serve": serve_verb.serve,
     "deploy": deploy_verb.deploy,
     "profile": profile_verb.profile,

@@ -15,15 +15,11 @@ import typer
 
 from edgesparse_runtime.cli.options import TableOptions
 from edgesparse_runtime.cli.output import note
-from edgesparse_runtime.cli.preflight import check_output
+from edgesparse_runtime.cli.running.operation import Operation
 from edgesparse_runtime.data.for_model import grid_of
 from edgesparse_runtime.errors import GateError, InputError
-from edgesparse_runtime.operation.events.publish import Publisher
-from edgesparse_runtime.operation.events.rule import rules_of
-from edgesparse_runtime.operation.events.stream import StreamEvents, event_row
-from edgesparse_runtime.operation.monitor.model import find_reference, signals_for
-from edgesparse_runtime.operation.monitor.monitor import Monitor
-from edgesparse_runtime.operation.monitor.rate import DEFAULT, Rate
+from edgesparse_runtime.operation.monitor.model import signals_for
+from edgesparse_runtime.operation.monitor.rate import DEFAULT
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import SampleParser, Stream, StreamOptions
 from edgesparse_runtime.stream.append_log import AppendLog
@@ -117,9 +113,8 @@ def follow(
     if options.deadline is not None and not options.deadline > 0:
         raise InputError(f"`--deadline` must be above 0 milliseconds; got {options.deadline:g}.")
     chosen: Form = "json" if form == "json" else "csv"
-    watch = _open_monitor(session, options)
-    found_events = _open_events(session)
-    stream = _stream(session, options, watch)
+    operation = Operation(session, options)
+    stream = _stream(session, options, operation.watch)
     parser = SampleParser(
         session, stream.counts, time_column=options.time_column, time_unit=options.time_unit
     )
@@ -130,19 +125,12 @@ def follow(
     with _opened(output, form) as (out, header):
         has_ended = False
         writer = ScoreWriter(out, chosen, classes, header=header)
-        publisher = None if options.publish is None else Publisher(options.publish)
 
         def write(score: Score, is_late: bool) -> None:
             if isinstance(out, AppendLog) and out.reopen_if_moved():
                 writer.begin_file(out.first_row() if chosen == "csv" else ())
             writer.write(score, is_late)
-            lines = _write_events(writer, found_events, score)
-            alarm = None if watch is None else watch.add(score)
-            if alarm is not None:
-                note(str(alarm))
-                lines.append(writer.write_alarm(alarm, score))
-            if publisher is not None:
-                publisher.send(lines)
+            operation.after(writer, score, is_late)
 
         try:
             has_ended = run_live(reader, stream, parser, write, note=note, bind_topics=options.bind_topics)
@@ -152,46 +140,9 @@ def follow(
         finally:
             summary = _summary(stream, time.perf_counter() - began)
             _note_summary(summary)
-            if watch is not None:
-                watch.monitor.save()
-                summary["monitor"] = watch.summary()
-            if found_events is not None:
-                summary["events"] = found_events.counts
-            if publisher is not None:
-                publisher.close()
-                summary["unpublished"] = publisher.dropped
+            summary |= operation.end()
             writer.write_summary(summary)
-    _check_end(stream, has_ended, 0 if watch is None else watch.alarms)
-
-
-def _open_events(session: Session) -> StreamEvents | None:
-    """The events of the bundle's rules; None where it has none."""
-    rules = None if session.bundle is None else rules_of(session.bundle)
-    return None if rules is None else StreamEvents(rules, session.classes)
-
-
-def _write_events(writer: ScoreWriter, events: StreamEvents | None, score: Score) -> list[str]:
-    """The lines of the events that a score begins and ends, written."""
-    found = [] if events is None else events.add(score)
-    return [writer.write_of("event", event_row(event), score) for event in found]
-
-
-def _open_monitor(session: Session, options: FollowOptions) -> StreamMonitor | None:
-    """The monitor that the options describe.
-
-    Raises:
-        InputError: options of a monitor without one; no reference; a rate or state that does not fit.
-    """
-    if options.monitor is None:
-        if options.reference is not None or options.false_alarms != DEFAULT:
-            raise InputError("`--reference` and `--false-alarms` are for a monitor. Add --monitor STATE.")
-        return None
-    rate = Rate.parse(options.false_alarms)
-    check_output(options.monitor, "--monitor")
-    monitor = Monitor(find_reference(session, options.reference), rate, state=options.monitor)
-    if monitor.problem:
-        note(monitor.problem)
-    return StreamMonitor(monitor)
+    _check_end(stream, has_ended, operation.alarms)
 
 
 def _stream(session: Session, options: FollowOptions, watch: StreamMonitor | None) -> Stream:
