@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgesparse_runtime.arrays import DoubleArray
-from edgesparse_runtime.operation.monitor.signals import Signals
+from edgesparse_runtime.stream.monitor.signals import Signals
 
 KINDS = ("AR(1) 0", "AR(1) 0.9", "AR(1) 0.98", "seasonal", "heavy-tailed")
 SHIFTS = {

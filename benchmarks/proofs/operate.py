@@ -27,12 +27,12 @@ from edgesparse.config import RunConfig, TrainingConfig
 from edgesparse.training.train import train
 from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.arrays import DoubleArray
-from edgesparse_runtime.operation.monitor.blocks import block_means
-from edgesparse_runtime.operation.monitor.detector import Detector
-from edgesparse_runtime.operation.monitor.reference import Learned, Reference, learn
-from edgesparse_runtime.operation.monitor.signals import Signals
-from edgesparse_runtime.operation.monitor.watch import Watch
 from edgesparse_runtime.session import Session
+from edgesparse_runtime.stream.monitor.blocks import block_means
+from edgesparse_runtime.stream.monitor.detector import Detector
+from edgesparse_runtime.stream.monitor.reference import Learned, Reference, learn
+from edgesparse_runtime.stream.monitor.signals import Signals
+from edgesparse_runtime.stream.monitor.watch import Watch
 from tests.support.paths import ROOT
 from tests.support.synthetic import make_series
 
@@ -212,7 +212,7 @@ def main() -> int:
     ).parse_args()
     machine = machine_now()
     sources = [
-        *(ROOT / "runtime/edgesparse_runtime/operation/monitor").glob("*.py"),
+        *(ROOT / "runtime/edgesparse_runtime/stream/monitor").glob("*.py"),
         *Path(__file__).parent.glob("*.py"),
     ]
     store = StoredCases(SCRATCH / "operate", hash_files(sources), QUICK)

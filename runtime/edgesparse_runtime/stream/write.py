@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from edgesparse_runtime.data.escape import escape_csv_row
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.operation.monitor.alarm import Alarm
+from edgesparse_runtime.stream.monitor.alarm import Alarm
 from edgesparse_runtime.stream.sample import Score
 
 MACHINE = "machine"

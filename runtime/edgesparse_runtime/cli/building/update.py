@@ -19,7 +19,6 @@ from edgesparse_runtime.data.for_model import read_for_model
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.evaluation.verify import verify
-from edgesparse_runtime.operation.monitor.rate import parse_duration
 from edgesparse_runtime.operation.update.ask import Choice, choose_windows
 from edgesparse_runtime.operation.update.challenger import STALE, data_hash, release_after, write_challenger
 from edgesparse_runtime.operation.update.head import read_head
@@ -27,6 +26,7 @@ from edgesparse_runtime.operation.update.known import Domain, features_of, merge
 from edgesparse_runtime.operation.update.learn import Learned, learn
 from edgesparse_runtime.operation.update.paired import Paired
 from edgesparse_runtime.session import Session
+from edgesparse_runtime.stream.monitor.rate import parse_duration
 
 MODES = ("calibrate", "head")
 

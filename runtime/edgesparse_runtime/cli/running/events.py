@@ -19,9 +19,9 @@ from edgesparse_runtime.operation.events.fit import fit_rules
 from edgesparse_runtime.operation.events.model import describe, hold_out, plain_rule, tracks_of
 from edgesparse_runtime.operation.events.rule import FILE, EventRule, EventRules
 from edgesparse_runtime.operation.events.timeline import Track, count_events
-from edgesparse_runtime.operation.monitor.model import learned_of
-from edgesparse_runtime.operation.monitor.rate import Rate
 from edgesparse_runtime.session import Session
+from edgesparse_runtime.stream.monitor.model import learned_of
+from edgesparse_runtime.stream.monitor.rate import Rate
 
 
 @dataclass(frozen=True, kw_only=True)

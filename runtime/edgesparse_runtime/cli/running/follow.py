@@ -15,16 +15,16 @@ import typer
 
 from edgesparse_runtime.cli.options import TableOptions
 from edgesparse_runtime.cli.output import note
+from edgesparse_runtime.cli.running.monitored import StreamMonitor
 from edgesparse_runtime.cli.running.operation import Operation
 from edgesparse_runtime.data.for_model import grid_of
 from edgesparse_runtime.errors import GateError, InputError
-from edgesparse_runtime.operation.monitor.model import signals_for
-from edgesparse_runtime.operation.monitor.rate import DEFAULT
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import SampleParser, Stream, StreamOptions
 from edgesparse_runtime.stream.append_log import AppendLog
 from edgesparse_runtime.stream.live import BACKLOG, Reader, run_live
-from edgesparse_runtime.stream.monitored import StreamMonitor
+from edgesparse_runtime.stream.monitor.model import signals_for
+from edgesparse_runtime.stream.monitor.rate import DEFAULT
 from edgesparse_runtime.stream.sample import Score
 from edgesparse_runtime.stream.write import Form, ScoreWriter, Sink
 
@@ -71,7 +71,7 @@ class FollowOptions(TableOptions):
     monitor: Annotated[
         Path | None,
         typer.Option(
-            help="Streams: notice a changed line; the state is kept in this file (docs/monitor.md)."
+            help="Streams: notice a changed line; the state is kept in this file (docs/operate.md)."
         ),
     ] = None
     reference: Annotated[

@@ -7,16 +7,16 @@ from typing import Any, Protocol
 
 from edgesparse_runtime.cli.output import note
 from edgesparse_runtime.cli.preflight import check_output
+from edgesparse_runtime.cli.running.monitored import StreamMonitor
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.operation.events.publish import Publisher
 from edgesparse_runtime.operation.events.rule import rules_of
 from edgesparse_runtime.operation.events.stream import StreamEvents, event_row
-from edgesparse_runtime.operation.monitor.model import find_reference
-from edgesparse_runtime.operation.monitor.monitor import Monitor
-from edgesparse_runtime.operation.monitor.rate import DEFAULT, Rate
 from edgesparse_runtime.operation.rollout.followed import FollowedSession
 from edgesparse_runtime.session import Session
-from edgesparse_runtime.stream.monitored import StreamMonitor
+from edgesparse_runtime.stream.monitor.model import find_reference
+from edgesparse_runtime.stream.monitor.monitor import Monitor
+from edgesparse_runtime.stream.monitor.rate import DEFAULT, Rate
 from edgesparse_runtime.stream.sample import Score
 from edgesparse_runtime.stream.write import ScoreWriter
 

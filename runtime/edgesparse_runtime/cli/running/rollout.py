@@ -14,8 +14,8 @@ from edgesparse_runtime.cli.options import Request, TrustedKeys
 from edgesparse_runtime.cli.output import print_fields, print_json, print_table
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.evaluation.verify import verify
-from edgesparse_runtime.operation.monitor.rate import parse_duration
 from edgesparse_runtime.operation.rollout.store import Store, Trial
+from edgesparse_runtime.stream.monitor.rate import parse_duration
 
 ACTIONS = ("try", "status", "confirm", "promote", "rollback")
 

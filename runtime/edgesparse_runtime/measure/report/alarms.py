@@ -11,7 +11,7 @@ from string import Template
 from edgesparse_runtime.data.escape import escape_terminal
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.measure.report import svg
-from edgesparse_runtime.operation.monitor.alarm import Alarm, Carrier
+from edgesparse_runtime.stream.monitor.alarm import Alarm, Carrier
 
 FORMS = (".html", ".svg")
 _MOST_ALARMS = 20

@@ -104,7 +104,7 @@ def _threshold(
 
 
 def _peaks(values: DoubleArray, other: BoolArray, windows: int) -> list[float]:
-    """The largest value of each stretch of `windows` windows of other classes: one alarm each at most."""
+    """The largest value of each stretch of `windows` windows of other classes: one alarm each."""
     found = []
     first = windows - 1
     for at in range(first, len(values), windows):

@@ -14,9 +14,9 @@ from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.bundle.write import copy_bundle
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.operation.events.rule import FILE as EVENTS
-from edgesparse_runtime.operation.monitor.reference import FILE as MONITOR
 from edgesparse_runtime.operation.update.head import Head, with_head
 from edgesparse_runtime.session import Session
+from edgesparse_runtime.stream.monitor.reference import FILE as MONITOR
 
 _GOLDEN = "golden.npz"
 _CARD = "card.md"

@@ -12,7 +12,7 @@ from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.bundle.write import copy_bundle
 from edgesparse_runtime.operation.rollout.store import LINK
 from tests.support.processes import check_one_line, edgesparse
-from tests.system.test_monitor import cli, make_recording, to_csv
+from tests.system.operation.test_monitor import cli, make_recording, to_csv
 
 CUT = ("--window", "100", "--stride", "25")
 

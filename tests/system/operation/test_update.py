@@ -14,7 +14,7 @@ from edgesparse_runtime.operation.update.head import read_head, with_head, witho
 from edgesparse_runtime.session import Session
 from tests.support.processes import check_one_line, run_python
 from tests.support.synthetic import make_series
-from tests.system.test_monitor import cli
+from tests.system.operation.test_monitor import cli
 
 LABELED = ("--label-column", "state", "--series-column", "part", "--group-column", "machine")
 # The verb in a process that cannot import what the device does not have.

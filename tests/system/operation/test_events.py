@@ -15,7 +15,7 @@ import pytest
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.operation.events.rule import FILE
 from tests.support.processes import check_one_line, edgesparse
-from tests.system.test_monitor import cli
+from tests.system.operation.test_monitor import cli
 from tests.system.test_streaming import free_port, start_broker
 
 CUT = ("--window", "100", "--stride", "25")
