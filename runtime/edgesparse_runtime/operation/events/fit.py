@@ -42,6 +42,8 @@ _HYSTERESIS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 # An episode in which the event is never on counts as one with so many times its length as delay.
 _MISSED = 2.0
 _NOISE = 0.1
+# Deviations by which a rate is taken for higher than estimated: one side of 95 %.
+_CONFIDENCE = 1.645
 
 
 def fit_rules(
@@ -93,14 +95,14 @@ def _threshold(
     ordered = np.sort(np.array(peaks))[::-1]
     allowed = max(count / windows_per_alarm, 1e-12)
     used = min(len(ordered), _PEAKS)
+    base = float(ordered[used - 1])
     fall = _USUAL_FALL
     if used >= _FEWEST_PEAKS:
-        # A little larger than estimated: so few peaks may show too steep a fall.
-        fall = max(float((ordered[: used - 1] - ordered[used - 1]).mean()), _NOISE) * (
-            1 + 1 / np.sqrt(used - 1)
-        )
-    base = float(ordered[used - 1])
-    return base + fall * max(0.0, float(np.log(used / allowed))) + 1e-6
+        fall = max(float((ordered[: used - 1] - base).mean()), _NOISE)
+    # Both the rate at the base and its fall are known to one part in the root of the peaks.
+    away = max(0.0, float(np.log(used / allowed)))
+    doubt = _CONFIDENCE * float(np.sqrt((1 + away**2) / used))
+    return base + fall * (away + doubt) + 1e-6
 
 
 def _peaks(values: DoubleArray, other: BoolArray, windows: int) -> list[float]:
