@@ -247,7 +247,21 @@ SIBLINGS: dict[str, tuple[str, ...]] = {
             "topics_of_a_backlog_count_in_bytes",
             "a_full_backlog_of_many_topics_is_as_fast_as_one_of_few",
         ),
-        *_in("data_files", "equal_texts_of_a_parquet_file_are_one_text"),
+        *_in(
+            "data_files",
+            "a_small_archive_does_not_unpack_to_a_large_one",
+            "an_array_that_nothing_is_read_from_is_not_unpacked",
+            "a_dictionary_page_that_expands_is_refused_by_its_own_size",
+            "rows_that_take_no_bytes_are_refused",
+            "one_row_of_endless_values_is_refused",
+            "equal_texts_of_a_parquet_file_are_one_text",
+            "one_endless_line_is_refused_in_linear_time",
+        ),
+        *_in(
+            "bundles",
+            "a_small_archive_does_not_unpack_to_a_large_bundle",
+            "a_large_member_is_read_piece_by_piece",
+        ),
         *_in("slow_clients", "bodies_that_are_only_announced_take_no_memory_from_others"),
     ),
     "state of one source shared by all": (
