@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesparse_runtime.arrays import read_npz
+from edgesparse_runtime.bundle.npz_archive import read_npz
 from edgesparse_runtime.data.readers import table
 from edgesparse_runtime.data.readers.dataset import read_dataset
 from edgesparse_runtime.data.readers.parquet_pages import unpacked_size

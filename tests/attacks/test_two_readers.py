@@ -30,7 +30,7 @@ from edgesparse_runtime.model_check.protobuf_wire import (
 from edgesparse_runtime.session import Session
 from tests.support.hostile_models import HOSTILE, honest
 from tests.support.model_differences import kept_parts
-from tests.support.two_formats import FACTOR, model_of_two_formats
+from tests.support.opening.two_formats import FACTOR, model_of_two_formats
 
 MODEL_GRAPH, GRAPH_NODE, GRAPH_INITIALIZER = 7, 1, 5
 NODE_OP_TYPE, NODE_DOMAIN, NODE_OVERLOAD, NODE_INPUT = 4, 7, 8, 1

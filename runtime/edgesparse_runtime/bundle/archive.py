@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from edgesparse_runtime.arrays import MOST_EXPANSION, UNPACKED_FREELY
 from edgesparse_runtime.bundle.names import LARGEST_BUNDLE, MOST_FILES, is_plain_name
+from edgesparse_runtime.bundle.npz_archive import MOST_EXPANSION, UNPACKED_FREELY
 from edgesparse_runtime.bundle.regular_file import ByteStream, open_regular
 from edgesparse_runtime.errors import BundleError
 

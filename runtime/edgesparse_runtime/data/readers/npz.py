@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesparse_runtime.arrays import FloatArray, read_npz
+from edgesparse_runtime.arrays import FloatArray
+from edgesparse_runtime.bundle.npz_archive import read_npz
 from edgesparse_runtime.data.channels import generic_names
 from edgesparse_runtime.data.column_names import clean_name
 from edgesparse_runtime.data.model_inputs import without_padding

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgesparse_runtime.arrays import MOST_EXPANSION, UNPACKED_FREELY
+from edgesparse_runtime.bundle.npz_archive import MOST_EXPANSION, UNPACKED_FREELY
 from edgesparse_runtime.data.column_names import clean_name
 from edgesparse_runtime.data.plain_number import is_plain
 from edgesparse_runtime.data.readers.parquet_pages import unpacked_size
