@@ -19,6 +19,7 @@ from torch import Tensor
 from edgesparse.config import RunConfig
 from edgesparse.training.data import Windows, data_facts, to_targets, to_tensor
 from edgesparse.training.evaluation import predict
+from edgesparse.training.stored_folds import StoredFolds
 from edgesparse.training.supervised import Fitted, fit_labeled, with_targets
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
@@ -79,12 +80,23 @@ def cross_fitted_logits(data: SeriesSet, config: RunConfig, *, quiet: bool) -> t
 
 
 def cross_validate(
-    data: SeriesSet, config: RunConfig, *, quiet: bool = False, say: Callable[[str], None] = lambda _: None
+    data: SeriesSet,
+    config: RunConfig,
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> CrossValidation:
     """Leave each group out of training once and measure it; with many groups, several at a time.
 
+    Args:
+        out: the run folder, where each fold is stored as it finishes; None = nowhere.
+        resume: continue after the folds stored in `out`.
+
     Raises:
-        InputError: fewer than two groups, or none that can be measured.
+        InputError: fewer than two groups, none that can be measured, or folds stored in `out` with another
+            configuration or other data.
     """
     if data.groups is None or len(np.unique(data.groups)) < 2:
         have = 0 if data.groups is None else len(np.unique(data.groups))
@@ -98,11 +110,19 @@ def cross_validate(
     parts = [np.flatnonzero(np.isin(data.groups, names[i::count])) for i in range(count)]
     values = np.full(len(data), np.nan)
     trained = 0
-    for fold, fitted, output in out_of_fold(data, config, parts, quiet=quiet):
-        held = with_targets(data.take(fold), config.training)
-        values[fold] = _by_series(output, held, fitted)
-        trained += 1
-        say(f"cross-validation: {trained} of {count} folds")
+    stored = StoredFolds(out, data, config, resume=resume)
+    for i, part in enumerate(parts):
+        found_part = stored.get(i, len(part))
+        if found_part is None:
+            # No model where the rest has too few classes.
+            for fold, fitted, output in out_of_fold(data, config, [part], quiet=quiet):
+                held = with_targets(data.take(fold), config.training)
+                found_part = _by_series(output, held, fitted)
+                stored.put(i, found_part)
+        if found_part is not None:
+            values[part] = found_part
+            trained += 1
+            say(f"cross-validation: {trained} of {count} folds")
     measured = ~np.isnan(values)
     if not measured.any():
         raise InputError(f"{data.source or 'The data'} must hold two classes besides each group's own.")
