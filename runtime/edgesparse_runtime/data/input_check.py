@@ -163,7 +163,7 @@ def _median(window_CT: FloatArray) -> FloatArray:
     steps = window_CT.shape[1]
     low, high = (steps - 1) // 2, steps // 2
     ordered = np.partition(window_CT, (low, high) if low < high else low, axis=1)
-    middle: FloatArray = (ordered[:, low] + ordered[:, high]) / 2
+    middle: FloatArray = (ordered[:, low] + ordered[:, high]) * np.float32(0.5)
     return middle
 
 
