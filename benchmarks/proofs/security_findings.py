@@ -211,6 +211,7 @@ SIBLINGS: dict[str, tuple[str, ...]] = {
             "a_host_that_two_readers_take_for_different_ones_is_refused",
         ),
         *_in("opening_cost", "nodes_out_of_order_are_refused"),
+        *_in("signatures", "nothing_of_a_manifest_is_parsed_before_its_signature_passes"),
     ),
     "checked by name, then used by name": (
         *_in(
@@ -223,7 +224,9 @@ SIBLINGS: dict[str, tuple[str, ...]] = {
             "a_new_file_taken_for_a_leftover_is_made_again",
             "two_deployments_to_one_repository_keep_both_versions",
             "nothing_but_leftovers_of_this_target_is_removed",
+            "what_a_killed_wheelhouse_left_goes_with_the_next",
         ),
+        *_in("signatures", "a_signature_is_64_bytes_of_a_file"),
         *_in(
             "writers",
             "an_exchanging_attacker_gets_no_mixture",
@@ -235,10 +238,12 @@ SIBLINGS: dict[str, tuple[str, ...]] = {
             _in("opening_cost", "a_small_file_opens_within_two_seconds_and_500_mb"),
             "an outer product",
             "constants in functions",
+            "a sum of many inputs",
             "a column packed often",
             "many results of allowed size",
             "the shape of the input",
         ),
+        *_in("opening_cost", "inputs_of_called_nodes_count_each_time"),
         *_in("kernels", "a_large_dilation_takes_no_more_memory_than_a_small_one"),
         *_in(
             "streams",
@@ -291,6 +296,7 @@ SIBLINGS: dict[str, tuple[str, ...]] = {
             "numbers_and_plain_names_stay",
         ),
         *_in("streams", "notes_are_bounded_and_plain"),
+        "tests/runtime/measure/test_profile.py::test_names_are_escaped_in_the_page",
         *_in("served_bundles", "metadata_of_any_class_can_be_written"),
     ),
 }
