@@ -12,13 +12,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.findings import bundles, data_files, models, server, streams
+from benchmarks.findings import bundles, data_files, models, remote, server, streams
 from benchmarks.findings.box import Box, Outcome, note
 from benchmarks.proofs.security_findings import FINDINGS
 from tests.support.paths import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results" / "security_before.json"
-ATTACKS = models.ATTACKS | bundles.ATTACKS | streams.ATTACKS | server.ATTACKS | data_files.ATTACKS
+_ROOMS = (models, bundles, streams, server, data_files, remote)
+ATTACKS = {number: attack for room in _ROOMS for number, attack in room.ATTACKS.items()}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Findings of the server: 9, 10, 17, 18, 19, 20, 29, 30, 31."""
+"""Findings of the server: 9, 10, 11, 17, 18, 19, 20, 29, 30, 31."""
 
 from __future__ import annotations
 
@@ -114,11 +114,50 @@ def unread_answers(box: Box) -> Outcome:
                 sent += 100
         time.sleep(4)
         more = server.memory() - before
-        with suppress(OSError):
-            client.setblocking(False)
-            client.send(b"x")
-            return Outcome(more > 30, f"{sent} sent, {more} MB more, still connected 4 s after the last")
-        return Outcome(more > 30, f"{sent} sent, {more} MB more, disconnected")
+    return Outcome(more > 30, f"{sent} requests sent; {more} MB more, 4 s after the last")
+
+
+_EXCHANGE = """
+import os, sys
+from pathlib import Path
+try:
+    from edgesparse_runtime.serving import registry as module
+    from edgesparse_runtime.serving.addresses import Address
+    make = module.Registry
+except ImportError:
+    from edgesparse_runtime.serving import shelf as module
+    from edgesparse_runtime.serving.places import Place as Address
+    make = module.Shelf
+from edgesparse_runtime.serving.settings import Settings
+path, tried, never = map(Path, sys.argv[1:])
+found = make([Address("m", "1", path)], Settings(precision="float32", threads=1))
+plain = module.rehearse
+def rehearse(*given):
+    seen = plain(*given)
+    if never.exists():
+        path.rename(path.with_name("gone"))
+        never.rename(path)
+    return seen
+module.rehearse = rehearse
+path.rename(path.with_name("first"))
+tried.rename(path)
+found.reload_changed()
+print(found.models()[0].bundle.manifest["created"])
+"""
+
+
+def unrehearsed_bundle(box: Box) -> Outcome:
+    """A bundle that is exchanged when the rehearsal of another one has ended."""
+    path, tried, never = (
+        box.bundle(name, created=f"2026-01-0{day}T00:00:00Z")
+        for day, name in enumerate(("m", "tried", "never"), 1)
+    )
+    ended = box.run(_EXCHANGE, path, tried, never, seconds=90)
+    if ended.code != 0:
+        raise RuntimeError(ended.last)
+    loaded = {"1": "the first", "2": "the rehearsed one", "3": "the one that never was rehearsed"}
+    day = ended.out.strip().splitlines()[-1][9]
+    return Outcome(day == "3", f"{loaded[day]} is loaded")
 
 
 def upgrade(box: Box) -> Outcome:
@@ -232,6 +271,7 @@ def log_lines(box: Box) -> Outcome:
 ATTACKS = {
     9: dripping_body,
     10: unread_answers,
+    11: unrehearsed_bundle,
     17: upgrade,
     18: surrogate,
     19: vanished_clients,

@@ -284,7 +284,11 @@ SIBLINGS: dict[str, tuple[str, ...]] = {
             "windows_of_others_do_not_fail_with_one",
             "a_large_request_yields_to_small_ones",
         ),
-        *_in("served_bundles", "a_reload_without_a_free_descriptor_is_tried_again"),
+        *_in(
+            "served_bundles",
+            "a_reload_without_a_free_descriptor_is_tried_again",
+            "a_bundle_that_fails_does_not_keep_others_from_being_reloaded",
+        ),
     ),
     "text put into generated output": (
         *_in(
