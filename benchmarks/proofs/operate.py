@@ -214,7 +214,8 @@ def compare_events(kind: str) -> Line:
     # What was asked for is refuted only where the whole interval lies above it.
     note = (
         f"95 % interval {low:.2f} to {high:.2f}, {FITS} fits, {tally.windows:,} windows; found "
-        f"{tally.found:.1%} of {tally.episodes}, median delay {np.median(tally.delays):.0f} windows; single windows over 0.5: "
+        f"{tally.found:.1%} of {tally.episodes}, median delay {np.median(tally.delays):.0f} windows; "
+        "single windows over 0.5: "
         f"{per * plain.false_alarms:.1f} false alarms, delay {np.median(plain.delays):.0f}"
     )
     figure = f"{per * tally.false_alarms:.2f} per {EVENT_WINDOWS:,} windows"
