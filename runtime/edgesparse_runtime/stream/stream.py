@@ -19,7 +19,7 @@ from edgesparse_runtime.stream.causal import CausalScorer
 from edgesparse_runtime.stream.counts import Counts
 from edgesparse_runtime.stream.parse import Record, SampleParser
 from edgesparse_runtime.stream.sample import Sample, Score, Step
-from edgesparse_runtime.stream.timeline import Timeline, TimeRule
+from edgesparse_runtime.stream.timeline import Timeline, TimeRule, WrongPeriod
 from edgesparse_runtime.stream.token_stream import StepModel, has_step_model
 from edgesparse_runtime.stream.windows import WindowScorer
 
@@ -187,7 +187,7 @@ class Stream:
             return
         try:
             yield from self._score(sample.machine, track, track.timeline.push(sample))
-        except _WrongPeriod as error:
+        except WrongPeriod as error:
             self._forget(key)
             if not sample.machine:
                 raise InputError(str(error)) from None
@@ -210,7 +210,7 @@ class Stream:
         for (_, machine), track in list(self._tracks.items()):
             try:
                 yield from self._score(machine, track, track.timeline.finish())
-            except _WrongPeriod as error:
+            except WrongPeriod as error:
                 if not machine:
                     raise InputError(str(error)) from None
                 self.warn(f"{machine}: {error} Its samples are not scored.")
@@ -303,13 +303,13 @@ class Stream:
         """Refuse samples at another rate than those that the model was trained on.
 
         Raises:
-            _WrongPeriod: more than `PERIOD_TOLERANCE` off; the user has not given `--period`.
+            WrongPeriod: more than `PERIOD_TOLERANCE` off; the user has not given `--period`.
         """
         trained = grid_of({} if self.session.bundle is None else self.session.bundle.manifest).period
         if trained is None or self.options.period is not None:
             return
         if abs(period / trained - 1) > PERIOD_TOLERANCE:
-            raise _WrongPeriod(
+            raise WrongPeriod(
                 f"A step must take {trained:g} s, as in training; these samples come every {period:g} s. "
                 "Resample them, or set --period to score them as they are."
             )
@@ -319,10 +319,6 @@ class Stream:
         if self._step_model is not None:
             return CausalScorer(self._step_model, self.options.window, self.options.stride, self._check)
         return WindowScorer(self.session, self.options.window, self.options.stride, self._check)
-
-
-class _WrongPeriod(InputError):
-    """The samples of one machine come at another rate than the model's."""
 
 
 def stream_scores(

@@ -103,13 +103,20 @@ def test_a_bad_cell_loses_that_cell_alone(session: Session, cell: str) -> None:
 def test_a_clock_coarser_than_the_samples_is_said_at_once(session: Session) -> None:
     """50 Hz with stamps cut to a tenth of a second: four of five samples share one with another."""
     lines = ["time,current,voltage", *(f"{k // 5 / 10},{k % 7},{k % 5}" for k in range(400))]
-    _, stream, notes = live(session, lines)
+    # The model knows no period; one read from this clock would score a fifth of the samples as if all.
+    with pytest.raises(InputError, match="the clock is coarser than the samples: 25 of the first 32"):
+        live(session, lines)
+    chosen = StreamOptions(period=0.1)
+    _, stream, notes = live(session, lines, chosen)
     assert stream.counts.duplicates > 200
     assert any("the clock is coarser than the samples" in note for note in notes)
-    early = live(session, lines[:120])[2]
+    early = live(session, lines[:120], chosen)[2]
     assert any("the clock is coarser than the samples" in note for note in early)
     fine = live(session, ["time,current,voltage", *(f"{k / 50},{k % 7},{k % 5}" for k in range(400))])[2]
     assert not any("coarser" in note for note in fine)
+    # Samples that are sent three times are no sign of a coarse clock.
+    thrice = [f"{k / 50},{k % 7},{k % 5}" for k in range(100) for _ in range(3)]
+    assert live(session, ["time,current,voltage", *thrice])[1].counts.steps == 100
 
 
 def with_period(session: Session, period: float) -> Session:
