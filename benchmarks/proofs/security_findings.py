@@ -205,7 +205,11 @@ SIBLINGS: dict[str, tuple[str, ...]] = {
             "a graph twice",
         ),
         *_in("two_readers", "both_names_of_the_onnx_domain_are_one", "packed_and_unpacked_lists_are_one"),
-        *_in("requests", "requests_that_two_parsers_read_differently_are_refused"),
+        *_in(
+            "requests",
+            "requests_that_two_parsers_read_differently_are_refused",
+            "a_host_that_two_readers_take_for_different_ones_is_refused",
+        ),
         *_in("opening_cost", "nodes_out_of_order_are_refused"),
     ),
     "checked by name, then used by name": (
@@ -216,6 +220,9 @@ SIBLINGS: dict[str, tuple[str, ...]] = {
             "what_another_writer_put_there_is_not_overwritten",
             "a_link_or_file_in_the_way_is_an_error_for_a_new_file",
             "a_key_pair_is_whole_or_not_there",
+            "a_new_file_taken_for_a_leftover_is_made_again",
+            "two_deployments_to_one_repository_keep_both_versions",
+            "nothing_but_leftovers_of_this_target_is_removed",
         ),
         *_in(
             "writers",
@@ -233,7 +240,13 @@ SIBLINGS: dict[str, tuple[str, ...]] = {
             "the shape of the input",
         ),
         *_in("kernels", "a_large_dilation_takes_no_more_memory_than_a_small_one"),
-        *_in("streams", "a_header_is_bounded", "a_message_is_bounded_in_bytes"),
+        *_in(
+            "streams",
+            "a_header_is_bounded",
+            "a_message_is_bounded_in_bytes",
+            "topics_of_a_backlog_count_in_bytes",
+            "a_full_backlog_of_many_topics_is_as_fast_as_one_of_few",
+        ),
         *_in("data_files", "equal_texts_of_a_parquet_file_are_one_text"),
         *_in("slow_clients", "bodies_that_are_only_announced_take_no_memory_from_others"),
     ),
@@ -244,6 +257,8 @@ SIBLINGS: dict[str, tuple[str, ...]] = {
             "a_machine_that_cannot_be_scored_starts_anew",
             "each_source_has_its_own_counts",
             "a_flood_loses_only_its_own_lines_and_delays_nobody",
+            "names_without_end_are_bounded_and_change_nobody",
+            "a_backlog_without_end_is_bounded_and_changes_nobody",
         ),
         *_in(
             "slow_clients",

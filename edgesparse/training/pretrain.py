@@ -14,6 +14,7 @@ RUN/pretraining/weights.safetensors      when it is done, with what was done as 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from os import PathLike
@@ -109,12 +110,7 @@ def pretrain(
     trained = nn.ModuleList([model, task])
     learner = Learner(trained, trained, model, settings, started_with)
     error = partial(reconstruction_error, model, task, held_out, settings.auxiliary_share)
-    folder.mkdir(parents=True, exist_ok=True)
-    if resume and (folder / FILE_NAME).exists():
-        learner.resume(folder)
-    else:
-        (folder / WEIGHTS).unlink(missing_ok=True)
-        learner.state["error_before"] = error()
+    _start(learner, folder, error, resume=resume)
     objective = partial(_objective, model, task, settings, processes)
     # Attention stays dense.
     dense = replace(settings, budget=1.0)
@@ -257,3 +253,13 @@ def _read(folder: Path, started_with: dict[str, Any]) -> tuple[dict[str, Tensor]
             "Resume with the same configuration and data."
         )
     return weights, Pretraining(**json.loads(metadata["done"]))
+
+
+def _start(learner: Learner, folder: Path, error: Callable[[], float], *, resume: bool) -> None:
+    """Continue from the checkpoint, or measure the error before the first step."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if resume and (folder / FILE_NAME).exists():
+        learner.resume(folder)
+    else:
+        (folder / WEIGHTS).unlink(missing_ok=True)
+        learner.state["error_before"] = error()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -67,6 +68,7 @@ class Score:
         is_calendar: the times are calendar times, seconds since 1970.
         unit: seconds of one unit of the source's time stamps, where they are numbers.
         faults: what is wrong with the sensors, as "vibration: flat"; the score of such a window means little.
+        signals: of the window, for a monitor; None = the stream has none.
     """
 
     values: FloatArray
@@ -80,3 +82,4 @@ class Score:
     is_calendar: bool = False
     unit: float = 1.0
     faults: tuple[str, ...] = ()
+    signals: Sequence[float] | None = field(default=None, compare=False, repr=False)

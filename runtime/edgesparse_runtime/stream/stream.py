@@ -14,6 +14,7 @@ from edgesparse_runtime.data.for_model import grid_of
 from edgesparse_runtime.data.grid import MAX_GAP
 from edgesparse_runtime.data.input_check import input_check_of
 from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.operation.monitor.signals import Signals
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.causal import CausalScorer
 from edgesparse_runtime.stream.counts import Counts
@@ -133,6 +134,7 @@ class Stream:
         model: an opened `Session`, or what it opens.
         options: how windows are cut.
         warn: told what somebody should know, once per machine.
+        signals: computes each window's signals for a monitor; None = none.
 
     Attributes:
         counts: what happened so far.
@@ -144,6 +146,7 @@ class Stream:
         model: Session | Bundle | str | Path,
         options: StreamOptions | None = None,
         warn: Callable[[str], None] = lambda text: None,
+        signals: Signals | None = None,
     ) -> None:
         self.session = model if isinstance(model, Session) else Session(model)
         if not isinstance(self.session.channel_count, int):
@@ -158,6 +161,7 @@ class Stream:
                 self.session.bundle, threads=self.session.threads, knobs=self.session.knobs
             )
         self._check = input_check_of(self.session)
+        self._signals = signals
         self._tracks: dict[_Key, _Track] = {}
         self._machines_of: Counter[str] = Counter()
         # Machines whose period the model does not fit; bounded as the tracks are.
@@ -317,8 +321,12 @@ class Stream:
     def _make_scorer(self) -> Scorer:
         assert self.options.window is not None and self.options.stride is not None
         if self._step_model is not None:
-            return CausalScorer(self._step_model, self.options.window, self.options.stride, self._check)
-        return WindowScorer(self.session, self.options.window, self.options.stride, self._check)
+            return CausalScorer(
+                self._step_model, self.options.window, self.options.stride, self._check, self._signals
+            )
+        return WindowScorer(
+            self.session, self.options.window, self.options.stride, self._check, self._signals
+        )
 
 
 def stream_scores(

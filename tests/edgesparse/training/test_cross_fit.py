@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from edgesparse.training import cross_fit
-from edgesparse.training.cross_fit import cross_validate
+from edgesparse.training.cross_fit import FOLDS_FILE, cross_validate
 from edgesparse.training.run_folder import load_run
-from edgesparse.training.stored_folds import FILE_NAME
 from edgesparse.training.supervised import fit_labeled
 from edgesparse.training.train import train
 from edgesparse_runtime.cli.app import run as command
@@ -58,7 +57,7 @@ def test_a_stopped_cross_validation_resumes_after_the_stored_folds(tmp_path: Pat
 
     with pytest.raises(KeyboardInterrupt):
         cross_validate(data, config, out=tmp_path, quiet=True, say=stop)
-    stored = json.loads((tmp_path / FILE_NAME).read_text())
+    stored = json.loads((tmp_path / FOLDS_FILE).read_text())
     assert list(stored["folds"]) == ["0"]
     trained: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -106,6 +105,6 @@ def test_command_line_says_what_is_known_of_new_machines(
     report = json.loads((tmp_path / "run" / "run.json").read_text())["report"]
     assert set(report["cross_validation"]["groups"]) == {"P1", "P2"}
     # Folds are stored until the run is finished.
-    assert not (tmp_path / "run" / FILE_NAME).exists()
+    assert not (tmp_path / "run" / FOLDS_FILE).exists()
     assert command([*arguments, "--overwrite", "--cross-validate", "machine", "--group-column", "label"]) == 2
     assert "must name the same column" in capsys.readouterr().err

@@ -271,7 +271,6 @@ def test_kill_9_leaves_the_old_or_the_new(tmp_path: Path, form: str) -> None:
     )
     assert done.stdout == "whole 40\n", done.stderr
     # What the killed left is removed by the next writer.
-    assert [p for p in tmp_path.iterdir() if p != path]
     rewrite_bundle(open_bundle(path), {}, {})
     assert [p.name for p in tmp_path.iterdir()] == ["x.edgesparse"]
 
