@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +39,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.skipif("EDGESPARSE_LONG" not in os.environ, reason="long; set EDGESPARSE_LONG=1")
 @pytest.mark.slow
 def test_compare_needs_little_memory_over_its_models(
     tmp_path: Path, shared_bundle: Bundle, series: SeriesSet
