@@ -43,11 +43,13 @@ class Grid:
         window: steps of a window; None = whole series.
         stride: steps between windows; None = `window`.
         period: seconds between steps; None = unknown, or the data count steps.
+        zone: of its times: "+09:00", "several", "local" = written without one; None = no calendar times.
     """
 
     window: int | None = None
     stride: int | None = None
     period: float | None = None
+    zone: str | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesparse_runtime.data.channels import generic_names
+from edgesparse_runtime.data.clock import LOCAL
 from edgesparse_runtime.data.column_names import TIMES, USUAL_NAMES, plain_name
 from edgesparse_runtime.data.plain_number import to_plain
 from edgesparse_runtime.data.readers.text import MISSING
@@ -110,6 +111,7 @@ class SampleParser:
             machine,
             topic,
             is_calendar=is_calendar,
+            is_local=is_calendar and clock is not None and clock.zone == LOCAL,
             unit=1.0 if clock is None else clock.unit,
         )
 

@@ -40,6 +40,7 @@ class _Track:
     scorer: Scorer
     topic: str
     is_calendar: bool
+    is_local: bool
     unit: float
     has_fault: bool = False
 
@@ -185,7 +186,7 @@ class Stream:
         if track is None:
             self.counts.too_many_machines += 1
             return
-        if sample.time is not None and track.is_calendar != sample.is_calendar:
+        if sample.time is not None and _clock_of(track) != _clock_of(sample):
             # Two sources of one name that measure time differently.
             self.counts.malformed += 1
             return
@@ -253,7 +254,8 @@ class Stream:
             if score is not None:
                 self.counts.scores += 1
                 self._note_faults(machine, track, score)
-                yield replace(score, machine=machine, is_calendar=track.is_calendar, unit=track.unit)
+                clock = {"is_calendar": track.is_calendar, "is_local": track.is_local, "unit": track.unit}
+                yield replace(score, machine=machine, **clock)
 
     def _note_faults(self, machine: str, track: _Track, score: Score) -> None:
         """Count a window of a dead sensor; the first one of a machine is noted at once."""
@@ -271,7 +273,8 @@ class Stream:
             if len(self._tracks) >= MOST_MACHINES and not self._make_place(sample.topic):
                 return None
             timeline = self._make_timeline(sample.machine)
-            track = _Track(timeline, self._make_scorer(), sample.topic, sample.is_calendar, sample.unit)
+            clock = (sample.is_calendar, sample.is_local, sample.unit)
+            track = _Track(timeline, self._make_scorer(), sample.topic, *clock)
             self._tracks[key] = track
             self._machines_of[sample.topic] += 1
         return track
@@ -327,6 +330,10 @@ class Stream:
         return WindowScorer(
             self.session, self.options.window, self.options.stride, self._check, self._signals
         )
+
+
+def _clock_of(source: _Track | Sample) -> tuple[bool, bool]:
+    return source.is_calendar, source.is_local
 
 
 def stream_scores(

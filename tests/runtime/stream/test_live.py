@@ -174,6 +174,23 @@ def test_times_are_read_as_in_files(session: Session, form: str) -> None:
     assert scores[1].time - scores[0].time == pytest.approx(0.16, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("zone", "first"),
+    [
+        ("", "2026-11-02T08:00:00.300000"),
+        ("Z", "2026-11-02T08:00:00.300000Z"),
+        ("+09:00", "2026-11-01T23:00:00.300000Z"),
+    ],
+)
+def test_a_local_time_is_not_called_utc(session: Session, zone: str, first: str) -> None:
+    """Scores carry UTC where the samples have a zone, and none where they have none."""
+    rows = [f"2026-11-02T08:00:{0.02 * k:09.6f}{zone},{k % 7},{k % 5}" for k in range(80)]
+    scores = live(session, ["time,current,voltage", *rows])[0]
+    out = io.StringIO()
+    ScoreWriter(out, "json", ()).write(scores[0], False)
+    assert json.loads(out.getvalue())["time"] == first
+
+
 def test_a_dead_sensor_is_said_with_every_score(session: Session) -> None:
     rows = [row | {"voltage": 3.25} for row in records(80)]
     scores, stream, notes = live(session, as_json(rows))
