@@ -48,7 +48,7 @@ class SampleParser:
     Args:
         session: the model that will read them.
         counts: where infinite values are counted.
-        time_column: name of the time stamp; None = time, timestamp, t or step.
+        time_column: name of the time stamp; None = time, timestamp and the like, as in files, t or step.
         time_unit: of times that are numbers: s, ms, us or ns; None = seconds, or finer where the first time
             of a machine is too large for them; a column that states another unit is refused.
 
@@ -70,7 +70,7 @@ class SampleParser:
         self.time_unit = time_unit
         self.time_column = time_column
         self._counts = counts
-        self._time_names = (time_column,) if time_column else USUAL_NAMES["time"]
+        self._time_names = (time_column,) if time_column else (*USUAL_NAMES["time"], *TIMES)
         self._lower_time_names = frozenset(name.lower() for name in self._time_names)
         self._clocks: dict[tuple[str, str], _Times] = {}
         # The first cell that was lost, until its source has been told.
@@ -133,7 +133,8 @@ class SampleParser:
         stamp = None if key is None else list(names).index(key)
         if stamp is None and self.time_column is not None:
             raise InputError(f"The stream must have a column {self._time_names[0]}; got {', '.join(names)}.")
-        machine = next((lower.index(n) for n in USUAL_NAMES["group"] if n in lower), None)
+        named = self._machine_name(names)
+        machine = None if named is None else list(names).index(named)
         for place in (stamp, machine):
             if place is not None and free.count(free[place]) > 1:
                 raise InputError(f"The stream must have {names[place]} once; it is in its header twice.")
@@ -172,6 +173,11 @@ class SampleParser:
             )
         return found
 
+    def _machine_name(self, names: Sequence[str]) -> str | None:
+        """The name that means the machine, in any case; a channel is no machine."""
+        lower = {str(name).lower(): name for name in reversed(names) if name not in self.channels}
+        return next((lower[name] for name in USUAL_NAMES["group"] if name in lower), None)
+
     def unknown_keys(self, record: Mapping[str, Any]) -> set[str]:
         """Keys of a record that are neither channel, time, machine nor label."""
         known = self._lower_time_names.union(*(USUAL_NAMES[role] for role in ("group", "label", "series")))
@@ -186,7 +192,8 @@ class SampleParser:
         if key is None and self.time_column is not None:
             raise InputError(f"A sample must have its time in {self.time_column}; got {_names(record)}.")
         stamp = None if key is None else record[key]
-        named = next((record[n] for n in USUAL_NAMES["group"] if n in record), machine)
+        name = self._machine_name(tuple(record))
+        named = machine if name is None else record[name]
         if isinstance(named, (dict, list)):
             raise InputError(f"A machine must be a name or a number; got {str(named)[:40]}.")
         machine = str(named)

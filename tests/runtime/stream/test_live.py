@@ -38,13 +38,24 @@ def as_json(rows: list[dict[str, object]]) -> list[str]:
     return [json.dumps(row) for row in rows]
 
 
-@pytest.mark.parametrize("key", ["Time", "TIMESTAMP", "Timestamp", "T"])
+@pytest.mark.parametrize("key", ["Time", "TIMESTAMP", "Timestamp", "T", "時刻", "Zeit", "ts"])
 def test_the_time_is_found_in_any_case(session: Session, key: str) -> None:
     """A gap that nobody sees is joined over: the window lies across a hole of seconds."""
     rows = [row for row in records(400, time=key) if not 1.9 < float(str(row[key])) < 4.9]
     scores, stream, _ = live(session, as_json(rows))
     assert stream.counts.restarts == 1
     assert {score.segment for score in scores} == {0, 1}
+
+
+@pytest.mark.parametrize("key", ["machine", "Machine", "DEVICE"])
+def test_the_machine_is_found_in_any_case(session: Session, key: str) -> None:
+    """Two machines whose samples are taken for those of one give a window that is neither's."""
+    rows = [row | {key: name} for row in records(80) for name in ("P1", "P2")]
+    header = ",".join(rows[0])
+    for lines in (as_json(rows), [header, *(",".join(map(str, row.values())) for row in rows)]):
+        scores, stream, _ = live(session, lines)
+        assert {score.machine for score in scores} == {"P1", "P2"}
+        assert stream.counts.duplicates == 0
 
 
 def test_a_time_column_that_no_record_has_ends_the_stream(session: Session) -> None:
