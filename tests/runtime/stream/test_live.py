@@ -58,6 +58,32 @@ def test_the_machine_is_found_in_any_case(session: Session, key: str) -> None:
         assert stream.counts.duplicates == 0
 
 
+@pytest.mark.parametrize(
+    "names", [("P1", "P1 "), (1, 1.0, "1"), ("e\u0301", "\u00e9")], ids=["blanks", "numbers", "umlauts"]
+)
+def test_one_machine_in_several_spellings_is_one(session: Session, names: tuple[object, ...]) -> None:
+    rows = [row | {"machine": names[i % len(names)]} for i, row in enumerate(records(80))]
+    scores, stream, _ = live(session, as_json(rows))
+    assert len(scores) == 9 and len({score.machine for score in scores}) == 1
+    assert stream.counts.restarts == 0
+
+
+def test_a_machine_that_is_null_has_no_name(session: Session) -> None:
+    scores = live(session, as_json([row | {"machine": None} for row in records(80)]))[0]
+    assert {score.machine for score in scores} == {""}
+
+
+def test_a_switch_of_true_and_false_is_1_and_0(session: Session) -> None:
+    """As in files; among numbers such a cell is no value."""
+    lines = ["time,current,voltage", *(f"{0.02 * k},{k % 7},{k // 9 % 2}" for k in range(80))]
+    words = [lines[0], *(line[:-1] + ("false", "TRUE")[int(line[-1])] for line in lines[1:])]
+    expected = [score.values for score in live(session, lines)[0]]
+    found, stream, _ = live(session, words)
+    np.testing.assert_array_equal([score.values for score in found], expected)
+    assert stream.counts.bad_cells == 0
+    assert live(session, [*lines[:40], *words[40:]])[1].counts.bad_cells == 41
+
+
 def test_a_time_column_that_no_record_has_ends_the_stream(session: Session) -> None:
     with pytest.raises(InputError, match="must have a column stamp; got current, time, voltage"):
         live(session, as_json(records(40)), time_column="stamp")

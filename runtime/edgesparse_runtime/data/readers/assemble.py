@@ -79,6 +79,12 @@ def assemble(
     groups = None
     if group is not None:
         groups = _column(windows, group)
+        if options.needs_labels and (groups == "").any() and (groups != "").any():
+            # They would be held out and counted as if they were one more machine.
+            where = place(windows[int(np.argmax(groups == ""))])
+            raise InputError(
+                f"{path}: the group of {where} must not be empty. Fill it in or leave the rows out."
+            )
     elif options.window is not None and several:
         # Windows of one recording resemble each other, and may share steps.
         groups = np.array([str(r.number) for r in windows], dtype=np.str_)
