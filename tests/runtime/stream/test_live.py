@@ -91,7 +91,7 @@ def test_a_time_column_that_no_record_has_ends_the_stream(session: Session) -> N
 
 
 def test_no_time_at_all_is_said(session: Session) -> None:
-    rows = as_json(records(40, time="\u6642\u523b"))
+    rows = as_json(records(40, time="aeg"))
     scores, _, notes = live(session, rows)
     assert len(scores) == 4
     assert any("every sample is taken for one step" in note for note in notes)
