@@ -254,8 +254,13 @@ class Stream:
             if score is not None:
                 self.counts.scores += 1
                 self._note_faults(machine, track, score)
-                clock = {"is_calendar": track.is_calendar, "is_local": track.is_local, "unit": track.unit}
-                yield replace(score, machine=machine, **clock)
+                yield replace(
+                    score,
+                    machine=machine,
+                    is_calendar=track.is_calendar,
+                    is_local=track.is_local,
+                    unit=track.unit,
+                )
 
     def _note_faults(self, machine: str, track: _Track, score: Score) -> None:
         """Count a window of a dead sensor; the first one of a machine is noted at once."""
