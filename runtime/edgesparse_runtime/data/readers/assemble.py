@@ -79,12 +79,7 @@ def assemble(
     groups = None
     if group is not None:
         groups = _column(windows, group)
-        if options.needs_labels and (groups == "").any() and (groups != "").any():
-            # They would be held out and counted as if they were one more machine.
-            where = place(windows[int(np.argmax(groups == ""))])
-            raise InputError(
-                f"{path}: the group of {where} must not be empty. Fill it in or leave the rows out."
-            )
+        _check_groups(groups, options, lambda i: f"{path}: the group of {place(windows[i])}")
     elif options.window is not None and several:
         # Windows of one recording resemble each other, and may share steps.
         groups = np.array([str(r.number) for r in windows], dtype=np.str_)
@@ -158,6 +153,15 @@ def _check_rate(path: Path, period: float | None, wanted: float | None) -> None:
     raise InputError(
         f"{path} must have a step every {_rate(wanted)}, as in training; {got}. Resample it first."
     )
+
+
+def _check_groups(groups: npt.NDArray[np.str_], options: ReadOptions, where: Callable[[int], str]) -> None:
+    """Labeled series without a group would be held out and counted as if they were one more machine."""
+    is_empty = groups == ""
+    if options.needs_labels and is_empty.any() and not is_empty.all():
+        raise InputError(
+            f"{where(int(is_empty.argmax()))} must not be empty. Fill it in or leave the rows out."
+        )
 
 
 def _zone_words(zone: str | None, wanted: str | None) -> str:
