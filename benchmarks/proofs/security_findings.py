@@ -211,6 +211,7 @@ SIBLINGS: dict[str, tuple[str, ...]] = {
             "a_host_that_two_readers_take_for_different_ones_is_refused",
         ),
         *_in("opening_cost", "nodes_out_of_order_are_refused"),
+        *_in("signatures", "nothing_of_a_manifest_is_parsed_before_its_signature_passes"),
     ),
     "checked by name, then used by name": (
         *_in(
@@ -223,7 +224,9 @@ SIBLINGS: dict[str, tuple[str, ...]] = {
             "a_new_file_taken_for_a_leftover_is_made_again",
             "two_deployments_to_one_repository_keep_both_versions",
             "nothing_but_leftovers_of_this_target_is_removed",
+            "what_a_killed_wheelhouse_left_goes_with_the_next",
         ),
+        *_in("signatures", "a_signature_is_64_bytes_of_a_file"),
         *_in(
             "writers",
             "an_exchanging_attacker_gets_no_mixture",
@@ -235,10 +238,12 @@ SIBLINGS: dict[str, tuple[str, ...]] = {
             _in("opening_cost", "a_small_file_opens_within_two_seconds_and_500_mb"),
             "an outer product",
             "constants in functions",
+            "a sum of many inputs",
             "a column packed often",
             "many results of allowed size",
             "the shape of the input",
         ),
+        *_in("opening_cost", "inputs_of_called_nodes_count_each_time"),
         *_in("kernels", "a_large_dilation_takes_no_more_memory_than_a_small_one"),
         *_in(
             "streams",
@@ -247,7 +252,21 @@ SIBLINGS: dict[str, tuple[str, ...]] = {
             "topics_of_a_backlog_count_in_bytes",
             "a_full_backlog_of_many_topics_is_as_fast_as_one_of_few",
         ),
-        *_in("data_files", "equal_texts_of_a_parquet_file_are_one_text"),
+        *_in(
+            "data_files",
+            "a_small_archive_does_not_unpack_to_a_large_one",
+            "an_array_that_nothing_is_read_from_is_not_unpacked",
+            "a_dictionary_page_that_expands_is_refused_by_its_own_size",
+            "rows_that_take_no_bytes_are_refused",
+            "one_row_of_endless_values_is_refused",
+            "equal_texts_of_a_parquet_file_are_one_text",
+            "one_endless_line_is_refused_in_linear_time",
+        ),
+        *_in(
+            "bundles",
+            "a_small_archive_does_not_unpack_to_a_large_bundle",
+            "a_large_member_is_read_piece_by_piece",
+        ),
         *_in("slow_clients", "bodies_that_are_only_announced_take_no_memory_from_others"),
     ),
     "state of one source shared by all": (
@@ -265,7 +284,11 @@ SIBLINGS: dict[str, tuple[str, ...]] = {
             "windows_of_others_do_not_fail_with_one",
             "a_large_request_yields_to_small_ones",
         ),
-        *_in("served_bundles", "a_reload_without_a_free_descriptor_is_tried_again"),
+        *_in(
+            "served_bundles",
+            "a_reload_without_a_free_descriptor_is_tried_again",
+            "a_bundle_that_fails_does_not_keep_others_from_being_reloaded",
+        ),
     ),
     "text put into generated output": (
         *_in(
@@ -277,6 +300,7 @@ SIBLINGS: dict[str, tuple[str, ...]] = {
             "numbers_and_plain_names_stay",
         ),
         *_in("streams", "notes_are_bounded_and_plain"),
+        "tests/runtime/measure/test_profile.py::test_names_are_escaped_in_the_page",
         *_in("served_bundles", "metadata_of_any_class_can_be_written"),
     ),
 }

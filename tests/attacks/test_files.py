@@ -23,7 +23,7 @@ from edgesparse_runtime.bundle.regular_file import open_regular
 from edgesparse_runtime.bundle.signature import make_key_pair
 from edgesparse_runtime.bundle.source import FolderSource
 from edgesparse_runtime.bundle.write import rewrite_bundle, store_files
-from edgesparse_runtime.deploying import triton
+from edgesparse_runtime.deploying import triton, wheelhouse
 from edgesparse_runtime.errors import BundleError, InputError
 
 
@@ -308,3 +308,27 @@ def test_a_key_pair_is_whole_or_not_there(tmp_path: Path) -> None:
         make_key_pair(tmp_path / "key.pem")
     assert not (tmp_path / "key.pem").exists()
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_what_a_killed_wheelhouse_left_goes_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of a run that still gathers stays."""
+    dead = tmp_path / ".wheels.0123456789abcdef.new"
+    dead.mkdir()
+    (dead / "half.whl").write_bytes(b"half")
+
+    def fill(folder: Path, *_: object) -> bool:
+        assert not dead.exists()
+        (folder / "a.whl").write_bytes(b"whole")
+        if not (tmp_path / "a.whl").exists():
+            monkeypatch.setattr(
+                wheelhouse, "_fill", lambda inner, *_: bool((inner / "b.whl").write_bytes(b""))
+            )
+            wheelhouse.gather(tmp_path, "linux_x86_64")
+            assert folder.is_dir()
+        return True
+
+    monkeypatch.setattr(wheelhouse, "_fill", fill)
+    assert wheelhouse.gather(tmp_path, "linux_x86_64").wheels == ["a.whl"]
+    assert sorted(os.listdir(tmp_path)) == ["a.whl", "b.whl"]

@@ -81,7 +81,7 @@ def _values(table: Table, roles: Roles) -> list[DoubleArray]:
 
 
 def _cell(table: Table, name: str, row: int) -> str:
-    return f"{table.place(row)}, column {name}"
+    return f"{table.place(row)}, column {name[:80]}"
 
 
 def _text_hint(cells: Sequence[Any], roles: Roles) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -11,6 +10,7 @@ from string import Template
 from edgesparse_runtime.data.escape import escape_terminal
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.measure.report import svg
+from edgesparse_runtime.measure.report.page_text import page_text
 from edgesparse_runtime.operation.monitor.alarm import Alarm, Carrier
 
 FORMS = (".html", ".svg")
@@ -44,15 +44,15 @@ def _page(alarms: Sequence[Alarm], title: str) -> str:
     sections = []
     for alarm in alarms:
         charts = "".join(
-            f"<h3>{escape(_heading(c))}</h3>"
+            f"<h3>{page_text(_heading(c))}</h3>"
             f'<div class="wide">{_chart(c, svg.WIDE)}</div><div class="narrow">{_chart(c, svg.NARROW)}</div>'
             for c in alarm.carriers
         )
-        sections.append(f"<section><h2>{escape(escape_terminal(alarm))}</h2>{charts}</section>")
+        sections.append(f"<section><h2>{page_text(alarm)}</h2>{charts}</section>")
     summary = "Share of windows below each value: before, in the reference; after, in the latest windows."
     return Template(_resource("page.html")).substitute(
-        title=escape(title),
-        summary=escape(summary),
+        title=page_text(title),
+        summary=page_text(summary),
         style=_resource("page.css"),
         sections="\n".join(sections),
     )
@@ -76,7 +76,7 @@ def _drawing(alarms: Sequence[Alarm], title: str) -> str:
 
 
 def _text(text: str, y: int) -> str:
-    return f'<text x="8" y="{y}">{escape(text)}</text>'
+    return f'<text x="8" y="{y}">{page_text(text)}</text>'
 
 
 def _heading(carrier: Carrier) -> str:
