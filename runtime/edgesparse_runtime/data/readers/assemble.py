@@ -76,18 +76,13 @@ def assemble(
     labels, words = (None, "") if label is None else _labels(windows, label, path, options, place)
     zone = (clock.zone if clock is not None else "") or None
     notes = found.notes(str(path)) + [f"{path}: {x}." for x in (words, _zone_words(zone, options.zone)) if x]
-    groups = None
-    if group is not None:
-        groups = _column(windows, group)
-        _check_groups(groups, options, lambda i: f"{path}: the group of {place(windows[i])}")
-    elif options.window is not None and several:
-        # Windows of one recording resemble each other, and may share steps.
-        groups = np.array([str(r.number) for r in windows], dtype=np.str_)
     return SeriesSet(
         series=[r.values for r in windows],
         channels=channels,
         labels=labels,
-        groups=groups,
+        groups=_groups(
+            windows, group, options, several, lambda i: f"{path}: the group of {place(windows[i])}"
+        ),
         source=str(path),
         ids=np.array([r.name for r in windows], dtype=np.str_) if has_names else None,
         recordings=np.array([str(r.number + 1) for r in windows], dtype=np.str_),
@@ -155,13 +150,26 @@ def _check_rate(path: Path, period: float | None, wanted: float | None) -> None:
     )
 
 
-def _check_groups(groups: npt.NDArray[np.str_], options: ReadOptions, where: Callable[[int], str]) -> None:
-    """Labeled series without a group would be held out and counted as if they were one more machine."""
+def _groups(
+    windows: Sequence[Recording],
+    group: Sequence[Any] | None,
+    options: ReadOptions,
+    several: bool,
+    where: Callable[[int], str],
+) -> npt.NDArray[np.str_] | None:
+    """The group of each window: as the file names it, or its recording where there are several."""
+    if group is None:
+        # Windows of one recording resemble each other, and may share steps.
+        numbers = np.array([str(r.number) for r in windows], dtype=np.str_)
+        return numbers if options.window is not None and several else None
+    groups = _column(windows, group)
     is_empty = groups == ""
+    # They would be held out and counted as if they were one more machine.
     if options.needs_labels and is_empty.any() and not is_empty.all():
         raise InputError(
             f"{where(int(is_empty.argmax()))} must not be empty. Fill it in or leave the rows out."
         )
+    return groups
 
 
 def _zone_words(zone: str | None, wanted: str | None) -> str:
