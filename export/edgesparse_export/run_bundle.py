@@ -100,7 +100,7 @@ def read_for_run(path: str | Path, run: Run) -> SeriesSet:
     """Read a data file as the run's training data were read: its window, stride, channels and rate."""
     facts = run.facts
     options = options_for(
-        Grid(facts.window, facts.stride, facts.period),
+        Grid(facts.window, facts.stride, facts.period, facts.zone),
         tuple(facts.channels),
         run.task,
         horizon=facts.horizon,
@@ -207,6 +207,7 @@ def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
             "window": facts.window,
             "stride": facts.stride,
             "period": facts.period,
+            "zone": facts.zone,
         },
         "models": {"float32": {"file": MODEL, "attention": model.attention}},
         "attention": {

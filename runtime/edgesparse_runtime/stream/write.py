@@ -129,10 +129,11 @@ class ScoreWriter:
         return row
 
     def _time(self, score: Score, seconds: float) -> str | float:
-        """As the source writes it: a calendar time in UTC, or a number in its unit."""
+        """As the source measures it: in UTC, local where it writes no zone, or a number in its unit."""
         if score.is_calendar:
             moment = _EPOCH + timedelta(seconds=seconds)
-            return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+            text = moment.replace(tzinfo=None).isoformat(timespec="microseconds")
+            return text if score.is_local else text + "Z"
         return round(seconds / score.unit, 9)
 
 
