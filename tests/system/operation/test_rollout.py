@@ -11,6 +11,9 @@ import pytest
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.bundle.write import copy_bundle
 from edgesparse_runtime.operation.rollout.store import LINK
+from edgesparse_runtime.serving.addresses import Address
+from edgesparse_runtime.serving.registry import Registry
+from edgesparse_runtime.serving.settings import Settings
 from tests.support.processes import check_one_line, edgesparse
 from tests.system.operation.test_monitor import cli, make_recording, to_csv
 
@@ -104,3 +107,16 @@ def test_bad_requests_are_one_line(releases: list[Path], tmp_path: Path) -> None
     wrong = cli("rollout", "try", releases[0], "--for", "long", *none)
     check_one_line(wrong, 2, "`--for` must be a time")
     check_one_line(cli("rollout", "try", tmp_path / "x.edgesparse", *none), 2, "no such file")
+
+
+def test_a_server_follows_the_link(releases: list[Path], tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    cli("rollout", "try", releases[0], "--store", store)
+    registry = Registry([Address("pump", "1", store / LINK)], Settings(precision="float32", threads=1))
+    assert registry.find("pump", None).bundle_hash == open_bundle(releases[0]).sha256
+    cli("rollout", "try", releases[1], "--store", store)
+    assert registry.reload_changed()
+    assert registry.find("pump", None).bundle_hash == open_bundle(releases[1]).sha256
+    cli("rollout", "rollback", "--store", store)
+    assert registry.reload_changed()
+    assert registry.find("pump", None).bundle_hash == open_bundle(releases[0]).sha256
