@@ -6,6 +6,7 @@ series.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,10 +26,12 @@ from edgesparse.training.budget import BudgetController, ComputeReport, fit_budg
 from edgesparse.training.consistency import consistency_loss
 from edgesparse.training.data import TrainingSet, class_weights, data_facts, evenly_spaced, training_set
 from edgesparse.training.evaluation import metric_of, predict
+from edgesparse.training.fit_skip import SkipReport, check_skip, fit_skip
 from edgesparse.training.head_stats import as_log_line, head_stats
 from edgesparse.training.loop import Batch, Learner, Loss, fit, plan_steps
 from edgesparse.training.masked_spans import Reconstruction, hide_tokens
 from edgesparse.training.processes import Processes
+from edgesparse.training.run_folder import LOG, write_text
 from edgesparse.training.schedule import augmented_share
 from edgesparse.training.split import hold_out
 from edgesparse_runtime.data.channels import check_channels
@@ -55,6 +58,7 @@ class Fitted:
         training: the windows that the weights were trained on.
         validation: the windows held out; may be empty.
         compute: measured on `watched`.
+        skip: what was fitted in closed form; None without a skip.
     """
 
     model: SequenceTransformer
@@ -63,6 +67,7 @@ class Fitted:
     training: TrainingSet
     validation: TrainingSet
     compute: ComputeReport
+    skip: SkipReport | None = None
 
     @property
     def watched(self) -> TrainingSet:
@@ -88,6 +93,7 @@ def fit_labeled(
     settings, processes = config.training, processes or Processes()
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    check_skip(config)
     data = with_targets(data, settings)
     facts = data_facts(data, settings)
     config = replace(config, model=choose_sizes(config.model, [x.shape[1] for x in data.series]))
@@ -97,21 +103,28 @@ def fit_labeled(
         validation = with_targets(check_channels(validation, data.channels), settings)
     training, held = (training_set(part, facts, settings) for part in (data, validation))
     model, auxiliary = _build(training, config, initial, processes)
+    left_out, skip = fit_skip(model, training, config) if model.skip is not None else (None, None)
+    out.mkdir(parents=True, exist_ok=True)
+    if not len(model.layers):
+        assert skip is not None
+        write_text(out / LOG, json.dumps({"epoch": 0} | skip.to_dict()) + "\n")
+        model.eval()
+        compute = fit_budget(model, torch.split(budget_windows(training), 16), 1.0)
+        return Fitted(model, config, facts, training, held, compute, skip)
     trained = model if auxiliary is None else nn.ModuleList([model, auxiliary])
     started_with = {"settings": config.to_dict(), "data": training.fingerprint}
     learner = Learner(trained, model, model, settings, started_with)
     watch = _Watch(learner, model, config, training, held)
-    out.mkdir(parents=True, exist_ok=True)
     if resume:
         learner.resume(out)
-    objective = Supervised(model, auxiliary, learner.controller, training, settings, processes)
+    objective = Supervised(model, auxiliary, learner.controller, training, settings, processes, left_out)
     after = watch.after_epoch
     fit(learner, training, objective, settings, out, after_epoch=after, processes=processes, quiet=quiet)
     final = with_weights(model, watch.best, config, facts)
     watched = budget_windows(held if len(held) else training)
     budget = settings.budget if config.model.attention == "sparse" else 1.0
     compute = fit_budget(final, torch.split(watched, 16), budget, rule=settings.rule)
-    return Fitted(final, config, facts, training, held, compute)
+    return Fitted(final, config, facts, training, held, compute, skip)
 
 
 def _build(
@@ -152,7 +165,10 @@ class Supervised:
         data: TrainingSet,
         settings: TrainingConfig,
         processes: Processes,
+        left_out_BK: Tensor | None = None,
     ) -> None:
+        # What the skip outputs for a series that it was not fitted to: what the transformer must add to.
+        self.left_out_BK = left_out_BK
         self.model, self.auxiliary, self.controller = model, auxiliary, controller
         self.targets_B, self.settings, self.processes = data.targets_B, settings, processes
         self.weights: Tensor | None = None
@@ -174,7 +190,10 @@ class Supervised:
             )
             terms.append(settings.auxiliary_weight * error)
         with attention_records(self.model) as records:
-            output = self.model(window_BCT)
+            if self.left_out_BK is None:
+                output = self.model(window_BCT)
+            else:
+                output = self.left_out_BK[mine_B] + self.model.without_skip(window_BCT)
         loss = task_loss(output, self.targets_B[mine_B], settings, self.weights)
         weight, whole = (_weight_of(self.targets_B[rows], self.weights) for rows in (mine_B, batch.index_B))
         loss = processes.mean(loss, weight, whole)

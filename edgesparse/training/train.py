@@ -17,6 +17,7 @@ from edgesparse.config import RunConfig
 from edgesparse.inputs import Data, to_config, to_folder, to_series
 from edgesparse.model.transformer import count_parameters
 from edgesparse.training.checkpoint import FILE_NAME
+from edgesparse.training.choose_model import ModelChoice
 from edgesparse.training.cross_fit import CrossValidation, cross_fitted_logits
 from edgesparse.training.data import data_warnings
 from edgesparse.training.evaluation import by_class, metric_of, predict
@@ -42,6 +43,7 @@ def train(
     groups: npt.ArrayLike | None = None,
     validation: Data | None = None,
     cross_validation: CrossValidation | None = None,
+    choice: ModelChoice | None = None,
     refit: bool = False,
     resume: bool = False,
     quiet: bool = False,
@@ -59,6 +61,7 @@ def train(
         groups: the machine, run or person of each series, where `data` are arrays.
         validation: labeled series to watch training with; None = `config.training.validation_share`.
         cross_validation: measured before (`edgesparse.cross_validate`); kept in the report.
+        choice: made before (`edgesparse.training.choose_model`); kept in the report.
         refit: once measured on held-out series, train again on all of them; the report keeps the measurement.
         resume: continue from the checkpoint in `out`; on the same machine the weights end up the same.
         quiet: no progress.
@@ -79,6 +82,8 @@ def train(
         run = _train(data, watched, config, folder, resume, more)
     if cross_validation is not None:
         run.report["cross_validation"] = cross_validation.to_dict()
+    if choice is not None:
+        run.report["choice"] = choice.to_dict()
     if processes.is_main:
         save_run(run)
         (folder / FILE_NAME).unlink(missing_ok=True)
@@ -158,6 +163,8 @@ def make_report(fitted: Fitted, *, quiet: bool = True) -> RunReport:
         "data_warnings": data_warnings(fitted.training.series, settings),
         "metrics": {},
     }
+    if fitted.skip is not None:
+        report["skip"] = fitted.skip.to_dict()
     if len(fitted.validation):
         groups = fitted.validation.series.groups
         report["held_out"] = {
