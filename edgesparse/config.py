@@ -91,7 +91,7 @@ class ModelConfig:
             raise InputError(f"`num_heads` must divide `width` ({self.width}); got {self.num_heads}.")
         if self.causal and self.has_skip:
             raise InputError(
-                "`causal` must be false with the skip (`stem` 2 or no layers), whose features are of the whole "
+                "`causal` must be false with the skip (`stem` 2 or no layers): its features are of the whole "
                 "window. Use model.stem=1 with one layer or more."
             )
         if self.layers == 0 and self.stem == 1:

@@ -3,7 +3,7 @@
 What the transformer adds to, and with `layers=0` a model by itself. The features are the filter bank's
 shares of the window and of its smoothed differences, pooled over the window, competing filters on both, and
 level and scale of both. They are standardized over the training windows and bounded, so that a window unlike
-any of them cannot move the scores without limit. `edgesparse.training.ridge` fits the map.
+any of them cannot move the scores without limit. `edgesparse.closed_form.ridge` fits the map.
 
 Shapes: `B` batch, `C` channels, `T` steps, `N` tokens, `F` features.
 """

@@ -229,7 +229,7 @@ def choose_sizes(config: ModelConfig, lengths: Sequence[int]) -> ModelConfig:
     if config.layers == 0:
         # Nothing attends.
         return replace(sized, stem=2, attention="dense")
-    return replace(sized, stem=config.stem or 1)
+    return sized
 
 
 def typical_steps(lengths: Sequence[int]) -> int:

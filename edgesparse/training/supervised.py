@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from edgesparse.attention.record import Records, attention_records
+from edgesparse.closed_form.fit_skip import SkipReport, check_skip, fit_skip
 from edgesparse.config import RunConfig, TrainingConfig
 from edgesparse.model.build import build_model
 from edgesparse.model.data_facts import DataFacts
@@ -26,7 +27,6 @@ from edgesparse.training.budget import BudgetController, ComputeReport, fit_budg
 from edgesparse.training.consistency import consistency_loss
 from edgesparse.training.data import TrainingSet, class_weights, data_facts, evenly_spaced, training_set
 from edgesparse.training.evaluation import metric_of, predict
-from edgesparse.training.fit_skip import SkipReport, check_skip, fit_skip
 from edgesparse.training.head_stats import as_log_line, head_stats
 from edgesparse.training.loop import Batch, Learner, Loss, fit, plan_steps
 from edgesparse.training.masked_spans import Reconstruction, hide_tokens

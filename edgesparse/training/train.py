@@ -13,11 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from edgesparse.closed_form.choose_model import ModelChoice
 from edgesparse.config import RunConfig
 from edgesparse.inputs import Data, to_config, to_folder, to_series
 from edgesparse.model.transformer import count_parameters
 from edgesparse.training.checkpoint import FILE_NAME
-from edgesparse.training.choose_model import ModelChoice
 from edgesparse.training.cross_fit import CrossValidation, cross_fitted_logits
 from edgesparse.training.data import data_warnings
 from edgesparse.training.evaluation import by_class, metric_of, predict
@@ -61,7 +61,7 @@ def train(
         groups: the machine, run or person of each series, where `data` are arrays.
         validation: labeled series to watch training with; None = `config.training.validation_share`.
         cross_validation: measured before (`edgesparse.cross_validate`); kept in the report.
-        choice: made before (`edgesparse.training.choose_model`); kept in the report.
+        choice: made before (`edgesparse.closed_form.choose_model`); kept in the report.
         refit: once measured on held-out series, train again on all of them; the report keeps the measurement.
         resume: continue from the checkpoint in `out`; on the same machine the weights end up the same.
         quiet: no progress.

@@ -1,4 +1,4 @@
-"""The model without layers: trains in seconds, exports, is quantized and verified, runs in any onnxruntime."""
+"""The model without layers: trains in seconds, exports, is quantized, verifies, runs in any onnxruntime."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from edgesparse.config import ModelConfig, RunConfig, TrainingConfig
+from edgesparse.training.pretrain import pretrain
 from edgesparse.training.run_folder import Run, load_run
 from edgesparse.training.train import train
 from edgesparse_export.quantize.bundle import quantize_bundle
@@ -124,5 +125,7 @@ def test_what_needs_layers_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
     ):
         with pytest.raises(InputError, match=words):
             train(data, RunConfig(model=SMALL, training=settings), tmp_path / "run", quiet=True)
+    with pytest.raises(InputError, match="`layers` must be at least 1 to pre-train"):
+        pretrain(data, RunConfig(model=SMALL), tmp_path / "pre", quiet=True)
     assert command(["train", "d.csv", "--model", "tiny", "-o", str(tmp_path / "run")]) == 2
     assert "`--model` must be one of auto, small, full" in capsys.readouterr().err

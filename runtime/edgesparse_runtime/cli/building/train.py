@@ -21,8 +21,8 @@ from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.metrics import figure, with_interval
 
 if TYPE_CHECKING:
+    from edgesparse.closed_form.choose_model import ModelChoice
     from edgesparse.config import RunConfig
-    from edgesparse.training.choose_model import ModelChoice
     from edgesparse.training.cross_fit import CrossValidation
     from edgesparse.training.processes import Processes
     from edgesparse.training.run_folder import Run, RunReport
@@ -243,7 +243,7 @@ def _choose(
     request: TrainRequest, series: SeriesSet, config: RunConfig, is_shown: bool
 ) -> tuple[RunConfig, ModelChoice | None]:
     """The configuration of the smaller model where the larger one is not better."""
-    from edgesparse.training.choose_model import choose_model
+    from edgesparse.closed_form.choose_model import choose_model
 
     if request.model != "auto":
         return config, None

@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+from edgesparse.closed_form.ridge import fit_ridge
 from edgesparse.config import RunConfig
 from edgesparse.model.transformer import SequenceTransformer
 from edgesparse.training.augment import spread
 from edgesparse.training.data import TrainingSet, evenly_spaced
 from edgesparse.training.evaluation import metric_of, run_apart
-from edgesparse.training.ridge import fit_ridge
 from edgesparse_runtime.errors import InputError
 
 NOISE, NOISE_WEIGHT = 0.05, 0.03

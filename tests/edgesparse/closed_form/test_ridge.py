@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from edgesparse.training.ridge import fit_ridge
+from edgesparse.closed_form.ridge import fit_ridge
 
 
 def naive(x_VnF: Tensor, target_nK: Tensor, shrinkage: float, weights: tuple[float, ...]) -> Tensor:
