@@ -7,7 +7,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help demo dev check fix test test-fast bench wheel prove-main prove-learning prove-target prove-serve prove-dropin prove-house prove-answers \
-  prove-security clean
+  prove-security prove-operate clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -63,6 +63,9 @@ prove-answers: $(VENV)/.dev  ## right answers on ordinary files, PASS or FAIL pe
 
 prove-security: $(VENV)/.dev  ## the threat model's promises, PASS or FAIL per line (QUICK=1: under 5 minutes)
 	$(RUN) -m benchmarks.proofs.security
+
+prove-operate: $(VENV)/.dev  ## a changed line is noticed at the stated rate, PASS or FAIL per line (QUICK=1: fewer streams)
+	$(RUN) -m benchmarks.proofs.operate
 
 include runtime/kernels/kernels.mk
 

@@ -25,6 +25,7 @@ def to_series(
     groups: npt.ArrayLike | None = None,
     *,
     name: str = "data",
+    needs_labels: bool = True,
 ) -> SeriesSet:
     """Series with labels.
 
@@ -33,6 +34,8 @@ def to_series(
             [channels, steps], whose lengths may differ.
         labels: one per series, of arrays only: class names, or numbers for regression.
         groups: the machine, run or person of each series, of arrays only.
+        name: of the argument, for messages.
+        needs_labels: False = labels are not looked for in a file.
 
     Raises:
         InputError: another type or shape, or as many labels as there are not series.
@@ -42,7 +45,7 @@ def to_series(
             raise InputError(f"`labels` and `groups` go with arrays; `{name}` has its own.")
         if isinstance(data, SeriesSet):
             return data
-        return read_dataset(Path(data), ReadOptions(task=settings.task))
+        return read_dataset(Path(data), ReadOptions(task=settings.task, needs_labels=needs_labels))
     series = _to_arrays(data, name)
     return SeriesSet(
         series,

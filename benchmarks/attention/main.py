@@ -21,7 +21,7 @@ from benchmarks.attention.measure import measure_all
 from benchmarks.attention.plot import plot
 from benchmarks.support.machine import describe_machine
 from benchmarks.support.stored_cases import StoredCases
-from edgesparse_runtime.progress import progress
+from edgesparse_runtime.machine.progress import progress
 from tests.support.kernels.build import build_kernels
 
 LENGTHS = (256, 512, 1024, 2048, 4096, 8192)

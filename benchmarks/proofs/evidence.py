@@ -8,6 +8,7 @@ proof resumes.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import tempfile
@@ -38,6 +39,7 @@ class Claim:
         is_long: left out with `QUICK=1`.
         is_exact: the entries are ids, not patterns.
         environment: variables of the tests' process.
+        is_parallel: a process per processor; no test measures time.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Claim:
     is_long: bool = False
     is_exact: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
+    is_parallel: bool = False
 
 
 @dataclass
@@ -83,7 +86,8 @@ class Evidence:
         found_nodes = {node for entry in claim.tests for node in self.find(entry)}
         nodes = sorted({*claim.tests} if claim.is_exact else found_nodes)
         name = re.sub(r"\W+", "-", claim.name)[:80]
-        found = self.store.get(name, lambda: run_tests(nodes, **claim.environment))
+        options = ["-n", str(os.cpu_count())] if claim.is_parallel else []
+        found = self.store.get(name, lambda: run_tests(nodes, *options, **claim.environment))
         return self._line(claim, found)
 
     def outcomes(self, name: str, ids: Sequence[str]) -> dict[str, str]:

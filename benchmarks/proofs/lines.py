@@ -40,15 +40,16 @@ class Line(TypedDict):
 def line(name: str, holds: bool | None, figure: float | str, target: str = "", note: str = "") -> Line:
     """Print one claim and return it; `holds` None is a figure without a target."""
     verdict = "INFO" if holds is None else "PASS" if holds else "FAIL"
-    return _print(Line(verdict=verdict, name=name, figure=figure, target=target, note=note))
+    return show(Line(verdict=verdict, name=name, figure=figure, target=target, note=note))
 
 
 def skip(name: str, reason: str, target: str = "") -> Line:
     """Print a claim that is not measured this time and return it."""
-    return _print(Line(verdict="SKIP", name=name, figure=reason, target=target, note=""))
+    return show(Line(verdict="SKIP", name=name, figure=reason, target=target, note=""))
 
 
-def _print(entry: Line) -> Line:
+def show(entry: Line) -> Line:
+    """Print a claim, also one that was stored, and return it."""
     figure = entry["figure"]
     text = figure if isinstance(figure, str) else f"{figure:.4g}"
     note = f" {entry['note']}" if entry["note"] else ""

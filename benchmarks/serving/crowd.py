@@ -93,7 +93,8 @@ def measure_crowd(connections: int, *, with_token: bool) -> dict[str, Any]:
     """Honest requests while a crowd attacks.
 
     Returns:
-        The share `answered` within the deadline, the server's memory at rest and at most in MB, and counts.
+        The share `answered` within the deadline, the server's memory at rest and at most in MB, hostile
+        connections `at_once` (fewer where this process may not open as many) and in all.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, connections + _SPARE)), hard))
@@ -110,7 +111,7 @@ def measure_crowd(connections: int, *, with_token: bool) -> dict[str, Any]:
         with running(*options) as server:
             rest = _memory(server)
             # With a token the crowd has none.
-            crowd = Crowd(server.port, connections, _HOST)
+            crowd = Crowd(server.port, min(connections, _limit()), _HOST)
             thread = threading.Thread(target=crowd.run)
             thread.start()
             try:
@@ -122,9 +123,9 @@ def measure_crowd(connections: int, *, with_token: bool) -> dict[str, Any]:
 
 
 def _ask(server: Running, crowd: Crowd, window: np.ndarray, headers: dict[str, str]) -> dict[str, Any]:
-    wanted = min(crowd.size, _limit())
-    while len(crowd.clients) < wanted:
+    while len(crowd.clients) < crowd.size:
         time.sleep(0.1)
+    at_once = len(crowd.clients)
     data = [float(value) for value in window.ravel()]
     tensor = {"name": "window", "datatype": "FP32", "shape": list(window.shape), "data": data}
     body, answered, slowest, peak = json.dumps({"inputs": [tensor]}), 0, 0.0, 0.0
@@ -138,7 +139,7 @@ def _ask(server: Running, crowd: Crowd, window: np.ndarray, headers: dict[str, s
         peak = max(peak, _memory(server))
         if number % 20 == 19:
             print(f"crowd: {number + 1} of {HONEST} honest requests", file=sys.stderr, flush=True)
-    return {"answered": answered / HONEST, "slowest_s": slowest, "peak_mb": peak}
+    return {"answered": answered / HONEST, "at_once": at_once, "slowest_s": slowest, "peak_mb": peak}
 
 
 def _limit() -> int:

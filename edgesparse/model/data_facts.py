@@ -27,6 +27,7 @@ class DataFacts:
             whole series.
         stride: steps between windows.
         period: seconds between steps; None = unknown.
+        zone: of the times, as `Grid.zone`.
         units: one per channel, None = unknown.
         typical: what each channel is like in the training windows (`edgesparse_runtime.data.input_check`).
         roles: what each column of a table was taken for, and why.
@@ -51,4 +52,5 @@ class DataFacts:
     units: list[str | None] = field(default_factory=list)
     typical: list[dict[str, float] | None] = field(default_factory=list)
     roles: list[dict[str, Any]] = field(default_factory=list)
+    zone: str | None = None
     notes: list[str] = field(default_factory=list)

@@ -5,6 +5,7 @@ Temperatures are fitted on such predictions, and cross-validation measures them 
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -17,9 +18,10 @@ import torch
 from torch import Tensor
 
 from edgesparse.config import RunConfig
-from edgesparse.training.data import Windows, data_facts, to_targets, to_tensor
+from edgesparse.training.data import Windows, data_facts, fingerprint, to_targets, to_tensor
 from edgesparse.training.evaluation import predict
 from edgesparse.training.supervised import Fitted, fit_labeled, with_targets
+from edgesparse_runtime.bundle.atomic import replace_text
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.bootstrap import bootstrap_interval
@@ -29,6 +31,7 @@ Indices = npt.NDArray[np.int64]
 FOLDS = 4
 # With more groups than this, several share a fold.
 MOST_GROUP_FOLDS = 10
+FOLDS_FILE = "cross-validation.json"
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,51 @@ class CrossValidation:
         }
 
 
+class StoredFolds:
+    """npt.NDArray[np.float64] of each series by fold.
+
+    Args:
+        folder: the run folder; None = nothing is stored.
+        resume: use what is stored there.
+
+    Raises:
+        InputError: stored for another configuration or other data, or damaged.
+    """
+
+    def __init__(self, folder: Path | None, data: SeriesSet, config: RunConfig, *, resume: bool) -> None:
+        self._path = None if folder is None else folder / FOLDS_FILE
+        self._started_with: dict[str, Any] = {"settings": config.to_dict(), "data": fingerprint(data)}
+        self._folds: dict[str, list[float]] = {}
+        if resume and self._path is not None and self._path.exists():
+            self._folds = self._read(self._path)
+
+    def get(self, fold: int, count: int) -> npt.NDArray[np.float64] | None:
+        """The values of a fold of `count` series; None = not measured yet."""
+        found = self._folds.get(str(fold))
+        return None if found is None or len(found) != count else np.array(found, dtype=np.float64)
+
+    def put(self, fold: int, values: npt.NDArray[np.float64]) -> None:
+        self._folds[str(fold)] = values.tolist()
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            record = {"started_with": self._started_with, "folds": self._folds}
+            replace_text(self._path, json.dumps(record) + "\n")
+
+    def _read(self, path: Path) -> dict[str, list[float]]:
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            started_with, folds = record["started_with"], record["folds"]
+            stored = {str(k): [float(x) for x in values] for k, values in folds.items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise InputError(f"{path} is damaged. Delete it; the folds are then measured again.") from None
+        if started_with != json.loads(json.dumps(self._started_with)):
+            raise InputError(
+                f"{path} was started with another configuration or other data. "
+                "Resume with the same configuration and data, or add --overwrite in place of --resume."
+            )
+        return stored
+
+
 def cross_fitted_logits(data: SeriesSet, config: RunConfig, *, quiet: bool) -> tuple[Tensor, Tensor]:
     """Logits [n, classes] of series by models that did not see them, and the targets [n].
 
@@ -79,12 +127,23 @@ def cross_fitted_logits(data: SeriesSet, config: RunConfig, *, quiet: bool) -> t
 
 
 def cross_validate(
-    data: SeriesSet, config: RunConfig, *, quiet: bool = False, say: Callable[[str], None] = lambda _: None
+    data: SeriesSet,
+    config: RunConfig,
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> CrossValidation:
     """Leave each group out of training once and measure it; with many groups, several at a time.
 
+    Args:
+        out: the run folder, where each fold is stored as it finishes; None = nowhere.
+        resume: continue after the folds stored in `out`.
+
     Raises:
-        InputError: fewer than two groups, or none that can be measured.
+        InputError: fewer than two groups, none that can be measured, or folds stored in `out` with another
+            configuration or other data.
     """
     if data.groups is None or len(np.unique(data.groups)) < 2:
         have = 0 if data.groups is None else len(np.unique(data.groups))
@@ -98,11 +157,19 @@ def cross_validate(
     parts = [np.flatnonzero(np.isin(data.groups, names[i::count])) for i in range(count)]
     values = np.full(len(data), np.nan)
     trained = 0
-    for fold, fitted, output in out_of_fold(data, config, parts, quiet=quiet):
-        held = with_targets(data.take(fold), config.training)
-        values[fold] = _by_series(output, held, fitted)
-        trained += 1
-        say(f"cross-validation: {trained} of {count} folds")
+    stored = StoredFolds(out, data, config, resume=resume)
+    for i, part in enumerate(parts):
+        found_part = stored.get(i, len(part))
+        if found_part is None:
+            # No model where the rest has too few classes.
+            for fold, fitted, output in out_of_fold(data, config, [part], quiet=quiet):
+                held = with_targets(data.take(fold), config.training)
+                found_part = _by_series(output, held, fitted)
+                stored.put(i, found_part)
+        if found_part is not None:
+            values[part] = found_part
+            trained += 1
+            say(f"cross-validation: {trained} of {count} folds")
     measured = ~np.isnan(values)
     if not measured.any():
         raise InputError(f"{data.source or 'The data'} must hold two classes besides each group's own.")

@@ -115,6 +115,7 @@ def data_facts(data: SeriesSet, settings: TrainingConfig) -> DataFacts:
         window=data.grid.window,
         stride=data.grid.stride,
         period=data.grid.period,
+        zone=data.grid.zone,
         units=list(data.units) or [None] * len(data.channels),
         typical=[None if found is None else found.to_dict() for found in typical_of(data.series)],
         roles=[asdict(role) for role in data.roles],

@@ -29,7 +29,7 @@ from edgesparse.training.processes import Processes
 from edgesparse.training.run_folder import LOG, write_text
 from edgesparse.training.schedule import attention_share, learning_rate
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.progress import progress
+from edgesparse_runtime.machine.progress import progress
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,10 @@ RUN/pretraining/weights.safetensors      when it is done, with what was done as 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 
 from edgesparse.attention.record import attention_records
 from edgesparse.config import RunConfig, TrainingConfig
+from edgesparse.inputs import Data, to_config, to_folder, to_series
 from edgesparse.model.transformer import SequenceTransformer, choose_sizes
 from edgesparse.training.augment import shift_in_time
 from edgesparse.training.checkpoint import FILE_NAME, read_tensors, write_tensors
@@ -70,9 +73,9 @@ class Pretraining:
 
 
 def pretrain(
-    data: SeriesSet,
-    config: RunConfig,
-    out: Path,
+    data: Data,
+    config: RunConfig | None = None,
+    out: str | PathLike[str] = "",
     *,
     resume: bool = False,
     quiet: bool = False,
@@ -81,9 +84,9 @@ def pretrain(
     """Learn from unlabeled windows.
 
     Args:
-        data: windows of the machine; labels are ignored.
+        data: windows of the machine, a file of them, or arrays; labels are ignored.
         config: `training` sets how long and how fast, as it does for labels. Sizes that it leaves open are
-            chosen for these windows.
+            chosen for these windows. None = the default.
         out: the run folder.
         resume: continue from the checkpoint; a finished pre-training is only read.
 
@@ -91,10 +94,12 @@ def pretrain(
         Weights for `train(initial=...)`, and what was done.
 
     Raises:
-        InputError: fewer than two windows, or another configuration or other data than it was started with.
+        InputError: data or paths of another kind, fewer than two windows, or another configuration or other
+            data than it was started with.
     """
-    settings, processes = config.training, processes or Processes()
-    folder = out / FOLDER
+    config, folder, processes = to_config(config), to_folder(out) / FOLDER, processes or Processes()
+    settings = config.training
+    data = to_series(data, settings, needs_labels=False)
     if config.model.patch is None or config.model.block_size is None:
         config = replace(config, model=choose_sizes(config.model, [x.shape[1] for x in data.series]))
     started_with = {"settings": config.to_dict(), "data": fingerprint(replace(data, labels=None))}
@@ -105,12 +110,7 @@ def pretrain(
     trained = nn.ModuleList([model, task])
     learner = Learner(trained, trained, model, settings, started_with)
     error = partial(reconstruction_error, model, task, held_out, settings.auxiliary_share)
-    folder.mkdir(parents=True, exist_ok=True)
-    if resume and (folder / FILE_NAME).exists():
-        learner.resume(folder)
-    else:
-        (folder / WEIGHTS).unlink(missing_ok=True)
-        learner.state["error_before"] = error()
+    _start(learner, folder, error, resume=resume)
     objective = partial(_objective, model, task, settings, processes)
     # Attention stays dense.
     dense = replace(settings, budget=1.0)
@@ -255,3 +255,13 @@ def _read(folder: Path, started_with: dict[str, Any]) -> tuple[dict[str, Tensor]
             "Resume with the same configuration and data."
         )
     return weights, Pretraining(**json.loads(metadata["done"]))
+
+
+def _start(learner: Learner, folder: Path, error: Callable[[], float], *, resume: bool) -> None:
+    """Continue from the checkpoint, or measure the error before the first step."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if resume and (folder / FILE_NAME).exists():
+        learner.resume(folder)
+    else:
+        (folder / WEIGHTS).unlink(missing_ok=True)
+        learner.state["error_before"] = error()

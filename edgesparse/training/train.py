@@ -18,7 +18,7 @@ from edgesparse.config import RunConfig
 from edgesparse.inputs import Data, to_config, to_folder, to_series
 from edgesparse.model.transformer import count_parameters
 from edgesparse.training.checkpoint import FILE_NAME
-from edgesparse.training.cross_fit import CrossValidation, cross_fitted_logits
+from edgesparse.training.cross_fit import FOLDS_FILE, CrossValidation, cross_fitted_logits
 from edgesparse.training.data import data_warnings
 from edgesparse.training.evaluation import by_class, metric_of, predict
 from edgesparse.training.head_stats import head_stats
@@ -87,6 +87,7 @@ def train(
     if processes.is_main:
         save_run(run)
         (folder / FILE_NAME).unlink(missing_ok=True)
+        (folder / FOLDS_FILE).unlink(missing_ok=True)
     processes.wait()
     return run
 

@@ -24,9 +24,13 @@ from edgesparse_runtime.bundle.write import check_target, write_bundle
 from edgesparse_runtime.data.channels import check_channels
 from edgesparse_runtime.data.escape import escape_terminal
 from edgesparse_runtime.data.for_model import options_for
+from edgesparse_runtime.data.input_check import check_input
 from edgesparse_runtime.data.readers import read_dataset
 from edgesparse_runtime.data.series_set import Grid, SeriesSet
 from edgesparse_runtime.errors import GateError
+from edgesparse_runtime.operation.monitor.model import learn_from
+from edgesparse_runtime.operation.monitor.reference import FILE as MONITOR
+from edgesparse_runtime.operation.monitor.signals import Signals
 from edgesparse_runtime.session import Session
 
 MODEL, GOLDEN, CARD = "model.onnx", "golden.npz", "card.md"
@@ -69,6 +73,9 @@ def export_run(
         GOLDEN: pack_golden(windows=windows, **golden),
         CARD: write_card(fields).encode(),
     }
+    reference = None if data is None else learn_monitor(run, proto, data)
+    if reference is not None:
+        files[MONITOR] = reference
     if can_step(run.model):
         session = Session(MODEL, content=proto)
         step, fields["stream"] = step_part(run.model, run.to_scores, session, windows)
@@ -76,11 +83,24 @@ def export_run(
     return write_bundle(out, files, fields), verdict
 
 
+def learn_monitor(run: Run, proto: bytes, data: SeriesSet) -> bytes | None:
+    """The reference that `edgesparse monitor` compares windows with (docs/monitor.md).
+
+    None where every window looks as if a sensor were dead: nothing can be compared with such data.
+    """
+    session = Session(MODEL, content=proto)
+    data = check_channels(data, tuple(run.facts.channels))
+    signals = Signals(run.facts.channels, run.facts.classes, session.score_count)
+    if all(check_input(session, data)):
+        return None
+    return learn_from(session, signals, data).to_json().encode()
+
+
 def read_for_run(path: str | Path, run: Run) -> SeriesSet:
     """Read a data file as the run's training data were read: its window, stride, channels and rate."""
     facts = run.facts
     options = options_for(
-        Grid(facts.window, facts.stride, facts.period),
+        Grid(facts.window, facts.stride, facts.period, facts.zone),
         tuple(facts.channels),
         run.task,
         horizon=facts.horizon,
@@ -187,6 +207,7 @@ def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
             "window": facts.window,
             "stride": facts.stride,
             "period": facts.period,
+            "zone": facts.zone,
         },
         "models": {"float32": {"file": MODEL, "attention": model.attention}},
         "attention": {

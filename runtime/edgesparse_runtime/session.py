@@ -139,6 +139,11 @@ class Session:
         """Names of the scores' columns; empty for regression, and for a bare .onnx file."""
         return () if self.bundle is None else self.bundle.classes
 
+    @property
+    def score_count(self) -> int:
+        """Columns of the scores; 0 = unknown."""
+        return self._model.score_count or 0
+
     def takes_dense(self, steps: int) -> bool:
         """True when windows of `steps` run through the dense twin."""
         if self._dense is None or self.bundle is None:
@@ -224,6 +229,16 @@ class Session:
         batch = self.inputs.batch(data)
         found = self._model.run(self.selection_names, _feeds(batch), batch.shape, options)
         return [np.asarray(s, dtype=np.bool_) for s in found]
+
+    def predict_with_selections(self, window: WindowData) -> tuple[FloatArray, list[BoolArray]]:
+        """Scores and selections of one run; no selections where the dense twin runs."""
+        if not isinstance(self.inputs, WindowInputs) or not self.selection_names:
+            return self.predict(window), []
+        ((_, batch),) = self.inputs.parts(window, 1)
+        if self._dense is not None and self.takes_dense(batch.shape[2]):
+            return self.predict(window), []
+        found = self._model.run(["scores", *self.selection_names], _feeds(batch), batch.shape)
+        return found[0], [np.asarray(s, dtype=np.bool_) for s in found[1:]]
 
     def predict_labels(self, data: WindowData | TensorData, *, batch_size: int = 16) -> npt.NDArray[np.str_]:
         """The class with the highest score of each window, by name [n].

@@ -10,7 +10,7 @@ SEED ?= 0
 # Random models under onnxruntime.
 MODELS ?= 300
 KERNEL_SOURCES := $(shell find $(KERNELS) -name '*.h' -o -name '*.cc')
-.PHONY: prove-kernels bench-attention check-kernels test-arm64 test-arm64-wheel test-sanitize
+.PHONY: prove-kernels bench-attention check-kernels test-arm64 test-arm64-wheel test-sanitize fuzz-kernels
 
 prove-kernels: $(VENV)/.dev  ## the kernels' claims, PASS or FAIL per line (QUICK=1: under 5 minutes)
 	$(RUN) -m benchmarks.proofs.kernels
@@ -50,3 +50,11 @@ test-sanitize: $(VENV)/.dev  ## address and undefined-behavior sanitizers on the
 	  PYTHONPATH=.:export:runtime $(RUN) -m tests.kernels.hostile build/sanitize/edgesparse_kernels.so $(SEED) $(MODELS) \
 	  > build/sanitize/fill_$$fill || exit 1; cat build/sanitize/fill_$$fill; done
 	cmp build/sanitize/fill_65 build/sanitize/fill_190
+
+# More random calls of what `test-sanitize` has built: CALLS of them on the first table, the one that is chosen
+# without a pin, and a quarter on each other.
+fuzz-kernels:
+	calls=$(CALLS); for isa in $$(build/sanitize/test_kernels --tables | tr -d ,); do \
+	  ASAN_OPTIONS=detect_stack_use_after_return=0 EDGESPARSE_ISA=$$isa \
+	  build/sanitize/fuzz_operators build/sanitize/edgesparse_kernels.so $$calls $(SEED) || exit 1; \
+	  calls=$$(($(CALLS) / 4)); done

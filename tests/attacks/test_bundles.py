@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesparse_runtime.bundle.archive import pack_files
+from edgesparse_runtime.bundle.archive import ArchiveSource, pack_files
 from edgesparse_runtime.bundle.npz import read_arrays
 from edgesparse_runtime.bundle.read import Bundle, all_files, open_bundle
+from edgesparse_runtime.bundle.source import read_file
 from edgesparse_runtime.bundle.write import rewrite_bundle
 from edgesparse_runtime.errors import BundleError, EdgeSparseError
 from edgesparse_runtime.serving.addresses import Address
@@ -78,6 +79,25 @@ def test_a_link_in_an_archive_is_a_file_that_does_not_match(tmp_path: Path, shar
                 info.external_attr, content = 0o120777 << 16, b"/etc/passwd"
             archive.writestr(info, content)
     refuse(path, "card.md does not match its hash")
+
+
+def test_a_small_archive_does_not_unpack_to_a_large_bundle(tmp_path: Path, shared_bundle: Bundle) -> None:
+    """99 kB once were 100 MB to hash and check."""
+    path = tmp_path / "evil.edgesparse"
+    path.write_bytes(pack_files({**all_files(shared_bundle), "model.onnx": bytes(80 << 20)}))
+    with costs() as cost:
+        refuse(path, "must unpack to at most 64 MB or 100 times its own size; got 8")
+    assert cost.held < 4 << 20
+
+
+def test_a_large_member_is_read_piece_by_piece(tmp_path: Path) -> None:
+    """zipfile copies all that it has for each piece of one read: a gigabyte took minutes."""
+    path = tmp_path / "x.edgesparse"
+    content = np.random.default_rng(0).bytes(5 << 20)
+    path.write_bytes(pack_files({"model.onnx": content}))
+    assert read_file(ArchiveSource(path), "model.onnx", len(content)) == content
+    with pytest.raises(BundleError, match="must have 1000 bytes"):
+        read_file(ArchiveSource(path), "model.onnx", 1000)
 
 
 def test_a_pickle_in_the_golden_vectors_is_not_opened() -> None:

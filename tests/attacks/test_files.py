@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edgesparse_runtime.bundle import staging
 from edgesparse_runtime.bundle.atomic import (
     put_in_place,
     replace_text,
@@ -21,6 +23,7 @@ from edgesparse_runtime.bundle.regular_file import open_regular
 from edgesparse_runtime.bundle.signature import make_key_pair
 from edgesparse_runtime.bundle.source import FolderSource
 from edgesparse_runtime.bundle.write import rewrite_bundle, store_files
+from edgesparse_runtime.deploying import triton, wheelhouse
 from edgesparse_runtime.errors import BundleError, InputError
 
 
@@ -189,12 +192,114 @@ def test_a_writer_waits_for_another_and_the_lock_leaves_nothing(tmp_path: Path) 
 def test_staging_is_unpredictable_and_private(tmp_path: Path) -> None:
     names = set()
     for _ in range(3):
-        with staging_folder(tmp_path / "x") as staging:
-            names.add(staging.name)
-            assert staging.stat().st_mode & 0o077 == 0
-            (staging / "x").mkdir()
-            put_in_place(staging / "x", tmp_path / "x")
+        with staging_folder(tmp_path / "x") as folder:
+            names.add(folder.name)
+            assert folder.stat().st_mode & 0o077 == 0
+            (folder / "x").mkdir()
+            put_in_place(folder / "x", tmp_path / "x")
     assert len(names) == 3
+
+
+def test_two_deployments_to_one_repository_keep_both_versions(
+    tmp_path: Path, shared_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reads which versions there are, and writes them with its own."""
+    barrier = threading.Barrier(2)
+
+    def put_late(new: Path, target: Path) -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            # Both are here at once unless one waits for the other.
+            barrier.wait(1)
+        put_in_place(new, target)
+
+    def deploy(version: int) -> None:
+        triton.write_triton_repository(
+            shared_bundle, tmp_path / "models", version=version, library=False, precision="float32"
+        )
+
+    monkeypatch.setattr(triton, "put_in_place", put_late)
+    threads = [threading.Thread(target=deploy, args=(version,)) for version in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (model,) = (tmp_path / "models").iterdir()
+    assert {path.name for path in model.iterdir() if path.is_dir()} == {"1", "2"}
+
+
+STAGED = ".out.csv.0123456789abcdef.new"
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_the_next_writer_removes_what_a_killed_one_left(kind: str, tmp_path: Path) -> None:
+    (tmp_path / STAGED).mkdir() if kind == "folder" else (tmp_path / STAGED).write_text("half")
+    (tmp_path / "out.csv").write_text("old")
+    replace_text(tmp_path / "out.csv", "new")
+    assert os.listdir(tmp_path) == ["out.csv"]
+
+
+def test_what_a_living_writer_has_staged_stays(tmp_path: Path) -> None:
+    """However long it takes, and whether it is a file or a folder; both get their names in the end."""
+    target = tmp_path / "out.csv"
+    with replacing(target) as stream, staging_folder(target) as folder:
+        for path in tmp_path.iterdir():
+            os.utime(path, (0, 0))
+        replace_text(target, "another's")
+        with staging_folder(target):
+            pass
+        assert folder.is_dir()
+        stream.write(b"mine")
+    assert target.read_text() == "mine"
+    assert os.listdir(tmp_path) == ["out.csv"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(".out.csv.backup", ".out.csv.backup_1", ".out.csv.new", ".out.csv.0123456789abcdef.new.old"),
+        *(
+            ".out.csv.0123456789ABCDEF.new",
+            ".other.csv.0123456789abcdef.new",
+            ".outxcsv.0123456789abcdef.new",
+        ),
+    ],
+)
+def test_nothing_but_leftovers_of_this_target_is_removed(name: str, tmp_path: Path) -> None:
+    for target in ("out.csv", "*", "[a-z]*"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        os.utime(tmp_path / name, (0, 0))
+        replace_text(tmp_path / target, "text")
+        with staging_folder(tmp_path / target):
+            pass
+        assert (tmp_path / name).is_dir()
+
+
+def test_a_leftover_that_became_a_link_or_a_pipe_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("mine")
+    (tmp_path / STAGED).symlink_to(tmp_path / "mine")
+    os.mkfifo(tmp_path / STAGED.replace("0", "f"))
+    replace_text(tmp_path / "out.csv", "text")
+    assert (tmp_path / "mine" / "file").read_text() == "mine"
+
+
+def test_a_new_file_taken_for_a_leftover_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another writer removes it after it was created and before it is locked."""
+    lock, target, removed = staging.fcntl.flock, tmp_path / "out.csv", list[str]()
+
+    def remove_first(handle: int, how: int) -> None:
+        if not removed:
+            (path,) = tmp_path.iterdir()
+            path.unlink()
+            removed.append(path.name)
+        lock(handle, how)
+
+    monkeypatch.setattr(staging.fcntl, "flock", remove_first)
+    replace_text(target, "text")
+    assert removed
+    assert os.listdir(tmp_path) == ["out.csv"]
 
 
 def test_a_key_pair_is_whole_or_not_there(tmp_path: Path) -> None:
@@ -203,3 +308,27 @@ def test_a_key_pair_is_whole_or_not_there(tmp_path: Path) -> None:
         make_key_pair(tmp_path / "key.pem")
     assert not (tmp_path / "key.pem").exists()
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_what_a_killed_wheelhouse_left_goes_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of a run that still gathers stays."""
+    dead = tmp_path / ".wheels.0123456789abcdef.new"
+    dead.mkdir()
+    (dead / "half.whl").write_bytes(b"half")
+
+    def fill(folder: Path, *_: object) -> bool:
+        assert not dead.exists()
+        (folder / "a.whl").write_bytes(b"whole")
+        if not (tmp_path / "a.whl").exists():
+            monkeypatch.setattr(
+                wheelhouse, "_fill", lambda inner, *_: bool((inner / "b.whl").write_bytes(b""))
+            )
+            wheelhouse.gather(tmp_path, "linux_x86_64")
+            assert folder.is_dir()
+        return True
+
+    monkeypatch.setattr(wheelhouse, "_fill", fill)
+    assert wheelhouse.gather(tmp_path, "linux_x86_64").wheels == ["a.whl"]
+    assert sorted(os.listdir(tmp_path)) == ["a.whl", "b.whl"]

@@ -19,7 +19,7 @@ from edgesparse_runtime.errors import BundleError
 from edgesparse_runtime.model_check.check import check_model
 from edgesparse_runtime.session import Session
 from tests.support.hostile_models import honest
-from tests.support.opening.costly_models import COSTLY, unsorted
+from tests.support.opening.costly_models import COSTLY, calls_of_a_wide_function, unsorted
 from tests.support.paths import ROOT, source_environment
 
 MOST_SECONDS, MOST_MEGABYTES = 2, 500
@@ -46,6 +46,14 @@ def test_a_small_file_opens_within_two_seconds_and_500_mb(name: str, costs: dict
     assert not cost["error"]
     assert cost["seconds"] <= MOST_SECONDS
     assert cost["peak_mb"] <= MOST_MEGABYTES
+
+
+def test_inputs_of_called_nodes_count_each_time() -> None:
+    """Walking them took minutes for a file of 200 kB."""
+    start = time.process_time()
+    with pytest.raises(BundleError, match="expand to nodes of at most 120000 inputs and outputs"):
+        check_model(calls_of_a_wide_function(), "model.onnx")
+    assert time.process_time() - start < 2
 
 
 def test_nodes_out_of_order_are_refused() -> None:

@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 
+from edgesparse_runtime.serving.http.auth import AccessControl
 from edgesparse_runtime.serving.log import PER_MINUTE, EventHandler
 from edgesparse_runtime.serving.protocol.answers import write_answer
 from edgesparse_runtime.serving.protocol.refusal import Refusal
@@ -257,3 +258,26 @@ def test_an_answer_of_another_type_is_not_sent_as_fp32() -> None:
     for dtype in (np.float64, np.float16, np.int64):
         with pytest.raises(KeyError):
             write_answer(request, "pump", "1", {}, {"scores": np.zeros((1, 2), dtype)})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "evil.example@localhost",
+            "localhost@evil.example",
+            "evil.example\\@localhost",
+            "localhost/evil.example",
+        ),
+        *("localhost#evil.example", "localhost?evil.example", "local\thost", "localhost:80@evil.example"),
+        *("[::1%25evil]", "[::1]evil.example", "::1", "", "localhost:123456", "localhost\u212a"),
+    ],
+)
+def test_a_host_that_two_readers_take_for_different_ones_is_refused(name: str) -> None:
+    """In `Host` and in `Origin`."""
+    access = AccessControl(None, [])
+    access.check("/v2", {"host": "LOCALHOST:8000", "origin": "http://[::1]:3000"})
+    with pytest.raises(Refusal, match="Host"):
+        access.check("/v2", {"host": name})
+    with pytest.raises(Refusal, match="web pages"):
+        access.check("/v2", {"host": "localhost", "origin": f"http://{name}"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,34 @@ def test_a_reload_without_a_free_descriptor_is_tried_again(
                 registry.reload_changed()
     registry.reload_changed()
     assert registry.models()[0].bundle.read("card.md") == b"new"
+
+
+@pytest.mark.parametrize("cause", ["it cannot be read", "it is gone"])
+def test_a_bundle_that_fails_does_not_keep_others_from_being_reloaded(
+    cause: str, shared_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / f"{name}.edgesparse" for name in ("first", "second")]
+    for path in paths:
+        shutil.copytree(shared_bundle.path, path)
+    settings = replace(SETTINGS, rehearse=False)
+    registry = Registry([Address(path.stem, "1", path) for path in paths], settings)
+    for path in paths:
+        rewrite_bundle(open_bundle(path), {"card.md": b"new"}, {})
+    if cause == "it is gone":
+        shutil.rmtree(paths[0])
+
+    def load_second(address: Address, *arguments: Any) -> ServedModel:
+        if address.name == "first" and cause != "it is gone":
+            raise OSError(5, "Input/output error")
+        return load(address, *arguments)
+
+    monkeypatch.setattr(registry_module, "load", load_second)
+    for _ in range(2):
+        with suppress(OSError):
+            registry.reload_changed()
+    first, second = registry.models()
+    assert second.bundle.read("card.md") == b"new"
+    assert first.bundle_hash == shared_bundle.sha256
 
 
 class Other:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edgesparse_runtime.bundle import read
 from edgesparse_runtime.bundle.read import Bundle, all_files, open_bundle
 from edgesparse_runtime.bundle.signature import make_key_pair, sign
 from edgesparse_runtime.bundle.write import rewrite_bundle, store_files
@@ -52,6 +53,37 @@ def test_a_signature_of_another_bundle_does_not_pass(
     files = {**all_files(other), "manifest.sig": sign(shared_bundle.manifest_bytes, key)}
     store_files(path, files)
     with pytest.raises(BundleError, match="it was signed with another key"):
+        open_bundle(path, trusted_keys=[key.with_name("factory.pub.pem")])
+
+
+@pytest.mark.parametrize("content", [b"[" * 1_000_000, b"\xff" * 100, b'{"files": {"../x": 1}}', b""])
+def test_nothing_of_a_manifest_is_parsed_before_its_signature_passes(
+    content: bytes, tmp_path: Path, shared_bundle: Bundle, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody who is trusted has signed reaches no parser."""
+    path = signed(shared_bundle, tmp_path / "pump.edgesparse", key)
+    (path / "manifest.json").write_bytes(content)
+    monkeypatch.setattr(read, "parse_manifest", lambda *_: pytest.fail("it was parsed"))
+    with pytest.raises(BundleError, match="sign"):
+        open_bundle(path, trusted_keys=[key.with_name("factory.pub.pem")])
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a link", "longer", "shorter", "empty"])
+def test_a_signature_is_64_bytes_of_a_file(
+    kind: str, tmp_path: Path, shared_bundle: Bundle, key: Path
+) -> None:
+    path = signed(shared_bundle, tmp_path / "pump.edgesparse", key)
+    place = path / "manifest.sig"
+    content = place.read_bytes()
+    place.unlink()
+    if kind == "a pipe":
+        os.mkfifo(place)
+    elif kind == "a link":
+        (tmp_path / "elsewhere").write_bytes(content)
+        place.symlink_to(tmp_path / "elsewhere")
+    else:
+        place.write_bytes({"longer": content + b"\0", "shorter": content[:-1], "empty": b""}[kind])
+    with pytest.raises(BundleError):
         open_bundle(path, trusted_keys=[key.with_name("factory.pub.pem")])
 
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import random
+import threading
+import time
+import tracemalloc
 from collections.abc import Iterable
 from typing import Any
 
@@ -48,7 +53,7 @@ class Feed:
 class Outcome:
     """What came of some lines: by machine the scores, and everything else."""
 
-    def __init__(self, session: Session, lines: Iterable[Line], form: str = "json", **how: Any) -> None:
+    def __init__(self, session: Session, lines: Iterable[Line] = (), form: str = "json", **how: Any) -> None:
         options = how.pop("options", OPTIONS)
         self.stream = Stream(session, options)
         self.counts = self.stream.counts
@@ -62,7 +67,7 @@ class Outcome:
             self.scores.setdefault(score.machine, []).append((score.time, *map(float, score.values)))
             writer.write(score, is_late)
 
-        feed: Any = Feed(lines)
+        feed: Any = how.pop("feed", None) or Feed(lines)
         run_live(feed, self.stream, self.parser, write, note=self.notes.append, **how)
 
 
@@ -110,6 +115,9 @@ HOSTILE: dict[str, list[Line]] = {
     "nothing that can be read": [Line("\x00\ufffd" * 50, 0.0, "evil")] * 99,
     "values at the limit of float32": [sample("evil", k, current=3.4e38, voltage=-3.4e38) for k in range(40)],
     "nothing but missing values": [sample("evil", k, current=None, voltage=None) for k in range(STEPS)],
+    "lines of four megabytes": [sample("evil", k, machine="x" * (4 << 20)) for k in range(2)],
+    "a value of four megabytes": [sample("evil", 1, current=[0.0] * (1 << 20))],
+    "four megabytes that are nothing": [Line("[" * (4 << 20), 0.0, "evil")] * 2,
     "a header that lacks a channel": [Line("time,current,speed", 0.0, "evil")] * 3,
 }
 
@@ -127,6 +135,50 @@ def test_other_topics_score_the_same(
     outcome = Outcome(session, mixed, form)
     assert {topic: outcome.scores[topic] for topic in expected} == expected
     outcome.out.getvalue().encode("utf-8")
+
+
+def test_names_without_end_are_bounded_and_change_nobody(
+    session: Session, expected: dict[str, list[tuple[float, ...]]]
+) -> None:
+    """`EDGESPARSE_NAMES` of them, each in a topic and as a machine; `make prove-security` sets 100,000."""
+    names = int(os.environ.get("EDGESPARSE_NAMES", "3000"))
+    evil = [sample(f"evil/{k}", 1, machine=f"m{k}") for k in range(names)]
+    lines, every = good(), names // (2 * STEPS)
+    mixed = [x for k, line in enumerate(lines) for x in [*evil[k * every : (k + 1) * every], line]]
+    # What the lines themselves take is there before.
+    tracemalloc.start()
+    outcome = Outcome(session, mixed)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert {topic: outcome.scores[topic] for topic in expected} == expected
+    assert peak <= 32 << 20
+
+
+def test_a_backlog_without_end_is_bounded_and_changes_nobody(
+    session: Session, expected: dict[str, list[tuple[float, ...]]]
+) -> None:
+    """One source sends more than is taken, long lines and short ones, around each line of the others."""
+    feed: Any = Feed([])
+    feed.backlog = Backlog(100_000, most_bytes=2 << 20, on_drop=lambda topic: lost.append(topic))
+    lost: list[str] = []
+
+    def send() -> None:
+        for line in good():
+            feed.backlog.offer([Line("x" * 300_000, 0.0, "evil")] * 9)
+            feed.backlog.offer([line])
+            feed.backlog.offer([sample("evil", k) for k in range(STEPS)])
+        feed.backlog.close()
+
+    tracemalloc.start()
+    source = threading.Thread(target=send)
+    source.start()
+    outcome = Outcome(session, feed=feed)
+    source.join()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert {topic: outcome.scores[topic] for topic in expected} == expected
+    assert set(lost) == {"evil"}
+    assert peak <= 16 << 20
 
 
 def test_all_places_taken_first_leave_one_for_each_topic(
@@ -204,6 +256,37 @@ def test_the_backlog_is_bounded_in_bytes() -> None:
     # Text of wide characters takes what it takes.
     backlog.offer([Line("\U0001f600" * 100_000, 0.0, "evil") for _ in range(40)])
     assert len(backlog.take(0) or []) <= 3
+
+
+def test_topics_of_a_backlog_count_in_bytes() -> None:
+    backlog: Backlog[Line] = Backlog(1 << 20, most_bytes=1 << 20)
+    backlog.offer([Line("1", 0.0, f"{k}" + "x" * 60_000) for k in range(100)])
+    assert len(backlog.take(0) or []) <= 17
+
+
+def test_a_full_backlog_of_many_topics_is_as_fast_as_one_of_few() -> None:
+    """A source with as many topics as there are places must not hold the others up at each line."""
+    seconds = []
+    for topics in (10, 5_000):
+        backlog: Backlog[Line] = Backlog(5_000)
+        backlog.offer([Line("x" * (k % 7), 0.0, f"{k % topics}") for k in range(5_000)])
+        start = time.process_time()
+        backlog.offer([Line("y", 0.0, f"{k}") for k in range(5_000)])
+        seconds.append(time.process_time() - start)
+    assert seconds[1] < 10 * seconds[0]
+
+
+def test_the_topic_with_most_bytes_loses_its_newest_lines() -> None:
+    """As a plain search would find it, whatever came and went before."""
+    draw, lost = random.Random(0), list[str]()
+    backlog: Backlog[Line] = Backlog(40, most_bytes=20_000, on_drop=lost.append)
+    for _ in range(3_000):
+        backlog.offer([Line("x" * draw.randrange(2_000), 0.0, str(draw.randrange(12)))])
+        if draw.random() < 0.02:
+            backlog.take(0)
+        largest = max(backlog._bytes.values(), default=0)
+        assert not backlog._bytes or backlog._bytes[backlog._largest()] == largest
+    assert len({*lost}) == 12 and len(backlog._sizes) < 1_100
 
 
 def test_a_message_is_bounded_in_bytes() -> None:

@@ -30,6 +30,7 @@ from edgesparse_runtime.model_check.protobuf_wire import (
 from edgesparse_runtime.session import Session
 from tests.support.hostile_models import HOSTILE, honest
 from tests.support.model_differences import kept_parts
+from tests.support.opening.two_formats import FACTOR, model_of_two_formats
 
 MODEL_GRAPH, GRAPH_NODE, GRAPH_INITIALIZER = 7, 1, 5
 NODE_OP_TYPE, NODE_DOMAIN, NODE_OVERLOAD, NODE_INPUT = 4, 7, 8, 1
@@ -117,9 +118,15 @@ def test_what_could_be_read_in_two_ways_is_refused(name: str, tmp_path: Path) ->
 
 def test_a_file_of_two_formats_is_refused(tmp_path: Path) -> None:
     """onnxruntime takes four bytes at the start for its own format, whatever the rest is."""
+    content = model_of_two_formats(tmp_path)
+    window = np.ones((1, 1, 4), np.float32)
+    # One model to protobuf, another to onnxruntime unless the format is pinned.
+    assert [node.op_type for node in onnx.load_model_from_string(content).graph.node] == ["Identity"]
+    for options, factor in ((onnxruntime.SessionOptions(), FACTOR), (session_options(threads=1), 1.0)):
+        session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+        np.testing.assert_array_equal(session.run(None, {"window": window})[0], window * factor)
     path = tmp_path / "model.onnx"
-    # Field 6144 would be skipped by a reader that lets unknown fields pass.
-    path.write_bytes(b"\x08\xb1\x88\x00ORTM" + honest().SerializeToString())
+    path.write_bytes(content)
     with pytest.raises(BundleError, match="onnxruntime's own format"):
         Session(path)
 

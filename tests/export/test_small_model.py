@@ -75,7 +75,7 @@ def test_int8_decides_alike_and_verifies(small_bundle: Bundle) -> None:
     scores = [Session(small_bundle, precision=p).predict(data) for p in ("float32", "int8")]
     assert (scores[0].argmax(1) == scores[1].argmax(1)).all()
     assert np.abs(scores[0] - scores[1]).max() < 0.1
-    assert all(result.passed for result in verify(small_bundle))
+    assert all(check.holds for check in verify(small_bundle))
 
 
 def test_manifest_and_card_say_that_nothing_attends(

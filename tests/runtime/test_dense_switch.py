@@ -19,9 +19,9 @@ from edgesparse_runtime.dense_twin.lookup import describe_machine, find_limits, 
 from edgesparse_runtime.dense_twin.switch import Switch, known_density
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.verify import check_scores, verify
+from edgesparse_runtime.machine.progress import progress
 from edgesparse_runtime.measure.breakeven import BreakevenJob, cells, measure_breakeven
 from edgesparse_runtime.measure.partial_results import PartialResults
-from edgesparse_runtime.progress import progress
 from edgesparse_runtime.session import Session
 from tests.support.built_once import BuiltOnce
 

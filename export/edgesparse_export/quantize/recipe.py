@@ -20,6 +20,7 @@ from edgesparse_export.quantize.int8 import (
     quantize_statically,
 )
 from edgesparse_export.quantize.targets import EVERY_KIND, needs_seven_bits, parse_targets
+from edgesparse_runtime.bundle.output_file import write_output
 from edgesparse_runtime.errors import InputError
 
 CHOICES = {
@@ -159,4 +160,4 @@ def write_recipe(path: Path, recipe: Int8Recipe, ranking: list[dict[str, Any]]) 
         "# float32: nodes that stay in float32. ranking: what was measured; it is not read.\n"
     )
     content = recipe.to_dict() | ({"ranking": ranking} if ranking else {})
-    path.write_text(head + yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    write_output(path, head + yaml.safe_dump(content, sort_keys=False))

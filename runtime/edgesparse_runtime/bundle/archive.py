@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edgesparse_runtime.bundle.names import LARGEST_BUNDLE, MOST_FILES, is_plain_name
+from edgesparse_runtime.bundle.npz_archive import MOST_EXPANSION, UNPACKED_FREELY
 from edgesparse_runtime.bundle.regular_file import ByteStream, open_regular
 from edgesparse_runtime.errors import BundleError
 
 _MAGIC = b"PK\x03\x04"
 _LARGEST_DIRECTORY = 1 << 20
+_PIECE = 1 << 20
 _END = struct.Struct("<4s4H2LH")
 _ZIP64_LOCATOR = 20
 _BAD_ZIP = (
@@ -47,6 +49,7 @@ class ArchiveSource:
     def sizes(self) -> dict[str, int]:
         found: dict[str, int] = {}
         with _open_archive(self.path) as archive:
+            packed = archive.start_dir
             for info in archive.infolist():
                 if not is_plain_name(info.filename) or info.filename in found:
                     raise BundleError(
@@ -58,6 +61,7 @@ class ArchiveSource:
                 found[info.filename] = info.file_size
         if sum(found.values()) > LARGEST_BUNDLE:
             raise BundleError(f"{self.path}: a bundle must unpack to at most {LARGEST_BUNDLE >> 30} GB.")
+        _check_expansion(self.path, sum(found.values()), packed)
         return found
 
     def open(self, name: str) -> ByteStream:
@@ -76,9 +80,14 @@ class _Member:
             self._archive.close()
             raise BundleError(f"{path}: {name} cannot be read; {error}. Copy the bundle again.") from None
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
+        # Piece by piece: zipfile copies all that it has for each piece of one read.
+        pieces: list[bytes] = []
         try:
-            return self._stream.read(size)
+            while size and (piece := self._stream.read(min(size, _PIECE))):
+                pieces.append(piece)
+                size -= len(piece)
+            return b"".join(pieces)
         except _BAD_ZIP as error:
             raise BundleError(
                 f"{self._path}: {self._name} cannot be read; {error}. Copy the bundle again."
@@ -99,6 +108,15 @@ class _OpenArchive(zipfile.ZipFile):
     def close(self) -> None:
         super().close()
         self._owned.close()
+
+
+def _check_expansion(path: Path, unpacked: int, packed: int) -> None:
+    """A small archive does not unpack to a large bundle."""
+    if unpacked > max(UNPACKED_FREELY, MOST_EXPANSION * packed):
+        raise BundleError(
+            f"{path}: an archive must unpack to at most {UNPACKED_FREELY >> 20} MB or {MOST_EXPANSION} times "
+            f"its own size; got {unpacked >> 20} MB. Use the bundle as a folder."
+        )
 
 
 def is_archive(path: Path) -> bool:

@@ -6,20 +6,16 @@ import ctypes
 import errno
 import fcntl
 import os
-import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-# A new file, or an error: nothing that lies there already is opened or followed.
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
-# A staging folder this young may belong to a writer that has not locked it yet.
-_GRACE_SECONDS = 60.0
+from edgesparse_runtime.bundle.staging import CREATE, remove_leftovers, stage_file, stage_folder
+
+_AT_FDCWD, _RENAME_NOREPLACE, _RENAME_EXCHANGE = -100, 1, 2
 # Only the exchange of names happens under the lock, so nobody waits long.
 _LOCK_SECONDS, _LOCK_PAUSE = 30.0, 0.01
 
@@ -28,15 +24,15 @@ _LOCK_SECONDS, _LOCK_PAUSE = 30.0, 0.01
 def staging_folder(target: Path) -> Iterator[Path]:
     """A folder beside `target` to write into; it is gone at the end, whatever happened.
 
-    What a killed writer left is removed first: a lock on the folder tells the dead from the living.
+    What a killed writer left is removed first.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(target)
+    if target.exists():
+        # Where it is missing, what lies beside it may be all that is left of it.
+        remove_leftovers(target)
     with naming(target):
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    lock = os.open(staging, os.O_RDONLY)
+        staging, lock = stage_folder(target)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         with naming(target):
             yield staging
     finally:
@@ -90,16 +86,19 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
     """A stream whose content takes the place of `target` when the block ends without an error.
 
     It is written to a file of an unpredictable name beside the target, which is created anew and never
-    followed through a link, and replaces the target in one step. A failed block leaves nothing behind.
+    followed through a link, and replaces the target in one step. A failed block leaves nothing behind. What
+    a killed writer of the target left is removed first.
     """
     with naming(target):
-        staging, handle = _create_beside(target)
+        remove_leftovers(target)
+        staging, handle = stage_file(target)
         try:
             with os.fdopen(handle, "wb") as stream:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.replace(staging, target)
+                # Before the lock ends with the handle: until then nobody takes the file for a leftover.
+                os.replace(staging, target)
         except BaseException:
             staging.unlink(missing_ok=True)
             raise
@@ -108,10 +107,30 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
 
 def write_durably(path: Path, content: bytes) -> None:
     """Write a new file and wait until the disk has it."""
-    with os.fdopen(os.open(path, _CREATE, 0o666), "wb") as stream:
+    with os.fdopen(os.open(path, CREATE, 0o666), "wb") as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def write_new(target: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file that is not there yet, whole or not at all.
+
+    Raises:
+        FileExistsError: something of that name is there.
+    """
+    with naming(target):
+        staging, handle = stage_file(target, mode)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+                if not _rename(staging, target, _RENAME_NOREPLACE):
+                    os.link(staging, target, follow_symlinks=False)
+        finally:
+            staging.unlink(missing_ok=True)
+        sync_folder(target.parent)
 
 
 def put_in_place(new: Path, target: Path) -> None:
@@ -125,7 +144,7 @@ def put_in_place(new: Path, target: Path) -> None:
         new.rename(target)
     elif new.is_file():
         new.replace(target)
-    elif not _exchange(new, target):
+    elif not _rename(new, target, _RENAME_EXCHANGE):
         aside = new.with_name(new.name + ".old")
         target.rename(aside)
         try:
@@ -146,12 +165,6 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _create_beside(target: Path) -> tuple[Path, int]:
-    """A new, empty file in the folder of `target`: its path and an open handle."""
-    staging = target.with_name(f".{target.name}.{secrets.token_hex(8)}.new")
-    return staging, os.open(staging, _CREATE, 0o666)
-
-
 def _lock(folder: int) -> bool:
     """Take the folder's lock; False where another has it. Without locks there is nothing to wait for."""
     try:
@@ -163,33 +176,14 @@ def _lock(folder: int) -> bool:
     return True
 
 
-def _exchange(a: Path, b: Path) -> bool:
-    """Exchange two names in one step; False where the system cannot."""
+def _rename(a: Path, b: Path, how: int) -> bool:
+    """Rename in one step that never overwrites; False where the system cannot."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         return False
-    if rename(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE) == 0:
+    if rename(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), how) == 0:
         return True
     code = ctypes.get_errno()
     if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
         return False
     raise OSError(code, os.strerror(code), str(b))
-
-
-def _remove_leftovers(target: Path) -> None:
-    if not target.exists():
-        # What lies beside it may be all that is left of it.
-        return
-    for folder in target.parent.glob(f".{target.name}.*"):
-        try:
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:
-            continue
-        try:
-            if time.time() - os.fstat(lock).st_mtime > _GRACE_SECONDS:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-        except BlockingIOError:
-            pass
-        finally:
-            os.close(lock)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesparse_runtime.arrays import read_npz
+from edgesparse_runtime.bundle.npz_archive import read_npz
 from edgesparse_runtime.errors import BundleError
 
 

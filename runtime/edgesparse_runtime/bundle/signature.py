@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgesparse_runtime.bundle.atomic import write_new
 from edgesparse_runtime.errors import BundleError, InputError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -91,13 +92,10 @@ def make_key_pair(key: Path) -> Path:
     if password:
         encryption = BestAvailableEncryption(password)
     secret = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
-    handle = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(secret)
     open_half = made.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    write_new(key, secret, mode=0o600)
     try:
-        with os.fdopen(os.open(public, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as stream:
-            stream.write(open_half)
+        write_new(public, open_half, mode=0o644)
     except OSError:
         key.unlink(missing_ok=True)
         raise

@@ -30,6 +30,7 @@ from edgesparse_runtime.cli.checking import profile as profile_verb
 from edgesparse_runtime.cli.checking import verify as verify_verb
 from edgesparse_runtime.cli.command import as_command
 from edgesparse_runtime.cli.running import deploy as deploy_verb
+from edgesparse_runtime.cli.running import monitor as monitor_verb
 from edgesparse_runtime.cli.running import run as run_verb
 from edgesparse_runtime.cli.running import serve as serve_verb
 from edgesparse_runtime.cli.running import wheelhouse as wheelhouse_verb
@@ -44,6 +45,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "verify": verify_verb.verify,
     "evaluate": evaluate_verb.evaluate,
     "run": run_verb.run,
+    "monitor": monitor_verb.monitor,
     "serve": serve_verb.serve,
     "deploy": deploy_verb.deploy,
     "profile": profile_verb.profile,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from typing import Literal
@@ -33,6 +33,8 @@ from edgesparse_runtime.data.times.number_scale import UNITS, check_one_unit, sc
 from edgesparse_runtime.errors import InputError
 
 MISSING = frozenset({"", "na", "n/a", "nan", "nat", "null", "none", "?"})
+# Of times that are written without a zone.
+LOCAL = "local"
 _EPOCH_YEAR = 1970
 # Digits after the seconds.
 _FRACTION = re.compile(r":[0-9]{2}:[0-9]{2}[.,:]([0-9]+)")
@@ -51,6 +53,7 @@ class Clock:
         comma: what commas in numbers are, see `plain_number.comma_is`.
         epoch: seconds since 1970 of the number 0, as of Excel's days; None = any start.
         has_unit: the unit of numbers is known, not assumed to be seconds.
+        zone: of dates: "+09:00" as all are written, "several", "local" where none is written; "" = no dates.
     """
 
     kind: Kind
@@ -60,6 +63,7 @@ class Clock:
     comma: str = ""
     epoch: float | None = None
     has_unit: bool = False
+    zone: str = field(default="", compare=False)
 
     @property
     def is_calendar(self) -> bool:
@@ -188,14 +192,25 @@ def _settle(
             return Clock("number", comma=comma, has_unit=True), found
         return _number_clock(numbers, unit, name, comma, place), found
     _check_fractions(values, name, place)
-    clock = Clock(found[0].kind, is_local=found[0].is_local)
     texts = [item.text for item in found if item.text is not None]
+    clock = Clock(found[0].kind, is_local=found[0].is_local, zone=_zone_of(texts))
     if any(not text.order for text in texts):
         clock = replace(clock, order=order or infer_order(texts, values, name, place))
         for i, text in enumerate(texts):
             if not is_day(ordered(text, clock.order)):
                 raise InputError(f"{place(i)}: {name} must be a date; got {shown(values[i])}.")
     return clock, found
+
+
+def _zone_of(texts: Sequence[DateText]) -> str:
+    zones = {text.zone for text in texts}
+    if len(zones) != 1:
+        return "several" if zones else ""
+    hours = zones.pop()
+    if hours is None:
+        return LOCAL
+    minutes = round(60 * abs(hours))
+    return f"{'-' if hours < 0 else '+'}{minutes // 60:02d}:{minutes % 60:02d}"
 
 
 def _read(value: object, comma: str = "") -> _Found | None:

@@ -33,7 +33,8 @@ INDEXES = (
 _MARKS = ("\ufeff", "\u00ef\u00bb\u00bf")
 # Characters without a width that programs leave around names.
 _INVISIBLE = "\ufeff\u200b\u200e\u200f\u2060"
-_UNIT = re.compile(r"^(?P<name>.+?)\s*[\[(（](?P<unit>[^\])）]{1,12})[\])）]$")
+_UNIT = re.compile(r"[\[(（](?P<unit>[^\])）]{1,12})[\])）]$")
+_LONGEST_UNIT = 14
 
 
 def without_marks(text: str) -> str:
@@ -52,11 +53,18 @@ def clean_name(name: str) -> str:
 
 def plain_name(name: str) -> str:
     """A column's name in lower case, without its unit."""
-    found = _UNIT.match(name.strip())
-    return (found["name"] if found else name).strip().lower()
+    return _split_unit(name)[0].strip().lower()
 
 
 def unit_of(name: str) -> str | None:
     """The unit in a column's name: `current [A]`, `vibration (m/s2)`."""
-    found = _UNIT.match(name.strip())
-    return found["unit"].strip() if found else None
+    unit = _split_unit(name)[1]
+    return None if unit is None else unit.strip()
+
+
+def _split_unit(name: str) -> tuple[str, str | None]:
+    """A name and the unit in the brackets at its end. In linear time: only the end is searched."""
+    text = name.strip()
+    # No name is only a unit.
+    found = _UNIT.search(text, max(1, len(text) - _LONGEST_UNIT))
+    return (text, None) if found is None else (text[: found.start()], found["unit"])

@@ -1,4 +1,4 @@
-"""Data as a model was trained on them: its window, stride, period and channels hold in every verb.
+"""Data as a model was trained on them: its window, stride, period, zone and channels hold in every verb.
 
 docs/data.md, "The grid". `read_for_model` is what `run`, `evaluate`, `quantize`, `export` and `profile` read
 their data with.
@@ -19,11 +19,12 @@ from edgesparse_runtime.data.series_set import Grid, SeriesSet
 def grid_of(manifest: Mapping[str, Any]) -> Grid:
     """The grid that a bundle's manifest states; all unknown in older bundles."""
     facts = manifest.get("input") or {}
-    window, stride, period = (facts.get(key) for key in ("window", "stride", "period"))
+    window, stride, period, zone = (facts.get(key) for key in ("window", "stride", "period", "zone"))
     return Grid(
         window if isinstance(window, int) and window > 0 else None,
         stride if isinstance(stride, int) and stride > 0 else None,
         float(period) if isinstance(period, (int, float)) and period > 0 else None,
+        zone if isinstance(zone, str) and zone else None,
     )
 
 
@@ -60,6 +61,7 @@ def options_for(
         window=window,
         stride=stride,
         period=options.period or grid.period,
+        zone=options.zone or grid.zone,
         model_channels=options.model_channels or channels,
         needs_labels=needs_labels,
         # Nothing that was handed in is dropped.

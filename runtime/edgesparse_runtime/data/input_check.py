@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from edgesparse_runtime.arrays import FloatArray
 from edgesparse_runtime.data.channels import generic_names
@@ -114,16 +115,28 @@ class InputCheck:
 class _Facts:
     """Figures of a window, one per channel."""
 
+    missing: npt.NDArray[np.floating[Any]]
+    high: npt.NDArray[np.floating[Any]]
+    low: npt.NDArray[np.floating[Any]]
+    level: npt.NDArray[np.floating[Any]]
+    spread: npt.NDArray[np.floating[Any]]
+
     def __init__(self, window_CT: FloatArray) -> None:
-        steps = max(1, window_CT.shape[1])
-        known = ~np.isnan(window_CT)
-        count = known.sum(axis=1)
-        self.missing = 1.0 - count / steps
-        if known.all() and window_CT.size:
-            self.high, self.low = window_CT.max(axis=1), window_CT.min(axis=1)
-            self.level = np.median(window_CT, axis=1)
-            self.spread = window_CT.std(axis=1, dtype=np.float64)
+        self.window = window_CT
+        channels, steps = window_CT.shape
+        # A server answers with these in its event loop: ufuncs, without what surrounds them in numpy's
+        # functions, take a fifth of their time.
+        if steps and np.isfinite(total := np.add.reduce(window_CT, axis=1, dtype=np.float64)).all():
+            self.missing = np.zeros(channels)
+            count = np.full(channels, steps)
+            self.high, self.low = np.maximum.reduce(window_CT, axis=1), np.minimum.reduce(window_CT, axis=1)
+            self.level = _median(window_CT)
+            apart = window_CT - (total / steps)[:, None]
+            self.spread = np.sqrt(np.einsum("ct,ct->c", apart, apart) / steps)
         else:
+            known = ~np.isnan(window_CT)
+            count = known.sum(axis=1)
+            self.missing = 1.0 - count / max(1, steps)
             # A channel without a value has no figures: NaN.
             rows = [row[is_known] for row, is_known in zip(window_CT, known, strict=True)]
             figures = [
@@ -133,16 +146,25 @@ class _Facts:
                 for row in rows
             ]
             self.high, self.low, self.level, self.spread = np.array(figures).reshape(-1, 4).T
-        at_end = np.maximum(
-            (window_CT == self.high[:, None]).sum(axis=1), (window_CT == self.low[:, None]).sum(axis=1)
-        )
-        self.at_end = at_end / np.maximum(1, count)
+        ends = [
+            max(np.count_nonzero(row == high), np.count_nonzero(row == low))
+            for row, high, low in zip(window_CT, self.high, self.low, strict=True)
+        ]
+        self.at_end = np.array(ends, dtype=np.float64) / np.maximum(1, count)
         self.is_flat = (count > 1) & (self.high == self.low)
-        self.window = window_CT
 
     def values(self, channel: int) -> int:
         """Different values of a channel."""
         return len(np.unique(self.window[channel]))
+
+
+def _median(window_CT: FloatArray) -> FloatArray:
+    """`np.median` over the steps of a window without missing values."""
+    steps = window_CT.shape[1]
+    low, high = (steps - 1) // 2, steps // 2
+    ordered = np.partition(window_CT, (low, high) if low < high else low, axis=1)
+    middle: FloatArray = (ordered[:, low] + ordered[:, high]) * np.float32(0.5)
+    return middle
 
 
 def _find_fault(facts: _Facts, i: int, typical: Typical | None) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgesparse_runtime.arrays import DoubleArray
 
-PLAIN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+PLAIN = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 # Infinity is a number that is refused by name.
 _INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
 # "1,000" and "12,345,678.9" may be thousands; "0,02" and "1234,5" cannot.

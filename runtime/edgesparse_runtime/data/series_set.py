@@ -37,17 +37,19 @@ class Role:
 
 @dataclass(frozen=True)
 class Grid:
-    """How a recording is cut; is part of a run and of a bundle's manifest (`input`), and holds in every verb.
+    """How a recording is cut, in every verb; a run and a bundle's manifest (`input`) store it.
 
     Attributes:
         window: steps of a window; None = whole series.
         stride: steps between windows; None = `window`.
         period: seconds between steps; None = unknown, or the data count steps.
+        zone: of its times, as `Clock.zone`.
     """
 
     window: int | None = None
     stride: int | None = None
     period: float | None = None
+    zone: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,13 @@ class SeriesSet:
     Attributes:
         series: one float32 array [channels, time] per series; NaN = missing value.
         channels: channel names, in the order of axis 0.
-        labels: class names (str) or targets (float64), one per series; None when unlabeled.
-        groups: the machine, run or person a series comes from; None when the source has none.
+        labels: class names (str) or targets (float64), one per series; None = unlabeled.
+        groups: the machine, run or person a series comes from; None = unknown.
         source: file name, for messages.
-        ids: the series as the file names them; None when it does not.
+        ids: the series as the file names them; None = it does not.
         recordings: the recording that each window was cut from.
         starts: time of the first step, as the file writes it; its number in the series where it has no times.
-        grid: window, stride and period of the series.
+        grid: how they were cut.
         units: one per channel, None = unknown; () = none is known.
         roles: what each column of a table was taken for.
         notes: what a reader of the results should know, a sentence each.

@@ -15,7 +15,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from edgesparse_runtime.bundle.atomic import put_in_place, staging_folder, write_durably
+from edgesparse_runtime.bundle.atomic import only_writer, put_in_place, staging_folder, write_durably
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.deploying.destination import check_folder
 from edgesparse_runtime.deploying.names import plain_name
@@ -94,27 +94,32 @@ def write_triton_repository(
     _check_seen_at(seen_at)
     session = Session(bundle, precision=precision, threads=1)
     kernels = _find_library() if library and session.is_sparse else None
-    others = [v for v in _versions(model) if v != version]
-    before = read_config(model) if others else None
-    replaced = _compare_version(model / str(version), session.read_model())
-    if seen_at is None:
-        seen_at = _seen_before(model) or str(repository.resolve())
-    # The root alone becomes "", which the library's path is put after.
-    seen_at = seen_at.rstrip("/")
-    # Dynamic int8 sets its scale over a whole batch: answers must not depend on who else asks.
-    rows = 1 if session.precision == "int8" else max_batch or (before.max_batch if before else _MAX_BATCH)
-    threads = threads or (before.threads if before else 1)
-    seen_library = f"{seen_at}/{model.name}/{LIBRARY_NAME}" if kernels else None
-    config = describe(bundle, session, max_batch=rows, threads=threads, library=seen_library)
-    if others:
-        config = _beside(config, before, others, model, seen_at, wants_library=library)
-    files = {FILE_NAME: write_config(model.name, config, batch_wait_ms, instances).encode()}
-    if config.labels:
-        files[LABELS_NAME] = label_lines(config.labels).encode()
-    if kernels is not None:
-        files[LIBRARY_NAME] = Path(kernels).read_bytes()
-    _replace_version(model, version, session.read_model(), files)
+    repository.mkdir(parents=True, exist_ok=True)
+    # What is kept of the other versions is read and written as one: nobody else adds one meanwhile.
+    with only_writer(model):
+        others = [v for v in _versions(model) if v != version]
+        before = read_config(model) if others else None
+        replaced = _compare_version(model / str(version), session.read_model())
+        if seen_at is None:
+            seen_at = _seen_before(model) or str(repository.resolve())
+        # The root alone becomes "", which the library's path is put after.
+        seen_at = seen_at.rstrip("/")
+        # Dynamic int8 sets its scale over a whole batch: answers must not depend on who else asks.
+        rows = 1 if session.precision == "int8" else max_batch or (before.max_batch if before else _MAX_BATCH)
+        threads = threads or (before.threads if before else 1)
+        seen_library = f"{seen_at}/{model.name}/{LIBRARY_NAME}" if kernels else None
+        config = describe(bundle, session, max_batch=rows, threads=threads, library=seen_library)
+        if others:
+            config = _beside(config, before, others, model, seen_at, wants_library=library)
+        files = {FILE_NAME: write_config(model.name, config, batch_wait_ms, instances).encode()}
+        files |= _labels_and_library(config, kernels)
+        _replace_version(model, version, session.read_model(), files)
     return TritonModel(model, tuple(sorted([*others, version])), replaced, seen_at or "/", config)
+
+
+def _labels_and_library(config: ModelConfig, kernels: str | None) -> dict[str, bytes]:
+    files = {LABELS_NAME: label_lines(config.labels).encode()} if config.labels else {}
+    return files if kernels is None else {**files, LIBRARY_NAME: Path(kernels).read_bytes()}
 
 
 def _check_positive(**bounds: int | None) -> None:

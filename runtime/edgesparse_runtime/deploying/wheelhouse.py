@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgesparse_runtime.bundle.staging import remove_leftovers, stage_folder
 from edgesparse_runtime.bundle.version import tool_version
 from edgesparse_runtime.engine import LIBRARY_NAME
 from edgesparse_runtime.errors import EdgeSparseError, InputError
@@ -88,11 +92,11 @@ def gather(
     if out.exists() and not out.is_dir():
         raise InputError(f"`--out` must be a folder; {out} is a file.")
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".gathering-", dir=out) as name:
-        native = _fill(Path(name), architecture, python, glibc, command_line, runner)
-        wheels = sorted(path.name for path in Path(name).glob("*.whl"))
+    with _staging(out) as folder:
+        native = _fill(folder, architecture, python, glibc, command_line, runner)
+        wheels = sorted(path.name for path in folder.glob("*.whl"))
         for wheel in wheels:
-            (Path(name) / wheel).replace(out / wheel)
+            (folder / wheel).replace(out / wheel)
     extra = "[cli]" if command_line else ""
     return Wheelhouse(
         folder=out,
@@ -100,6 +104,19 @@ def gather(
         native=native,
         install=f"pip install --no-index --find-links {out.name} 'edgesparse{extra}'",
     )
+
+
+@contextmanager
+def _staging(out: Path) -> Iterator[Path]:
+    """A folder inside `out` for wheels that are not all there yet; what killed runs left goes first."""
+    target = out / "wheels"
+    remove_leftovers(target)
+    folder, handle = stage_folder(target)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
 
 
 def _fill(

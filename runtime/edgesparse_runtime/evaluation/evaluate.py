@@ -91,10 +91,10 @@ def evaluate(session: Session, data: SeriesSet, *, robustness: bool = False) -> 
             rivals[f"a season of {season} steps before"] = score_metrics(seasonal, labels, (), clusters)
     return Evaluation(
         score_metrics(scores, labels, classes, clusters),
-        recalls(np.asarray(labels, dtype=np.str_), decide(scores, classes)) if classes else {},
+        recalls(np.asarray(labels, dtype=np.str_), decide(scores, classes), clusters) if classes else {},
         disturbed,
         rivals,
-        by_group(scores, labels, clusters, classes),
+        by_group(scores, labels, clusters, classes, recordings_of(data)),
     )
 
 
@@ -110,17 +110,32 @@ def independent_groups(data: SeriesSet) -> npt.NDArray[np.str_] | None:
     return None if named is None or len(np.unique(named)) == len(data) else named
 
 
+def recordings_of(data: SeriesSet) -> npt.NDArray[np.str_] | None:
+    """The recording that each window was cut from; None where every series is a recording."""
+    named = data.recordings if data.grid.window is not None else None
+    return None if named is None or len(np.unique(named)) == len(data) else named
+
+
 def by_group(
     scores: npt.NDArray[np.floating[Any]],
     labels: Labels,
     clusters: npt.NDArray[np.str_] | None,
     classes: tuple[str, ...],
+    recordings: npt.NDArray[np.str_] | None = None,
 ) -> dict[str, Metric]:
-    """The first metric of each group, the worst first; {} where there are no groups or only one."""
+    """The first metric of each group, the worst first; {} where there are no groups or only one.
+
+    Args:
+        recordings: that the windows were cut from; what is independent within a group. None = every series.
+    """
     names = () if clusters is None else np.unique(clusters)
     if len(names) < 2:
         return {}
-    found = {str(n): score_metrics(scores[clusters == n], labels[clusters == n], classes)[0] for n in names}
+    found = {}
+    for name in names:
+        own = clusters == name
+        inner = None if recordings is None else recordings[own]
+        found[str(name)] = score_metrics(scores[own], labels[own], classes, inner)[0]
     return dict(sorted(found.items(), key=lambda item: item[1].value if classes else -item[1].value))
 
 

@@ -118,9 +118,24 @@ def _mean_recalls(draws: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.array([np.mean([d[d[:, 0] == c, 1].mean() for c in np.unique(d[:, 0])]) for d in draws])
 
 
-def recalls(truth: npt.NDArray[np.str_], decided: npt.NDArray[np.str_]) -> dict[str, Metric]:
-    """Recall of each class that occurs."""
-    return {str(c): accuracy((decided == c)[truth == c]) for c in np.unique(truth)}
+def recalls(
+    truth: npt.NDArray[np.str_], decided: npt.NDArray[np.str_], clusters: Clusters = None
+) -> dict[str, Metric]:
+    """Recall of each class that occurs; its interval counts the `clusters` that have the class."""
+    rows = {str(c): truth == c for c in np.unique(truth)}
+    return {
+        c: accuracy((decided == c)[row], None if clusters is None else clusters[row])
+        for c, row in rows.items()
+    }
+
+
+def interval_text(metric: Metric) -> str:
+    """The 95 % interval to read; "none" where its windows come from one machine or recording."""
+    if math.isnan(metric.low):
+        return "none"
+    if metric.name in ERRORS:
+        return f"[{figure(metric.name, metric.low)}, {figure(metric.name, metric.high)}]"
+    return f"[{metric.low:.2f}, {metric.high:.2f}]"
 
 
 def mean_absolute_error(truth: DoubleArray, predicted: DoubleArray, clusters: Clusters = None) -> Metric:

@@ -29,10 +29,10 @@ from edgesparse_runtime.dense_twin.lookup import (
 from edgesparse_runtime.dense_twin.switch import block_count
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.machine.memory_bounds import check_counts, check_spans
+from edgesparse_runtime.machine.progress import Progress
 from edgesparse_runtime.measure.equal_decisions import EqualDecisions, compare_decisions
 from edgesparse_runtime.measure.inputs import Inputs
 from edgesparse_runtime.measure.interleaved import find_ratio, time_interleaved
-from edgesparse_runtime.progress import Progress
 from edgesparse_runtime.session import Session
 
 # Windows that decisions are compared on: 1 % of them are two.

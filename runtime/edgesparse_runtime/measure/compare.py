@@ -16,8 +16,9 @@ from edgesparse_runtime.measure.inputs import Inputs
 from edgesparse_runtime.measure.interleaved import find_ratio, time_interleaved
 from edgesparse_runtime.session import Session
 
-# Inputs that decisions are compared on: 1 % of them are two.
-COMPARED = 200
+# Windows that decisions are compared on: 1 % of them are two. Fewer of long windows: as many as take so long.
+COMPARED, LEAST_COMPARED = 200, 20
+COMPARING_MS = 10_000.0
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,13 @@ def compare(
     inputs = Inputs(source, batch=batch, length=length, data=data)
     times = time_interleaved(a, b, inputs.next, seconds)
     ratio = find_ratio(times)
+    (a_p50, a_p99), (b_p50, b_p99) = (np.percentile(t, [50, 99]) for t in times)
     cosine: float | None = None
     if a.takes_tensors:
         agreement, cosine = _compare_tensors(a, b, inputs.golden)
     else:
-        agreement = _compare_answers(a, b, Inputs(source, batch=COMPARED, length=length, data=data))
-    (a_p50, a_p99), (b_p50, b_p99) = (np.percentile(t, [50, 99]) for t in times)
+        count = compared_count((a_p50 + b_p50) / batch)
+        agreement = _compare_answers(a, b, Inputs(source, length=length, data=data), count)
     return Comparison(
         ratio=ratio.value,
         low=ratio.low,
@@ -145,10 +147,15 @@ def _compare_tensors(
     return EqualDecisions(len(golden), None, largest, high - low), float(np.mean(cosines))
 
 
-def _compare_answers(a: Session, b: Session, inputs: Inputs) -> EqualDecisions | None:
-    windows = inputs.next()
-    # One row at a time: dense attention over long windows needs memory by the square of their length.
-    scores = a.predict(windows, batch_size=1), b.predict(windows, batch_size=1)
+def compared_count(milliseconds: float) -> int:
+    """Windows to compare the answers on, where both models together need so long for one."""
+    return int(np.clip(COMPARING_MS / max(milliseconds, 1e-3), LEAST_COMPARED, COMPARED))
+
+
+def _compare_answers(a: Session, b: Session, inputs: Inputs, count: int) -> EqualDecisions | None:
+    # One window at a time: dense attention over long windows needs memory by the square of their length.
+    pairs = [(a.predict(window), b.predict(window)) for window in (inputs.next() for _ in range(count))]
+    scores = np.concatenate([first for first, _ in pairs]), np.concatenate([second for _, second in pairs])
     if scores[0].shape != scores[1].shape:
         return None
     classes = [s.bundle.classes for s in (a, b) if s.bundle is not None]

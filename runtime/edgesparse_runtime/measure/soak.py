@@ -14,8 +14,8 @@ import numpy as np
 
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.machine.peak_memory import resident_memory
+from edgesparse_runtime.machine.progress import progress
 from edgesparse_runtime.measure.inputs import Inputs, fit_length
-from edgesparse_runtime.progress import progress
 from edgesparse_runtime.session import Session
 
 # Until every length was there and the arena has its size.

@@ -21,6 +21,7 @@ import numpy as np
 from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.errors import EdgeSparseError
 from edgesparse_runtime.machine.peak_memory import peak_memory
+from edgesparse_runtime.machine.progress import progress
 from edgesparse_runtime.machine.throttling import read_counters, since
 from edgesparse_runtime.measure.environment import describe_environment
 from edgesparse_runtime.measure.inputs import Inputs
@@ -29,7 +30,6 @@ from edgesparse_runtime.measure.modules import ModuleProfile, profile_modules
 from edgesparse_runtime.measure.paced_load import pace
 from edgesparse_runtime.measure.results import Profile, ProfileResult, Trace
 from edgesparse_runtime.measure.soak import Soak, soak
-from edgesparse_runtime.progress import progress
 from edgesparse_runtime.session import Session
 
 LEAST_CALLS = 20

@@ -13,16 +13,19 @@ Key = tuple[str, str, str]
 
 @dataclass
 class Body:
-    """Nodes of a graph or function: how many, and how often each operator or function is called."""
+    """Nodes of a graph or function: how many, how many values they name, and how often each operator or
+    function is called."""
 
     nodes: int = 0
+    names: int = 0
     calls: dict[Key, int] = field(default_factory=dict)
 
 
 class _Size(NamedTuple):
-    """What a body comes to: nodes, and how deep the calls go."""
+    """What a body comes to: nodes, names of their inputs and outputs, and how deep the calls go."""
 
     nodes: int
+    names: int
     depth: int
 
 
@@ -30,7 +33,8 @@ def count_expanded(graph: Body, functions: dict[Key, Body], limits: Limits) -> i
     """Nodes of the graph with every call replaced.
 
     Raises:
-        RuleError: a function calls itself, calls nest too deep, or there would be too many nodes.
+        RuleError: a function calls itself, calls nest too deep, or there would be too many nodes, or names of
+            values.
     """
     sizes: dict[Key, _Size] = {}
     for key in functions:
@@ -58,9 +62,12 @@ def _expand(key: Key, functions: dict[Key, Body], sizes: dict[Key, _Size], limit
 def _sum(body: Body, sizes: dict[Key, _Size], limits: Limits) -> _Size:
     called = [(sizes[key], times) for key, times in body.calls.items() if key in sizes]
     nodes = body.nodes + sum(size.nodes * times for size, times in called)
+    names = body.names + sum(size.names * times for size, times in called)
     depth = 1 + max((size.depth for size, _ in called), default=0)
     if nodes > limits.expanded_nodes:
         raise RuleError(f"expand to at most {limits.expanded_nodes} nodes")
+    if names > limits.expanded_names:
+        raise RuleError(f"expand to nodes of at most {limits.expanded_names} inputs and outputs")
     if depth > limits.calls:
         raise RuleError(f"nest calls of functions at most {limits.calls} deep")
-    return _Size(nodes, depth)
+    return _Size(nodes, names, depth)

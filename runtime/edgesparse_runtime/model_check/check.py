@@ -182,6 +182,7 @@ class _Rules:
         if len(names) != len(node.get("attribute", ())):
             raise RuleError(f"name each attribute of a node once; {cut(operator)} has one twice")
         body.nodes += 1
+        body.names += len(node.get("input", ())) + len(node.get("output", ()))
         key = _key(domain, operator, node.get("overload", ""))
         body.calls[key] = body.calls.get(key, 0) + 1
 

@@ -11,7 +11,6 @@ are constant, and shapes, which are known when the file states them.
 
 from __future__ import annotations
 
-import math
 from collections import ChainMap
 from collections.abc import MutableMapping, Sequence
 from typing import NamedTuple
@@ -196,10 +195,19 @@ class _Walk:
         if operator in _SHAPES:
             return _SHAPE_BYTES
         if operator in _BROADCAST:
-            return min(self._most, _WIDEST * math.prod(sizes))
+            return self._product(sizes)
         if operator in _CHEAP and operator not in _GROWING:
             return min(self._most, _WIDEST * sum(sizes))
         return self._most
+
+    def _product(self, sizes: Sequence[int]) -> int:
+        """As far as the bound: the whole product of a hundred thousand sizes has a million digits."""
+        product = _WIDEST
+        for size in sizes:
+            product *= size
+            if not 0 < product < self._most:
+                break
+        return min(self._most, product)
 
     def _constant(self, node: Record) -> _Constant:
         size = 0

@@ -17,6 +17,7 @@ class Limits:
         functions: that the file defines.
         attributes: of all nodes.
         expanded_nodes: with every call of a function replaced by its nodes.
+        expanded_names: of inputs and outputs of those nodes.
         depth: of graphs within graphs.
         calls: of functions within functions.
         text: bytes of one name.
@@ -29,6 +30,7 @@ class Limits:
     functions: int = 1_000
     attributes: int = 60_000
     expanded_nodes: int = 50_000
+    expanded_names: int = 500_000
     depth: int = 8
     calls: int = 32
     text: int = 1_024
@@ -43,6 +45,7 @@ SMALL_LIMITS = Limits(
     tensors=8_000,
     attributes=30_000,
     expanded_nodes=10_000,
+    expanded_names=120_000,
 )
 
 

@@ -6,7 +6,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 from prometheus_client.process_collector import ProcessCollector
 
+from edgesparse_runtime.operation.monitor.alarm import Alarm
 from edgesparse_runtime.serving.admission import Admission
+from edgesparse_runtime.serving.monitoring import Monitors
 from edgesparse_runtime.serving.served_model import ServedModel
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
@@ -66,6 +68,7 @@ class Metrics:
             labels,
             registry=self.registry,
         )
+        self._add_monitor(labels)
         taken = Gauge(
             "edgesparse_requests_in_flight", "Requests accepted and not yet answered.", registry=self.registry
         )
@@ -74,6 +77,21 @@ class Metrics:
             "edgesparse_bytes_in_flight", "Bytes of requests and answers in flight.", registry=self.registry
         )
         size.set_function(lambda: admission.bytes)
+
+    def _add_monitor(self, labels: list[str]) -> None:
+        """Figures of the monitors."""
+        self._alarms = Counter(
+            "edgesparse_monitor_alarms", "Alarms of the monitor.", [*labels, "kind"], registry=self.registry
+        )
+        self._evidence = Gauge(
+            "edgesparse_monitor_evidence",
+            "Evidence that the line has changed, over that of an alarm.",
+            labels,
+            registry=self.registry,
+        )
+        self._watched = Gauge(
+            "edgesparse_monitor_windows", "Windows that the monitor has seen.", labels, registry=self.registry
+        )
 
     def answered(
         self, operation: str, model: ServedModel | None, status: int, seconds: float | None = None
@@ -87,6 +105,10 @@ class Metrics:
     def faulty(self, model: ServedModel) -> None:
         """Count a request whose windows show a dead sensor."""
         self._faulty.labels(model.address.name, model.address.version).inc()
+
+    def alarm(self, model: ServedModel, alarm: Alarm) -> None:
+        """Count an alarm of the monitor."""
+        self._alarms.labels(model.address.name, model.address.version, alarm.kind).inc()
 
     def refused(self, status: int) -> None:
         """Count a request that never reached a route."""
@@ -106,8 +128,14 @@ class Metrics:
         """Count an attempt to reload."""
         self._reloads.labels(model.address.name, model.address.version, outcome).inc()
 
-    def show(self, models: list[ServedModel]) -> bytes:
+    def show(self, models: list[ServedModel], monitors: Monitors | None = None) -> bytes:
         """All metrics, in Prometheus' text format."""
+        for model in models:
+            monitor = None if monitors is None else monitors.find(model)
+            if monitor is not None:
+                labels = model.address.name, model.address.version
+                self._evidence.labels(*labels).set(monitor.evidence / monitor.threshold)
+                self._watched.labels(*labels).set(sum(w.windows for w in monitor.watches.values()))
         self._info.clear()
         for model in models:
             self._info.labels(

@@ -81,8 +81,12 @@ class Registry:
 
         Returns:
             True when a model was replaced.
+
+        Raises:
+            OSError: one could not be read for want of something; all others were checked.
         """
         before = self.models()
+        failed: OSError | None = None
         for model in self.models():
             address = model.address
             now = stamp(address)
@@ -96,10 +100,13 @@ class Registry:
             tried, self._tried[address] = self._tried[address], now
             try:
                 self._reload(address, model)
-            except OSError:
-                # The machine had no descriptor or process to spare: the next check tries again.
+            except OSError as error:
+                # The machine had no descriptor or process to spare, or the bundle is gone: the next check
+                # tries again, and other models do not wait for it.
                 self._tried[address] = tried
-                raise
+                failed = failed or error
+        if failed is not None:
+            raise failed
         return self.models() != before
 
     def _reload(self, address: Address, old: ServedModel) -> None:

@@ -27,6 +27,7 @@ from edgesparse_runtime.serving.http.auth import OPEN_PATHS, AccessControl
 from edgesparse_runtime.serving.http.exchange import Exchange
 from edgesparse_runtime.serving.log import log
 from edgesparse_runtime.serving.metrics import CONTENT_TYPE, Metrics
+from edgesparse_runtime.serving.monitoring import Monitors
 from edgesparse_runtime.serving.openapi import describe, to_html
 from edgesparse_runtime.serving.protocol.answers import Answer, write_answer
 from edgesparse_runtime.serving.protocol.refusal import Refusal
@@ -56,10 +57,17 @@ class Routes:
     """
 
     def __init__(
-        self, registry: Registry, settings: Settings, admission: Admission, batcher: Batcher, metrics: Metrics
+        self,
+        registry: Registry,
+        settings: Settings,
+        admission: Admission,
+        batcher: Batcher,
+        metrics: Metrics,
+        monitors: Monitors | None = None,
     ) -> None:
         self._registry, self._settings = registry, settings
         self._admission, self._batcher, self._metrics = admission, batcher, metrics
+        self._monitors = monitors
         # JSON takes 25 times its size while it is parsed: one long body at a time.
         self._long_json = asyncio.Semaphore(1)
         self.is_shutting_down = False
@@ -119,7 +127,7 @@ class Routes:
         )
 
     async def metrics(self, request: Request) -> Response:
-        return Response(self._metrics.show(self._registry.models()), media_type=CONTENT_TYPE)
+        return Response(self._metrics.show(self._registry.models(), self._monitors), media_type=CONTENT_TYPE)
 
     async def openapi(self, request: Request) -> Response:
         return _json(describe(self._registry, self._settings))
@@ -196,7 +204,10 @@ class Routes:
             outputs = await self._batcher.explain(model, asked.window)
             parameters = parameters | model.explain_parameters(outputs)
         else:
-            outputs = {"scores": await self._batcher.scores(model, asked.window)}
+            scores = await self._batcher.scores(model, asked.window)
+            outputs = {"scores": scores}
+            if self._monitors is not None:
+                self._monitors.add(model, asked.window, scores, faults)
         address = model.address
         arguments = (asked, address.name, address.version, parameters, outputs)
         is_large = sum(array.size for array in outputs.values()) > _MANY_VALUES

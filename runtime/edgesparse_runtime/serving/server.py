@@ -16,6 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.operation.monitor.rate import Rate
 from edgesparse_runtime.serving.addresses import Address
 from edgesparse_runtime.serving.admission import Admission
 from edgesparse_runtime.serving.batching import Batcher
@@ -26,6 +27,7 @@ from edgesparse_runtime.serving.http.tls import check_tls
 from edgesparse_runtime.serving.log import EventHandler, log
 from edgesparse_runtime.serving.memory import bound_arenas, give_back
 from edgesparse_runtime.serving.metrics import Metrics
+from edgesparse_runtime.serving.monitoring import Monitors
 from edgesparse_runtime.serving.registry import Registry
 from edgesparse_runtime.serving.routes import Routes
 from edgesparse_runtime.serving.settings import Settings
@@ -65,13 +67,28 @@ def serve(
     registry = Registry(addresses, settings, lambda address, outcome, model: metrics.reloaded(outcome, model))
     # Without a token, a request must at least name this machine; behind TLS it may use any name.
     names = settings.host_names if token is None and settings.tls_cert is None else None
+    monitors = _open_monitors(registry, settings, metrics)
     listener = _listen(settings)
     with contextlib.closing(listener):
         serving = _serve(
-            listener, registry, settings, admission, metrics, AccessControl(token, names), on_ready
+            listener, registry, settings, admission, metrics, monitors, AccessControl(token, names), on_ready
         )
         with asyncio.Runner(loop_factory=_new_loop(settings)) as runner:
             runner.run(serving)
+
+
+def _open_monitors(registry: Registry, settings: Settings, metrics: Metrics) -> Monitors | None:
+    """The monitors of all models that are served.
+
+    Raises:
+        InputError: a bundle has no reference, or the rate does not fit it.
+    """
+    if settings.monitor is None:
+        return None
+    monitors = Monitors(settings.monitor, Rate.parse(settings.false_alarms), metrics.alarm)
+    for model in registry.models():
+        monitors.open(model)
+    return monitors
 
 
 def _new_loop(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
@@ -129,11 +146,12 @@ async def _serve(
     settings: Settings,
     admission: Admission,
     metrics: Metrics,
+    monitors: Monitors | None,
     access: AccessControl,
     on_ready: Callable[[str, Registry], None],
 ) -> None:
     batcher = Batcher(settings.runs, settings.max_batch, settings.batch_wait, metrics.ran)  # type: ignore[arg-type]
-    routes = Routes(registry, settings, admission, batcher, metrics)
+    routes = Routes(registry, settings, admission, batcher, metrics, monitors)
     server = _Uvicorn(_configure(routes.application(access), _limits(settings, metrics), settings))
     loop = asyncio.get_running_loop()
     # A runner that returns from the model waits for the interpreter's lock while HTTP is read: up to 5 ms by
@@ -157,6 +175,8 @@ async def _serve(
         if watcher is not None:
             watcher.cancel()
         await asyncio.to_thread(batcher.close)
+        if monitors is not None:
+            monitors.save()
         log("stopped", in_flight=admission.taken)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.operation.monitor.rate import DEFAULT
 from edgesparse_runtime.session import default_threads
 
 _SHORTEST_TOKEN = 16
@@ -42,6 +43,8 @@ class Settings:
         tls_cert, tls_key: PEM files; both or none.
         host_names: further names of this server that requests without a token may use.
         log_requests: one line per request.
+        monitor: folder for the monitor's state; None = no monitor.
+        false_alarms: most false alarms of the monitor per model, as "1/90d".
     """
 
     host: str = "127.0.0.1"
@@ -69,10 +72,14 @@ class Settings:
     tls_key: Path | None = None
     host_names: tuple[str, ...] = ()
     log_requests: bool = False
+    monitor: Path | None = None
+    false_alarms: str = DEFAULT
 
     def __post_init__(self) -> None:
         if self.precision not in ("auto", "float32", "int8"):
             raise InputError(f"`precision` must be auto, float32 or int8; got {self.precision}.")
+        if self.monitor is None and self.false_alarms != DEFAULT:
+            raise InputError("`--false-alarms` is for a monitor. Add --monitor FOLDER.")
         if not 0 <= self.port <= 65_535:
             raise InputError(f"`port` must be 0 to 65535; got {self.port}.")
         for name in (

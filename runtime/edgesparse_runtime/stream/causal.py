@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgesparse_runtime.data.input_check import InputCheck
+from edgesparse_runtime.operation.monitor.signals import Signals
 from edgesparse_runtime.stream.sample import FloatArray, Score, Step
 from edgesparse_runtime.stream.token_stream import StepModel, TokenStream
-from edgesparse_runtime.stream.windows import RingBuffer, find_faults
+from edgesparse_runtime.stream.windows import RingBuffer, find_faults, find_signals
 
 
 @dataclass
@@ -35,14 +36,23 @@ class CausalScorer:
         window: most steps that a score looks back.
         stride: steps between scores, from half a window on.
         check: finds dead sensors.
+        signals: computes each window's signals for a monitor, but for the selection's; None = none.
     """
 
-    def __init__(self, model: StepModel, window: int, stride: int, check: InputCheck | None = None) -> None:
+    def __init__(
+        self,
+        model: StepModel,
+        window: int,
+        stride: int,
+        check: InputCheck | None = None,
+        signals: Signals | None = None,
+    ) -> None:
         self._model = model
         self._window = window
         self._first = (window + 1) // 2
         self._stride = stride
         self._check = check
+        self._signals = signals
         # What the step model has seen, for the check alone.
         self._values = RingBuffer(model.channels, window)
         self._stretches: deque[_Stretch] = deque()
@@ -76,6 +86,7 @@ class CausalScorer:
             stretch.missing += gone
             if scores is not None:
                 self._is_due = False
+                window: FloatArray = self._values.view()[:, -stretch.steps :].astype(np.float32)
                 score = Score(
                     values=scores,
                     time=step.time,
@@ -84,12 +95,9 @@ class CausalScorer:
                     segment=self._segment,
                     missing=stretch.missing / (stretch.steps * len(step.values)),
                     arrived=step.arrived,
-                    faults=self._find_faults(stretch.steps),
+                    faults=find_faults(self._check, window),
+                    signals=find_signals(self._signals, window, scores),
                 )
         if self._stretches[0].steps == self._window:
             self._stretches.popleft()
         return score
-
-    def _find_faults(self, steps: int) -> tuple[str, ...]:
-        window: FloatArray = self._values.view()[:, -steps:].astype(np.float32)
-        return find_faults(self._check, window)

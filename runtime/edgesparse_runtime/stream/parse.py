@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesparse_runtime.data.channels import generic_names
+from edgesparse_runtime.data.clock import LOCAL
 from edgesparse_runtime.data.column_names import TIMES, USUAL_NAMES, plain_name
 from edgesparse_runtime.data.plain_number import to_plain
-from edgesparse_runtime.data.readers.text import MISSING
+from edgesparse_runtime.data.readers.text import MISSING, TRUTH
 from edgesparse_runtime.data.stream_clock import StreamClock
 from edgesparse_runtime.data.times.number_scale import LONGEST, UNITS, unit_of_name
 from edgesparse_runtime.errors import InputError
@@ -47,7 +49,7 @@ class SampleParser:
     Args:
         session: the model that will read them.
         counts: where infinite values are counted.
-        time_column: name of the time stamp; None = time, timestamp, t or step.
+        time_column: name of the time stamp; None = time, timestamp and the like, as in files, t or step.
         time_unit: of times that are numbers: s, ms, us or ns; None = seconds, or finer where the first time
             of a machine is too large for them; a column that states another unit is refused.
 
@@ -69,8 +71,10 @@ class SampleParser:
         self.time_unit = time_unit
         self.time_column = time_column
         self._counts = counts
-        self._time_names = (time_column,) if time_column else USUAL_NAMES["time"]
+        self._time_names = (time_column,) if time_column else (*USUAL_NAMES["time"], *TIMES)
         self._lower_time_names = frozenset(name.lower() for name in self._time_names)
+        # Channels that were seen as numbers: true and false are no values of theirs.
+        self._numbers: set[str] = set()
         self._clocks: dict[tuple[str, str], _Times] = {}
         # The first cell that was lost, until its source has been told.
         self.lost: str | None = None
@@ -110,6 +114,7 @@ class SampleParser:
             machine,
             topic,
             is_calendar=is_calendar,
+            is_local=is_calendar and clock is not None and clock.zone == LOCAL,
             unit=1.0 if clock is None else clock.unit,
         )
 
@@ -131,7 +136,8 @@ class SampleParser:
         stamp = None if key is None else list(names).index(key)
         if stamp is None and self.time_column is not None:
             raise InputError(f"The stream must have a column {self._time_names[0]}; got {', '.join(names)}.")
-        machine = next((lower.index(n) for n in USUAL_NAMES["group"] if n in lower), None)
+        named = self._machine_name(names)
+        machine = None if named is None else list(names).index(named)
         for place in (stamp, machine):
             if place is not None and free.count(free[place]) > 1:
                 raise InputError(f"The stream must have {names[place]} once; it is in its header twice.")
@@ -170,6 +176,11 @@ class SampleParser:
             )
         return found
 
+    def _machine_name(self, names: Sequence[str]) -> str | None:
+        """The name that means the machine, in any case; a channel is no machine."""
+        lower = {str(name).lower(): name for name in reversed(names) if name not in self.channels}
+        return next((lower[name] for name in USUAL_NAMES["group"] if name in lower), None)
+
     def unknown_keys(self, record: Mapping[str, Any]) -> set[str]:
         """Keys of a record that are neither channel, time, machine nor label."""
         known = self._lower_time_names.union(*(USUAL_NAMES[role] for role in ("group", "label", "series")))
@@ -184,10 +195,9 @@ class SampleParser:
         if key is None and self.time_column is not None:
             raise InputError(f"A sample must have its time in {self.time_column}; got {_names(record)}.")
         stamp = None if key is None else record[key]
-        named = next((record[n] for n in USUAL_NAMES["group"] if n in record), machine)
-        if isinstance(named, (dict, list)):
-            raise InputError(f"A machine must be a name or a number; got {str(named)[:40]}.")
-        machine = str(named)
+        name = self._machine_name(tuple(record))
+        named = machine if name is None or record[name] is None else record[name]
+        machine = _to_name(named)
         if not any(name in record for name in self.channels):
             raise InputError(
                 f"A sample must name at least one of the channels {', '.join(self.channels)}; "
@@ -205,6 +215,8 @@ class SampleParser:
             values = None
         if values is None:
             values = self._values_that_can_be_read(cells)
+        elif len(self._numbers) < len(self.channels):
+            self._numbers.update(self.channels)
         if values.shape != (len(self.channels),):
             raise InputError(
                 f"A sample must have {len(self.channels)} value(s), {', '.join(self.channels)}; "
@@ -221,7 +233,7 @@ class SampleParser:
         values, bad, lost = [], 0, ""
         for name, cell in zip(self.channels, cells, strict=False):
             try:
-                values.append(to_number(cell))
+                values.append(self._to_value(name, cell))
             except (TypeError, ValueError, OverflowError):
                 values.append(math.nan)
                 bad += 1
@@ -232,6 +244,16 @@ class SampleParser:
         self.lost = self.lost or lost or None
         with np.errstate(over="ignore"):
             return np.array(values, dtype=np.float32)
+
+    def _to_value(self, name: str, cell: object) -> float:
+        """A number, or 1 and 0 of a switch that has been true or false alone, as in files."""
+        truth = TRUTH.get(cell.strip().lower()) if isinstance(cell, str) else None
+        if truth is not None and name not in self._numbers:
+            return truth
+        value = to_number(cell)
+        if not math.isnan(value):
+            self._numbers.add(name)
+        return value
 
     def _times(self, topic: str, machine: str) -> _Times:
         times = self._clocks.get((topic, machine))
@@ -266,6 +288,16 @@ def _is_time_with_unit(name: str) -> bool:
     if unit_of_name(name) is None or not words:
         return False
     return words[0] in TIMES and (len(words) == 1 or (len(words) == 2 and unit_of_name(words[1]) is not None))
+
+
+def _to_name(cell: object) -> str:
+    """A machine's name as in files: blanks around it, the ways to write an umlaut and 1.0 for 1 are one."""
+    if isinstance(cell, (dict, list)):
+        raise InputError(f"A machine must be a name or a number; got {str(cell)[:40]}.")
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)
+    text = str(cell).strip()
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def _names(record: Mapping[str, Any]) -> str:

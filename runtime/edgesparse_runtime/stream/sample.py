@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ class Sample(NamedTuple):
         topic: the broker's topic that it came on; "" = from a file, a pipe or a program.
         is_topics: the machine is the topic; a machine that a message names so is another one.
         is_calendar: `time` is a calendar time, seconds since 1970.
+        is_local: it is written without a zone.
         unit: seconds of one unit of the time stamps, where they are numbers.
     """
 
@@ -32,6 +34,7 @@ class Sample(NamedTuple):
     topic: str = ""
     is_topics: bool = False
     is_calendar: bool = False
+    is_local: bool = False
     unit: float = 1.0
 
 
@@ -65,8 +68,10 @@ class Score:
         arrived: when the sample came that completed it.
         machine: what the samples came from.
         is_calendar: the times are calendar times, seconds since 1970.
+        is_local: the source writes them without a zone.
         unit: seconds of one unit of the source's time stamps, where they are numbers.
         faults: what is wrong with the sensors, as "vibration: flat"; the score of such a window means little.
+        signals: of the window, for a monitor; None = the stream has none.
     """
 
     values: FloatArray
@@ -78,5 +83,7 @@ class Score:
     arrived: float
     machine: str = ""
     is_calendar: bool = False
+    is_local: bool = False
     unit: float = 1.0
     faults: tuple[str, ...] = ()
+    signals: Sequence[float] | None = field(default=None, compare=False, repr=False)

@@ -14,12 +14,13 @@ from edgesparse_runtime.data.for_model import grid_of
 from edgesparse_runtime.data.grid import MAX_GAP
 from edgesparse_runtime.data.input_check import input_check_of
 from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.operation.monitor.signals import Signals
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.causal import CausalScorer
 from edgesparse_runtime.stream.counts import Counts
 from edgesparse_runtime.stream.parse import Record, SampleParser
 from edgesparse_runtime.stream.sample import Sample, Score, Step
-from edgesparse_runtime.stream.timeline import Timeline, TimeRule
+from edgesparse_runtime.stream.timeline import Timeline, TimeRule, WrongPeriod
 from edgesparse_runtime.stream.token_stream import StepModel, has_step_model
 from edgesparse_runtime.stream.windows import WindowScorer
 
@@ -39,6 +40,7 @@ class _Track:
     scorer: Scorer
     topic: str
     is_calendar: bool
+    is_local: bool
     unit: float
     has_fault: bool = False
 
@@ -133,6 +135,7 @@ class Stream:
         model: an opened `Session`, or what it opens.
         options: how windows are cut.
         warn: told what somebody should know, once per machine.
+        signals: computes each window's signals for a monitor; None = none.
 
     Attributes:
         counts: what happened so far.
@@ -144,6 +147,7 @@ class Stream:
         model: Session | Bundle | str | Path,
         options: StreamOptions | None = None,
         warn: Callable[[str], None] = lambda text: None,
+        signals: Signals | None = None,
     ) -> None:
         self.session = model if isinstance(model, Session) else Session(model)
         if not isinstance(self.session.channel_count, int):
@@ -158,6 +162,7 @@ class Stream:
                 self.session.bundle, threads=self.session.threads, knobs=self.session.knobs
             )
         self._check = input_check_of(self.session)
+        self._signals = signals
         self._tracks: dict[_Key, _Track] = {}
         self._machines_of: Counter[str] = Counter()
         # Machines whose period the model does not fit; bounded as the tracks are.
@@ -181,13 +186,13 @@ class Stream:
         if track is None:
             self.counts.too_many_machines += 1
             return
-        if sample.time is not None and track.is_calendar != sample.is_calendar:
+        if sample.time is not None and _clock_of(track) != _clock_of(sample):
             # Two sources of one name that measure time differently.
             self.counts.malformed += 1
             return
         try:
             yield from self._score(sample.machine, track, track.timeline.push(sample))
-        except _WrongPeriod as error:
+        except WrongPeriod as error:
             self._forget(key)
             if not sample.machine:
                 raise InputError(str(error)) from None
@@ -210,7 +215,7 @@ class Stream:
         for (_, machine), track in list(self._tracks.items()):
             try:
                 yield from self._score(machine, track, track.timeline.finish())
-            except _WrongPeriod as error:
+            except WrongPeriod as error:
                 if not machine:
                     raise InputError(str(error)) from None
                 self.warn(f"{machine}: {error} Its samples are not scored.")
@@ -249,7 +254,13 @@ class Stream:
             if score is not None:
                 self.counts.scores += 1
                 self._note_faults(machine, track, score)
-                yield replace(score, machine=machine, is_calendar=track.is_calendar, unit=track.unit)
+                yield replace(
+                    score,
+                    machine=machine,
+                    is_calendar=track.is_calendar,
+                    is_local=track.is_local,
+                    unit=track.unit,
+                )
 
     def _note_faults(self, machine: str, track: _Track, score: Score) -> None:
         """Count a window of a dead sensor; the first one of a machine is noted at once."""
@@ -267,7 +278,8 @@ class Stream:
             if len(self._tracks) >= MOST_MACHINES and not self._make_place(sample.topic):
                 return None
             timeline = self._make_timeline(sample.machine)
-            track = _Track(timeline, self._make_scorer(), sample.topic, sample.is_calendar, sample.unit)
+            clock = (sample.is_calendar, sample.is_local, sample.unit)
+            track = _Track(timeline, self._make_scorer(), sample.topic, *clock)
             self._tracks[key] = track
             self._machines_of[sample.topic] += 1
         return track
@@ -303,13 +315,13 @@ class Stream:
         """Refuse samples at another rate than those that the model was trained on.
 
         Raises:
-            _WrongPeriod: more than `PERIOD_TOLERANCE` off; the user has not given `--period`.
+            WrongPeriod: more than `PERIOD_TOLERANCE` off; the user has not given `--period`.
         """
         trained = grid_of({} if self.session.bundle is None else self.session.bundle.manifest).period
         if trained is None or self.options.period is not None:
             return
         if abs(period / trained - 1) > PERIOD_TOLERANCE:
-            raise _WrongPeriod(
+            raise WrongPeriod(
                 f"A step must take {trained:g} s, as in training; these samples come every {period:g} s. "
                 "Resample them, or set --period to score them as they are."
             )
@@ -317,12 +329,16 @@ class Stream:
     def _make_scorer(self) -> Scorer:
         assert self.options.window is not None and self.options.stride is not None
         if self._step_model is not None:
-            return CausalScorer(self._step_model, self.options.window, self.options.stride, self._check)
-        return WindowScorer(self.session, self.options.window, self.options.stride, self._check)
+            return CausalScorer(
+                self._step_model, self.options.window, self.options.stride, self._check, self._signals
+            )
+        return WindowScorer(
+            self.session, self.options.window, self.options.stride, self._check, self._signals
+        )
 
 
-class _WrongPeriod(InputError):
-    """The samples of one machine come at another rate than the model's."""
+def _clock_of(source: _Track | Sample) -> tuple[bool, bool]:
+    return source.is_calendar, source.is_local
 
 
 def stream_scores(

@@ -19,6 +19,8 @@ from edgesparse_runtime.stream.sample import FloatArray, Sample, Step
 
 # Samples that the period is read from when it is not given.
 ESTIMATE_FROM = 32
+# Fewer samples than this tell nothing of how coarse their clock is.
+_LEAST_WATCHED = 8
 # Late samples in a row, each later than the one before, that mean a clock that was set back.
 CLOCK_BACK = 8
 # Samples after which a clock is called too coarse, when more than half of them share a step with another.
@@ -51,6 +53,10 @@ class TimeRule:
             raise InputError(f"`lateness` must be at least 0 seconds; got {self.lateness:g}.")
         if self.max_gap < 0:
             raise InputError(f"`max_gap` must be at least 0 steps; got {self.max_gap}.")
+
+
+class WrongPeriod(InputError):
+    """The samples of one machine come at another rate than the model's, or their times do not give one."""
 
 
 class Timeline:
@@ -122,6 +128,7 @@ class Timeline:
         if first:
             period = estimate_period([s.time for s in first if s.time is not None])
             self._check_period(period)
+            _check_clock(first)
             self._grid = StepGrid(period)
         for sample in first:
             assert sample.time is not None
@@ -268,3 +275,26 @@ class Timeline:
         if self._on.last is None:
             return other - time < self._on.period / 2
         return self._on.place(other) == place
+
+
+def _check_clock(first: list[Sample]) -> None:
+    """Refuse to read the period from a clock that gives most samples a time of another one.
+
+    Samples that are sent again, or whose channels come one by one, are no sign of it.
+
+    Raises:
+        WrongPeriod: a period of that clock would score a few of the samples as if they were all.
+    """
+    seen: dict[float | None, Sample] = {}
+    shared = sum(_contradict(seen.setdefault(sample.time, sample), sample) for sample in first)
+    if len(first) >= _LEAST_WATCHED and 2 * shared > len(first):
+        raise WrongPeriod(
+            f"the clock is coarser than the samples: {shared} of the first {len(first)} share a time stamp "
+            "with another. Send finer time stamps, or none: every sample is then one step. Or set --period."
+        )
+
+
+def _contradict(one: Sample, other: Sample) -> bool:
+    """Both have a value of one channel, and the values differ."""
+    known = np.isfinite(one.values) & np.isfinite(other.values)
+    return bool((one.values != other.values)[known].any())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
+from edgesparse_runtime.arrays import BoolArray
 from edgesparse_runtime.data.input_check import InputCheck
+from edgesparse_runtime.operation.monitor.signals import Signals
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.sample import FloatArray, Score, Step
 
@@ -39,14 +43,23 @@ class WindowScorer:
         window: steps per window.
         stride: steps between windows.
         check: finds dead sensors.
+        signals: computes each window's signals for a monitor; None = none.
     """
 
-    def __init__(self, session: Session, window: int, stride: int, check: InputCheck | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        window: int,
+        stride: int,
+        check: InputCheck | None = None,
+        signals: Signals | None = None,
+    ) -> None:
         assert isinstance(session.channel_count, int)
         self._session = session
         self._window = window
         self._stride = stride
         self._check = check
+        self._signals = signals
         self._values = RingBuffer(session.channel_count, window)
         self._times = RingBuffer(1, window, np.float64)
         self._segment = 0
@@ -63,8 +76,12 @@ class WindowScorer:
         if self._count < self._window or (self._count - self._window) % self._stride:
             return None
         window: FloatArray = self._values.view().astype(np.float32)
+        if self._signals is not None and self._signals.layers:
+            scores, selections = self._session.predict_with_selections(window)
+        else:
+            scores, selections = self._session.predict(window), []
         return Score(
-            values=self._session.predict(window)[0],
+            values=scores[0],
             time=step.time,
             start=float(self._times.view()[0, 0]),
             steps=self._window,
@@ -72,9 +89,17 @@ class WindowScorer:
             missing=float(np.isnan(window).mean()),
             arrived=step.arrived,
             faults=find_faults(self._check, window),
+            signals=find_signals(self._signals, window, scores[0], selections),
         )
 
 
 def find_faults(check: InputCheck | None, window_CT: FloatArray) -> tuple[str, ...]:
     """What is wrong with the sensors of a window, a sentence each."""
     return () if check is None else tuple(map(str, check.check(window_CT)))
+
+
+def find_signals(
+    signals: Signals | None, window_CT: FloatArray, scores_K: FloatArray, selections: Sequence[BoolArray] = ()
+) -> Sequence[float] | None:
+    """The signals of one window, for a monitor."""
+    return None if signals is None else signals.of_window(window_CT, scores_K, selections)

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 from edgesparse_runtime.data.escape import escape_csv_row
 from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.operation.monitor.alarm import Alarm
 from edgesparse_runtime.stream.sample import Score
 
 MACHINE = "machine"
@@ -68,6 +69,11 @@ class ScoreWriter:
             self._write_cells(row)
         self._out.flush()
 
+    def write_alarm(self, alarm: Alarm, score: Score) -> None:
+        """Write an alarm of the monitor that `score` completed; CSV has no place for it."""
+        row = {**alarm.to_dict(), "time": self._time(score, score.time)}
+        self._write_event("alarm", row)
+
     def _write_cells(self, row: dict[str, Any]) -> None:
         writer = csv.writer(self._out, lineterminator="\n")
         columns = [str(cell) for cell in escape_csv_row(list(row))]
@@ -92,8 +98,11 @@ class ScoreWriter:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write the last line of JSON lines; CSV has no place for it."""
+        self._write_event("summary", summary)
+
+    def _write_event(self, name: str, row: dict[str, Any]) -> None:
         if self._form == "json":
-            self._out.write(json.dumps({"schema": SCHEMA, "event": "summary", **summary}) + "\n")
+            self._out.write(json.dumps({"schema": SCHEMA, "event": name, **row}) + "\n")
             self._out.flush()
 
     def _row(self, score: Score, is_late: bool) -> dict[str, Any]:
@@ -113,10 +122,11 @@ class ScoreWriter:
         return row
 
     def _time(self, score: Score, seconds: float) -> str | float:
-        """As the source writes it: a calendar time in UTC, or a number in its unit."""
+        """As the source measures it: in UTC, local where it writes no zone, or a number in its unit."""
         if score.is_calendar:
             moment = _EPOCH + timedelta(seconds=seconds)
-            return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+            text = moment.replace(tzinfo=None).isoformat(timespec="microseconds")
+            return text if score.is_local else text + "Z"
         return round(seconds / score.unit, 9)
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesparse.training.cross_fit import cross_validate
+from edgesparse.training import cross_fit
+from edgesparse.training.cross_fit import FOLDS_FILE, cross_validate
 from edgesparse.training.run_folder import load_run
+from edgesparse.training.supervised import fit_labeled
 from edgesparse.training.train import train
 from edgesparse_runtime.cli.app import run as command
 from edgesparse_runtime.data.series_set import SeriesSet
@@ -44,6 +46,27 @@ def test_without_groups_or_a_second_class_there_is_nothing_to_measure() -> None:
         cross_validate(replace(data, groups=np.asarray(data.labels)), tiny_config(epochs=1), quiet=True)
     with pytest.raises(InputError, match="at least two groups"):
         cross_validate(data, tiny_config(epochs=1), quiet=True)
+
+
+def test_a_stopped_cross_validation_resumes_after_the_stored_folds(tmp_path: Path) -> None:
+    data, config = machines(8, 2), tiny_config(epochs=1, min_steps=1)
+    whole = cross_validate(data, config, quiet=True)
+
+    def stop(text: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate(data, config, out=tmp_path, quiet=True, say=stop)
+    stored = json.loads((tmp_path / FOLDS_FILE).read_text())
+    assert list(stored["folds"]) == ["0"]
+    trained: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cross_fit, "fit_labeled", lambda *a, **k: trained.append(1) or fit_labeled(*a, **k))
+        assert cross_validate(data, config, out=tmp_path, resume=True, quiet=True) == whole
+        assert len(trained) == 1
+    other = tiny_config(epochs=2, min_steps=1)
+    with pytest.raises(InputError, match="another configuration or other data"):
+        cross_validate(data, other, out=tmp_path, resume=True, quiet=True)
 
 
 def test_refit_trains_on_all_and_keeps_what_was_measured(tmp_path: Path) -> None:
@@ -81,5 +104,7 @@ def test_command_line_says_what_is_known_of_new_machines(
     assert printed.index("unseen groups") < printed.index("training series")
     report = json.loads((tmp_path / "run" / "run.json").read_text())["report"]
     assert set(report["cross_validation"]["groups"]) == {"P1", "P2"}
+    # Folds are stored until the run is finished.
+    assert not (tmp_path / "run" / FOLDS_FILE).exists()
     assert command([*arguments, "--overwrite", "--cross-validate", "machine", "--group-column", "label"]) == 2
     assert "must name the same column" in capsys.readouterr().err

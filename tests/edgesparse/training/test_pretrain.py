@@ -71,6 +71,18 @@ def test_training_starts_from_it_and_the_result_exports(tmp_path: Path) -> None:
     assert export_run(run, tmp_path / "p.edgesparse", data=data)[1].holds
 
 
+def test_a_path_and_arrays_are_accepted_as_train_does(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((6, 2, 64)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", X=x)
+    short = tiny_config(epochs=1, min_steps=1)
+    from_path = pretrain(str(tmp_path / "x.npz"), short, str(tmp_path / "a"), quiet=True)[0]
+    from_array = pretrain(x, short, tmp_path / "b", quiet=True)[0]
+    assert equal(from_path, from_array)
+    with pytest.raises(InputError, match=r"nowhere\.npz"):
+        pretrain("nowhere.npz", short, tmp_path / "c", quiet=True)
+
+
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     run = train(make_series(16), config(1), tmp_path, quiet=True)
     weights = {name: value for name, value in run.model.state_dict().items() if name != "head.bias"}

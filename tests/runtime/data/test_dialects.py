@@ -28,6 +28,11 @@ def read(folder: Path, content: str | bytes, name: str = "x.csv", **options: obj
         (["1_000"], "1_000"),
         (["007"], "007"),
         (["1e3"], "1e3"),
+        (["1E2", "1E2 "], "1E2"),
+        # The files of the UCR archive before 2018.
+        (["2.0000000e+00", "2.0e+00", "2"], "2"),
+        (["-1.0000000e+00", "-1"], "-1"),
+        (["1.5000000e+00"], "1.5000000e+00"),
         (["0x1F"], "0x1F"),
         (["1.5"], "1.5"),
         (["inf"], "inf"),
@@ -129,6 +134,9 @@ def test_every_dialect_is_the_same_data(tmp_path: Path, content: str | bytes) ->
         ('v,w\n1,2\n"3,4\n5,6\n', "row 3"),
         ("0.5,1\n2,3\n", "must start with a header row that names the columns; the first row is numbers."),
         ("v;w\n1,125;2\n", "'1,125' may be a thousand or a decimal"),
+        ("series,v,label\n1,1,a\n,2,a\n,3,b\n", "row 3: series must name the row's series; it is empty."),
+        ("series,v,label\n1,1,a\nNA,2,b\n", "row 3: series must name the row's series; it is empty."),
+        ("machine,v,label\nP1,1,a\n,2,b\n", "the group of the series from row 3 on must not be empty."),
     ],
 )
 def test_errors_name_the_true_line(tmp_path: Path, content: str, message: str) -> None:

@@ -7,7 +7,13 @@ import pytest
 
 from edgesparse_runtime.arrays import FloatArray
 from edgesparse_runtime.bundle.read import Bundle
-from edgesparse_runtime.data.input_check import InputCheck, check_input, typical_of, typical_of_manifest
+from edgesparse_runtime.data.input_check import (
+    InputCheck,
+    _Facts,
+    check_input,
+    typical_of,
+    typical_of_manifest,
+)
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.session import Session
 
@@ -104,3 +110,20 @@ def test_a_session_checks_every_window(shared_bundle: Bundle, series: SeriesSet)
         ["voltage: flat"],
         ["current: missing", "voltage: missing"],
     ]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 200])
+def test_figures_of_a_window_are_those_of_numpy(steps: int) -> None:
+    """Of a whole window, and of one with a missing value, whose other channels must not change."""
+    x = np.round(RNG.normal(3.0, 2.0, (3, steps)), 1).astype(np.float32)
+    holes = np.vstack([x, np.full((1, steps), np.nan, np.float32)])
+    for facts in (_Facts(x), _Facts(holes)):
+        np.testing.assert_array_equal(facts.high[:3], x.max(axis=1))
+        np.testing.assert_array_equal(facts.low[:3], x.min(axis=1))
+        np.testing.assert_array_equal(facts.level[:3], np.median(x, axis=1))
+        np.testing.assert_allclose(facts.spread[:3], x.std(axis=1, dtype=np.float64), rtol=1e-12)
+        ends = [max(np.mean(row == row.max()), np.mean(row == row.min())) for row in x]
+        np.testing.assert_allclose(facts.at_end[:3], ends)
+        np.testing.assert_array_equal(facts.is_flat[:3], (x == x[:, :1]).all(axis=1) & (steps > 1))
+        np.testing.assert_array_equal(facts.missing[:3], 0.0)
+    assert facts.missing[3] == 1.0

@@ -12,8 +12,14 @@ import pytest
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.series_set import Grid, SeriesSet
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.evaluation.evaluate import evaluate, independent_groups
-from edgesparse_runtime.evaluation.metrics import accuracy, balanced_accuracy, mean_absolute_error
+from edgesparse_runtime.evaluation.evaluate import by_group, evaluate, independent_groups
+from edgesparse_runtime.evaluation.metrics import (
+    accuracy,
+    balanced_accuracy,
+    interval_text,
+    mean_absolute_error,
+    recalls,
+)
 from edgesparse_runtime.session import Session
 
 
@@ -42,6 +48,23 @@ def test_other_metrics_count_groups_too() -> None:
     assert (found.value, found.low, found.high, found.groups) == (0.75, 0.5, 1.0, 2)
     error = mean_absolute_error(np.zeros(4), np.array([1.0, 1, 3, 3]), np.array(["x", "x", "y", "y"]))
     assert (error.value, error.low, error.high) == (2.0, 1.0, 3.0)
+
+
+def test_classes_and_groups_count_what_is_independent() -> None:
+    """Ninety windows of two machines are no ninety trials, of a class either."""
+    machines, recordings = np.repeat(["P1", "P2"], 90), np.repeat(["1", "2", "3", "4"], 45)
+    truth = np.array(["a", "b"] * 90)
+    decided = truth.copy()
+    decided[90:] = "a"
+    found = recalls(truth, decided, machines)
+    assert (found["b"].value, found["b"].low, found["b"].high, found["b"].groups) == (0.5, 0.0, 1.0, 2)
+    assert interval_text(recalls(truth[:90], decided[:90], machines[:90])["a"]) == "none"
+    assert interval_text(recalls(truth[:90], decided[:90])["a"]) == "[0.92, 1.00]"
+    scores = np.stack([decided == "a", decided == "b"], axis=1).astype(np.float64)
+    groups = by_group(scores, truth, machines, ("a", "b"), recordings)
+    assert [(name, m.n, m.groups) for name, m in groups.items()] == [("P2", 90, 2), ("P1", 90, 2)]
+    alone = by_group(scores, truth, recordings, ("a", "b"), recordings)
+    assert math.isnan(alone["4"].low) and interval_text(alone["4"]) == "none"
 
 
 def test_every_group_and_the_worst_first(shared_bundle: Bundle, series: SeriesSet) -> None:

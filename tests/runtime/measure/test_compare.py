@@ -12,7 +12,7 @@ import pytest
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.bundle.write import rewrite_bundle
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.measure.compare import COMPARED, compare
+from edgesparse_runtime.measure.compare import COMPARED, LEAST_COMPARED, compare, compared_count
 from edgesparse_runtime.measure.interleaved import find_ratio, time_interleaved
 from edgesparse_runtime.session import Session
 
@@ -43,6 +43,11 @@ def test_interleaved_calls_alternate_and_share_their_windows() -> None:
     assert [first[0] for first, _ in pairs[:4]] == [1.0, 4.0, 1.0, 4.0]
     ratio = find_ratio(times)
     assert 1.5 < ratio.low <= ratio.value <= ratio.high < 4.5
+
+
+def test_fewer_long_windows_are_compared() -> None:
+    found = [compared_count(milliseconds) for milliseconds in (0.0, 40.0, 100.0, 2_000.0)]
+    assert found == [COMPARED, COMPARED, 100, LEAST_COMPARED]
 
 
 def test_bundles_precisions_engines_and_attention(shared_bundle: Bundle) -> None:

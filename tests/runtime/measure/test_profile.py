@@ -316,14 +316,18 @@ def test_page_is_whole_and_needs_nothing_else(tmp_path: Path, result: ProfileRes
 
 
 def test_names_are_escaped_in_the_page(result: ProfileResult) -> None:
-    name = "<script>alert(1)</script>"
+    name = "<script>alert(1)</script>\ud800\u202e\x1b[2J"
     evil = replace(
         result,
         profile=replace(result.profile, model=f"x{name}", engine=name, inputs=name),
         modules=[Module(name, 1.0, 1.0, {})],
         on=name,
     )
-    assert "<script" not in profile_page(evil)
+    page = profile_page(evil)
+    assert "<script" not in page
+    # A file's name may be no text at all; such a page could not be written.
+    page.encode("utf-8")
+    assert "\u202e" not in page and "\x1b" not in page
 
 
 def test_the_verdict_on_the_deadline_comes_first(result: ProfileResult) -> None:

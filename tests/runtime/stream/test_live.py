@@ -38,13 +38,50 @@ def as_json(rows: list[dict[str, object]]) -> list[str]:
     return [json.dumps(row) for row in rows]
 
 
-@pytest.mark.parametrize("key", ["Time", "TIMESTAMP", "Timestamp", "T"])
+@pytest.mark.parametrize("key", ["Time", "TIMESTAMP", "Timestamp", "T", "時刻", "Zeit", "ts"])
 def test_the_time_is_found_in_any_case(session: Session, key: str) -> None:
     """A gap that nobody sees is joined over: the window lies across a hole of seconds."""
     rows = [row for row in records(400, time=key) if not 1.9 < float(str(row[key])) < 4.9]
     scores, stream, _ = live(session, as_json(rows))
     assert stream.counts.restarts == 1
     assert {score.segment for score in scores} == {0, 1}
+
+
+@pytest.mark.parametrize("key", ["machine", "Machine", "DEVICE"])
+def test_the_machine_is_found_in_any_case(session: Session, key: str) -> None:
+    """Two machines whose samples are taken for those of one give a window that is neither's."""
+    rows = [row | {key: name} for row in records(80) for name in ("P1", "P2")]
+    header = ",".join(rows[0])
+    for lines in (as_json(rows), [header, *(",".join(map(str, row.values())) for row in rows)]):
+        scores, stream, _ = live(session, lines)
+        assert {score.machine for score in scores} == {"P1", "P2"}
+        assert stream.counts.duplicates == 0
+
+
+@pytest.mark.parametrize(
+    "names", [("P1", "P1 "), (1, 1.0, "1"), ("e\u0301", "\u00e9")], ids=["blanks", "numbers", "umlauts"]
+)
+def test_one_machine_in_several_spellings_is_one(session: Session, names: tuple[object, ...]) -> None:
+    rows = [row | {"machine": names[i % len(names)]} for i, row in enumerate(records(80))]
+    scores, stream, _ = live(session, as_json(rows))
+    assert len(scores) == 9 and len({score.machine for score in scores}) == 1
+    assert stream.counts.restarts == 0
+
+
+def test_a_machine_that_is_null_has_no_name(session: Session) -> None:
+    scores = live(session, as_json([row | {"machine": None} for row in records(80)]))[0]
+    assert {score.machine for score in scores} == {""}
+
+
+def test_a_switch_of_true_and_false_is_1_and_0(session: Session) -> None:
+    """As in files; among numbers such a cell is no value."""
+    lines = ["time,current,voltage", *(f"{0.02 * k},{k % 7},{k // 9 % 2}" for k in range(80))]
+    words = [lines[0], *(line[:-1] + ("false", "TRUE")[int(line[-1])] for line in lines[1:])]
+    expected = [score.values for score in live(session, lines)[0]]
+    found, stream, _ = live(session, words)
+    np.testing.assert_array_equal([score.values for score in found], expected)
+    assert stream.counts.bad_cells == 0
+    assert live(session, [*lines[:40], *words[40:]])[1].counts.bad_cells == 41
 
 
 def test_a_time_column_that_no_record_has_ends_the_stream(session: Session) -> None:
@@ -54,7 +91,7 @@ def test_a_time_column_that_no_record_has_ends_the_stream(session: Session) -> N
 
 
 def test_no_time_at_all_is_said(session: Session) -> None:
-    rows = as_json(records(40, time="\u6642\u523b"))
+    rows = as_json(records(40, time="aeg"))
     scores, _, notes = live(session, rows)
     assert len(scores) == 4
     assert any("every sample is taken for one step" in note for note in notes)
@@ -103,13 +140,20 @@ def test_a_bad_cell_loses_that_cell_alone(session: Session, cell: str) -> None:
 def test_a_clock_coarser_than_the_samples_is_said_at_once(session: Session) -> None:
     """50 Hz with stamps cut to a tenth of a second: four of five samples share one with another."""
     lines = ["time,current,voltage", *(f"{k // 5 / 10},{k % 7},{k % 5}" for k in range(400))]
-    _, stream, notes = live(session, lines)
+    # The model knows no period; one read from this clock would score a fifth of the samples as if all.
+    with pytest.raises(InputError, match="the clock is coarser than the samples: 25 of the first 32"):
+        live(session, lines)
+    chosen = StreamOptions(period=0.1)
+    _, stream, notes = live(session, lines, chosen)
     assert stream.counts.duplicates > 200
     assert any("the clock is coarser than the samples" in note for note in notes)
-    early = live(session, lines[:120])[2]
+    early = live(session, lines[:120], chosen)[2]
     assert any("the clock is coarser than the samples" in note for note in early)
     fine = live(session, ["time,current,voltage", *(f"{k / 50},{k % 7},{k % 5}" for k in range(400))])[2]
     assert not any("coarser" in note for note in fine)
+    # Samples that are sent three times are no sign of a coarse clock.
+    thrice = [f"{k / 50},{k % 7},{k % 5}" for k in range(100) for _ in range(3)]
+    assert live(session, ["time,current,voltage", *thrice])[1].counts.steps == 100
 
 
 def with_period(session: Session, period: float) -> Session:
@@ -165,6 +209,23 @@ def test_times_are_read_as_in_files(session: Session, form: str) -> None:
     scores, stream, _ = live(session, lines)
     assert len(scores) == 9 and stream.counts.malformed == 0 and stream.counts.restarts == 0
     assert scores[1].time - scores[0].time == pytest.approx(0.16, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("zone", "first"),
+    [
+        ("", "2026-11-02T08:00:00.300000"),
+        ("Z", "2026-11-02T08:00:00.300000Z"),
+        ("+09:00", "2026-11-01T23:00:00.300000Z"),
+    ],
+)
+def test_a_local_time_is_not_called_utc(session: Session, zone: str, first: str) -> None:
+    """Scores carry UTC where the samples have a zone, and none where they have none."""
+    rows = [f"2026-11-02T08:00:{0.02 * k:09.6f}{zone},{k % 7},{k % 5}" for k in range(80)]
+    scores = live(session, ["time,current,voltage", *rows])[0]
+    out = io.StringIO()
+    ScoreWriter(out, "json", ()).write(scores[0], False)
+    assert json.loads(out.getvalue())["time"] == first
 
 
 def test_a_dead_sensor_is_said_with_every_score(session: Session) -> None:

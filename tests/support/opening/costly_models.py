@@ -135,6 +135,24 @@ def _many_calls() -> bytes:
     return make_model(_chain("F", calls, "window", "scores", domain="own"), {}, [function])
 
 
+def _wide_sum() -> bytes:
+    """The bound of its result is a product of all sizes."""
+    inputs = ["row"] * (SMALL_LIMITS.fields // 2)
+    return _folded(helper.make_node("Sum", inputs, ["c"]), row=np.ones(60_000, np.float32))
+
+
+def calls_of_a_wide_function() -> bytes:
+    """Few nodes, whose many inputs are walked for each pair of sizes that their function is called with."""
+    body = [helper.make_node("Sum", ["x", "y"] * 20_000, ["z"])]
+    function = helper.make_function("own", "F", ["x", "y"], ["z"], body, [helper.make_opsetid("", 20)])
+    sizes = {f"c{i}": np.ones(i + 1, np.uint8) for i in range(50)}
+    calls = [
+        helper.make_node("F", [f"c{i % 50}", f"c{i // 50}"], [f"o{i}"], domain="own") for i in range(2_000)
+    ]
+    last = helper.make_node("Identity", ["window"], ["scores"])
+    return make_model([*calls, last], sizes, [function])
+
+
 _MANY = SMALL_LIMITS.nodes - 10
 COSTLY: dict[str, Callable[[], bytes]] = {
     "ConstantOfShape": lambda: _folded(
@@ -158,6 +176,7 @@ COSTLY: dict[str, Callable[[], bytes]] = {
         line=_column(100_000),
         rows=np.zeros(60_000, np.int64),
     ),
+    "a sum of many inputs": _wide_sum,
     "an outer sum": lambda: _folded(
         helper.make_node("Add", ["column", "row"], ["c"]),
         column=_column(_FLOATS // 2),

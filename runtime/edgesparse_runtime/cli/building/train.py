@@ -29,17 +29,19 @@ if TYPE_CHECKING:
 
 # Routing in smaller blocks costs more than it saves.
 SMALLEST_BLOCK = 4
-# Of the run, of its pre-training, and of the run that a refitted one was measured by.
+# What `--model` sets.
 MODELS = {
     "auto": {"model.stem": 2},
     "small": {"model.layers": 0},
     "full": {"model.stem": 2},
 }
+# Of the run, of its pre-training, of the run that a refitted one was measured by, and of cross-validation.
 CHECKPOINTS = (
     "checkpoint.safetensors",
     "pretraining/checkpoint.safetensors",
     "held-out/checkpoint.safetensors",
     "held-out/run.json",
+    "cross-validation.json",
 )
 
 
@@ -183,6 +185,8 @@ def _fit(request: TrainRequest, config: RunConfig, processes: Processes | None) 
         if request.pretrain is None:
             config, choice = _choose(request, series, config, is_shown)
             found, config = _cross_validate(request, series, config, is_shown)
+            # A run that was stopped in its cross-validation has no checkpoint of its own yet.
+            resume = resume and (found is None or request.refit or (out / CHECKPOINTS[0]).exists())
             return train_model(
                 series,
                 config,
@@ -202,7 +206,7 @@ def _fit(request: TrainRequest, config: RunConfig, processes: Processes | None) 
         )
     except KeyboardInterrupt:
         if any((out / path).exists() for path in CHECKPOINTS):
-            note(f"Stopped. The last complete epoch is kept in {out}: add --resume to continue.")
+            note(f"Stopped. What is complete is kept in {out}: add --resume to continue.")
         else:
             note("Stopped before the first epoch was complete: nothing is kept.")
         raise
@@ -232,7 +236,8 @@ def _cross_validate(
 
     if request.cross_validate is None:
         return None, config
-    found = cross_validate(series, config, say=note if is_shown else lambda _: None)
+    say = note if is_shown else lambda _: None
+    found = cross_validate(series, config, out=request.out, resume=request.resume, say=say)
     if config.training.validation_share is None:
         # All groups are measured already: none is kept out of the final model.
         config = replace(config, training=replace(config.training, validation_share=0.0))

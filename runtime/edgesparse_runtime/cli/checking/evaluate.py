@@ -16,7 +16,7 @@ from edgesparse_runtime.cli.preflight import note_data
 from edgesparse_runtime.data.for_model import read_for_model
 from edgesparse_runtime.evaluation.evaluate import STRENGTHS, Evaluation
 from edgesparse_runtime.evaluation.evaluate import evaluate as evaluate_session
-from edgesparse_runtime.evaluation.metrics import figure
+from edgesparse_runtime.evaluation.metrics import figure, interval_text
 from edgesparse_runtime.session import Session
 
 # Accuracy lost to the weakest disturbance, from which on data augmentation is recommended.
@@ -71,20 +71,14 @@ def _print_tables(result: Evaluation) -> None:
         print()
         print_table(
             ["class", "recall", "95 %", "n"],
-            [
-                [name, f"{m.value:.2f}", f"[{m.low:.2f}, {m.high:.2f}]", m.n]
-                for name, m in result.recall.items()
-            ],
+            [[name, f"{m.value:.2f}", interval_text(m), m.n] for name, m in result.recall.items()],
         )
     if result.groups:
         print()
         name = result.metrics[0].name
         print_table(
             ["group", name, "95 %", "n"],
-            [
-                [group, figure(name, m.value), f"[{figure(name, m.low)}, {figure(name, m.high)}]", m.n]
-                for group, m in result.groups.items()
-            ],
+            [[group, figure(name, m.value), interval_text(m), m.n] for group, m in result.groups.items()],
         )
         worst = next(iter(result.groups))
         print(f"worst: {worst}, {figure(name, result.groups[worst].value)}")

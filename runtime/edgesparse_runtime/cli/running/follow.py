@@ -15,12 +15,17 @@ import typer
 
 from edgesparse_runtime.cli.options import TableOptions
 from edgesparse_runtime.cli.output import note
+from edgesparse_runtime.cli.preflight import check_output
 from edgesparse_runtime.data.for_model import grid_of
 from edgesparse_runtime.errors import GateError, InputError
+from edgesparse_runtime.operation.monitor.model import find_reference, signals_for
+from edgesparse_runtime.operation.monitor.monitor import Monitor
+from edgesparse_runtime.operation.monitor.rate import DEFAULT, Rate
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import SampleParser, Stream, StreamOptions
 from edgesparse_runtime.stream.append_log import AppendLog
 from edgesparse_runtime.stream.live import BACKLOG, Reader, run_live
+from edgesparse_runtime.stream.monitored import StreamMonitor
 from edgesparse_runtime.stream.sample import Score
 from edgesparse_runtime.stream.write import Form, ScoreWriter, Sink
 
@@ -64,6 +69,20 @@ class FollowOptions(TableOptions):
         typer.Option("--whole-windows", help="Streams: run a causal model on whole windows too."),
     ] = False
 
+    monitor: Annotated[
+        Path | None,
+        typer.Option(
+            help="Streams: notice a changed line; the state is kept in this file (docs/monitor.md)."
+        ),
+    ] = None
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Streams: reference of `edgesparse monitor learn`. [the bundle's]"),
+    ] = None
+    false_alarms: Annotated[
+        str, typer.Option(help="Streams: most false alarms of the monitor, per machine: 1/90d, 1/100000w.")
+    ] = DEFAULT
+
     def check_unused(self) -> None:
         """Refuse options of streams where no stream is followed.
 
@@ -91,7 +110,8 @@ def follow(
     if options.deadline is not None and not options.deadline > 0:
         raise InputError(f"`--deadline` must be above 0 milliseconds; got {options.deadline:g}.")
     chosen: Form = "json" if form == "json" else "csv"
-    stream = _stream(session, options)
+    watch = _open_monitor(session, options)
+    stream = _stream(session, options, watch)
     parser = SampleParser(
         session, stream.counts, time_column=options.time_column, time_unit=options.time_unit
     )
@@ -107,6 +127,10 @@ def follow(
             if isinstance(out, AppendLog) and out.reopen_if_moved():
                 writer.begin_file(out.first_row() if chosen == "csv" else ())
             writer.write(score, is_late)
+            alarm = None if watch is None else watch.add(score)
+            if alarm is not None:
+                note(str(alarm))
+                writer.write_alarm(alarm, score)
 
         try:
             has_ended = run_live(reader, stream, parser, write, note=note, bind_topics=options.bind_topics)
@@ -116,12 +140,34 @@ def follow(
         finally:
             summary = _summary(stream, time.perf_counter() - began)
             _note_summary(summary)
+            if watch is not None:
+                watch.monitor.save()
+                summary["monitor"] = watch.summary()
             writer.write_summary(summary)
-    _check_end(stream, has_ended)
+    _check_end(stream, has_ended, 0 if watch is None else watch.alarms)
 
 
-def _stream(session: Session, options: FollowOptions) -> Stream:
+def _open_monitor(session: Session, options: FollowOptions) -> StreamMonitor | None:
+    """The monitor that the options describe.
+
+    Raises:
+        InputError: options of a monitor without one; no reference; a rate or state that does not fit.
+    """
+    if options.monitor is None:
+        if options.reference is not None or options.false_alarms != DEFAULT:
+            raise InputError("`--reference` and `--false-alarms` are for a monitor. Add --monitor STATE.")
+        return None
+    rate = Rate.parse(options.false_alarms)
+    check_output(options.monitor, "--monitor")
+    monitor = Monitor(find_reference(session, options.reference), rate, state=options.monitor)
+    if monitor.problem:
+        note(monitor.problem)
+    return StreamMonitor(monitor)
+
+
+def _stream(session: Session, options: FollowOptions, watch: StreamMonitor | None) -> Stream:
     window, stride = _in_steps(session, options)
+    signals = None if watch is None else signals_for(session, watch.monitor.reference)
     return Stream(
         session,
         StreamOptions(
@@ -133,15 +179,16 @@ def _stream(session: Session, options: FollowOptions) -> Stream:
             deadline=None if options.deadline is None else options.deadline / 1e3,
             whole_windows=options.whole_windows,
         ),
+        signals=signals,
     )
 
 
-def _check_end(stream: Stream, has_ended: bool) -> None:
+def _check_end(stream: Stream, has_ended: bool, alarms: int) -> None:
     """What a stream that is over comes to.
 
     Raises:
         InputError: not one of its lines could be read.
-        GateError: it ended by itself, and a sensor looks dead.
+        GateError: it ended by itself, and a sensor looks dead or the monitor gave an alarm.
     """
     counts = stream.counts
     if counts.malformed and not counts.samples:
@@ -154,6 +201,8 @@ def _check_end(stream: Stream, has_ended: bool) -> None:
             f"{counts.faulty} of {counts.scores} windows look as if a sensor were at fault; see `faults` "
             "before trusting their decisions."
         )
+    if alarms and has_ended:
+        raise GateError(f"the monitor gave {alarms} alarm{'' if alarms == 1 else 's'}; see `alarm` lines.")
 
 
 def _in_steps(session: Session, options: FollowOptions) -> tuple[int | None, int | None]:

@@ -12,6 +12,7 @@ import typer
 from edgesparse_runtime.cli.options import Precision, Request, TrustedKeys
 from edgesparse_runtime.cli.output import print_fields, print_json
 from edgesparse_runtime.cli.require import require
+from edgesparse_runtime.operation.monitor.rate import DEFAULT
 from edgesparse_runtime.serving.addresses import parse_addresses
 from edgesparse_runtime.serving.settings import Settings
 
@@ -65,6 +66,13 @@ class ServeRequest(Request):
     log_requests: Annotated[
         bool, typer.Option("--log-requests", help="Log one line per request to stderr.")
     ] = False
+    monitor: Annotated[
+        Path | None,
+        typer.Option(help="Notice a changed line; states are kept in this folder (docs/monitor.md)."),
+    ] = None
+    false_alarms: Annotated[
+        str, typer.Option(help="Most false alarms of the monitor, per model: 1/90d, 1/100000w.")
+    ] = DEFAULT
     as_json: Annotated[bool, typer.Option("--json", help="Print the URL and models as JSON.")] = False
 
     def settings(self) -> Settings:
@@ -93,6 +101,8 @@ class ServeRequest(Request):
             tls_key=self.tls_key,
             host_names=tuple(self.host_name or ()),
             log_requests=self.log_requests,
+            monitor=self.monitor,
+            false_alarms=self.false_alarms,
         )
 
 

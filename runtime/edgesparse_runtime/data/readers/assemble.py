@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesparse_runtime.data.clock import Clock
+from edgesparse_runtime.data.clock import LOCAL, Clock
 from edgesparse_runtime.data.readers.labels import Labels, class_name, to_target
 from edgesparse_runtime.data.readers.options import ReadOptions
 from edgesparse_runtime.data.readers.text import is_missing
@@ -74,23 +74,20 @@ def assemble(
     several = len({r.number for r in steps}) > 1
     windows = steps if options.window is None else _windows(steps, path, options)
     labels, words = (None, "") if label is None else _labels(windows, label, path, options, place)
-    notes = found.notes(str(path)) + ([f"{path}: {words}."] if words else [])
-    groups = None
-    if group is not None:
-        groups = _column(windows, group)
-    elif options.window is not None and several:
-        # Windows of one recording resemble each other, and may share steps.
-        groups = np.array([str(r.number) for r in windows], dtype=np.str_)
+    zone = (clock.zone if clock is not None else "") or None
+    notes = found.notes(str(path)) + [f"{path}: {x}." for x in (words, _zone_words(zone, options.zone)) if x]
     return SeriesSet(
         series=[r.values for r in windows],
         channels=channels,
         labels=labels,
-        groups=groups,
+        groups=_groups(
+            windows, group, options, several, lambda i: f"{path}: the group of {place(windows[i])}"
+        ),
         source=str(path),
         ids=np.array([r.name for r in windows], dtype=np.str_) if has_names else None,
         recordings=np.array([str(r.number + 1) for r in windows], dtype=np.str_),
         starts=_column(windows, start) if start is not None else _steps_of(windows, steps, clock, options),
-        grid=Grid(options.window, options.stride or options.window, period),
+        grid=Grid(options.window, options.stride or options.window, period, zone),
         units=units,
         roles=roles,
         notes=tuple(notes),
@@ -151,6 +148,39 @@ def _check_rate(path: Path, period: float | None, wanted: float | None) -> None:
     raise InputError(
         f"{path} must have a step every {_rate(wanted)}, as in training; {got}. Resample it first."
     )
+
+
+def _groups(
+    windows: Sequence[Recording],
+    group: Sequence[Any] | None,
+    options: ReadOptions,
+    several: bool,
+    where: Callable[[int], str],
+) -> npt.NDArray[np.str_] | None:
+    """The group of each window: as the file names it, or its recording where there are several."""
+    if group is None:
+        # Windows of one recording resemble each other, and may share steps.
+        numbers = np.array([str(r.number) for r in windows], dtype=np.str_)
+        return numbers if options.window is not None and several else None
+    groups = _column(windows, group)
+    is_empty = groups == ""
+    # They would be held out and counted as if they were one more machine.
+    if options.needs_labels and is_empty.any() and not is_empty.all():
+        raise InputError(
+            f"{where(int(is_empty.argmax()))} must not be empty. Fill it in or leave the rows out."
+        )
+    return groups
+
+
+def _zone_words(zone: str | None, wanted: str | None) -> str:
+    """What to know of times with a zone where training had local ones, or the other way round."""
+    if zone is None or wanted is None or (zone == LOCAL) == (wanted == LOCAL):
+        return ""
+    if zone == LOCAL:
+        return (
+            f"its times have no zone, those of training had ({wanted}); they are read and come back as local"
+        )
+    return f"its times have a zone ({zone}), those of training had none; they come back as written"
 
 
 def _rate(period: float) -> str:

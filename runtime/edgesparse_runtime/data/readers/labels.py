@@ -18,6 +18,8 @@ from edgesparse_runtime.errors import InputError
 Labels = npt.NDArray[np.str_] | npt.NDArray[np.float64]
 # Whole numbers as people and programs write them; 007 is a name, and so are 1_1 and 1e3.
 _WHOLE = re.compile(r"([+-]?)(0|[1-9][0-9]*)(?:\.0*)?")
+# As C prints them, in old files of the UCR archive: 2.0000000e+00.
+_PRINTED = re.compile(r"[+-]?[0-9]\.[0-9]+e[+-][0-9]{2}")
 
 
 def to_labels(
@@ -71,7 +73,7 @@ def class_name(value: object) -> str:
     text = unicodedata.normalize("NFC", str(value).strip())
     if is_missing(text):
         return ""
-    whole = _WHOLE.fullmatch(text)
+    whole = _WHOLE.fullmatch(f"{float(text):.17g}" if _PRINTED.fullmatch(text) else text)
     if whole is None:
         return text
     return whole[2] if whole[1] != "-" or whole[2] == "0" else f"-{whole[2]}"

@@ -9,25 +9,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesparse_runtime.arrays import FloatArray, read_npz
+from edgesparse_runtime.arrays import FloatArray
+from edgesparse_runtime.bundle.npz_archive import read_npz
 from edgesparse_runtime.data.channels import generic_names
 from edgesparse_runtime.data.column_names import clean_name
 from edgesparse_runtime.data.model_inputs import without_padding
 from edgesparse_runtime.data.readers.arrays import series_of
 from edgesparse_runtime.data.readers.options import ReadOptions
-from edgesparse_runtime.data.readers.table import check_names, decode
+from edgesparse_runtime.data.readers.table import check_free_memory, check_names, decode
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.machine.memory_bounds import free_memory
 
-# A user's own file may be as large as memory; a header that claims more is damaged.
-_LARGEST = 1 << 36
+# Bytes of a value while it is read: in the file's type and ours, with its rows' numbers.
+_VALUE_BYTES = 28
+_UNKNOWN_MEMORY = 1 << 36
+# A series is some Python objects, however short.
+_MOST_SHORT_SERIES = 100_000
 _NAMES = ("X", "y", "group", "channels", "mask")
 
 
 def read_npz_file(path: Path, options: ReadOptions) -> SeriesSet:
     """Read a NumPy archive; steps after a series' last value are NaN in every channel."""
     try:
-        arrays = read_npz(path, most_bytes=_LARGEST)
+        arrays = read_npz(path, most_bytes=_largest(), only=_NAMES)
     except ValueError as error:
         reason = "it is damaged or something else" if "damaged" in str(error) else str(error)
         if "objects" in reason:
@@ -43,6 +48,7 @@ def read_npz_file(path: Path, options: ReadOptions) -> SeriesSet:
         raise InputError(
             f"{path}: X must be numbers [n, channels, time]; got {x.dtype} {list(arrays['X'].shape)}."
         )
+    _check_cost(path, x)
     names = [name for name in ("y", "group", "mask") if name in arrays]
     for name in names:
         expected = x.shape if name == "mask" else (len(x),)
@@ -64,6 +70,20 @@ def read_npz_file(path: Path, options: ReadOptions) -> SeriesSet:
         groups=_texts(path, arrays, "group"),
         notes=_orientation(path, x) + _unread(path, arrays),
     )
+
+
+def _largest() -> int:
+    """A user's own file may be as large as memory."""
+    free = free_memory()
+    return _UNKNOWN_MEMORY if free is None else free
+
+
+def _check_cost(path: Path, x: npt.NDArray[Any]) -> None:
+    """Small values, and short series, take many times their own size while they are read."""
+    check_free_memory(path, f"{x.size} values", x.size * _VALUE_BYTES)
+    most = max(_MOST_SHORT_SERIES, path.stat().st_size)
+    if len(x) > most:
+        raise InputError(f"{path}: X must hold at most {most} series for the file's size; got {len(x)}.")
 
 
 def _channels(path: Path, arrays: dict[str, npt.NDArray[Any]], count: int) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ class ReadOptions:
         needs_labels: False = labels are not looked for: predictions, unlabeled windows.
         model_channels: channels of the model that will read the data; found by name before any other role is.
         period: seconds between steps that the model was trained on; data of another rate are refused.
+        zone: of the times that the model was trained on, as `Grid.zone`; a note names data of the other kind.
         time_unit: of times that are numbers: s, ms, us or ns; None = by the column's name, else seconds.
         window_time, stride_time: the same two as times, where the data's period turns them into steps.
         keeps_short: series shorter than `window` stay, whole; False = they have no window.
@@ -53,6 +54,7 @@ class ReadOptions:
     needs_labels: bool = True
     model_channels: tuple[str, ...] = ()
     period: float | None = None
+    zone: str | None = None
     time_unit: str | None = None
     window_time: Span | None = None
     stride_time: Span | None = None

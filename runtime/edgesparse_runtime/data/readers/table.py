@@ -12,14 +12,19 @@ from typing import Any
 
 import numpy as np
 
+from edgesparse_runtime.bundle.npz_archive import MOST_EXPANSION, UNPACKED_FREELY
 from edgesparse_runtime.data.column_names import clean_name
 from edgesparse_runtime.data.plain_number import is_plain
+from edgesparse_runtime.data.readers.parquet_pages import unpacked_size
 from edgesparse_runtime.data.readers.text import read_text
 from edgesparse_runtime.errors import InputError, MissingExtraError
 from edgesparse_runtime.machine.memory_bounds import free_memory
 
 # A number of a Parquet file as an object in a list, at least.
 _CELL_BYTES = 16
+# Values of a Parquet file, however small it is, and for each of its bytes.
+_CELLS_FREELY = 20_000_000
+_CELLS_PER_BYTE = 8
 
 # Excel's first line that names the delimiter, as it is or saved again as a cell of a table.
 _SEPARATOR = re.compile(r'"?sep=(?P<delimiter>[^"])"?(?P=delimiter)*\r?', re.IGNORECASE)
@@ -111,13 +116,13 @@ def read_parquet_table(path: Path) -> Table:
         raise MissingExtraError("Reading a Parquet file", "pyarrow", "data") from None
     try:
         with parquet.ParquetFile(path) as file:
-            kinds = file.schema_arrow
+            kinds, metadata = file.schema_arrow, file.metadata
+        _check_parquet(path, kinds, metadata)
         # Text that stands in a million rows stays one text.
         texts = [field.name for field in kinds if _is_text(field.type)]
         with parquet.ParquetFile(path, read_dictionary=texts) as file:
-            _check_size(path, file.metadata.num_rows, len(kinds))
             table = file.read()
-    except (pyarrow.ArrowException, OSError):
+    except (pyarrow.ArrowException, OSError, ValueError, IndexError):
         raise InputError(f"{path} must be a Parquet file; it is damaged or something else.") from None
     names = [clean_name(name) for name in table.column_names]
     _check_header(path, names)
@@ -143,8 +148,6 @@ def _to_python(path: Path, name: str, column: Any) -> list[Any]:
     if pyarrow.types.is_duration(kind):
         return [None if np.isnat(x) else x for x in column.to_numpy()]
     values = column.to_pylist()
-    if any(isinstance(value, (list, dict)) for value in values):
-        raise InputError(f"{path}: column {name} must hold one value per row; it holds lists.")
     return [_one_value(path, name, value) for value in values]
 
 
@@ -166,12 +169,38 @@ def _shared(path: Path, name: str, part: Any) -> list[Any]:
     return [values[-1 if index is None else index] for index in part.indices.to_pylist()]
 
 
-def _check_size(path: Path, rows: int, columns: int) -> None:
-    """Equal values take next to nothing in a file, and a number each in memory."""
-    free, needed = free_memory(), rows * columns * _CELL_BYTES
+def _check_parquet(path: Path, kinds: Any, metadata: Any) -> None:
+    """What a file states, before any page is unpacked."""
+    from pyarrow import types
+
+    size = path.stat().st_size
+    for field in kinds:
+        # One row could hold any number of values.
+        if types.is_nested(field.type):
+            raise InputError(f"{path}: column {field.name} must hold one value per row; it holds lists.")
+    rows = max(metadata.num_rows, sum(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)))
+    cells, most = rows * len(kinds), max(_CELLS_FREELY, _CELLS_PER_BYTE * size)
+    if cells > most:
+        raise InputError(
+            f"{path} must hold at most {most} values for its size; got {rows} rows of {len(kinds)} columns. "
+            "Split it."
+        )
+    check_free_memory(path, f"{rows} rows of {len(kinds)} columns", cells * _CELL_BYTES)
+    with path.open("rb") as stream:
+        unpacked = unpacked_size(stream, metadata)
+    if unpacked > max(UNPACKED_FREELY, MOST_EXPANSION * size):
+        raise InputError(
+            f"{path} must unpack to at most {UNPACKED_FREELY >> 20} MB or {MOST_EXPANSION} times its own "
+            f"size; got {unpacked >> 20} MB. Write it uncompressed."
+        )
+
+
+def check_free_memory(path: Path, what: str, needed: int) -> None:
+    """Equal values take next to nothing in a file, and their bytes each in memory."""
+    free = free_memory()
     if free is not None and needed > free:
         raise InputError(
-            f"{path} must fit into memory; its {rows} rows of {columns} columns take at least "
+            f"{path} must fit into memory; its {what} take at least "
             f"{needed / 2**30:.1f} GB, and {free / 2**30:.1f} GB are free. Split it."
         )
 

@@ -81,7 +81,7 @@ def _values(table: Table, roles: Roles) -> list[DoubleArray]:
 
 
 def _cell(table: Table, name: str, row: int) -> str:
-    return f"{table.place(row)}, column {name}"
+    return f"{table.place(row)}, column {name[:80]}"
 
 
 def _text_hint(cells: Sequence[Any], roles: Roles) -> str:
@@ -95,6 +95,7 @@ def _text_hint(cells: Sequence[Any], roles: Roles) -> str:
 
 def _group_rows(table: Table, roles: Roles) -> list[IndexArray]:
     """Rows of each series, in the order in which they first appear."""
+    _check_series(table, roles)
     keys = [
         [cell.strip() if isinstance(cell, str) else cell for cell in table.columns[name]]
         for name in (roles.series, roles.group)
@@ -107,6 +108,23 @@ def _group_rows(table: Table, roles: Roles) -> list[IndexArray]:
     for i, key in enumerate(zip(*keys, strict=True)):
         rows.setdefault(key, []).append(i)
     return [np.array(index) for index in rows.values()]
+
+
+def _check_series(table: Table, roles: Roles) -> None:
+    """Rows of no series, wherever they stand, would become one.
+
+    Raises:
+        InputError: names the first.
+    """
+    if roles.series is None:
+        return
+    cells = table.columns[roles.series]
+    empty = next((i for i, cell in enumerate(cells) if is_missing(cell)), None)
+    if empty is not None and not all(is_missing(cell) for cell in cells):
+        raise InputError(
+            f"{table.path}, {table.place(empty)}: {roles.series} must name the row's series; it is empty. "
+            "Fill it in or leave the row out."
+        )
 
 
 def _times(table: Table, roles: Roles) -> tuple[Clock | None, DoubleArray | None]:

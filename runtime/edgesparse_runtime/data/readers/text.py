@@ -26,7 +26,7 @@ from edgesparse_runtime.errors import InputError
 LARGEST = float(np.finfo(np.float32).max)
 # The ways to write a missing value or label, in any case.
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "?", "<na>", "nat"})
-_TRUTH = {"true": 1.0, "false": 0.0}
+TRUTH = {"true": 1.0, "false": 0.0}
 # Encodings that a hint can name; tried in this order.
 _OTHER_ENCODINGS = ("cp932", "gb18030", "cp1252")
 
@@ -114,7 +114,7 @@ def to_floats(cells: Sequence[Any], path: Path, place: Callable[[int], str], com
     values = None if comma else to_plain_array(cells)
     if values is None:
         if _are_truths(cells):
-            return np.array([_TRUTH.get(str(cell).strip().lower(), np.nan) for cell in cells])
+            return np.array([TRUTH.get(str(cell).strip().lower(), np.nan) for cell in cells])
         values = np.array([_to_float(cell, path, place, i, comma) for i, cell in enumerate(cells)])
     infinite = np.isinf(values)
     if infinite.any():
@@ -129,7 +129,7 @@ def to_floats(cells: Sequence[Any], path: Path, place: Callable[[int], str], com
 def _are_truths(cells: Sequence[Any]) -> bool:
     """A column of true and false only, missing ones aside: the switch of a machine."""
     seen = {str(cell).strip().lower() for cell in cells if not is_missing(cell)}
-    return bool(seen) and seen <= set(_TRUTH)
+    return bool(seen) and seen <= set(TRUTH)
 
 
 def _to_float(cell: Any, path: Path, place: Callable[[int], str], i: int, comma: str) -> float:

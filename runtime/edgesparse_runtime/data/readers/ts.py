@@ -23,10 +23,6 @@ from edgesparse_runtime.data.readers.text import read_lines, to_floats
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 
-# Colons inside brackets belong to a time of day.
-_CHANNEL = re.compile(r"(?:[^:(]|\([^)]*\))+")
-_STAMPED = re.compile(r"\s*\(\s*(?P<time>[^()]*?)\s*,\s*(?P<value>[^(),]*?)\s*\)\s*(?:,|$)")
-
 
 @dataclass
 class _Header:
@@ -52,7 +48,7 @@ def read_ts(path: Path, options: ReadOptions) -> SeriesSet:
     for number, line in enumerate(lines[start + 1 :], start=start + 2):
         if not line.strip() or line.startswith("#"):
             continue
-        channels = _CHANNEL.findall(line.strip())
+        channels = _split_channels(line.strip())
         if header.has_label:
             labels.append(_label(channels.pop().strip(), header, path, number) if len(channels) > 1 else "")
             if not labels[-1]:
@@ -136,17 +132,44 @@ def _value(row: int, channel: int, value: int) -> str:
     return f"row {row}, channel {channel + 1}, value {value + 1}"
 
 
+def _split_channels(line: str) -> list[str]:
+    """Parts between colons; colons inside brackets belong to a time of day. In linear time, for any line."""
+    channels: list[str] = []
+    at = start = 0
+    colon = line.find(":")
+    while colon >= 0:
+        bracket = line.find("(", at, colon)
+        if bracket < 0:
+            channels.append(line[start:colon])
+            at = start = colon + 1
+        else:
+            close = line.find(")", bracket)
+            at = close + 1 if close >= 0 else len(line)
+        if colon < at:
+            colon = line.find(":", at)
+    channels.append(line[start:])
+    return [channel for channel in channels if channel]
+
+
 def _pairs(text: str, path: Path, number: int, channel: int) -> list[tuple[str, str]]:
-    found, end = [], 0
-    while end < len(text):
-        pair = _STAMPED.match(text, end)
-        if pair is None:
+    """Pairs (time, value) with commas between; a time may hold commas. In linear time, for any text."""
+    found: list[tuple[str, str]] = []
+    end, at = len(text.rstrip()), 0
+    while at < end:
+        close = text.find(")", at)
+        inner = text[at:close].strip() if close >= 0 else ""
+        time, comma, value = inner[1:].rpartition(",")
+        after = close + 1
+        while after < end and text[after].isspace():
+            after += 1
+        is_pair = inner.startswith("(") and bool(comma) and "(" not in time and "(" not in value
+        if not is_pair or (after < end and text[after] != ","):
             raise InputError(
                 f"{path}, row {number}, channel {channel + 1} must be pairs (time, value); "
-                f"got {text[end : end + 30]!r}."
+                f"got {text[at : at + 30]!r}."
             )
-        found.append((pair["time"], pair["value"]))
-        end = pair.end()
+        found.append((time.strip(), value.strip()))
+        at = after + 1
     return found
 
 

@@ -71,6 +71,8 @@ _LONG_TIME = re.compile(
     r"(?P<hour>[0-9]{1,6}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})(?:[.,](?P<fraction>[0-9]{1,12}))?"
 )
 _MINUTES = re.compile(r"(?P<minute>[0-9]{1,3}):(?P<second>[0-9]{2})[.,](?P<fraction>[0-9]{1,12})")
+# Patterns take more than linear time on what is no date.
+_LONGEST = 200
 _ASIAN = str.maketrans({"年": "-", "月": "-", "日": " ", "時": ":", "分": ":", "秒": " "})
 
 
@@ -102,6 +104,8 @@ def clean(text: str) -> str:
 
 def read_date(text: str) -> DateText | None:
     """The parts of a date, with or without a time of day; None where the text is none."""
+    if len(text) > _LONGEST:
+        return None
     common = _COMMON.fullmatch(text)
     if common is not None:
         year, separator, month, day, hour, minute, second, fraction = common.groups()
@@ -117,6 +121,8 @@ def read_date(text: str) -> DateText | None:
 
 def read_time_of_day(text: str) -> tuple[float, float | None] | None:
     """Seconds since midnight (or since a start, for durations) and the zone; None where it is none."""
+    if len(text) > _LONGEST:
+        return None
     found = _TIME_OF_DAY.fullmatch(text)
     if found is not None:
         seconds = _seconds(found.groupdict())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from html import escape
 from importlib import resources
 from string import Template
 
 from edgesparse_runtime.measure.modules import Module
 from edgesparse_runtime.measure.paced_load import Paced
 from edgesparse_runtime.measure.report import svg
+from edgesparse_runtime.measure.report.page_text import page_text
 from edgesparse_runtime.measure.results import Profile, ProfileResult
 from edgesparse_runtime.measure.soak import Soak
 
@@ -39,8 +39,8 @@ def profile_page(result: ProfileResult) -> str:
         _machine(result),
     ]
     return Template(_resource("page.html")).substitute(
-        title=escape(f"{name}: {p.p50:.2f} ms"),
-        summary=escape(summary),
+        title=page_text(f"{name}: {p.p50:.2f} ms"),
+        summary=page_text(summary),
         style=_resource("page.css"),
         sections="\n".join(section for section in sections if section),
     )
@@ -48,7 +48,7 @@ def profile_page(result: ProfileResult) -> str:
 
 def _verdicts(paced: list[Paced]) -> str:
     return "".join(
-        f'<section class="verdict{" missed" if q.missed else ""}">{escape(q.verdict)}</section>'
+        f'<section class="verdict{" missed" if q.missed else ""}">{page_text(q.verdict)}</section>'
         for q in paced
     )
 
@@ -63,7 +63,7 @@ def _figures(p: Profile) -> str:
         (f"{p.memory_peak:.0f} MB", f"peak memory, {p.memory_model:.0f} the model's"),
     ]
     figures = "".join(
-        f'<div class="figure"><b>{escape(a)}</b><span>{escape(b)}</span></div>' for a, b in cells
+        f'<div class="figure"><b>{page_text(a)}</b><span>{page_text(b)}</span></div>' for a, b in cells
     )
     return f'<div class="figures">{figures}</div>'
 
@@ -207,7 +207,7 @@ def _machine(result: ProfileResult) -> str:
         ["system", e["system"]],
         ["versions", ", ".join(f"{name} {v}" for name, v in e["versions"].items())],
     ]
-    cells = "".join(f"<tr><td>{escape(a)}</td><td>{escape(b)}</td></tr>" for a, b in rows)
+    cells = "".join(f"<tr><td>{page_text(a)}</td><td>{page_text(b)}</td></tr>" for a, b in rows)
     return _section("The machine, and what disturbed it", "", f'<table class="facts">{cells}</table>')
 
 
@@ -217,8 +217,8 @@ def _known(value: float | None, form: str) -> str:
 
 def _section(title: str, summary: str, content: str) -> str:
     """One part of the page; `title` and `summary` are text, `content` is HTML."""
-    below = f'<p class="sub">{escape(summary)}</p>' if summary else ""
-    return f"<section><h2>{escape(title)}</h2>{below}{content}</section>"
+    below = f'<p class="sub">{page_text(summary)}</p>' if summary else ""
+    return f"<section><h2>{page_text(title)}</h2>{below}{content}</section>"
 
 
 def _chart(draw: Callable[[int], str]) -> str:
@@ -228,10 +228,10 @@ def _chart(draw: Callable[[int], str]) -> str:
 
 def _table(head: list[str], rows: list[list[str]], *, late: Collection[int] = ()) -> str:
     """A table that scrolls where it is wider than the page; rows in `late` are marked."""
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    top = "".join(f"<th>{page_text(cell)}</th>" for cell in head)
     body = "".join(
         ('<tr class="late">' if i in late else "<tr>")
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row)
+        + "".join(f"<td>{page_text(cell)}</td>" for cell in row)
         + "</tr>"
         for i, row in enumerate(rows)
     )

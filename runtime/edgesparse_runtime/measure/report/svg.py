@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
+
+from edgesparse_runtime.measure.report.page_text import page_text
 
 # Drawn widths in CSS pixels: of a page, and of a phone.
 WIDE, NARROW = 820, 330
@@ -40,7 +41,7 @@ def curves(
         if marks:
             parts += [
                 f'<circle class="mark c{i % 4}" cx="{x_scale(x):.1f}" cy="{y_scale(y):.1f}" r="4">'
-                f"<title>{escape(name)}: {_short(x)} → {_short(y)}</title></circle>"
+                f"<title>{page_text(name)}: {_short(x)} → {_short(y)}</title></circle>"
                 for x, y in line
             ]
     return _svg(parts, y_label, width) + _legend(list(series))
@@ -93,7 +94,9 @@ def _rules(lines: Mapping[str, float], x_scale: _Scale) -> list[str]:
         x = x_scale(value)
         row = (row + 1) % 2 if x - last < 30 else 0
         parts.append(f'<line class="rule" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{HEIGHT - _BOTTOM}"/>')
-        parts.append(f'<text class="small" x="{x + 3:.1f}" y="{_TOP + 8 + 14 * row}">{escape(name)}</text>')
+        parts.append(
+            f'<text class="small" x="{x + 3:.1f}" y="{_TOP + 8 + 14 * row}">{page_text(name)}</text>'
+        )
         last = x
     return parts
 
@@ -107,19 +110,19 @@ def bars(rows: Sequence[tuple[str, float, str]], *, unit: str, width: int = WIDE
     parts = []
     for i, (name, value, text) in enumerate(rows):
         y, length = 4 + i * step, max(room * value / most, 1.0)
-        title = f"<title>{escape(name)}: {value:.4g} {escape(unit)}</title>"
+        title = f"<title>{page_text(name)}: {value:.4g} {page_text(unit)}</title>"
         if is_narrow:
             short = text.split(", density")[0]
             parts.append(
-                f'<text x="0" y="{y + 11}">{escape(_shorten(name, 24))}</text>'
-                f'<text class="small end" x="{width}" y="{y + 11}">{escape(short)}</text>'
+                f'<text x="0" y="{y + 11}">{page_text(_shorten(name, 24))}</text>'
+                f'<text class="small end" x="{width}" y="{y + 11}">{page_text(short)}</text>'
                 f'<rect class="bar c0" x="0" y="{y + 17}" width="{length:.1f}" height="12">{title}</rect>'
             )
         else:
             parts.append(
-                f'<text class="name" x="{left - 8}" y="{y + 15}">{escape(_shorten(name, 36))}</text>'
+                f'<text class="name" x="{left - 8}" y="{y + 15}">{page_text(_shorten(name, 36))}</text>'
                 f'<rect class="bar c0" x="{left}" y="{y + 3}" width="{length:.1f}" height="16">{title}</rect>'
-                f'<text class="small" x="{left + length + 6:.1f}" y="{y + 15}">{escape(text)}</text>'
+                f'<text class="small" x="{left + length + 6:.1f}" y="{y + 15}">{page_text(text)}</text>'
             )
     height = step * len(rows) + 8
     return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="bars">' + "".join(parts) + "</svg>"
@@ -194,8 +197,8 @@ def _axes(x_scale: _Scale, y_scale: _Scale, x_label: str, y_label: str, width: i
         f'<line class="axis" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{HEIGHT - _BOTTOM}" '
         f'y2="{HEIGHT - _BOTTOM}"/>'
         f'<text class="label mid" x="{(_LEFT + width - _RIGHT) / 2}" y="{HEIGHT - 6}">'
-        f"{escape(x_label)}</text>"
-        f'<text class="label mid" transform="translate(14 {middle}) rotate(-90)">{escape(y_label)}</text>'
+        f"{page_text(x_label)}</text>"
+        f'<text class="label mid" transform="translate(14 {middle}) rotate(-90)">{page_text(y_label)}</text>'
     )
     return "".join(parts)
 
@@ -206,11 +209,11 @@ def _short(value: float) -> str:
 
 def _svg(parts: list[str], label: str, width: int) -> str:
     inner = "".join(parts)
-    return f'<svg viewBox="0 0 {width} {HEIGHT}" role="img" aria-label="{escape(label)}">{inner}</svg>'
+    return f'<svg viewBox="0 0 {width} {HEIGHT}" role="img" aria-label="{page_text(label)}">{inner}</svg>'
 
 
 def _legend(names: list[str]) -> str:
     if len(names) < 2:
         return ""
-    keys = "".join(f'<span class="key c{i % 4}">{escape(name)}</span>' for i, name in enumerate(names))
+    keys = "".join(f'<span class="key c{i % 4}">{page_text(name)}</span>' for i, name in enumerate(names))
     return f'<p class="legend">{keys}</p>'

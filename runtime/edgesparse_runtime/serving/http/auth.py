@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
 
 from edgesparse_runtime.serving.protocol.refusal import Refusal
 
 # Supervisors and load balancers need no secret for health checks.
 OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
+# A name or an address and a port, and nothing that another reader may take for the host: no user, path, zone.
+_AUTHORITY = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?", re.ASCII)
 
 
 class AccessControl:
@@ -54,10 +56,10 @@ class AccessControl:
         return kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._token)
 
     def _is_this_machine(self, authority: str) -> bool:
-        try:
-            name = urlsplit(f"//{authority}").hostname or ""
-        except ValueError:
+        found = _AUTHORITY.fullmatch(authority)
+        if found is None:
             return False
+        name = found[1].strip("[]").lower()
         assert self._names is not None
         if name == "localhost" or name in self._names:
             return True
@@ -68,7 +70,4 @@ class AccessControl:
 
 
 def _authority(origin: str) -> str:
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return ""
+    return origin.partition("://")[2]

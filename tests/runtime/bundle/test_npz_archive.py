@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesparse_runtime.arrays import read_npz
+from edgesparse_runtime.bundle.npz_archive import read_npz
 
 ARRAYS = {
     "rows": np.arange(12.0).reshape(3, 4),
