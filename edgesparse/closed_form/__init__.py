@@ -1,1 +1,3 @@
-"""The skip's linear map: fitted in closed form, and compared with what a transformer adds to it."""
+"""The skip's linear map, fitted in closed form."""
+
+from __future__ import annotations

@@ -14,12 +14,9 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from edgesparse.closed_form.ridge import fit_ridge
+from edgesparse.closed_form.ridge import Ridge, fit_ridge
 from edgesparse.config import RunConfig
-from edgesparse.model.transformer import SequenceTransformer
-from edgesparse.training.augment import spread
-from edgesparse.training.data import TrainingSet, evenly_spaced
-from edgesparse.training.evaluation import metric_of, run_apart
+from edgesparse.model.skip import Skip
 from edgesparse_runtime.errors import InputError
 
 NOISE, NOISE_WEIGHT = 0.05, 0.03
@@ -51,19 +48,22 @@ class SkipReport:
 
 
 @torch.no_grad()
-def fit_skip(model: SequenceTransformer, data: TrainingSet, config: RunConfig) -> tuple[Tensor, SkipReport]:
-    """Fit the skip of a model whose stem is fitted.
+def fit_skip(
+    skip: Skip, clean_nF: Tensor, noisy_nF: Tensor, targets_n: Tensor, classes: int
+) -> tuple[Tensor, Ridge, int]:
+    """Fit the map of a skip whose stem is fitted.
+
+    Args:
+        clean_nF: features of the training windows in their own units, and
+        noisy_nF: of the windows with noise.
+        targets_n: class numbers, or with `classes` 0 numbers.
 
     Returns:
-        Outputs [n, K] of every series by the map without it, and the report.
+        Outputs [n, K] of every series by the map without it, what was fitted, and to how many series.
     """
-    skip = model.skip
-    assert skip is not None
-    generator = torch.Generator().manual_seed(config.training.seed)
-    clean = run_apart(model, data, model.skip_features)
-    noisy = run_apart(model, data, lambda window: model.skip_features(_with_noise(window, generator)))
-    chosen = evenly_spaced(len(data), MOST_SERIES)
-    versions = torch.stack([clean[chosen], noisy[chosen]])
+    n = len(clean_nF)
+    chosen = torch.arange(n) if n <= MOST_SERIES else torch.linspace(0, n - 1, MOST_SERIES).long()
+    versions = torch.stack([clean_nF[chosen], noisy_nF[chosen]])
     weights = torch.tensor([1.0, NOISE_WEIGHT])[:, None, None] / (1.0 + NOISE_WEIGHT)
     center = (weights * versions).sum(0).mean(0)
     deviation = ((versions - center).square() * weights).sum(0).mean(0).sqrt()
@@ -71,14 +71,13 @@ def fit_skip(model: SequenceTransformer, data: TrainingSet, config: RunConfig) -
     # A feature that is the same for all windows is off.
     skip.sharpness.copy_(torch.where(deviation > LEAST_SPREAD, 1.0 / deviation.clamp(min=LEAST_SPREAD), 0.0))
     standardized = torch.stack([skip.standardized(version) for version in versions])
-    found = fit_ridge(standardized, data.targets_B[chosen], len(data.facts.classes), (1.0, NOISE_WEIGHT))
+    found = fit_ridge(standardized, targets_n[chosen], classes, (1.0, NOISE_WEIGHT))
     skip.weight.copy_(found.weight)
     skip.bias.copy_(found.bias)
     # A series that the map was not fitted to is left out as it is.
-    left_out = skip.standardized(clean) @ skip.weight.mT + skip.bias
+    left_out = skip.standardized(clean_nF) @ skip.weight.mT + skip.bias
     left_out[chosen] = found.left_out
-    metric = metric_of(left_out, data, config.training).to_dict()
-    return left_out, SkipReport(skip.features, len(chosen), found.shrinkage, found.loss, metric)
+    return left_out, found, len(chosen)
 
 
 def check_skip(config: RunConfig) -> None:
@@ -95,8 +94,3 @@ def check_skip(config: RunConfig) -> None:
         )
     if config.model.layers == 0 and config.training.auxiliary_weight:
         raise InputError("`auxiliary_weight` must be 0 without layers: nothing reconstructs masked spans.")
-
-
-def _with_noise(window_BCT: Tensor, generator: torch.Generator) -> Tensor:
-    noise = torch.randn(window_BCT.shape, generator=generator)
-    return window_BCT + NOISE * spread(window_BCT) * noise

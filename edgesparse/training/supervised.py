@@ -17,16 +17,17 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from edgesparse.attention.record import Records, attention_records
-from edgesparse.closed_form.fit_skip import SkipReport, check_skip, fit_skip
+from edgesparse.closed_form.fit_skip import NOISE, SkipReport, check_skip, fit_skip
 from edgesparse.config import RunConfig, TrainingConfig
 from edgesparse.model.build import build_model
 from edgesparse.model.data_facts import DataFacts
+from edgesparse.model.skip import Skip
 from edgesparse.model.transformer import SequenceTransformer, choose_sizes
-from edgesparse.training.augment import augment, shift_in_time
+from edgesparse.training.augment import augment, shift_in_time, spread
 from edgesparse.training.budget import BudgetController, ComputeReport, fit_budget, sparse_layers
 from edgesparse.training.consistency import consistency_loss
 from edgesparse.training.data import TrainingSet, class_weights, data_facts, evenly_spaced, training_set
-from edgesparse.training.evaluation import metric_of, predict
+from edgesparse.training.evaluation import metric_of, predict, run_apart
 from edgesparse.training.head_stats import as_log_line, head_stats
 from edgesparse.training.loop import Batch, Learner, Loss, fit, plan_steps
 from edgesparse.training.masked_spans import Reconstruction, hide_tokens
@@ -103,7 +104,7 @@ def fit_labeled(
         validation = with_targets(check_channels(validation, data.channels), settings)
     training, held = (training_set(part, facts, settings) for part in (data, validation))
     model, auxiliary = _build(training, config, initial, processes)
-    left_out, skip = fit_skip(model, training, config) if model.skip is not None else (None, None)
+    left_out, skip = (None, None) if model.skip is None else _fit_skip(model, model.skip, training, settings)
     out.mkdir(parents=True, exist_ok=True)
     if not len(model.layers):
         assert skip is not None
@@ -143,6 +144,22 @@ def _build(
     auxiliary = Reconstruction(config.model.width, model.bank.features)
     auxiliary.fit(model, data.sample(STEM_SERIES))
     return model, auxiliary
+
+
+def _fit_skip(
+    model: SequenceTransformer, skip: Skip, data: TrainingSet, settings: TrainingConfig
+) -> tuple[Tensor, SkipReport]:
+    """Fit the skip; its outputs [n, K] for series that it was fitted without, and how good they are."""
+    generator = torch.Generator().manual_seed(settings.seed)
+
+    def on_noise(window_BCT: Tensor) -> Tensor:
+        noise = torch.randn(window_BCT.shape, generator=generator)
+        return model.skip_features(window_BCT + NOISE * spread(window_BCT) * noise)
+
+    clean, noisy = run_apart(model, data, model.skip_features), run_apart(model, data, on_noise)
+    left_out, found, series = fit_skip(skip, clean, noisy, data.targets_B, len(data.facts.classes))
+    metric = metric_of(left_out, data, settings).to_dict()
+    return left_out, SkipReport(skip.features, series, found.shrinkage, found.loss, metric)
 
 
 def budget_windows(data: TrainingSet) -> Tensor:

@@ -13,7 +13,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from edgesparse.closed_form.choose_model import ModelChoice
 from edgesparse.config import RunConfig
 from edgesparse.inputs import Data, to_config, to_folder, to_series
 from edgesparse.model.transformer import count_parameters
@@ -43,7 +42,7 @@ def train(
     groups: npt.ArrayLike | None = None,
     validation: Data | None = None,
     cross_validation: CrossValidation | None = None,
-    choice: ModelChoice | None = None,
+    choice: Mapping[str, Any] | None = None,
     refit: bool = False,
     resume: bool = False,
     quiet: bool = False,
@@ -61,7 +60,7 @@ def train(
         groups: the machine, run or person of each series, where `data` are arrays.
         validation: labeled series to watch training with; None = `config.training.validation_share`.
         cross_validation: measured before (`edgesparse.cross_validate`); kept in the report.
-        choice: made before (`edgesparse.closed_form.choose_model`); kept in the report.
+        choice: of the model's size, made before (`edgesparse.choosing`); kept in the report.
         refit: once measured on held-out series, train again on all of them; the report keeps the measurement.
         resume: continue from the checkpoint in `out`; on the same machine the weights end up the same.
         quiet: no progress.
@@ -83,7 +82,7 @@ def train(
     if cross_validation is not None:
         run.report["cross_validation"] = cross_validation.to_dict()
     if choice is not None:
-        run.report["choice"] = choice.to_dict()
+        run.report["choice"] = dict(choice)
     if processes.is_main:
         save_run(run)
         (folder / FILE_NAME).unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.metrics import figure, with_interval
 
 if TYPE_CHECKING:
-    from edgesparse.closed_form.choose_model import ModelChoice
+    from edgesparse.choosing.choose_model import ModelChoice
     from edgesparse.config import RunConfig
     from edgesparse.training.cross_fit import CrossValidation
     from edgesparse.training.processes import Processes
@@ -193,7 +193,7 @@ def _fit(request: TrainRequest, config: RunConfig, processes: Processes | None) 
                 out,
                 validation=watched,
                 cross_validation=found,
-                choice=choice,
+                choice=None if choice is None else choice.to_dict(),
                 refit=request.refit,
                 resume=resume,
                 processes=processes,
@@ -248,7 +248,7 @@ def _choose(
     request: TrainRequest, series: SeriesSet, config: RunConfig, is_shown: bool
 ) -> tuple[RunConfig, ModelChoice | None]:
     """The configuration of the smaller model where the larger one is not better."""
-    from edgesparse.closed_form.choose_model import choose_model
+    from edgesparse.choosing.choose_model import choose_model
 
     if request.model != "auto":
         return config, None

@@ -79,7 +79,7 @@ def choose_model(
         gains.append(compared[1][0] - compared[0][0])
         losses.append(np.stack([compared[0][1], compared[1][1]]))
         rows.append(fold)
-        say(f"model: {len(rows)} folds measured")
+        say(f"model: fold {len(rows)} measured")
     if not rows:
         return _small(config), ModelChoice("small", 0.0, 0.0, 0.0, 0.0, 0.0, 0, "too few series to measure")
     gain, loss, row = np.concatenate(gains), np.concatenate(losses, axis=1).mean(axis=1), np.concatenate(rows)

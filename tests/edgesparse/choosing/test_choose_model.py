@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgesparse.closed_form import choose_model as module
-from edgesparse.closed_form.choose_model import choose_model
+from edgesparse.choosing import choose_model as module
+from edgesparse.choosing.choose_model import choose_model
 from edgesparse.config import ModelConfig, RunConfig
 from edgesparse.training.data import data_facts
 from edgesparse_runtime.data.series_set import SeriesSet
