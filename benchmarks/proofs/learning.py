@@ -73,10 +73,7 @@ def needed(sets: Mapping[str, str], long: Mapping[str, str]) -> list[Job]:
                 continue
             if name in sets:
                 changes = QUICK_OVERRIDES if QUICK else ()
-                jobs += [
-                    Job(name, model, sets[name], seed)
-                    for model in ("MiniRocket", "MultiRocket-Hydra", "small")
-                ]
+                jobs.append(Job(name, "MiniRocket", sets[name], seed))
                 jobs += [Job(name, model, sets[name], seed, changes) for model in ("sparse", "dense")]
                 if name in LABEL_SETS and not QUICK:
                     jobs.append(Job(name, "sparse", "50%", seed))
@@ -237,17 +234,6 @@ def main() -> int:
         ),
         compare_difference(
             found, sets, ("sparse", "MiniRocket"), 0.0, "default against MiniRocket", is_judged=not QUICK
-        ),
-        compare_difference(
-            found, sets, ("small", "sparse"), 0.0, "small against the default", is_judged=not QUICK
-        ),
-        compare_difference(
-            found,
-            sets,
-            ("small", "MultiRocket-Hydra"),
-            0.0,
-            "small against MultiRocket-Hydra",
-            is_judged=not QUICK,
         ),
         compare_published(found, sets),
         compare_half(found),
