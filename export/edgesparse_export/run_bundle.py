@@ -28,10 +28,10 @@ from edgesparse_runtime.data.input_check import check_input
 from edgesparse_runtime.data.readers import read_dataset
 from edgesparse_runtime.data.series_set import Grid, SeriesSet
 from edgesparse_runtime.errors import GateError
-from edgesparse_runtime.operation.monitor.model import learn_from
-from edgesparse_runtime.operation.monitor.reference import FILE as MONITOR
-from edgesparse_runtime.operation.monitor.signals import Signals
 from edgesparse_runtime.session import Session
+from edgesparse_runtime.stream.monitor.model import learn_from
+from edgesparse_runtime.stream.monitor.reference import FILE as MONITOR
+from edgesparse_runtime.stream.monitor.signals import Signals
 
 MODEL, GOLDEN, CARD = "model.onnx", "golden.npz", "card.md"
 GOLDEN_WINDOWS = 8
@@ -84,7 +84,7 @@ def export_run(
 
 
 def learn_monitor(run: Run, proto: bytes, data: SeriesSet) -> bytes | None:
-    """The reference that `edgesparse monitor` compares windows with (docs/monitor.md).
+    """The reference that `edgesparse monitor` compares windows with (docs/operate.md).
 
     None where every window looks as if a sensor were dead: nothing can be compared with such data.
     """

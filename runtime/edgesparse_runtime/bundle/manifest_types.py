@@ -211,3 +211,7 @@ class Manifest(TypedDict):
     parity: NotRequired[dict[str, Any]]
     stream: NotRequired[Stream]
     dropin: NotRequired[dict[str, Any]]
+    release: NotRequired[int]
+    parent: NotRequired[str]
+    expires: NotRequired[str]
+    update: NotRequired[dict[str, Any]]

@@ -51,11 +51,25 @@ def rewrite_bundle(
     Raises:
         BundleError: another writer has replaced the bundle since it was opened.
     """
-    names = [name for name in bundle.manifest["files"] if name not in files and name not in without]
-    kept = {name: bundle.read(name) for name in names}
-    before = {key: value for key, value in bundle.manifest.items() if key not in _OUTSIDE}
-    written = _with_manifest({**kept, **files}, {**before, **fields})
+    written = _changed(bundle, files, fields, without)
     return store_files(bundle.path, written, archive=bundle.is_archive, replacing=bundle)
+
+
+def copy_bundle(
+    bundle: Bundle,
+    path: str | Path,
+    files: Mapping[str, bytes],
+    fields: Mapping[str, Any],
+    *,
+    without: Collection[str] = (),
+) -> Bundle:
+    """Write another bundle with changes, as `rewrite_bundle` does in place.
+
+    Raises:
+        InputError: as `write_bundle`.
+    """
+    archive = None if Path(path).exists() else bundle.is_archive
+    return store_files(path, _changed(bundle, files, fields, without), archive=archive)
 
 
 def store_files(
@@ -117,6 +131,16 @@ def check_target(target: Path, *, archive: bool | None = None) -> None:
     if archive is not None and archive != target.is_file():
         form = "an archive" if target.is_file() else "a folder"
         raise InputError(f"{target} exists as {form}. Choose another name, or remove it first.")
+
+
+def _changed(
+    bundle: Bundle, files: Mapping[str, bytes], fields: Mapping[str, Any], without: Collection[str]
+) -> dict[str, bytes]:
+    """All files of a bundle after some changes, manifest included."""
+    names = [name for name in bundle.manifest["files"] if name not in files and name not in without]
+    kept = {name: bundle.read(name) for name in names}
+    before = {key: value for key, value in bundle.manifest.items() if key not in _OUTSIDE}
+    return _with_manifest({**kept, **files}, {**before, **fields})
 
 
 def _with_manifest(files: Mapping[str, bytes], fields: Mapping[str, Any]) -> dict[str, bytes]:

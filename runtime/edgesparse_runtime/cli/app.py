@@ -21,6 +21,7 @@ from edgesparse_runtime.cli.building import quantize as quantize_verb
 from edgesparse_runtime.cli.building import quickstart as quickstart_verb
 from edgesparse_runtime.cli.building import sign as sign_verb
 from edgesparse_runtime.cli.building import train as train_verb
+from edgesparse_runtime.cli.building import update as update_verb
 from edgesparse_runtime.cli.checking import breakeven as breakeven_verb
 from edgesparse_runtime.cli.checking import compare as compare_verb
 from edgesparse_runtime.cli.checking import doctor as doctor_verb
@@ -30,7 +31,9 @@ from edgesparse_runtime.cli.checking import profile as profile_verb
 from edgesparse_runtime.cli.checking import verify as verify_verb
 from edgesparse_runtime.cli.command import as_command
 from edgesparse_runtime.cli.running import deploy as deploy_verb
+from edgesparse_runtime.cli.running import events as events_verb
 from edgesparse_runtime.cli.running import monitor as monitor_verb
+from edgesparse_runtime.cli.running import rollout as rollout_verb
 from edgesparse_runtime.cli.running import run as run_verb
 from edgesparse_runtime.cli.running import serve as serve_verb
 from edgesparse_runtime.cli.running import wheelhouse as wheelhouse_verb
@@ -46,6 +49,9 @@ VERBS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate_verb.evaluate,
     "run": run_verb.run,
     "monitor": monitor_verb.monitor,
+    "events": events_verb.events,
+    "update": update_verb.update,
+    "rollout": rollout_verb.rollout,
     "serve": serve_verb.serve,
     "deploy": deploy_verb.deploy,
     "profile": profile_verb.profile,

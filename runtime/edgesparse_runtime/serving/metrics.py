@@ -6,10 +6,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 from prometheus_client.process_collector import ProcessCollector
 
-from edgesparse_runtime.operation.monitor.alarm import Alarm
 from edgesparse_runtime.serving.admission import Admission
 from edgesparse_runtime.serving.monitoring import Monitors
 from edgesparse_runtime.serving.served_model import ServedModel
+from edgesparse_runtime.stream.monitor.alarm import Alarm
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgesparse_runtime.errors import EdgeSparseError, InputError
-from edgesparse_runtime.operation.monitor.alarm import Alarm
-from edgesparse_runtime.operation.monitor.model import find_reference, signals_for
-from edgesparse_runtime.operation.monitor.monitor import Monitor
-from edgesparse_runtime.operation.monitor.rate import Rate
-from edgesparse_runtime.operation.monitor.signals import Signals
 from edgesparse_runtime.serving.log import log
 from edgesparse_runtime.serving.protocol.tensors import FloatArray
 from edgesparse_runtime.serving.served_model import ServedModel
+from edgesparse_runtime.stream.monitor.alarm import Alarm
+from edgesparse_runtime.stream.monitor.model import find_reference, signals_for
+from edgesparse_runtime.stream.monitor.monitor import Monitor
+from edgesparse_runtime.stream.monitor.rate import Rate
+from edgesparse_runtime.stream.monitor.signals import Signals
 
 _Key = tuple[str, str]
 

@@ -16,7 +16,6 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.operation.monitor.rate import Rate
 from edgesparse_runtime.serving.addresses import Address
 from edgesparse_runtime.serving.admission import Admission
 from edgesparse_runtime.serving.batching import Batcher
@@ -31,6 +30,7 @@ from edgesparse_runtime.serving.monitoring import Monitors
 from edgesparse_runtime.serving.registry import Registry
 from edgesparse_runtime.serving.routes import Routes
 from edgesparse_runtime.serving.settings import Settings
+from edgesparse_runtime.stream.monitor.rate import Rate
 
 # Longest time that one thread keeps the interpreter from another.
 SWITCH_SECONDS = 0.0005

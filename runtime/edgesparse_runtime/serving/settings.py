@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.operation.monitor.rate import DEFAULT
 from edgesparse_runtime.session import default_threads
+from edgesparse_runtime.stream.monitor.rate import DEFAULT
 
 _SHORTEST_TOKEN = 16
 _LONGEST_TOKEN = 4096

@@ -14,10 +14,10 @@ from edgesparse_runtime.data.for_model import grid_of
 from edgesparse_runtime.data.grid import MAX_GAP
 from edgesparse_runtime.data.input_check import input_check_of
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.operation.monitor.signals import Signals
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.causal import CausalScorer
 from edgesparse_runtime.stream.counts import Counts
+from edgesparse_runtime.stream.monitor.signals import Signals
 from edgesparse_runtime.stream.parse import Record, SampleParser
 from edgesparse_runtime.stream.sample import Sample, Score, Step
 from edgesparse_runtime.stream.timeline import Timeline, TimeRule, WrongPeriod

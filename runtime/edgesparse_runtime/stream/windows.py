@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from edgesparse_runtime.arrays import BoolArray
 from edgesparse_runtime.data.input_check import InputCheck
-from edgesparse_runtime.operation.monitor.signals import Signals
 from edgesparse_runtime.session import Session
+from edgesparse_runtime.stream.monitor.signals import Signals
 from edgesparse_runtime.stream.sample import FloatArray, Score, Step
 
 

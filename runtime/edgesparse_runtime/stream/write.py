@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from edgesparse_runtime.data.escape import escape_csv_row
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.operation.monitor.alarm import Alarm
+from edgesparse_runtime.stream.monitor.alarm import Alarm
 from edgesparse_runtime.stream.sample import Score
 
 MACHINE = "machine"
@@ -69,10 +69,14 @@ class ScoreWriter:
             self._write_cells(row)
         self._out.flush()
 
-    def write_alarm(self, alarm: Alarm, score: Score) -> None:
-        """Write an alarm of the monitor that `score` completed; CSV has no place for it."""
-        row = {**alarm.to_dict(), "time": self._time(score, score.time)}
-        self._write_event("alarm", row)
+    def write_alarm(self, alarm: Alarm, score: Score) -> str:
+        """Write an alarm of the monitor that `score` completed, and return it; CSV has no place for it."""
+        return self.write_event("alarm", {**alarm.to_dict(), "time": self._time(score, score.time)})
+
+    def write_of(self, name: str, row: dict[str, Any], score: Score) -> str:
+        """Write a line of another event that `score` completed, and return it; CSV has no place for it."""
+        machine = {MACHINE: score.machine} if score.machine else {}
+        return self.write_event(name, {"time": self._time(score, score.time), **machine, **row})
 
     def _write_cells(self, row: dict[str, Any]) -> None:
         writer = csv.writer(self._out, lineterminator="\n")
@@ -98,12 +102,15 @@ class ScoreWriter:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write the last line of JSON lines; CSV has no place for it."""
-        self._write_event("summary", summary)
+        self.write_event("summary", summary)
 
-    def _write_event(self, name: str, row: dict[str, Any]) -> None:
+    def write_event(self, name: str, row: dict[str, Any]) -> str:
+        """Write a line that is no score, where the form has a place for it, and return it."""
+        line = json.dumps({"schema": SCHEMA, "event": name, **row})
         if self._form == "json":
-            self._out.write(json.dumps({"schema": SCHEMA, "event": name, **row}) + "\n")
+            self._out.write(line + "\n")
             self._out.flush()
+        return line
 
     def _row(self, score: Score, is_late: bool) -> dict[str, Any]:
         values = [round(float(v), 6) for v in score.values]

@@ -15,17 +15,16 @@ import typer
 
 from edgesparse_runtime.cli.options import TableOptions
 from edgesparse_runtime.cli.output import note
-from edgesparse_runtime.cli.preflight import check_output
+from edgesparse_runtime.cli.running.monitored import StreamMonitor
+from edgesparse_runtime.cli.running.operation import Operation
 from edgesparse_runtime.data.for_model import grid_of
 from edgesparse_runtime.errors import GateError, InputError
-from edgesparse_runtime.operation.monitor.model import find_reference, signals_for
-from edgesparse_runtime.operation.monitor.monitor import Monitor
-from edgesparse_runtime.operation.monitor.rate import DEFAULT, Rate
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import SampleParser, Stream, StreamOptions
 from edgesparse_runtime.stream.append_log import AppendLog
 from edgesparse_runtime.stream.live import BACKLOG, Reader, run_live
-from edgesparse_runtime.stream.monitored import StreamMonitor
+from edgesparse_runtime.stream.monitor.model import signals_for
+from edgesparse_runtime.stream.monitor.rate import DEFAULT
 from edgesparse_runtime.stream.sample import Score
 from edgesparse_runtime.stream.write import Form, ScoreWriter, Sink
 
@@ -72,7 +71,7 @@ class FollowOptions(TableOptions):
     monitor: Annotated[
         Path | None,
         typer.Option(
-            help="Streams: notice a changed line; the state is kept in this file (docs/monitor.md)."
+            help="Streams: notice a changed line; the state is kept in this file (docs/operate.md)."
         ),
     ] = None
     reference: Annotated[
@@ -82,6 +81,10 @@ class FollowOptions(TableOptions):
     false_alarms: Annotated[
         str, typer.Option(help="Streams: most false alarms of the monitor, per machine: 1/90d, 1/100000w.")
     ] = DEFAULT
+    publish: Annotated[
+        str | None,
+        typer.Option(help="Streams: send events and alarms to mqtt://HOST[:PORT]/TOPIC too."),
+    ] = None
 
     def check_unused(self) -> None:
         """Refuse options of streams where no stream is followed.
@@ -110,8 +113,8 @@ def follow(
     if options.deadline is not None and not options.deadline > 0:
         raise InputError(f"`--deadline` must be above 0 milliseconds; got {options.deadline:g}.")
     chosen: Form = "json" if form == "json" else "csv"
-    watch = _open_monitor(session, options)
-    stream = _stream(session, options, watch)
+    operation = Operation(session, options)
+    stream = _stream(session, options, operation.watch)
     parser = SampleParser(
         session, stream.counts, time_column=options.time_column, time_unit=options.time_unit
     )
@@ -127,10 +130,7 @@ def follow(
             if isinstance(out, AppendLog) and out.reopen_if_moved():
                 writer.begin_file(out.first_row() if chosen == "csv" else ())
             writer.write(score, is_late)
-            alarm = None if watch is None else watch.add(score)
-            if alarm is not None:
-                note(str(alarm))
-                writer.write_alarm(alarm, score)
+            operation.after(writer, score, is_late)
 
         try:
             has_ended = run_live(reader, stream, parser, write, note=note, bind_topics=options.bind_topics)
@@ -140,29 +140,9 @@ def follow(
         finally:
             summary = _summary(stream, time.perf_counter() - began)
             _note_summary(summary)
-            if watch is not None:
-                watch.monitor.save()
-                summary["monitor"] = watch.summary()
+            summary |= operation.end()
             writer.write_summary(summary)
-    _check_end(stream, has_ended, 0 if watch is None else watch.alarms)
-
-
-def _open_monitor(session: Session, options: FollowOptions) -> StreamMonitor | None:
-    """The monitor that the options describe.
-
-    Raises:
-        InputError: options of a monitor without one; no reference; a rate or state that does not fit.
-    """
-    if options.monitor is None:
-        if options.reference is not None or options.false_alarms != DEFAULT:
-            raise InputError("`--reference` and `--false-alarms` are for a monitor. Add --monitor STATE.")
-        return None
-    rate = Rate.parse(options.false_alarms)
-    check_output(options.monitor, "--monitor")
-    monitor = Monitor(find_reference(session, options.reference), rate, state=options.monitor)
-    if monitor.problem:
-        note(monitor.problem)
-    return StreamMonitor(monitor)
+    _check_end(stream, has_ended, operation.alarms)
 
 
 def _stream(session: Session, options: FollowOptions, watch: StreamMonitor | None) -> Stream:

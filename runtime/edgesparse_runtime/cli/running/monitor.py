@@ -18,8 +18,9 @@ from edgesparse_runtime.cli.running.monitor_learn import LearnOptions, learn_ref
 from edgesparse_runtime.data.for_model import read_for_model
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.measure.report.alarms import check_picture, draw_alarms
-from edgesparse_runtime.operation.monitor.alarm import Alarm
-from edgesparse_runtime.operation.monitor.model import (
+from edgesparse_runtime.session import Session
+from edgesparse_runtime.stream.monitor.alarm import Alarm
+from edgesparse_runtime.stream.monitor.model import (
     contexts_of,
     error_limit,
     errors_of,
@@ -27,10 +28,9 @@ from edgesparse_runtime.operation.monitor.model import (
     predict_signals,
     signals_for,
 )
-from edgesparse_runtime.operation.monitor.monitor import Monitor
-from edgesparse_runtime.operation.monitor.rate import DEFAULT, Rate
-from edgesparse_runtime.operation.monitor.stored_scores import are_stored_scores, read_stored_scores
-from edgesparse_runtime.session import Session
+from edgesparse_runtime.stream.monitor.monitor import Monitor
+from edgesparse_runtime.stream.monitor.rate import DEFAULT, Rate
+from edgesparse_runtime.stream.monitor.stored_scores import are_stored_scores, read_stored_scores
 
 _MOST_SHOWN = 20
 

@@ -14,18 +14,18 @@ from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.bundle.write import rewrite_bundle
 from edgesparse_runtime.cli.output import note, print_fields, print_json
 from edgesparse_runtime.cli.preflight import check_output, note_data
+from edgesparse_runtime.cli.running.monitored import hour_of
 from edgesparse_runtime.data.for_model import read_for_model
 from edgesparse_runtime.data.readers import ReadOptions
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.operation.monitor.commission import Commission
-from edgesparse_runtime.operation.monitor.model import learn_from, signals_of
-from edgesparse_runtime.operation.monitor.rate import parse_duration
-from edgesparse_runtime.operation.monitor.reference import CONTEXTS, FILE, Reference
-from edgesparse_runtime.operation.monitor.signals import Signals
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import SampleParser, Stream
 from edgesparse_runtime.stream.live import Reader, run_live
-from edgesparse_runtime.stream.monitored import hour_of
+from edgesparse_runtime.stream.monitor.commission import Commission
+from edgesparse_runtime.stream.monitor.model import learn_from, signals_of
+from edgesparse_runtime.stream.monitor.rate import parse_duration
+from edgesparse_runtime.stream.monitor.reference import CONTEXTS, FILE, Reference
+from edgesparse_runtime.stream.monitor.signals import Signals
 from edgesparse_runtime.stream.sample import Score
 
 

@@ -30,6 +30,8 @@ from edgesparse_runtime.data.for_model import read_for_model
 from edgesparse_runtime.data.input_check import check_input
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import GateError, InputError
+from edgesparse_runtime.operation.rollout.followed import FollowedSession
+from edgesparse_runtime.operation.rollout.store import LINK, is_store
 from edgesparse_runtime.session import Session
 
 FORMS = ("table", "csv", "json")
@@ -106,7 +108,10 @@ def _write(rows: list[dict[str, Any]], form: str, output: Path | None) -> None:
 
 def _session(request: RunRequest) -> Session:
     keys = request.require_signature
-    model = _signed(request.bundle, keys) if keys else request.bundle
+    if request.follow and not keys and is_store(request.bundle):
+        return FollowedSession(request.bundle, precision=request.precision, threads=request.threads)
+    place = request.bundle / LINK if is_store(request.bundle) else request.bundle
+    model = _signed(place, keys) if keys else place
     return Session(model, precision=request.precision, threads=request.threads)
 
 

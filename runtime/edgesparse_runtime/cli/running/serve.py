@@ -12,9 +12,9 @@ import typer
 from edgesparse_runtime.cli.options import Precision, Request, TrustedKeys
 from edgesparse_runtime.cli.output import print_fields, print_json
 from edgesparse_runtime.cli.require import require
-from edgesparse_runtime.operation.monitor.rate import DEFAULT
 from edgesparse_runtime.serving.addresses import parse_addresses
 from edgesparse_runtime.serving.settings import Settings
+from edgesparse_runtime.stream.monitor.rate import DEFAULT
 
 if TYPE_CHECKING:
     from edgesparse_runtime.serving.registry import Registry
@@ -68,7 +68,7 @@ class ServeRequest(Request):
     ] = False
     monitor: Annotated[
         Path | None,
-        typer.Option(help="Notice a changed line; states are kept in this folder (docs/monitor.md)."),
+        typer.Option(help="Notice a changed line; states are kept in this folder (docs/operate.md)."),
     ] = None
     false_alarms: Annotated[
         str, typer.Option(help="Most false alarms of the monitor, per model: 1/90d, 1/100000w.")

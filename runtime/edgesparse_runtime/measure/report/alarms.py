@@ -11,7 +11,7 @@ from edgesparse_runtime.data.escape import escape_terminal
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.measure.report import svg
 from edgesparse_runtime.measure.report.page_text import page_text
-from edgesparse_runtime.operation.monitor.alarm import Alarm, Carrier
+from edgesparse_runtime.stream.monitor.alarm import Alarm, Carrier
 
 FORMS = (".html", ".svg")
 _MOST_ALARMS = 20

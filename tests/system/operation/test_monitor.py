@@ -17,7 +17,7 @@ import pytest
 
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.cli.app import run
-from edgesparse_runtime.operation.monitor.reference import FILE
+from edgesparse_runtime.stream.monitor.reference import FILE
 from tests.support.processes import check_one_line, edgesparse, start
 from tests.support.running import running
 from tests.support.synthetic import make_series

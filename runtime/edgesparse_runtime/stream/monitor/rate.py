@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edgesparse_runtime.errors import InputError
 
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
-_FORM = re.compile(r"(\d+)\s*/\s*(\d+(?:\.\d+)?)\s*(s|min|h|d|w)", re.ASCII)
+_FORM = re.compile(r"(\d+)\s*/\s*(\d+(?:\.\d+)?)?\s*(s|min|h|d|w)", re.ASCII)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h|d)", re.ASCII)
 DEFAULT = "1/90d"
 
@@ -33,18 +33,26 @@ class Rate:
             InputError: not of that form, or not above 0.
         """
         match = _FORM.fullmatch(text.strip())
-        if match is None or int(match[1]) == 0 or float(match[2]) == 0:
+        if match is None or int(match[1]) == 0 or float(match[2] or 1) == 0:
             raise InputError(
                 f"`{option}` must be a count per time or per windows (w), such as 1/90d or 1/100000w; "
                 f"got {text}."
             )
-        amount = float(match[2]) / int(match[1])
+        amount = float(match[2] or 1) / int(match[1])
         if match[3] == "w":
             return cls(text, windows=amount)
         return cls(text, seconds=amount * _SECONDS[match[3]])
 
-    def in_windows(self, seconds_per_window: float | None) -> float:
+    def in_windows(
+        self,
+        seconds_per_window: float | None,
+        source: str = "reference",
+        option: str = "--false-alarms",
+    ) -> float:
         """Windows per false alarm.
+
+        Args:
+            source: what should have the time of a window, for messages.
 
         Raises:
             InputError: the rate is one per time, and how long a window takes is not known.
@@ -54,8 +62,8 @@ class Rate:
         assert self.seconds is not None
         if seconds_per_window is None:
             raise InputError(
-                f"`--false-alarms` {self.text} needs the time from one window to the next, which the "
-                "reference does not have. State it in windows, such as 1/100000w."
+                f"`{option}` {self.text} needs the time from one window to the next, which the "
+                f"{source} must state and does not. State it in windows, such as 1/100000w."
             )
         return self.seconds / seconds_per_window
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.operation.monitor.reference import Learned, Reference, learn
+from edgesparse_runtime.stream.monitor.reference import Learned, Reference, learn
 
 SCHEMA = "edgesparse.monitor-learning/1"
 # Machine, time and hour come before the signals.

@@ -11,11 +11,11 @@ from typing import Any
 from edgesparse_runtime.arrays import DoubleArray
 from edgesparse_runtime.bundle.atomic import replace_text
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.operation.monitor.alarm import Alarm
-from edgesparse_runtime.operation.monitor.harm import HarmDetector
-from edgesparse_runtime.operation.monitor.rate import DEFAULT, Rate
-from edgesparse_runtime.operation.monitor.reference import Reference
-from edgesparse_runtime.operation.monitor.watch import Watch
+from edgesparse_runtime.stream.monitor.alarm import Alarm
+from edgesparse_runtime.stream.monitor.harm import HarmDetector
+from edgesparse_runtime.stream.monitor.rate import DEFAULT, Rate
+from edgesparse_runtime.stream.monitor.reference import Reference
+from edgesparse_runtime.stream.monitor.watch import Watch
 
 SCHEMA = "edgesparse.monitor-state/1"
 # Machines that are watched; windows of further ones are counted.

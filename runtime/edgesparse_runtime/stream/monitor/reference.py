@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from edgesparse_runtime.arrays import DoubleArray
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.operation.monitor.blocks import MOST_TOLERANCE, Blocks, measure_blocks
-from edgesparse_runtime.operation.monitor.sketch import POINTS, ranks, sketch
+from edgesparse_runtime.stream.monitor.blocks import MOST_TOLERANCE, Blocks, measure_blocks
+from edgesparse_runtime.stream.monitor.sketch import POINTS, ranks, sketch
 
 SCHEMA = "edgesparse.monitor/1"
 # Name of the reference inside a bundle.

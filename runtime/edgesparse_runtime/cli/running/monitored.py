@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.operation.monitor.alarm import Alarm
-from edgesparse_runtime.operation.monitor.monitor import Monitor
+from edgesparse_runtime.stream.monitor.alarm import Alarm
+from edgesparse_runtime.stream.monitor.monitor import Monitor
 from edgesparse_runtime.stream.sample import Score
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from edgesparse_runtime.arrays import DoubleArray
-from edgesparse_runtime.operation.monitor.alarm import Alarm, Carrier
-from edgesparse_runtime.operation.monitor.detector import Detector
-from edgesparse_runtime.operation.monitor.reference import Reference
+from edgesparse_runtime.stream.monitor.alarm import Alarm, Carrier
+from edgesparse_runtime.stream.monitor.detector import Detector
+from edgesparse_runtime.stream.monitor.reference import Reference
 
 # Latest windows that a picture shows.
 RECENT = 64

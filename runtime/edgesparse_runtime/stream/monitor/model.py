@@ -15,9 +15,9 @@ from edgesparse_runtime.data.input_check import check_input
 from edgesparse_runtime.data.model_inputs import WindowInputs
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.operation.monitor.reference import FILE, Learned, Reference, learn, parse_reference
-from edgesparse_runtime.operation.monitor.signals import Signals
 from edgesparse_runtime.session import Session
+from edgesparse_runtime.stream.monitor.reference import FILE, Learned, Reference, learn, parse_reference
+from edgesparse_runtime.stream.monitor.signals import Signals
 
 
 def signals_of(session: Session, *, routing: bool = False) -> Signals:

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.operation.monitor.blocks import correlation_time, measure_blocks
-from edgesparse_runtime.operation.monitor.detector import BETS, Detector
-from edgesparse_runtime.operation.monitor.harm import HarmDetector
-from edgesparse_runtime.operation.monitor.rate import Rate, parse_duration
-from edgesparse_runtime.operation.monitor.reference import Learned, learn, parse_reference
-from edgesparse_runtime.operation.monitor.signals import Signals
-from edgesparse_runtime.operation.monitor.sketch import POINTS, ranks, sketch
-from edgesparse_runtime.operation.monitor.watch import Watch
+from edgesparse_runtime.stream.monitor.blocks import correlation_time, measure_blocks
+from edgesparse_runtime.stream.monitor.detector import BETS, Detector
+from edgesparse_runtime.stream.monitor.harm import HarmDetector
+from edgesparse_runtime.stream.monitor.rate import Rate, parse_duration
+from edgesparse_runtime.stream.monitor.reference import Learned, learn, parse_reference
+from edgesparse_runtime.stream.monitor.signals import Signals
+from edgesparse_runtime.stream.monitor.sketch import POINTS, ranks, sketch
+from edgesparse_runtime.stream.monitor.watch import Watch
 
 
 def ar(rho: float, count: int, signals: int, seed: int = 0) -> np.ndarray:

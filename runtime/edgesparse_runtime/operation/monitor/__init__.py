@@ -1,1 +1,0 @@
-"""Notices that a line has changed, at a stated rate of false alarms (docs/monitor.md)."""

@@ -1,0 +1,1 @@
+"""A model changed by new data, on the device where its head is enough (docs/operate.md)."""
