@@ -50,7 +50,10 @@ class ModelConfig:
 
     Attributes:
         width: size of a token.
-        layers: transformer layers.
+        stem: edition of the fixed features: 1 = the filter bank, per token; 2 = with it a skip, a linear map
+            of pooled features, fitted in closed form, that the transformer adds to (docs/training.md). None
+            = 1.
+        layers: transformer layers; 0 = the skip alone, which is `stem` 2.
         num_heads: attention heads a layer; must divide `width`.
         patch: steps a token; None = chosen from the training windows' typical length.
         filters: fixed filters per dilation in the filter bank (at most 84).
@@ -67,7 +70,8 @@ class ModelConfig:
     """
 
     width: int = bounded(64, at_least(1))
-    layers: int = bounded(2, at_least(1))
+    stem: int | None = bounded(None, at_least(1), at_most(2, "Use 2."))
+    layers: int = bounded(2, at_least(0))
     num_heads: int = bounded(4, at_least(1))
     patch: int | None = bounded(None, at_least(1))
     filters: int = bounded(28, at_least(1), at_most(84))
@@ -85,6 +89,18 @@ class ModelConfig:
         check_bounds(self)
         if self.width % self.num_heads:
             raise InputError(f"`num_heads` must divide `width` ({self.width}); got {self.num_heads}.")
+        if self.causal and self.has_skip:
+            raise InputError(
+                "`causal` must be false with the skip (`stem` 2 or no layers): its features are of the whole "
+                "window. Use model.stem=1 with one layer or more."
+            )
+        if self.layers == 0 and self.stem == 1:
+            raise InputError("`layers` must be at least 1 with `stem` 1; got 0. Use model.stem=2.")
+
+    @property
+    def has_skip(self) -> bool:
+        """The second edition of the stem, with its head."""
+        return self.stem == 2 or self.layers == 0
 
 
 @dataclass(frozen=True)

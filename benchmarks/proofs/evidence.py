@@ -50,6 +50,11 @@ class Claim:
     environment: Mapping[str, str] = field(default_factory=dict)
     is_parallel: bool = False
 
+    @property
+    def is_plain(self) -> bool:
+        """Its tests may run in one process with those of other claims."""
+        return not (self.is_long or self.environment or self.is_parallel)
+
 
 @dataclass
 class Evidence:
@@ -57,6 +62,7 @@ class Evidence:
 
     name: str
     collected: list[str] = field(default_factory=list)
+    _together: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.store = StoredCases(SCRATCH / self.name, [commit_version(), *sources_version()], QUICK)
@@ -73,8 +79,18 @@ class Evidence:
         known = {*self.collected, *map(_bare, self.collected)}
         return [node for node in ids if node not in known]
 
+    def run_together(self, claims: Sequence[Claim]) -> None:
+        """Run what these claims rest on, but for what needs a process of its own, at once.
+
+        A process per claim would spend most of its time on starting.
+        """
+        nodes = {node for claim in claims if claim.is_plain for node in self._nodes(claim)}
+        options = ["-n", str(os.cpu_count()), "--dist", "loadfile"]
+        found = self.store.get("together", lambda: run_tests(sorted(nodes), *options))
+        self._together = found["outcomes"]
+
     def compare(self, claim: Claim) -> Line:
-        """Run what the claim rests on and print its line."""
+        """Run what the claim rests on, unless it has run, and print its line."""
         if claim.is_long and QUICK:
             return skip(claim.name, "left out with QUICK=1", claim.target)
         if claim.is_exact:
@@ -83,12 +99,18 @@ class Evidence:
             missing = [entry for entry in claim.tests if not self.find(entry)]
         if missing or not claim.tests:
             return line(claim.name, False, NOT_BUILT, claim.target, "; ".join(missing))
-        found_nodes = {node for entry in claim.tests for node in self.find(entry)}
-        nodes = sorted({*claim.tests} if claim.is_exact else found_nodes)
+        nodes = self._nodes(claim)
+        have_run = {node: outcome for node, outcome in self._together.items() if {node, _bare(node)} & nodes}
+        if claim.is_plain and nodes <= {*have_run, *map(_bare, have_run)}:
+            return self._line(claim, _summary(have_run))
         name = re.sub(r"\W+", "-", claim.name)[:80]
         options = ["-n", str(os.cpu_count())] if claim.is_parallel else []
-        found = self.store.get(name, lambda: run_tests(nodes, *options, **claim.environment))
+        found = self.store.get(name, lambda: run_tests(sorted(nodes), *options, **claim.environment))
         return self._line(claim, found)
+
+    def _nodes(self, claim: Claim) -> set[str]:
+        """The ids that a claim rests on."""
+        return {*claim.tests} if claim.is_exact else {node for x in claim.tests for node in self.find(x)}
 
     def outcomes(self, name: str, ids: Sequence[str]) -> dict[str, str]:
         """The outcomes of exact ids, parameters told apart; the run is stored by `name`."""
@@ -122,15 +144,15 @@ def run_tests(nodes: Sequence[str], *options: str, **environment: str) -> dict[s
         done = command([sys.executable, "-m", "pytest", *arguments], ROOT, OMP_NUM_THREADS="1", **environment)
         cases = ElementTree.parse(report).getroot().iter("testcase") if report.exists() else ()
         outcomes = [(f"{case.get('classname')}::{case.get('name')}", _outcome(case)) for case in cases]
-    counts = Counter(outcome for _, outcome in outcomes)
-    failed = [name for name, outcome in outcomes if outcome == "failed"]
-    return {
-        "rc": done.returncode,
-        "counts": dict(counts),
-        "failed": failed,
-        "outcomes": {_id(name): outcome for name, outcome in outcomes},
-        "output": done.stdout[-20_000:],
-    }
+    summary = _summary({_id(name): outcome for name, outcome in outcomes})
+    return {**summary, "rc": done.returncode, "output": done.stdout[-20_000:]}
+
+
+def _summary(outcomes: Mapping[str, str]) -> dict[str, Any]:
+    """Counts by outcome and what failed."""
+    counts = dict(Counter(outcomes.values()))
+    failed = [node for node, outcome in outcomes.items() if outcome == "failed"]
+    return {"rc": int(bool(failed)), "counts": counts, "failed": failed, "outcomes": dict(outcomes)}
 
 
 def _id(name: str) -> str:

@@ -271,6 +271,7 @@ def main() -> int:
     lines = compare_findings(evidence)
     lines += compare_fuzzers()
     lines += compare_crowds(evidence)
+    evidence.run_together(CLAIMS)
     lines += [evidence.compare(claim) for claim in CLAIMS]
     lines.append(compare_model_page())
     return finish(report_path("prove_security"), lines, machine)

@@ -89,7 +89,7 @@ class FilterBank(nn.Module):
             rows = slice(start, start + 32)
             real = None if real_BT is None else real_BT[rows]
             shares = self.fast_shares(normal_BCT[rows], real)
-            means.append(_mean_over_tokens(shares, real, self.patch))
+            means.append(mean_over_tokens(shares, real, self.patch))
         feature = torch.cat(means)
         self.center.copy_(feature.mean(0))
         self.spread.copy_(feature.std(0, correction=0).clamp(min=1e-3))
@@ -169,7 +169,8 @@ def token_mask(real_BT: Tensor, patch: int) -> Tensor:
     return pad(real_BT, (0, tokens * patch - steps)).view(batch, tokens, patch).any(-1)
 
 
-def _mean_over_tokens(x_BFN: Tensor, real_BT: Tensor | None, patch: int) -> Tensor:
+def mean_over_tokens(x_BFN: Tensor, real_BT: Tensor | None, patch: int) -> Tensor:
+    """Over the tokens that hold a real step, [B, F]."""
     if real_BT is None:
         return x_BFN.mean(-1)
     mask = token_mask(real_BT, patch)[:, None]

@@ -1,7 +1,8 @@
 """`SequenceTransformer`: raw multichannel windows in, one row of scores out.
 
 normalize -> filter bank -> linear embedding -> layers of attention and feed-forward -> mean over tokens ->
-linear head. Everything is part of the module, so the exported file takes raw windows too.
+linear head. Everything is part of the module, so the exported file takes raw windows too. With the second
+edition of the stem a skip is added, `edgesparse.model.skip`, and with no layers it is all there is.
 
 A causal model's token sees the past only, in every one of these steps (docs/training.md): fixed
 normalization, filters that end at their step, causal attention, and the mean over the tokens so far.
@@ -23,6 +24,7 @@ from edgesparse.config import ModelConfig
 from edgesparse.model.dropout import Dropout
 from edgesparse.model.filter_bank import LENGTH, FilterBank, token_mask
 from edgesparse.model.normalize import FixedNormalize, Normalize, real_steps
+from edgesparse.model.skip import Skip
 
 
 class Layer(nn.Module):
@@ -99,6 +101,12 @@ class SequenceTransformer(nn.Module):
             patch=self.patch,
             is_causal=config.causal,
         )
+        self.skip: Skip | None = None
+        if config.has_skip:
+            self.skip = Skip(self.bank, channels=channels, outputs=outputs, joint_scale=joint_scale)
+        if config.layers == 0:
+            self.layers = nn.ModuleList()
+            return
         self.embed = nn.Linear(self.bank.features, config.width)
         nn.init.normal_(self.embed.weight, std=1.0 / math.sqrt(self.bank.features))
         self.embed_level: nn.Linear | None = None
@@ -109,10 +117,42 @@ class SequenceTransformer(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.dropout = Dropout(2 * config.dropout)
         self.head = nn.Linear(config.width, outputs)
+        if self.skip is not None:
+            # The transformer adds nothing until it has learned something.
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
 
     def forward(self, window_BCT: Tensor) -> Tensor:
         """Raw windows [B, C, T], NaN = missing -> logits or standardized targets [B, outputs]."""
-        tokens, mask = self.encode(*self.embed_window(window_BCT))
+        if self.skip is None:
+            return self._pooled_scores(*self.embed_window(window_BCT))
+        real = real_steps(window_BCT) if self.variable_length else None
+        normal, level = self.normalize(window_BCT)
+        shares = self.bank(normal, real)
+        scores: Tensor = self.skip(normal, real, shares, level)
+        return scores + self._pooled_scores(*self._embed(shares, level, real)) if len(self.layers) else scores
+
+    def skip_alone(self, window_BCT: Tensor) -> Tensor:
+        """What the skip outputs, [B, outputs]."""
+        if self.skip is None:
+            raise ValueError("`skip_alone` needs a model with the skip; set model.stem=2.")
+        return self.skip.from_raw(self.skip_features(window_BCT))
+
+    def without_skip(self, window_BCT: Tensor) -> Tensor:
+        """What the transformer adds to the skip, [B, outputs]."""
+        return self._pooled_scores(*self.embed_window(window_BCT))
+
+    def skip_features(self, window_BCT: Tensor) -> Tensor:
+        """The skip's features [B, F] in their own units."""
+        if self.skip is None:
+            raise ValueError("`skip_features` needs a model with the skip; set model.stem=2.")
+        real = real_steps(window_BCT) if self.variable_length else None
+        normal, level = self.normalize(window_BCT)
+        return self.skip.raw(normal, real, self.bank(normal, real), level)
+
+    def _pooled_scores(self, tokens_BNW: Tensor, mask_BN: Tensor | None) -> Tensor:
+        """The head on the mean over the real tokens of what the layers make of them."""
+        tokens, mask = self.encode(tokens_BNW, mask_BN)
         if mask is None:
             pooled = tokens.mean(1)
         else:
@@ -144,7 +184,12 @@ class SequenceTransformer(nn.Module):
         self, normal_BCT: Tensor, level: Tensor | None, real_BT: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """`embed_window` from its second step on: normalized window, level features and real steps."""
-        tokens = self.embed(self.bank(normal_BCT, real_BT).mT)
+        return self._embed(self.bank(normal_BCT, real_BT), level, real_BT)
+
+    def _embed(
+        self, shares_BFN: Tensor, level: Tensor | None, real_BT: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        tokens = self.embed(shares_BFN.mT)
         if self.embed_level is not None:
             tokens = tokens + self.embed_level(level)[:, None]
         return tokens, None if real_BT is None else token_mask(real_BT, self.patch)
@@ -159,7 +204,10 @@ class SequenceTransformer(nn.Module):
         """Learn normalization and thresholds from raw training windows; nothing else is learned here."""
         self.normalize.fit(windows_BCT)
         normal = self.normalize(windows_BCT)[0]
-        self.bank.fit(normal, real_steps(windows_BCT) if self.variable_length else None)
+        real = real_steps(windows_BCT) if self.variable_length else None
+        self.bank.fit(normal, real)
+        if self.skip is not None:
+            self.skip.fit_stem(normal, real)
 
     def token_count(self, steps: int) -> int:
         """Tokens of a window of so many steps."""
@@ -177,7 +225,11 @@ def choose_sizes(config: ModelConfig, lengths: Sequence[int]) -> ModelConfig:
     block_size = config.block_size or choose_block_size(math.ceil(steps / patch))
     fitting = tuple(d for d in config.dilations if 2 * d * (LENGTH - 1) <= max(lengths))
     dilations = fitting or (min(config.dilations),)
-    return replace(config, patch=patch, block_size=block_size, dilations=dilations)
+    sized = replace(config, patch=patch, block_size=block_size, dilations=dilations)
+    if config.layers == 0:
+        # Nothing attends.
+        return replace(sized, stem=2, attention="dense")
+    return sized
 
 
 def typical_steps(lengths: Sequence[int]) -> int:
@@ -208,5 +260,7 @@ def choose_block_size(tokens: int) -> int:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Trained weights."""
-    return sum(p.numel() for p in model.parameters())
+    """Trained weights, those of a skip included."""
+    trained = sum(p.numel() for p in model.parameters())
+    fitted = [m for m in model.modules() if isinstance(m, Skip)]
+    return trained + sum(m.weight.numel() + m.bias.numel() for m in fitted)

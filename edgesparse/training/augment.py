@@ -62,14 +62,14 @@ def noise(window_BCT: Tensor, lengths_B: Tensor) -> Tensor:
     """White noise, one strength per window."""
     low, high = (math.log(strength) for strength in NOISE)
     strength = torch.exp(low + (high - low) * torch.rand(len(window_BCT), 1, 1))
-    return window_BCT + strength * _spread(window_BCT) * torch.randn(window_BCT.shape)
+    return window_BCT + strength * spread(window_BCT) * torch.randn(window_BCT.shape)
 
 
 def drift(window_BCT: Tensor, lengths_B: Tensor) -> Tensor:
     """A straight line over the window, with its own slope per channel."""
     slope = DRIFT * (2 * torch.rand(*window_BCT.shape[:2], 1) - 1)
     line = _steps(window_BCT) / (lengths_B - 1).clamp(min=1)[:, None, None] - 0.5
-    return window_BCT + slope * _spread(window_BCT) * line
+    return window_BCT + slope * spread(window_BCT) * line
 
 
 def gap(window_BCT: Tensor, lengths_B: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ def _steps(window_BCT: Tensor) -> Tensor:
     return torch.arange(window_BCT.shape[-1], dtype=window_BCT.dtype)
 
 
-def _spread(window_BCT: Tensor) -> Tensor:
+def spread(window_BCT: Tensor) -> Tensor:
     """Standard deviation of each channel over its values, [B, C, 1]."""
     missing = torch.isnan(window_BCT)
     count = (~missing).sum(-1, keepdim=True).clamp(min=1)

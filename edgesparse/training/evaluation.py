@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,9 +30,14 @@ def evaluate(
     return metric_of(predict(model, windows), windows, settings)
 
 
-@torch.no_grad()
 def predict(model: SequenceTransformer, data: Windows) -> Tensor:
-    """The model's output [n, outputs] for every window.
+    """The model's output [n, outputs] for every window."""
+    return run_apart(model, data, model)
+
+
+@torch.no_grad()
+def run_apart(model: SequenceTransformer, data: Windows, compute: Callable[[Tensor], Tensor]) -> Tensor:
+    """What `compute` makes of every window, [n, ...], with the model in evaluation mode.
 
     A model that does not mask padding takes it for missing values: lengths run apart, as in
     `Session.predict`.
@@ -41,7 +48,7 @@ def predict(model: SequenceTransformer, data: Windows) -> Tensor:
     if not model.variable_length:
         rows = [torch.nonzero(data.lengths_B == steps)[:, 0] for steps in torch.unique(data.lengths_B)]
     parts = [part for same in rows for part in torch.split(same, 32)]
-    output = torch.cat([model(data.rows(part)) for part in parts])
+    output = torch.cat([compute(data.rows(part)) for part in parts])
     model.train(was_training)
     return output[torch.argsort(torch.cat(parts))]
 

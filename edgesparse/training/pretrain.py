@@ -217,6 +217,8 @@ def _build(
     data: SeriesSet, windows: Windows, config: RunConfig, processes: Processes
 ) -> tuple[SequenceTransformer, Reconstruction]:
     """The model with its stem fitted, and what the task adds to it."""
+    if config.model.layers == 0:
+        raise InputError("`layers` must be at least 1 to pre-train: the skip learns from labels alone.")
     if config.training.threads is not None:
         torch.set_num_threads(config.training.threads)
     torch.manual_seed(config.training.seed)

@@ -45,6 +45,8 @@ class RunReport(TypedDict):
         pretraining: `Pretraining`, where there was one.
         held_out: how many series were held out, and the names of their groups.
         cross_validation: `CrossValidation`, where there was one.
+        skip: `SkipReport`, where the model has a skip.
+        choice: `ModelChoice`, where the size of the model was chosen by measurement.
         refit: the weights were trained on all series after they had been measured on held-out ones.
     """
 
@@ -60,6 +62,8 @@ class RunReport(TypedDict):
     pretraining: NotRequired[dict[str, Any]]
     held_out: NotRequired[dict[str, Any]]
     cross_validation: NotRequired[dict[str, Any]]
+    skip: NotRequired[dict[str, Any]]
+    choice: NotRequired[dict[str, Any]]
     refit: NotRequired[bool]
 
 

@@ -6,6 +6,7 @@ series.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,19 +17,22 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from edgesparse.attention.record import Records, attention_records
+from edgesparse.closed_form.fit_skip import NOISE, SkipReport, check_skip, fit_skip
 from edgesparse.config import RunConfig, TrainingConfig
 from edgesparse.model.build import build_model
 from edgesparse.model.data_facts import DataFacts
+from edgesparse.model.skip import Skip
 from edgesparse.model.transformer import SequenceTransformer, choose_sizes
-from edgesparse.training.augment import augment, shift_in_time
+from edgesparse.training.augment import augment, shift_in_time, spread
 from edgesparse.training.budget import BudgetController, ComputeReport, fit_budget, sparse_layers
 from edgesparse.training.consistency import consistency_loss
 from edgesparse.training.data import TrainingSet, class_weights, data_facts, evenly_spaced, training_set
-from edgesparse.training.evaluation import metric_of, predict
+from edgesparse.training.evaluation import metric_of, predict, run_apart
 from edgesparse.training.head_stats import as_log_line, head_stats
 from edgesparse.training.loop import Batch, Learner, Loss, fit, plan_steps
 from edgesparse.training.masked_spans import Reconstruction, hide_tokens
 from edgesparse.training.processes import Processes
+from edgesparse.training.run_folder import LOG, write_text
 from edgesparse.training.schedule import augmented_share
 from edgesparse.training.split import hold_out
 from edgesparse_runtime.data.channels import check_channels
@@ -55,6 +59,7 @@ class Fitted:
         training: the windows that the weights were trained on.
         validation: the windows held out; may be empty.
         compute: measured on `watched`.
+        skip: what was fitted in closed form; None without a skip.
     """
 
     model: SequenceTransformer
@@ -63,6 +68,7 @@ class Fitted:
     training: TrainingSet
     validation: TrainingSet
     compute: ComputeReport
+    skip: SkipReport | None = None
 
     @property
     def watched(self) -> TrainingSet:
@@ -88,6 +94,7 @@ def fit_labeled(
     settings, processes = config.training, processes or Processes()
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    check_skip(config)
     data = with_targets(data, settings)
     facts = data_facts(data, settings)
     config = replace(config, model=choose_sizes(config.model, [x.shape[1] for x in data.series]))
@@ -97,21 +104,28 @@ def fit_labeled(
         validation = with_targets(check_channels(validation, data.channels), settings)
     training, held = (training_set(part, facts, settings) for part in (data, validation))
     model, auxiliary = _build(training, config, initial, processes)
+    left_out, skip = (None, None) if model.skip is None else _fit_skip(model, model.skip, training, settings)
+    out.mkdir(parents=True, exist_ok=True)
+    if not len(model.layers):
+        assert skip is not None
+        write_text(out / LOG, json.dumps({"epoch": 0} | skip.to_dict()) + "\n")
+        model.eval()
+        compute = fit_budget(model, torch.split(budget_windows(training), 16), 1.0)
+        return Fitted(model, config, facts, training, held, compute, skip)
     trained = model if auxiliary is None else nn.ModuleList([model, auxiliary])
     started_with = {"settings": config.to_dict(), "data": training.fingerprint}
     learner = Learner(trained, model, model, settings, started_with)
     watch = _Watch(learner, model, config, training, held)
-    out.mkdir(parents=True, exist_ok=True)
     if resume:
         learner.resume(out)
-    objective = Supervised(model, auxiliary, learner.controller, training, settings, processes)
+    objective = Supervised(model, auxiliary, learner.controller, training, settings, processes, left_out)
     after = watch.after_epoch
     fit(learner, training, objective, settings, out, after_epoch=after, processes=processes, quiet=quiet)
     final = with_weights(model, watch.best, config, facts)
     watched = budget_windows(held if len(held) else training)
     budget = settings.budget if config.model.attention == "sparse" else 1.0
     compute = fit_budget(final, torch.split(watched, 16), budget, rule=settings.rule)
-    return Fitted(final, config, facts, training, held, compute)
+    return Fitted(final, config, facts, training, held, compute, skip)
 
 
 def _build(
@@ -130,6 +144,22 @@ def _build(
     auxiliary = Reconstruction(config.model.width, model.bank.features)
     auxiliary.fit(model, data.sample(STEM_SERIES))
     return model, auxiliary
+
+
+def _fit_skip(
+    model: SequenceTransformer, skip: Skip, data: TrainingSet, settings: TrainingConfig
+) -> tuple[Tensor, SkipReport]:
+    """Fit the skip; its outputs [n, K] for series that it was fitted without, and how good they are."""
+    generator = torch.Generator().manual_seed(settings.seed)
+
+    def on_noise(window_BCT: Tensor) -> Tensor:
+        noise = torch.randn(window_BCT.shape, generator=generator)
+        return model.skip_features(window_BCT + NOISE * spread(window_BCT) * noise)
+
+    clean, noisy = run_apart(model, data, model.skip_features), run_apart(model, data, on_noise)
+    left_out, found, series = fit_skip(skip, clean, noisy, data.targets_B, len(data.facts.classes))
+    metric = metric_of(left_out, data, settings).to_dict()
+    return left_out, SkipReport(skip.features, series, found.shrinkage, found.loss, metric)
 
 
 def budget_windows(data: TrainingSet) -> Tensor:
@@ -152,7 +182,10 @@ class Supervised:
         data: TrainingSet,
         settings: TrainingConfig,
         processes: Processes,
+        left_out_BK: Tensor | None = None,
     ) -> None:
+        # What the skip outputs for a series that it was not fitted to: what the transformer must add to.
+        self.left_out_BK = left_out_BK
         self.model, self.auxiliary, self.controller = model, auxiliary, controller
         self.targets_B, self.settings, self.processes = data.targets_B, settings, processes
         self.weights: Tensor | None = None
@@ -174,7 +207,10 @@ class Supervised:
             )
             terms.append(settings.auxiliary_weight * error)
         with attention_records(self.model) as records:
-            output = self.model(window_BCT)
+            if self.left_out_BK is None:
+                output = self.model(window_BCT)
+            else:
+                output = self.left_out_BK[mine_B] + self.model.without_skip(window_BCT)
         loss = task_loss(output, self.targets_B[mine_B], settings, self.weights)
         weight, whole = (_weight_of(self.targets_B[rows], self.weights) for rows in (mine_B, batch.index_B))
         loss = processes.mean(loss, weight, whole)

@@ -42,6 +42,7 @@ def train(
     groups: npt.ArrayLike | None = None,
     validation: Data | None = None,
     cross_validation: CrossValidation | None = None,
+    choice: Mapping[str, Any] | None = None,
     refit: bool = False,
     resume: bool = False,
     quiet: bool = False,
@@ -59,6 +60,7 @@ def train(
         groups: the machine, run or person of each series, where `data` are arrays.
         validation: labeled series to watch training with; None = `config.training.validation_share`.
         cross_validation: measured before (`edgesparse.cross_validate`); kept in the report.
+        choice: of the model's size, made before (`edgesparse.choosing`); kept in the report.
         refit: once measured on held-out series, train again on all of them; the report keeps the measurement.
         resume: continue from the checkpoint in `out`; on the same machine the weights end up the same.
         quiet: no progress.
@@ -79,6 +81,8 @@ def train(
         run = _train(data, watched, config, folder, resume, more)
     if cross_validation is not None:
         run.report["cross_validation"] = cross_validation.to_dict()
+    if choice is not None:
+        run.report["choice"] = dict(choice)
     if processes.is_main:
         save_run(run)
         (folder / FILE_NAME).unlink(missing_ok=True)
@@ -159,6 +163,8 @@ def make_report(fitted: Fitted, *, quiet: bool = True) -> RunReport:
         "data_warnings": data_warnings(fitted.training.series, settings),
         "metrics": {},
     }
+    if fitted.skip is not None:
+        report["skip"] = fitted.skip.to_dict()
     if len(fitted.validation):
         groups = fitted.validation.series.groups
         report["held_out"] = {

@@ -19,9 +19,12 @@ def write_card(fields: dict[str, Any]) -> str:
         f"({fields['input']['shortest']} to {fields['input']['longest']} steps).",
         "",
         f"- attention: {fields['attention']['mode']}, {fields['parameters']:,} trained weights",
-        f"- compute: {compute['attention_share']:.1%} of dense attention, "
-        f"{compute['model_share']:.1%} of the dense model (measured on {compute['measured_on']} windows)",
     ]
+    if fields["attention"]["mode"] != "none":
+        lines.append(
+            f"- compute: {compute['attention_share']:.1%} of dense attention, "
+            f"{compute['model_share']:.1%} of the dense model (measured on {compute['measured_on']} windows)"
+        )
     lines += _measured(fields, metrics)
     if fields["classes"]:
         lines += ["", "Classes: " + ", ".join(fields["classes"]) + "."]
@@ -43,6 +46,12 @@ def _measured(fields: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
             lines.append(
                 f"- {metric['name']} on group {group}, by a model not trained on it: {with_interval(metric)}"
             )
+    if skip := fields.get("skip"):
+        found = skip["left_out"]
+        alone = "" if fields["attention"]["mode"] == "none" else ", the skip alone"
+        lines.append(
+            f"- {found['name']}, leave-one-out over the training series{alone}: {with_interval(found)}"
+        )
     if held := metrics.get("validation"):
         groups = ", ".join((fields.get("held_out") or {}).get("groups", []))
         which = f" (groups {groups})" if groups else ""

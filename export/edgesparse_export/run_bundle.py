@@ -211,7 +211,7 @@ def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
         },
         "models": {"float32": {"file": MODEL, "attention": model.attention}},
         "attention": {
-            "mode": model.attention,
+            "mode": model.attention if model.layers else "none",
             "layers": module_names(run.model),
             "num_heads": model.num_heads,
             "block_size": run.model.block_size,
@@ -234,6 +234,7 @@ def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
         "temperature": run.report.get("temperature"),
         "held_out": run.report.get("held_out"),
         "cross_validation": run.report.get("cross_validation"),
+        "skip": run.report.get("skip"),
         "parity": verdict.to_dict(),
     } | forecast
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 
+from edgesparse_export.functions.competing_filters import NAME as COMPETING
+from edgesparse_export.functions.competing_filters import competing_body
 from edgesparse_export.functions.domain import DOMAIN, VERSION
 from edgesparse_export.functions.filter_bank import bank_body
 from edgesparse_export.functions.layers import bodies
@@ -30,6 +32,10 @@ def attach_bodies(model: ir.Model) -> None:
     if len(banks) > 1:
         raise ValueError(f"A model must hold filter banks of one kind; got {sorted(banks)}.")
     functions += [bank_body(*kind) for kind in banks]
+    competing = {tuple(n.attributes["dilations"].as_ints()) for n in nodes if n.op_type == COMPETING}
+    if len(competing) > 1:
+        raise ValueError(f"A model must hold competing filters of one kind; got {sorted(competing)}.")
+    functions += [competing_body(kind) for kind in competing]
     for function in functions:
         model.functions[function.identifier()] = function
     if functions:

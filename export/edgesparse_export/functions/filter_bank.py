@@ -12,30 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import onnx_ir as ir
-from onnx import FunctionProto, NodeProto, TensorProto, helper
+from onnx import FunctionProto, TensorProto, helper
 
 from edgesparse_export.functions.domain import DOMAIN
+from edgesparse_export.functions.nodes import Nodes
 
 INPUTS = ("window", "real", "weight", "slope", "offset", "center", "spread")
 LENGTH = 9
-
-
-class _Nodes:
-    """Collects nodes; each call returns the name of its output."""
-
-    def __init__(self) -> None:
-        self.nodes: list[NodeProto] = []
-
-    def __call__(self, kind: str, *inputs: str, output: str | None = None, **attributes: object) -> str:
-        name = output or f"{kind.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [name], **attributes))  # type: ignore[arg-type]
-        return name
-
-    def integers(self, *values: int) -> str:
-        return self("Constant", value_ints=list(values))
-
-    def number(self, value: float) -> str:
-        return self("Constant", value_float=value)
 
 
 def bank_body(dilations: Sequence[int], patch: int, before: int) -> ir.Function:
@@ -45,7 +28,7 @@ def bank_body(dilations: Sequence[int], patch: int, before: int) -> ir.Function:
     offset [L, K, Q], center [F], spread [F]. Output: features [B, N, F]: a feature is the mean over a token's
     real steps of clip(slope * response + offset, 0, 1), less its center, over its spread.
     """
-    n = _Nodes()
+    n = Nodes()
     zero, one, last = n.number(0.0), n.number(1.0), n.integers(-1)
     batch, steps = n("Shape", "window", start=0, end=1), n("Shape", "window", start=2, end=3)
     size = n.integers(patch)

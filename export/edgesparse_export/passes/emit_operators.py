@@ -2,7 +2,7 @@
 
 The trained modules stay as they are: each is taken out for the time of the export only. The rules:
 
-1. `FilterBank` becomes `edgesparse::FilterBank`.
+1. `FilterBank` becomes `edgesparse::FilterBank`, `CompetingFilters` its namesake.
 2. `Router` becomes `edgesparse::BlockScores`. A `DropinRouter` does not: it adds biases that the operator
    lacks, and is exported in standard operators.
 3. The sparse core of an attention layer becomes `edgesparse::SparseAttention`.
@@ -25,6 +25,7 @@ from edgesparse.attention.attributes import Attributes
 from edgesparse.attention.core import DenseCore, SparseCore
 from edgesparse.attention.router import Router
 from edgesparse.attention.selection import block_count
+from edgesparse.model.competing_filters import CompetingFilters
 from edgesparse.model.filter_bank import LENGTH, FilterBank
 from edgesparse_export.functions.domain import DOMAIN, VERSION
 
@@ -63,6 +64,33 @@ class BankOperator(nn.Module):
             version=VERSION,
         )
         return features.mT
+
+
+class CompetingOperator(nn.Module):
+    """Emits `edgesparse::CompetingFilters` in place of `CompetingFilters`."""
+
+    weight: Tensor
+    sharpness: Tensor
+
+    def __init__(self, filters: CompetingFilters) -> None:
+        super().__init__()
+        self.dilations, self.features = filters.dilations, filters.features
+        self.register_buffer("weight", filters.weight)
+        self.register_buffer("sharpness", filters.sharpness)
+
+    def forward(self, normal_BCT: Tensor, real_BT: Tensor | None) -> Tensor:
+        """Features [B, F]."""
+        if real_BT is None:
+            real_BT = torch.ones_like(normal_BCT[:, 0], dtype=torch.bool)
+        features: Tensor = torch.onnx.ops.symbolic(
+            f"{DOMAIN}::CompetingFilters",
+            (normal_BCT, real_BT, self.weight, self.sharpness),
+            {"dilations": list(self.dilations)},
+            dtype=normal_BCT.dtype,
+            shape=(normal_BCT.shape[0], self.features),
+            version=VERSION,
+        )
+        return features
 
 
 class RouterOperator(nn.Module):
@@ -186,6 +214,8 @@ def _emitter(module: nn.Module, *, fuse_masked: bool) -> nn.Module | None:
     """What takes this module's place; None = it stays."""
     if isinstance(module, FilterBank):
         return BankOperator(module)
+    if isinstance(module, CompetingFilters):
+        return CompetingOperator(module)
     # Not a subclass: rule 2.
     if type(module) is Router:
         return RouterOperator(module)

@@ -132,7 +132,7 @@ class BreakevenEntry(TypedDict, total=False):
 class Attention(TypedDict):
     """How the model attends."""
 
-    mode: Literal["dense", "sparse"]
+    mode: Literal["dense", "sparse", "none"]
     layers: list[str]
     num_heads: int
     block_size: int

@@ -21,6 +21,7 @@ from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.metrics import figure, with_interval
 
 if TYPE_CHECKING:
+    from edgesparse.choosing.choose_model import ModelChoice
     from edgesparse.config import RunConfig
     from edgesparse.training.cross_fit import CrossValidation
     from edgesparse.training.processes import Processes
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 
 # Routing in smaller blocks costs more than it saves.
 SMALLEST_BLOCK = 4
+# What `--model` sets.
+MODELS = {
+    "auto": {"model.stem": 2},
+    "small": {"model.layers": 0},
+    "full": {"model.stem": 2},
+}
 # Of the run, of its pre-training, of the run that a refitted one was measured by, and of cross-validation.
 CHECKPOINTS = (
     "checkpoint.safetensors",
@@ -64,6 +71,13 @@ class TrainRequest(TableOptions):
         typer.Option(help="Unlabeled series of the same machine for self-supervised pre-training."),
     ] = None
     preset: Annotated[str, typer.Option(help="Size of the model: tiny, small or base.")] = "tiny"
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="small: fixed features and a linear map, in seconds; full: with a transformer added; "
+            "auto: full where it is better out of fold, else small."
+        ),
+    ] = None
     attention: Annotated[str, typer.Option(help="sparse or dense.")] = "sparse"
     budget: Annotated[
         float | None, typer.Option(help="Share of dense attention's compute, 0 to 1. [0.3]")
@@ -127,7 +141,10 @@ def _resolve(request: TrainRequest) -> RunConfig:
 
     if request.preset not in PRESETS:
         raise InputError(f"`--preset` must be one of {', '.join(PRESETS)}; got {request.preset}.")
-    flags = {
+    if request.model not in (None, *MODELS):
+        raise InputError(f"`--model` must be one of {', '.join(MODELS)}; got {request.model}.")
+    flags: dict[str, object] = {} if request.model is None else dict(MODELS[request.model])
+    flags |= {
         "model.attention": request.attention,
         "training.task": request.task,
         "training.horizon": request.horizon,
@@ -166,6 +183,7 @@ def _fit(request: TrainRequest, config: RunConfig, processes: Processes | None) 
     out, resume = request.out, request.resume
     try:
         if request.pretrain is None:
+            config, choice = _choose(request, series, config, is_shown)
             found, config = _cross_validate(request, series, config, is_shown)
             # A run that was stopped in its cross-validation has no checkpoint of its own yet.
             resume = resume and (found is None or request.refit or (out / CHECKPOINTS[0]).exists())
@@ -175,6 +193,7 @@ def _fit(request: TrainRequest, config: RunConfig, processes: Processes | None) 
                 out,
                 validation=watched,
                 cross_validation=found,
+                choice=None if choice is None else choice.to_dict(),
                 refit=request.refit,
                 resume=resume,
                 processes=processes,
@@ -197,6 +216,8 @@ def _with_groups(request: TrainRequest, options: ReadOptions) -> ReadOptions:
     """The options with the groups to cross-validate over."""
     if request.pretrain is not None and (request.cross_validate is not None or request.refit):
         raise InputError("`--cross-validate` and `--refit` do not go with `--pretrain`.")
+    if request.pretrain is not None and request.model in ("auto", "small"):
+        raise InputError(f"`--model` {request.model} does not go with `--pretrain`. Use `--model full`.")
     if request.cross_validate is None:
         return options
     if options.group_column not in (None, request.cross_validate):
@@ -221,6 +242,17 @@ def _cross_validate(
         # All groups are measured already: none is kept out of the final model.
         config = replace(config, training=replace(config.training, validation_share=0.0))
     return found, config
+
+
+def _choose(
+    request: TrainRequest, series: SeriesSet, config: RunConfig, is_shown: bool
+) -> tuple[RunConfig, ModelChoice | None]:
+    """The configuration of the smaller model where the larger one is not better."""
+    from edgesparse.choosing.choose_model import choose_model
+
+    if request.model != "auto":
+        return config, None
+    return choose_model(series, config, say=note if is_shown else lambda _: None)
 
 
 def _note_limits(run: Run) -> None:
@@ -256,6 +288,7 @@ def _check_out(request: TrainRequest) -> None:
 def _print_report(out: Path, report: RunReport) -> None:
     compute = report["compute"]
     fields: dict[str, object] = {"run": out, "weights": f"{report['parameters']:,}"}
+    fields |= _choice(report)
     fields |= _measured(report)
     if done := report.get("pretraining"):
         fields["pre-training"] = (
@@ -263,8 +296,9 @@ def _print_report(out: Path, report: RunReport) -> None:
             f"masked spans {done['error_before']:.2f} -> {done['error_after']:.2f} "
             f"(n={done['held_out']}; 1 = predicting the mean)"
         )
-    fields["attention compute"] = f"{compute['attention_share']:.1%} of dense attention"
-    fields["whole model"] = f"{compute['model_share']:.1%} of the dense model"
+    if report["heads"] or "skip" not in report:
+        fields["attention compute"] = f"{compute['attention_share']:.1%} of dense attention"
+        fields["whole model"] = f"{compute['model_share']:.1%} of the dense model"
     if found := report.get("temperature"):
         fields["calibration error"] = (
             f"{found['error_before']:.3f} -> {found['error_after']:.3f} at temperature "
@@ -282,6 +316,14 @@ def _print_report(out: Path, report: RunReport) -> None:
     _print_classes(report)
 
 
+def _choice(report: RunReport) -> dict[str, object]:
+    """What the transformer adds, where that was measured."""
+    found = report.get("choice")
+    if found is None:
+        return {}
+    return {"model": f"{found['model']}: {found['reason']}"}
+
+
 def _measured(report: RunReport) -> dict[str, object]:
     """The metric on series that were not trained on, or that there is none."""
     fields: dict[str, object] = {}
@@ -296,6 +338,9 @@ def _measured(report: RunReport) -> dict[str, object]:
             fields[f"  {group}"] = with_interval(metric)
         if found["left_out"]:
             fields["  not measured"] = f"{', '.join(found['left_out'])}: without it one class only is left"
+    if skip := report.get("skip"):
+        alone = ", skip alone" if report["heads"] else ""
+        fields[f"{name}, leave-one-out{alone}"] = with_interval(skip["left_out"])
     if held := report["metrics"].get("validation"):
         fields[f"{name}, held out"] = with_interval(held)
         groups = report.get("held_out", {}).get("groups", [])

@@ -85,7 +85,7 @@ def _fields(opened: Bundle) -> dict[str, object]:
         fields["trained on"] = f"{training.get('series')} series of {training.get('source')}"
     if "attention" in manifest:
         fields["attention"] = _attention(manifest["attention"])
-    if "compute" in manifest:
+    if "compute" in manifest and manifest.get("attention", {}).get("mode") != "none":
         compute = manifest["compute"]
         fields["compute"] = (
             f"{compute['attention_share']:.1%} of dense attention, "
@@ -103,6 +103,8 @@ def _fields(opened: Bundle) -> dict[str, object]:
 
 
 def _attention(attention: Attention) -> str:
+    if attention["mode"] == "none":
+        return "none: fixed features and a linear map"
     if attention["mode"] != "sparse":
         return "dense"
     return (

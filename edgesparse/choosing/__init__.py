@@ -1,0 +1,3 @@
+"""Which size of model a data set needs: measured on its training series."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The skip's linear map, fitted in closed form."""
+
+from __future__ import annotations

@@ -1,0 +1,131 @@
+"""The model without layers: trains in seconds, exports, is quantized, verifies, runs in any onnxruntime."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from edgesparse.config import ModelConfig, RunConfig, TrainingConfig
+from edgesparse.training.pretrain import pretrain
+from edgesparse.training.run_folder import Run, load_run
+from edgesparse.training.train import train
+from edgesparse_export.quantize.bundle import quantize_bundle
+from edgesparse_export.run_bundle import export_run
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
+from edgesparse_runtime.cli.app import run as command
+from edgesparse_runtime.data.series_set import SeriesSet
+from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.evaluation.verify import verify
+from edgesparse_runtime.session import Session
+from tests.support.built_once import BuiltOnce
+from tests.support.synthetic import make_series
+from tests.support.tolerances import ENGINES
+
+SMALL = ModelConfig(layers=0, filters=4, dilations=(1, 4), thresholds=2, patch=8)
+
+
+@pytest.fixture(scope="session")
+def small_bundle(built_once: BuiltOnce) -> Bundle:
+    """A small model of unequal series as a bundle with an int8 model; the run lies beside it."""
+
+    def build(folder: Path) -> None:
+        series = make_series(24, steps=300, unequal=True)
+        run = train(series, RunConfig(model=SMALL), folder / "run", quiet=True)
+        bundle, _ = export_run(run, folder / "small.edgesparse", data=series)
+        quantize_bundle(bundle, data=series)
+
+    return open_bundle(built_once("small", build) / "small.edgesparse")
+
+
+@pytest.fixture
+def small_run(small_bundle: Bundle) -> Run:
+    return load_run(small_bundle.path.parent / "run")
+
+
+def test_it_learns_and_says_how_well_without_each_series(small_run: Run) -> None:
+    assert small_run.report["skip"]["left_out"]["value"] >= 0.9
+    assert small_run.config.model.attention == "dense" and small_run.config.model.stem == 2
+    assert small_run.report["heads"] == [] and small_run.report["budget"] is None
+    assert small_run.report["parameters"] == 2 * (small_run.report["skip"]["features"] + 1)
+
+
+@pytest.mark.parametrize("steps", [300, 211])
+def test_plain_onnxruntime_outputs_what_torch_does(small_bundle: Bundle, small_run: Run, steps: int) -> None:
+    """No library of ours: the functions in the file are all there is."""
+    windows = make_series(5, steps=steps, seed=3).to_batch()
+    expected = small_run.to_scores(small_run.model(torch.from_numpy(windows))).detach().numpy()
+    plain = onnxruntime.InferenceSession(small_bundle.read(small_bundle.model_file("float32")))
+    actual = plain.run(["scores"], {"window": windows})[0]
+    np.testing.assert_allclose(actual, expected, rtol=ENGINES.relative, atol=ENGINES.absolute)
+    np.testing.assert_allclose(
+        Session(small_bundle, precision="float32").predict(windows),
+        expected,
+        rtol=ENGINES.relative,
+        atol=ENGINES.absolute,
+    )
+
+
+def test_int8_decides_alike_and_verifies(small_bundle: Bundle) -> None:
+    data = make_series(12, steps=300, unequal=True, seed=4)
+    scores = [Session(small_bundle, precision=p).predict(data) for p in ("float32", "int8")]
+    assert (scores[0].argmax(1) == scores[1].argmax(1)).all()
+    assert np.abs(scores[0] - scores[1]).max() < 0.1
+    assert all(check.holds for check in verify(small_bundle))
+
+
+def test_manifest_and_card_say_that_nothing_attends(
+    small_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert small_bundle.manifest["attention"]["mode"] == "none"
+    card = small_bundle.read("card.md").decode()
+    assert "leave-one-out" in card and "dense attention" not in card
+    assert command(["inspect", str(small_bundle.path)]) == 0
+    assert "none: fixed features and a linear map" in capsys.readouterr().out
+
+
+def test_a_flat_window_and_one_without_values_are_scored(small_bundle: Bundle) -> None:
+    windows = np.zeros((2, 2, 300), dtype=np.float32)
+    windows[1] = np.nan
+    windows[1, :, :20] = 1.0
+    assert np.isfinite(Session(small_bundle, precision="float32").predict(windows)).all()
+
+
+def test_numbers_are_predicted_too(tmp_path: Path) -> None:
+    data = make_series(24, steps=120)
+    slow = np.array([{"slow": 0.15, "fast": 0.4}[str(label)] for label in np.asarray(data.labels)])
+    series = SeriesSet(data.series, data.channels, slow, source="made")
+    config = RunConfig(model=SMALL, training=TrainingConfig(task="regression"))
+    run = train(series, config, tmp_path / "run", quiet=True)
+    assert run.report["skip"]["left_out"]["value"] < 0.05
+
+
+def test_train_model_small_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = make_series(16, channels=1, steps=100)
+    np.savez(tmp_path / "d.npz", X=np.stack(data.series), y=np.asarray(data.labels))
+    small = ["--set", "model.filters=4", "--set", "model.dilations=[1]"]
+    arguments = ["train", str(tmp_path / "d.npz"), "--model", "small", *small, "-o", str(tmp_path / "run")]
+    assert command(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "accuracy, leave-one-out" in printed and "dense attention" not in printed
+    assert command([*arguments, "--overwrite", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["skip"]["series"] == 16
+
+
+def test_what_needs_layers_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = make_series(8, steps=100)
+    for settings, words in (
+        (TrainingConfig(task="forecasting", horizon=4), "`stem` must be 1 for forecasting"),
+        (TrainingConfig(consistency_weight=1.0), "`consistency_weight` must be 0"),
+        (TrainingConfig(auxiliary_weight=1.0), "`auxiliary_weight` must be 0"),
+    ):
+        with pytest.raises(InputError, match=words):
+            train(data, RunConfig(model=SMALL, training=settings), tmp_path / "run", quiet=True)
+    with pytest.raises(InputError, match="`layers` must be at least 1 to pre-train"):
+        pretrain(data, RunConfig(model=SMALL), tmp_path / "pre", quiet=True)
+    assert command(["train", "d.csv", "--model", "tiny", "-o", str(tmp_path / "run")]) == 2
+    assert "`--model` must be one of auto, small, full" in capsys.readouterr().err
