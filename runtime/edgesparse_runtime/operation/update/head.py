@@ -117,7 +117,7 @@ def _find(content: bytes, name: str) -> _Place:
     if not is_head or not _is_plain(last) or _is_shared(graph, [*nodes, last]):
         raise InputError(
             f"{name} must be a classifier that ends in one linear layer for its head to be changed; causal "
-            "models and regressions do not. Use --mode full."
+            "models and regressions do not. Train it again on old and new data with edgesparse train."
         )
     weight, bias = (tensors[key] for key in inputs[1:])
     if weight.get("data_type") != _FLOAT or len(weight.get("dims", ())) != 2:
