@@ -85,7 +85,7 @@ def compare_examples(evidence: Evidence) -> Line:
     os.environ["EDGESPARSE_EXAMPLES"] = str(EACH)
     found = evidence.store.get("examples", partial(run_tests, nodes, "--hypothesis-show-statistics"))
     del os.environ["EDGESPARSE_EXAMPLES"]
-    examples = sum(int(n) for n in re.findall(r"(\d+) passing examples", found["output"]))
+    examples = sum(int(n) for n in re.findall(r"(\d+) passing\b", found["output"]))
     holds = found["rc"] == 0 and examples >= EXAMPLES
     return line(name, holds, f"{examples:,} examples, {len(found['failed'])} failures", target)
 
