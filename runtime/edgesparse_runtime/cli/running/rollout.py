@@ -55,7 +55,8 @@ def rollout(request: RolloutRequest) -> None:
         raise InputError(f"`edgesparse rollout` must be one of {', '.join(ACTIONS)}; got {action}.")
     if len(words) != (action == "try"):
         what = "one bundle" if action == "try" else "nothing more"
-        raise InputError(f"`edgesparse rollout {action}` must be given {what}; got {len(words)} arguments.")
+        given = " ".join(words) or "none"
+        raise InputError(f"`edgesparse rollout {action}` must be given {what}; got {given}.")
     if action == "try":
         _try(Path(words[0]), request)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from edgesparse_runtime.errors import InputError
@@ -11,27 +12,19 @@ from edgesparse_runtime.operation.events.fit import fit_rule, fit_rules
 from edgesparse_runtime.operation.events.model import describe, hold_out, plain_rule, poisson_interval
 from edgesparse_runtime.operation.events.rule import EventRule, EventRules, parse_rules
 from edgesparse_runtime.operation.events.timeline import Track, count_events
+from tests.support.recordings import scored
+from tests.support.recordings.scored import CLASSES
 
-CLASSES = ("in order", "fault")
 PER_ALARM = 10_000.0
 
 
 def make_tracks(seed: int, count: int, steps: int = 3_000) -> list[Track]:
-    """Recordings whose scores are correlated from window to window, with stretches of a fault."""
-    rng = np.random.default_rng(seed)
-    found = []
-    for group in range(count):
-        labels = np.full(steps, CLASSES[0], dtype="U8")
-        at = 200
-        while at < steps - 200:
-            length = int(rng.integers(30, 120))
-            labels[at : at + length] = CLASSES[1]
-            at += length + int(rng.integers(200, 500))
-        noise = np.convolve(rng.standard_normal(steps + 40), 0.75 ** np.arange(40))[40 : steps + 40]
-        logit = -3 + noise + 6 * (labels == CLASSES[1])
-        fault = 1 / (1 + np.exp(-logit))
-        found.append(Track(np.stack([1 - fault, fault], axis=1).astype(np.float32), labels, str(group)))
-    return found
+    """Recordings whose scores are correlated from window to window."""
+    return scored.make_tracks(np.random.default_rng(seed), count, _noise, steps)
+
+
+def _noise(rng: np.random.Generator, steps: int) -> npt.NDArray[np.float64]:
+    return np.convolve(rng.standard_normal(steps + 40), 0.75 ** np.arange(40))[40 : steps + 40]
 
 
 @pytest.fixture(scope="module")
