@@ -229,6 +229,19 @@ def config_from_dict(sections: Mapping[str, Mapping[str, Any]]) -> RunConfig:
     )
 
 
+def is_same_config(stored: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether two dictionaries of `RunConfig.to_dict` mean the same.
+
+    Args:
+        stored: perhaps by an older version: keys that it did not know have their defaults.
+    """
+    defaults = RunConfig().to_dict()
+    return all(
+        defaults[section] | _with_new_names(section, stored.get(section, {})) == values
+        for section, values in now.items()
+    )
+
+
 def _load(file: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from edgesparse.config import RunConfig
+from edgesparse.config import RunConfig, is_same_config
 from edgesparse.training.data import Windows, data_facts, fingerprint, to_targets, to_tensor
 from edgesparse.training.evaluation import predict
 from edgesparse.training.supervised import Fitted, fit_labeled, with_targets
@@ -95,9 +95,10 @@ class StoredFolds:
             record = json.loads(path.read_text(encoding="utf-8"))
             started_with, folds = record["started_with"], record["folds"]
             stored = {str(k): [float(x) for x in values] for k, values in folds.items()}
+            is_same = is_same_config(started_with["settings"], self._started_with["settings"])
         except (ValueError, KeyError, TypeError, AttributeError):
             raise InputError(f"{path} is damaged. Delete it; the folds are then measured again.") from None
-        if started_with != json.loads(json.dumps(self._started_with)):
+        if not is_same or started_with["data"] != json.loads(json.dumps(self._started_with["data"])):
             raise InputError(
                 f"{path} was started with another configuration or other data. "
                 "Resume with the same configuration and data, or add --overwrite in place of --resume."

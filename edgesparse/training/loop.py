@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from edgesparse.attention.record import Records
-from edgesparse.config import TrainingConfig
+from edgesparse.config import TrainingConfig, is_same_config
 from edgesparse.training.budget import BudgetController
 from edgesparse.training.checkpoint import load_checkpoint, save_checkpoint
 from edgesparse.training.data import Windows
@@ -125,11 +125,13 @@ class Learner:
             InputError: no checkpoint, or one of another model, configuration or data.
         """
         state = load_checkpoint(folder, self.trained, self._averages(), self.optimizer)
-        for key, what in (("settings", "another configuration"), ("data", "other data")):
-            if state.pop(key, None) != self.started_with[key]:
-                raise InputError(
-                    f"{folder} was started with {what}. Resume with the same configuration and data."
-                )
+        is_same = is_same_config(state.pop("settings", {}), self.started_with["settings"])
+        has_same_data = state.pop("data", None) == self.started_with["data"]
+        if not (is_same and has_same_data):
+            what = "other data" if is_same else "another configuration"
+            raise InputError(
+                f"{folder} was started with {what}. Resume with the same configuration and data."
+            )
         self.controller.load_state(state["controller"])
         self.state = state
 

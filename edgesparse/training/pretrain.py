@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from edgesparse.attention.record import attention_records
-from edgesparse.config import RunConfig, TrainingConfig
+from edgesparse.config import RunConfig, TrainingConfig, is_same_config
 from edgesparse.inputs import Data, to_config, to_folder, to_series
 from edgesparse.model.transformer import SequenceTransformer, choose_sizes
 from edgesparse.training.augment import shift_in_time
@@ -249,7 +249,9 @@ def _write(folder: Path, weights: dict[str, Tensor], started_with: dict[str, Any
 
 def _read(folder: Path, started_with: dict[str, Any]) -> tuple[dict[str, Tensor], Pretraining]:
     weights, metadata = read_tensors(folder / WEIGHTS)
-    if json.loads(metadata.get("started_with", "null")) != started_with:
+    stored = json.loads(metadata.get("started_with", "{}"))
+    is_same = is_same_config(stored.get("settings", {}), started_with["settings"])
+    if not is_same or stored.get("data") != started_with["data"]:
         raise InputError(
             f"{folder} was started with another configuration or other data. "
             "Resume with the same configuration and data."

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from edgesparse.config import ModelConfig, RunConfig, TrainingConfig, config_from_dict, resolve_config
+from edgesparse.config import (
+    ModelConfig,
+    RunConfig,
+    TrainingConfig,
+    config_from_dict,
+    is_same_config,
+    resolve_config,
+)
 from edgesparse.dropin.config import DropinConfig
 from edgesparse.presets import PRESETS
 from edgesparse_runtime.errors import InputError
@@ -98,3 +105,13 @@ def test_a_broken_file_is_refused(tmp_path: Path) -> None:
 def test_a_key_in_the_wrong_place_says_where_it_belongs(override: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         resolve_config(RunConfig(), None, [override])
+
+
+def test_settings_that_an_older_version_did_not_know_have_their_defaults() -> None:
+    now = RunConfig().to_dict()
+    older = {section: dict(values) for section, values in now.items()}
+    del older["model"]["stem"]
+    assert is_same_config(older, now)
+    assert not is_same_config(older, now | {"model": now["model"] | {"stem": 2}})
+    assert not is_same_config(now | {"training": now["training"] | {"epochs": 1}}, now)
+    assert not is_same_config(now | {"model": now["model"] | {"unknown": 1}}, now)

@@ -14,7 +14,7 @@ import edgesparse.training.supervised as supervised
 import edgesparse.training.train as train_module
 from edgesparse.config import TrainingConfig
 from edgesparse.training.budget import measure_compute
-from edgesparse.training.checkpoint import FILE_NAME
+from edgesparse.training.checkpoint import FILE_NAME, read_tensors, write_tensors
 from edgesparse.training.data import to_tensor
 from edgesparse.training.evaluation import evaluate
 from edgesparse.training.loop import Plan, plan_steps
@@ -88,6 +88,18 @@ def test_resume_needs_the_same_configuration(
         train(series, tiny_config(epochs=2), tmp_path, quiet=True)
     with pytest.raises(InputError, match="another configuration"):
         train(series, tiny_config(epochs=3), tmp_path, resume=True, quiet=True)
+
+
+def test_a_run_of_a_version_without_a_setting_resumes(
+    tmp_path: Path, series: SeriesSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with interrupted(monkeypatch, supervised, "task_loss", lambda calls, _: calls == 6):
+        train(series, tiny_config(epochs=4), tmp_path, quiet=True)
+    tensors, metadata = read_tensors(tmp_path / FILE_NAME)
+    state = json.loads(metadata["state"])
+    del state["settings"]["model"]["stem"]
+    write_tensors(tmp_path / FILE_NAME, tensors, {"state": json.dumps(state)})
+    train(series, tiny_config(epochs=4), tmp_path, resume=True, quiet=True)
 
 
 def test_unequal_lengths_and_missing_values(tmp_path: Path) -> None:
