@@ -56,7 +56,8 @@ class Work(NamedTuple):
     """What opening a model comes to.
 
     Attributes:
-        folded: upper bound of the bytes of results that may be folded.
+        folded: upper bound of the bytes that are written for results that may be folded: a sum of many inputs
+            writes its result once for each.
         products: those among them that take more than a pass over their inputs and output.
         uses: bytes of constants over all nodes that keep them.
     """
@@ -171,7 +172,8 @@ class _Walk:
         if operator in _SHAPES or (all(given) and branches):
             product = int(operator not in _CHEAP)
             result = _Constant(self._bound(operator, [size for size in given if size]), stored=False)
-            return work.plus(Work(folded=result.size, products=product)), (result,) * count, taken
+            folded = result.size * (max(1, len(given) - 1) if operator in _BROADCAST else 1)
+            return work.plus(Work(folded=folded, products=product)), (result,) * count, taken
         kept = (size for size in given if size and (size.stored or operator not in _CHEAP))
         return work.plus(Work(uses=sum(size.size for size in kept))), (None,) * count, taken
 

@@ -136,7 +136,7 @@ def _many_calls() -> bytes:
 
 
 def _wide_sum() -> bytes:
-    """The bound of its result is a product of all sizes."""
+    """The bound of its result is a product of all sizes, and each input is one more pass over it."""
     inputs = ["row"] * (SMALL_LIMITS.fields // 2)
     return _folded(helper.make_node("Sum", inputs, ["c"]), row=np.ones(60_000, np.float32))
 
