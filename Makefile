@@ -27,10 +27,10 @@ fix: $(VENV)/.dev  ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 
 test: $(VENV)/.dev  ## every test
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/.dev  ## unit, property and contract tests, in under two minutes
-	$(RUN) -m pytest -n 2 --dist loadfile -m "(unit or property or contract) and not slow"
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "(unit or property or contract) and not slow"
 
 bench: $(VENV)/.dev  ## training-step benchmark: sparse against PyTorch's dense attention
 	$(RUN) -m benchmarks.attention.training_step

@@ -18,12 +18,13 @@ from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from tests.support.built_once import BuiltOnce
-from tests.support.kinds import mark_kinds
+from tests.support.kinds import mark_kinds, put_long_files_first
 from tests.support.synthetic import make_series, tiny_config
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mark_kinds(items)
+    put_long_files_first(items)
 
 
 @pytest.fixture(scope="session", autouse=True)

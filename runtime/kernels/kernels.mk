@@ -10,7 +10,8 @@ SEED ?= 0
 # Random models under onnxruntime.
 MODELS ?= 300
 KERNEL_SOURCES := $(shell find $(KERNELS) -name '*.h' -o -name '*.cc')
-.PHONY: prove-kernels bench-attention check-kernels test-arm64 test-arm64-wheel test-sanitize fuzz-kernels
+.PHONY: prove-kernels bench-attention check-kernels build-kernels build-arm64 build-sanitize test-arm64 \
+  test-arm64-wheel test-sanitize fuzz-kernels
 
 prove-kernels: $(VENV)/.dev  ## the kernels' claims, PASS or FAIL per line (QUICK=1: under 5 minutes)
 	$(RUN) -m benchmarks.proofs.kernels
@@ -21,10 +22,20 @@ bench-attention: $(VENV)/.dev  ## sparse attention against every rival, one and 
 check-kernels:  ## format of the native code
 	$(CLANG_FORMAT) --dry-run -Werror $(KERNEL_SOURCES)
 
-test-arm64:  ## the kernels built for AArch64 run under qemu-user
+# What tests build when they need it; CI builds all of it beside the check of types, which leaves a core idle.
+build-kernels: $(VENV)/.dev
+	$(RUN) -c "from tests.support.kernels.build import build_kernels; build_kernels()"
+
+build-arm64:
 	cmake -S $(KERNELS) -B build/arm64 -DEDGESPARSE_TESTS=ON -DCMAKE_SYSTEM_NAME=Linux \
 	  -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++
 	cmake --build build/arm64 --parallel 2
+
+build-sanitize:
+	cmake -S $(KERNELS) -B build/sanitize -DEDGESPARSE_TESTS=ON -DEDGESPARSE_SANITIZE=address,undefined
+	cmake --build build/sanitize --parallel 2 --target edgesparse_kernels test_kernels fuzz_operators
+
+test-arm64: build-arm64  ## the kernels built for AArch64 run under qemu-user
 	for isa in neon scalar; do EDGESPARSE_ISA=$$isa $(QEMU_ARM64) build/arm64/test_kernels || exit 1; \
 	  EDGESPARSE_ISA=$$isa $(QEMU_ARM64) build/arm64/fuzz_operators build/arm64/edgesparse_kernels.so 2000 || exit 1; \
 	done
@@ -34,9 +45,7 @@ test-arm64:  ## the kernels built for AArch64 run under qemu-user
 test-arm64-wheel: $(VENV)/.dev  ## the whole AArch64 wheel under an emulated Python (fetches 60 MB; not in CI)
 	$(RUN) -m tests.kernels.arm64_wheel
 
-test-sanitize: $(VENV)/.dev  ## address and undefined-behavior sanitizers on the kernels and operators (CALLS=1000000)
-	cmake -S $(KERNELS) -B build/sanitize -DEDGESPARSE_TESTS=ON -DEDGESPARSE_SANITIZE=address,undefined
-	cmake --build build/sanitize --parallel 2 --target edgesparse_kernels test_kernels fuzz_operators
+test-sanitize: $(VENV)/.dev build-sanitize  ## address and undefined-behavior sanitizers on the kernels and operators (CALLS=1000000)
 	# Every table of this machine, pinned; the first is the one that is chosen without a pin. GCC aligns the stack
 	# frames in which it looks for use after return to less than the 64 bytes of AVX-512.
 	for isa in $$(build/sanitize/test_kernels --tables | tr -d ,); do \

@@ -33,7 +33,12 @@ def run_cases(library: Path, isa: str, target: Path) -> Results | None:
     if "must name an instruction set of this machine" in done.stdout + done.stderr:
         return None
     assert done.returncode == 0, done.stderr
-    with np.load(target) as stored:
+    return load_results(target)
+
+
+def load_results(path: Path) -> Results:
+    """What `run_cases` stored."""
+    with np.load(path) as stored:
         return dict(stored)
 
 

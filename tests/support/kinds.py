@@ -16,6 +16,7 @@ from __future__ import annotations
 import pytest
 
 KINDS = ("unit", "property", "parity", "golden", "contract", "system")
+LONGEST_FIRST = ("system", "golden", "parity")
 BY_PATH = {
     "tests/": "unit",
     "tests/attacks/": "contract",
@@ -60,3 +61,13 @@ def kind_of(item: pytest.Item) -> str:
 def mark_kinds(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(kind_of(item))
+
+
+def put_long_files_first(items: list[pytest.Item]) -> None:
+    """Whole files, those with long tests first: a long one at the end would leave all other workers idle."""
+    ranks: dict[str, int] = {}
+    for item in items:
+        rank = LONGEST_FIRST.index(kind) if (kind := kind_of(item)) in LONGEST_FIRST else len(LONGEST_FIRST)
+        file = item.nodeid.split("::")[0]
+        ranks[file] = min(rank, ranks.get(file, rank))
+    items.sort(key=lambda item: ranks[item.nodeid.split("::")[0]])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -90,10 +88,9 @@ def test_the_bundle_holds_the_dense_model_to_compare_with(bundle: Bundle, model:
     assert found.equal is None and found.compared == 2
 
 
-def test_without_a_dense_model_the_cure_is_named(model: nn.Module, tmp_path: Path) -> None:
-    plain, _ = export_model(model, tiny("bert")[1], tmp_path / "plain.edgesparse")
+def test_without_a_dense_model_the_cure_is_named(bert_bundle: Bundle) -> None:
     with pytest.raises(InputError, match=r"no dense float32 twin. .*--with-dense"):
-        Session(plain, attention="dense")
+        Session(bert_bundle, attention="dense")
 
 
 def test_compare_runs_one_row_at_a_time(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from edgesparse_export.dropin.bundle import export_model, to_arrays
 from edgesparse_export.dropin.huggingface_folder import load_folder
 from edgesparse_export.dropin.program import dropin_to_onnx
 from edgesparse_export.quantize.bundle import quantize_bundle
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.cli.app import run
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.evaluation.verify import verify
@@ -34,12 +35,15 @@ def assert_near(actual: np.ndarray, expected: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bert", "whisper", "llama"])
-def test_a_model_becomes_a_bundle_that_verifies_in_both_precisions(kind: str, tmp_path: Path) -> None:
+def test_a_model_becomes_a_bundle_that_verifies_in_both_precisions(
+    kind: str, tmp_path: Path, bert_bundle: Bundle
+) -> None:
     model, batch = tiny(kind)
     sharpen(model)
     sparsify(model, [batch, batch], density=0.5, block_size=8)
-    bundle, verdict = export_model(model, batch, tmp_path / "x.edgesparse")
-    assert verdict.holds and verdict.selection_overlap is not None
+    bundle = bert_bundle if kind == "bert" else export_model(model, batch, tmp_path / "x.edgesparse")[0]
+    parity = bundle.manifest["parity"]
+    assert parity["holds"] and parity["selection_overlap"] is not None
     session = Session(bundle, precision="float32")
     with torch.no_grad():
         expected = run_model(model, batch).numpy()
@@ -62,13 +66,10 @@ def test_a_model_becomes_a_bundle_that_verifies_in_both_precisions(kind: str, tm
 
 
 def test_serving_refuses_a_model_that_takes_named_tensors(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bert_bundle: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("uvicorn", reason="needs pip install 'edgesparse[serve]'")
-    model, batch = tiny("bert")
-    sparsify(model, [batch, batch], density=0.5, block_size=8)
-    export_model(model, batch, tmp_path / "x.edgesparse")
-    assert run(["serve", str(tmp_path / "x.edgesparse"), "--port", "0"]) == 2
+    assert run(["serve", str(bert_bundle.path), "--port", "0"]) == 2
     error = capsys.readouterr().err
     assert "must accept windows of channels and steps to be served; it accepts named tensors" in error
     assert error.count("\n") == 1

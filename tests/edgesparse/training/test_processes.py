@@ -31,7 +31,7 @@ SETTINGS = (
 )
 
 
-def start(data: Path, out: Path, launcher: list[str], *more: str, epochs: int = 20) -> subprocess.Popen[str]:
+def start(data: Path, out: Path, launcher: list[str], *more: str, epochs: int = 8) -> subprocess.Popen[str]:
     sets = [part for setting in SETTINGS.split() for part in ("--set", setting)]
     arguments = ["train", str(data), "-o", str(out), "--epochs", str(epochs), *sets, *more]
     return start_process(sys.executable, *launcher, "-m", "edgesparse_runtime.cli", *arguments)
