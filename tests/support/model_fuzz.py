@@ -7,7 +7,6 @@ again: wire types, repetition, order, unknown fields, numbers at the edges, name
 from __future__ import annotations
 
 import random
-from copy import deepcopy
 from dataclasses import dataclass, field
 
 from edgesparse_runtime.model_check.onnx_messages import MESSAGES
@@ -67,6 +66,9 @@ TEXTS = (
     ),
 )
 
+# Far deeper than is read, and no deeper than Python can write: a part takes two frames.
+_DEEPEST = 300
+
 
 @dataclass
 class Part:
@@ -77,6 +79,10 @@ class Part:
     value: int | bytes = 0
     message: str = ""
     inner: list[Part] = field(default_factory=list)
+
+    def copy(self) -> Part:
+        """A part of its own; `copy.deepcopy` takes five frames for each level, and models nest deep."""
+        return Part(self.number, self.wire, self.value, self.message, [part.copy() for part in self.inner])
 
     def write(self) -> bytes:
         """The field's bytes."""
@@ -103,6 +109,13 @@ def take_apart(content: bytes, message: str = "Model") -> list[Part]:
         else:
             parts.append(Part(number, wire, bytes(value)))
     return parts
+
+
+def _depth(whole: Part) -> int:
+    level, depth = [whole], 0
+    while level:
+        level, depth = [inner for part in level for inner in part.inner], depth + 1
+    return depth
 
 
 class ModelFuzzer:
@@ -147,10 +160,9 @@ class ModelFuzzer:
             # A message of the same kind from elsewhere, so that graphs and functions nest.
             others = [h for h in holders if h.message == part.message and h is not part]
             if part.message and others:
-                holder.inner[at] = Part(
-                    part.number, BYTES, b"", part.message, deepcopy(draw.choice(others).inner)
-                )
-                if len(b"".join(p.write() for p in whole.inner)) > 1 << 16:
+                copies = [inner.copy() for inner in draw.choice(others).inner]
+                holder.inner[at] = Part(part.number, BYTES, b"", part.message, copies)
+                if _depth(whole) > _DEEPEST or len(b"".join(p.write() for p in whole.inner)) > 1 << 16:
                     holder.inner[at] = part
         elif kind == 7:
             texts = [p for p in holder.inner if not p.message and p.wire == BYTES]
