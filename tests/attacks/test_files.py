@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -187,6 +188,26 @@ def test_a_writer_waits_for_another_and_the_lock_leaves_nothing(tmp_path: Path) 
         writer.join()
     assert [entry.split()[1] for entry in order] == ["in", "out", "in", "out"]
     assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_removed_before_it_is_locked_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another writer of the target takes it for a leftover in the instant after it was made."""
+    made: list[Path] = []
+    mkdir = Path.mkdir
+
+    def make(path: Path, **how: Any) -> None:
+        mkdir(path, **how)
+        made.append(path)
+        if len(made) == 1:
+            staging.remove_leftovers(tmp_path / "x")
+
+    monkeypatch.setattr(Path, "mkdir", make)
+    path, handle = staging.stage_folder(tmp_path / "x")
+    os.close(handle)
+    assert made[0] != path == made[1]
+    assert os.listdir(tmp_path) == [path.name]
 
 
 def test_staging_is_unpredictable_and_private(tmp_path: Path) -> None:

@@ -140,18 +140,34 @@ def test_other_topics_score_the_same(
 def test_names_without_end_are_bounded_and_change_nobody(
     session: Session, expected: dict[str, list[tuple[float, ...]]]
 ) -> None:
-    """`EDGESPARSE_NAMES` of them, each in a topic and as a machine; `make prove-security` sets 100,000."""
+    """`EDGESPARSE_NAMES` of them, each in a topic and as a machine; `make prove-security` sets 100,000.
+
+    The others have places: who comes first after a thousand gets one as those fall silent.
+    """
     names = int(os.environ.get("EDGESPARSE_NAMES", "3000"))
     evil = [sample(f"evil/{k}", 1, machine=f"m{k}") for k in range(names)]
     lines, every = good(), names // (2 * STEPS)
-    mixed = [x for k, line in enumerate(lines) for x in [*evil[k * every : (k + 1) * every], line]]
+    mixed = lines[:2]
+    for k, line in enumerate(lines[2:]):
+        mixed += [*evil[k * every : (k + 1) * every], line]
     # What the lines themselves take is there before.
+    feed = Feed(mixed)
     tracemalloc.start()
-    outcome = Outcome(session, mixed)
+    outcome = Outcome(session, feed=feed)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert {topic: outcome.scores[topic] for topic in expected} == expected
     assert peak <= 32 << 20
+
+
+@pytest.mark.parametrize(("silence", "has_places"), [(61, True), (59, False)])
+def test_a_flood_of_names_that_falls_silent_gives_its_places_up(
+    session: Session, expected: dict[str, list[tuple[float, ...]]], silence: float, has_places: bool
+) -> None:
+    flood = [sample(f"evil/{k}", 0) for k in range(1000)]
+    outcome = Outcome(session, flood + [line._replace(arrived=silence) for line in good()])
+    found = {topic: rows for topic, rows in outcome.scores.items() if topic in expected}
+    assert found == (expected if has_places else {})
 
 
 def test_a_backlog_without_end_is_bounded_and_changes_nobody(

@@ -34,9 +34,13 @@ def stage_file(target: Path, mode: int = 0o666) -> tuple[Path, int]:
 def stage_folder(target: Path) -> tuple[Path, int]:
     """A new, empty folder in the folder of `target`, for its owner only: its path and a handle as above."""
 
-    def make(path: Path) -> int:
+    def make(path: Path) -> int | None:
         path.mkdir(mode=0o700)
-        return os.open(path, _LOOK)
+        try:
+            return os.open(path, _LOOK)
+        except FileNotFoundError:
+            # Another writer took it for a leftover before it could be locked.
+            return None
 
     return _stage(target, make)
 
@@ -50,10 +54,12 @@ def remove_leftovers(target: Path) -> None:
             _remove_if_dead(target.parent / name)
 
 
-def _stage(target: Path, create: Callable[[Path], int]) -> tuple[Path, int]:
+def _stage(target: Path, create: Callable[[Path], int | None]) -> tuple[Path, int]:
     for _ in range(_MOST_TRIES):
         path = target.with_name(f".{target.name}.{secrets.token_hex(_RANDOM_BYTES)}.new")
         handle = create(path)
+        if handle is None:
+            continue
         if _claim(handle, path):
             return path, handle
         # Another writer took it for a leftover before it was locked, and removes it.

@@ -17,6 +17,7 @@ from edgesparse_runtime.stream.counts import Counts
 from edgesparse_runtime.stream.lines import LineParser
 from edgesparse_runtime.stream.notes import Notes
 from edgesparse_runtime.stream.parse import LONGEST_NAME, SampleParser
+from edgesparse_runtime.stream.places import Places
 from edgesparse_runtime.stream.sample import Sample, Score
 from edgesparse_runtime.stream.sources import Line, check_file, follow_file, read_pipe
 from edgesparse_runtime.stream.stream import MOST_MACHINES, Stream
@@ -151,10 +152,11 @@ class _Sources:
         self._parser, self._counts, self._note = parser, counts, note
         self._bind_topics = bind_topics
         self._forms: dict[str, LineParser] = {}
+        self._places: Places[str] = Places(MOST_MACHINES)
         self._is_untimed_noted = False
 
     def to_sample(self, line: Line) -> Sample | None:
-        form = self._form(line.topic)
+        form = self._form(line.topic, line.arrived)
         if form is None:
             return None
         sample = form.to_sample(line.text, line.arrived)
@@ -179,14 +181,23 @@ class _Sources:
         for form in self._forms.values():
             form.finish()
 
-    def _form(self, topic: str) -> LineParser | None:
+    def _form(self, topic: str, now: float) -> LineParser | None:
         form = self._forms.get(topic)
         if form is None:
-            if len(self._forms) >= MOST_MACHINES or len(topic) > LONGEST_NAME:
+            if len(topic) > LONGEST_NAME or (self._places.is_full and not self._make_place(now)):
                 self._counts.too_many_machines += 1
                 return None
             form = self._forms[topic] = LineParser(self._parser, self._counts, self._note, topic=topic)
+        self._places.note(topic, now)
         return form
+
+    def _make_place(self, now: float) -> bool:
+        silent = self._places.find_silent(now)
+        if silent is None:
+            return False
+        self._places.forget(silent)
+        del self._forms[silent]
+        return True
 
 
 @contextmanager

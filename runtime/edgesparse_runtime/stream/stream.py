@@ -19,6 +19,7 @@ from edgesparse_runtime.stream.causal import CausalScorer
 from edgesparse_runtime.stream.counts import Counts
 from edgesparse_runtime.stream.monitor.signals import Signals
 from edgesparse_runtime.stream.parse import Record, SampleParser
+from edgesparse_runtime.stream.places import Places
 from edgesparse_runtime.stream.sample import Sample, Score, Step
 from edgesparse_runtime.stream.timeline import Timeline, TimeRule, WrongPeriod
 from edgesparse_runtime.stream.token_stream import StepModel, has_step_model
@@ -165,6 +166,7 @@ class Stream:
         self._signals = signals
         self._tracks: dict[_Key, _Track] = {}
         self._machines_of: Counter[str] = Counter()
+        self._places: Places[_Key] = Places(MOST_MACHINES)
         # Machines whose period the model does not fit; bounded as the tracks are.
         self._refused: set[_Key] = set()
 
@@ -275,19 +277,24 @@ class Stream:
     def _track(self, key: _Key, sample: Sample) -> _Track | None:
         track = self._tracks.get(key)
         if track is None:
-            if len(self._tracks) >= MOST_MACHINES and not self._make_place(sample.topic):
+            if self._places.is_full and not self._make_place(sample):
                 return None
             timeline = self._make_timeline(sample.machine)
             clock = (sample.is_calendar, sample.is_local, sample.unit)
             track = _Track(timeline, self._make_scorer(), sample.topic, *clock)
             self._tracks[key] = track
             self._machines_of[sample.topic] += 1
+        self._places.note(key, sample.arrived)
         return track
 
-    def _make_place(self, topic: str) -> bool:
-        """Take a place from the topic that has most machines, for one that has fewer by at least two."""
+    def _make_place(self, sample: Sample) -> bool:
+        """Take the place of a silent machine, or one of a topic that has at least two more."""
+        silent = self._places.find_silent(sample.arrived)
+        if silent is not None:
+            self._forget(silent)
+            return True
         largest, count = max(self._machines_of.items(), key=lambda pair: pair[1])
-        if count < self._machines_of[topic] + 2:
+        if count < self._machines_of[sample.topic] + 2:
             return False
         newest = next(key for key, track in reversed(self._tracks.items()) if track.topic == largest)
         self._forget(newest)
@@ -295,6 +302,7 @@ class Stream:
 
     def _forget(self, key: _Key) -> None:
         track = self._tracks.pop(key, None)
+        self._places.forget(key)
         if track is not None:
             self._machines_of[track.topic] -= 1
             if not self._machines_of[track.topic]:
