@@ -29,6 +29,7 @@ from edgesparse_runtime.model_check.protobuf_wire import (
 )
 from edgesparse_runtime.session import Session
 from tests.support.hostile_models import HOSTILE, honest
+from tests.support.model_agreement import check_agreement
 from tests.support.model_differences import kept_parts
 from tests.support.opening.two_formats import FACTOR, model_of_two_formats
 
@@ -285,3 +286,13 @@ def test_hostile_models_are_hostile_in_every_form() -> None:
         model.ClearField("graph")
         with pytest.raises(BundleError):
             check_model(write_field(MODEL_GRAPH, graph) + model.SerializeToString(), "m")
+
+
+def test_a_function_imports_the_onnx_domain_by_either_name() -> None:
+    """onnxruntime refuses the long one there; what is written anew has the short one."""
+    model = honest()
+    model.functions[0].opset_import[0].domain = "ai.onnx"
+    content = model.SerializeToString()
+    written = onnx.load_from_string(check_model(content, "m").content)
+    assert [entry.domain for entry in written.functions[0].opset_import] == [""]
+    assert check_agreement(content, opens=True) is None

@@ -3,6 +3,8 @@
 Rules:
 1. Only windows of the same loaded model, channel count and length share a run; nothing is padded.
 2. A run starts when a runner is free and a group is full, or its oldest window has waited `wait` seconds.
+   Behind each runner one more run may wait, if it is full and short: otherwise a runner is idle until the
+   event loop has served whoever comes before its next run.
 3. Requests start in the order of their turn: arrival, put back by `YIELD` times the seconds that they are
    expected to compute. One that computes for a second yields to small ones that come within four.
 4. A request of more windows than a run may hold becomes several runs, each with a later turn.
@@ -15,6 +17,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +30,8 @@ from edgesparse_runtime.errors import EdgeSparseError
 from edgesparse_runtime.serving.protocol.tensors import FloatArray
 
 YIELD = 4.0
+# Seconds that a run may be expected to take if it is to wait behind a runner: others wait for it in vain.
+_SHORT = 0.05
 Operation = Literal["scores", "explain"]
 
 
@@ -75,7 +80,8 @@ class Batcher:
         on_run: Callable[[Runnable, int, float], None] = lambda model, rows, waited: None,
     ) -> None:
         self._pool = ThreadPoolExecutor(runs, thread_name_prefix="edgesparse-run")
-        self._free = runs
+        # Negative when runs wait behind the runners.
+        self._runs = self._free = runs
         self._max_rows, self._wait = max_rows, wait
         self._groups: dict[_Key, list[_Waiting]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -129,16 +135,19 @@ class Batcher:
             self._timer.cancel()
             self._timer = None
         loop = asyncio.get_running_loop()
-        while self._free:
+        while self._free > -self._runs:
             waiting = {
                 key: [item for item in group if not item.answer.done()] for key, group in self._groups.items()
             }
             self._groups = {key: group for key, group in waiting.items() if group}
             now = loop.time()
             since = {key: min(item.since for item in group) for key, group in self._groups.items()}
-            ready = [key for key in since if since[key] + self._wait <= now or self._is_full(key)]
+            if self._free <= 0:
+                ready = [key for key in since if self._is_full(key) and self._is_short(key)]
+            else:
+                ready = [key for key in since if since[key] + self._wait <= now or self._is_full(key)]
             if not ready:
-                if since:
+                if since and self._free > 0:
                     self._timer = loop.call_at(min(since.values()) + self._wait, self._start_due)
                 return
             self._start(min(ready, key=lambda key: min(map(self._turn, self._groups[key]))))
@@ -153,6 +162,10 @@ class Batcher:
             if rows >= limit:
                 return True
         return False
+
+    def _is_short(self, key: _Key) -> bool:
+        channels, steps = key[2]
+        return 0 < self._pace * self._limit(key[0], key[1]) * channels * steps <= _SHORT
 
     def _start(self, key: _Key) -> None:
         model, operation, _ = key
@@ -171,14 +184,14 @@ class Batcher:
         began = loop.time()
         self._on_run(model, rows, began - min(item.since for item in parts))
         work = loop.run_in_executor(
-            self._pool, _compute, model, operation, [p.window for p in parts], run.options
+            self._pool, _compute_timed, model, operation, [p.window for p in parts], run.options
         )
-        work.add_done_callback(lambda done: self._finish(parts, done, began))
+        work.add_done_callback(lambda done: self._finish(parts, done))
 
-    def _finish(self, parts: list[_Waiting], done: asyncio.Future[list[Any]], began: float) -> None:
+    def _finish(self, parts: list[_Waiting], done: asyncio.Future[tuple[list[Any], float]]) -> None:
         self._free += 1
         error = done.exception()
-        results = [error] * len(parts) if error is not None else done.result()
+        results, seconds = ([error] * len(parts), 0.0) if error is not None else done.result()
         for item, result in zip(parts, results, strict=True):
             if item.answer.done():
                 continue
@@ -186,9 +199,9 @@ class Batcher:
                 item.answer.set_exception(result)
             else:
                 item.answer.set_result(result)
-        seconds = asyncio.get_running_loop().time() - began
-        pace = seconds / max(1, sum(item.window.size for item in parts))
-        self._pace = pace if self._pace == 0 else self._pace + (pace - self._pace) / 8
+        if error is None:
+            pace = seconds / max(1, sum(item.window.size for item in parts))
+            self._pace = pace if self._pace == 0 else self._pace + (pace - self._pace) / 8
         self._start_due()
 
 
@@ -196,6 +209,15 @@ def _end_if_unwanted(run: _Run) -> None:
     """End a model run that nobody waits for: a request that timed out must not keep a runner busy."""
     if all(item.answer.cancelled() for item in run.parts):
         run.options.terminate = True
+
+
+def _compute_timed(
+    model: Runnable, operation: Operation, windows: list[FloatArray], options: onnxruntime.RunOptions
+) -> tuple[list[Any], float]:
+    """As `_compute`, and the seconds that it took."""
+    start = time.perf_counter()
+    results = _compute(model, operation, windows, options)
+    return results, time.perf_counter() - start
 
 
 def _compute(

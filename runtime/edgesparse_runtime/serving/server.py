@@ -133,6 +133,7 @@ def _configure(app: ASGIApp, limits: ConnectionLimits, settings: Settings) -> uv
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         backlog=_BACKLOG,
         timeout_graceful_shutdown=round(settings.grace),
         ssl_certfile=settings.tls_cert,
