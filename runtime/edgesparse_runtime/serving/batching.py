@@ -30,7 +30,7 @@ from edgesparse_runtime.errors import EdgeSparseError
 from edgesparse_runtime.serving.protocol.tensors import FloatArray
 
 YIELD = 4.0
-# Seconds that a run may be expected to take if it is to wait behind a runner: others wait for it in vain.
+# Seconds that a run may be expected to take if it is to wait behind a runner: what comes later waits for it.
 _SHORT = 0.05
 Operation = Literal["scores", "explain"]
 
@@ -165,7 +165,9 @@ class Batcher:
 
     def _is_short(self, key: _Key) -> bool:
         channels, steps = key[2]
-        return 0 < self._pace * self._limit(key[0], key[1]) * channels * steps <= _SHORT
+        # A request to explain several windows is one run, whatever the limit.
+        rows = max(self._limit(key[0], key[1]), *(len(item.window) for item in self._groups[key]))
+        return 0 < self._pace * rows * channels * steps <= _SHORT
 
     def _start(self, key: _Key) -> None:
         model, operation, _ = key

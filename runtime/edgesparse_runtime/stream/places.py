@@ -6,8 +6,8 @@ from typing import Generic, TypeVar
 
 Name = TypeVar("Name")
 
-# Seconds of silence after which a full house gives a place away: a name that came once may be a flood's, one
-# that has sent more may be a slow sensor's.
+# Seconds of silence after which a place may be given away while all are taken: a name that came once may be a
+# flood's, one that has sent more may be a slow sensor's.
 ONCE_SILENT = 60.0
 SILENT = 3600.0
 
@@ -37,10 +37,9 @@ class Places(Generic[Name]):
     def find_silent(self, now: float) -> Name | None:
         """The name whose place may be given away, if there is one."""
         for names, silence in ((self._once, ONCE_SILENT), (self._more, SILENT)):
-            for name, last in names.items():
-                if now - last > silence:
-                    return name
-                break
+            name = next(iter(names), None)
+            if name is not None and now - names[name] > silence:
+                return name
         return None
 
     def forget(self, name: Name) -> None:

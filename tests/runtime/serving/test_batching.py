@@ -96,6 +96,25 @@ def test_a_run_that_is_not_full_waits_for_more_windows() -> None:
     asyncio.run(main())
 
 
+def test_an_explanation_of_many_windows_is_as_long_as_all_of_them() -> None:
+    async def main() -> None:
+        model, batcher = Model(), Batcher(1, ROWS, 0.0)
+        # One window would take 15 ms, eight take 120.
+        await learn_pace(batcher, model, 5e-3)
+        first = await ask(batcher, model, windows(1))
+        asked = [
+            asyncio.create_task(batcher.explain(model, np.zeros((count, 1, 3), np.float32)))
+            for count in (8, 1)
+        ]
+        await asyncio.sleep(0.05)
+        assert started(batcher) == 1
+        model.may_run.release(3)
+        await asyncio.gather(*first, *asked)
+        batcher.close()
+
+    asyncio.run(main())
+
+
 def test_a_run_behind_a_runner_that_nobody_waits_for_is_ended() -> None:
     async def main() -> None:
         model, batcher = Model(), Batcher(1, ROWS, 0.0)
