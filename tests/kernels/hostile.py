@@ -19,7 +19,7 @@ from tests.support.kernels.reference import Attributes
 
 NUMBERS = [-(2**63), -1, 0, 1, 2, 3, 7, 16, 64, 2**31, 2**62, 2**63 - 1]
 # One of each operator around attention.
-LAYERS = (LINEAR[1], LINEAR[4], LINEAR[9], LINEAR[11], FLOAT[1], FLOAT[6], FLOAT[11])
+LAYERS = (LINEAR[1], LINEAR[4], LINEAR[9], LINEAR[11], FLOAT[1], FLOAT[6], FLOAT[11], FLOAT[14])
 FLOATS = [float("nan"), float("inf"), -1e38, 0.0, 0.25, 1e38]
 
 

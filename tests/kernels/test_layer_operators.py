@@ -114,6 +114,9 @@ REFUSED = [
     (FLOAT[6], "key_mask", np.ones((2, 99), bool), "`key_mask` must have shape [2, 100]"),
     (FLOAT[11], "value", np.zeros((2, 130, 41), np.float32), "must have one shape"),
     (FLOAT[11], "weight", np.zeros((2, 40), np.float32), "`weight` must have shape [taps above 2, 40]"),
+    (FLOAT[14], "weight", np.zeros((2, 128, 2, 9), np.float32), "`weight` must have shape [2, 128, 1, 9]"),
+    (FLOAT[14], "sharpness", np.zeros((3, 16), np.float32), "`sharpness` must have shape [2, groups]"),
+    (FLOAT[14], "real", np.ones((2, 5), bool), "`real` must have shape [2, 203]"),
 ]
 
 
@@ -139,6 +142,7 @@ def test_inputs_that_do_not_fit_are_refused(
         (FLOAT[1], {"patch": 0}, "`patch` must be from 1"),
         (FLOAT[6], {"kv_num_heads": 3}, "`kv_num_heads` must divide `num_heads`"),
         (FLOAT[11], {"before": -1}, "`before` must be from 0"),
+        (FLOAT[14], {"dilations": [1 << 21, 4]}, "`dilations` must be from 1"),
     ],
 )
 def test_attributes_out_of_range_are_refused(
@@ -151,7 +155,7 @@ def test_attributes_out_of_range_are_refused(
 
 
 @pytest.mark.parametrize(
-    "node", [LINEAR[1], LINEAR[9], LINEAR[11], FLOAT[1], FLOAT[6], FLOAT[11]], ids=by_name
+    "node", [LINEAR[1], LINEAR[9], LINEAR[11], FLOAT[1], FLOAT[6], FLOAT[11], FLOAT[14]], ids=by_name
 )
 def test_a_wrong_rank_is_refused(library: Path, node: Node) -> None:
     for name, array in node.feeds.items():

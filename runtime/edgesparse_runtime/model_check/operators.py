@@ -35,8 +35,8 @@ _ONNX = (
 )
 _ONNXRUNTIME = ("MultiHeadAttention",)
 _OWN = (
-    "BlockScores FeedForward FilterBank FilterBankLinear KernelBank KernelBankLinear KernelInfo Linear "
-    "LinearSplit SparseAttention ValueConvolution "
+    "BlockScores CompetingFilters FeedForward FilterBank FilterBankLinear KernelBank KernelBankLinear "
+    "KernelInfo Linear LinearSplit SparseAttention ValueConvolution "
 )
 
 Operator = tuple[str, str]

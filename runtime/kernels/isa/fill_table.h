@@ -22,6 +22,7 @@ constexpr Table fill_table(const char* name) {
   table.linear = linear;
   table.sum_weights = sum_weights;
   table.bank = bank;
+  table.compete = compete;
   table.pool = pool;
   table.product = product;
   table.mix = mix;

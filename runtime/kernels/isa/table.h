@@ -83,6 +83,8 @@ struct Table {
   void (*sum_weights)(const int8_t* weight, int64_t depth, int64_t columns, int32_t* sums);
   // isa/filter_bank.h
   void (*bank)(const struct BankJob& job);
+  // isa/competing_filters.h
+  void (*compete)(const struct CompeteJob& job);
   // isa/pooling.h
   void (*pool)(const struct PoolJob& job);
   void (*product)(const struct ProductJob& job);

@@ -1,12 +1,11 @@
 // edgesparse::FilterBank: packs the filters into lanes, tokens go to isa/filter_bank.h.
 // edgesparse::FilterBankLinear sends the features of a few tokens at a time on to isa/linear.h, so that they
 // never exist as a whole.
-#include <algorithm>
-#include <cstring>
-
 #include "isa/filter_bank.h"
+
 #include "ops/custom_op.h"
 #include "ops/operators.h"
+#include "ops/padded_window.h"
 #include "ops/product.h"
 
 namespace edgesparse {
@@ -17,7 +16,6 @@ constexpr InputRule kBankRules[] = {{"window", ort::kFloat, 3, 3}, {"real", ort:
                                     {"weight", ort::kFloat, 4, 4}, {"slope", ort::kFloat, 2, 2},
                                     {"offset", ort::kFloat, 3, 3}, {"center", ort::kFloat, 1, 1},
                                     {"spread", ort::kFloat, 1, 1}};
-constexpr int64_t kMostDilations = 64;
 constexpr int64_t kTokensPerPiece = 64;
 static_assert(kTokensPerPiece <= kRows, "a piece is one LinearJob");
 // Pieces that are worked on at a time, which bounds the features that exist.
@@ -27,8 +25,8 @@ struct Bank {
   ort::Status* read_attributes(const Node& node);
   ort::Status* compute(const Call& call, const InputRule* product) const;
 
-  int64_t patch = 0, before = 0, dilations[kMostDilations] = {};
-  size_t dilation_count = kMostDilations;
+  int64_t patch = 0, before = 0;
+  Dilations dilations;
 };
 
 struct FilterBank : Bank {
@@ -63,18 +61,9 @@ struct KernelBankLinear : FilterBankLinear {
 };
 
 ort::Status* Bank::read_attributes(const Node& node) {
-  const ort::Functions& ort = node.ort;
   EDGESPARSE_RETURN_IF(read_integer(node, "patch", 1, 1 << 20, &patch));
   EDGESPARSE_RETURN_IF(read_integer(node, "before", kBankLength / 2, kBankLength - 1, &before));
-  ort::Status* const failed =
-      ort.KernelInfoGetAttributeArray_int64(node.info, "dilations", dilations, &dilation_count);
-  if (failed) ort.ReleaseStatus(failed);
-  if (failed || dilation_count == 0)
-    return refuse(ort, "`dilations` must hold 1 to %lld whole numbers.", (long long)kMostDilations);
-  for (size_t l = 0; l < dilation_count; ++l)
-    if (dilations[l] < 1 || dilations[l] > (1 << 20))
-      return refuse(ort, "`dilations` must be from 1 to 1048576; got %lld.", (long long)dilations[l]);
-  return nullptr;
+  return dilations.read(node);
 }
 
 ort::Status* check(const Bank& kernel, const Call& call, BankJob& job) {
@@ -84,7 +73,7 @@ ort::Status* check(const Bank& kernel, const Call& call, BankJob& job) {
   job.patch = kernel.patch;
   job.before = kernel.before;
   job.channels = in[kWindow].shape[1];
-  job.dilation_count = static_cast<int64_t>(kernel.dilation_count);
+  job.dilation_count = static_cast<int64_t>(kernel.dilations.count);
   job.filters = weight[1];
   job.thresholds = in[kOffset].shape[2];
   if (weight[0] != job.dilation_count || weight[2] != job.channels || weight[3] != kBankLength)
@@ -98,32 +87,24 @@ ort::Status* check(const Bank& kernel, const Call& call, BankJob& job) {
                   (long long)weight[1]);
   for (const int index : {kCenter, kSpread})
     EDGESPARSE_RETURN_IF(check_values(call, kBankRules[index], in[index], bank_features(job)));
-  if (in[kReal].shape[0] != in[kWindow].shape[0] || in[kReal].shape[1] != in[kWindow].shape[2])
-    return refuse(ort, "Input `real` must have shape [%lld, %lld]; got [%lld, %lld].",
-                  (long long)in[kWindow].shape[0], (long long)in[kWindow].shape[2],
-                  (long long)in[kReal].shape[0], (long long)in[kReal].shape[1]);
-  return nullptr;
+  return check_real(call, in[kWindow], in[kReal]);
 }
 
-// Arrays of one call: the constants in lanes, and one entry's window with zeros around it.
+// Arrays of one call: the constants in lanes, and one entry's window.
 struct Arrays {
-  // Adds what `pack_constants` and `load_entry` fill to the scratch of the call.
-  void plan(const BankJob& job, int64_t given_steps, int64_t tokens, Scratch& scratch) {
+  // Adds what `pack_constants` and `window.load` fill to the scratch of the call.
+  void plan(const BankJob& job, const Tensor& given, int64_t tokens, int64_t largest_dilation,
+            Scratch& scratch) {
     panels = job.dilation_count * bank_panels(job.filters);
-    reach = job.before * *std::max_element(job.dilations, job.dilations + job.dilation_count);
-    steps = given_steps;
-    padded_steps = tokens * job.patch;
-    stride = steps + 2 * reach;
     scratch.add(&weight, {panels, job.channels, kBankLength, kPanelKeys});
     scratch.add(&slope, {panels, kPanelKeys});
     scratch.add(&offset, {panels, job.thresholds, kPanelKeys});
     scratch.add(&inverse, {bank_features(job)});
-    scratch.add(&window, {job.channels, stride});
-    scratch.add(&real, {padded_steps});
+    window.plan(given, tokens * job.patch, job.before * largest_dilation, scratch);
   }
-  int64_t panels, reach, steps, padded_steps, stride;
-  float *weight, *slope, *offset, *inverse, *window;
-  uint8_t* real;
+  int64_t panels;
+  float *weight, *slope, *offset, *inverse;
+  PaddedWindow window;
 };
 
 void pack_constants(const Tensor* in, BankJob& job, const Arrays& to) {
@@ -147,20 +128,10 @@ void pack_constants(const Tensor* in, BankJob& job, const Arrays& to) {
   job.offset = to.offset;
   job.inverse = to.inverse;
   job.center = in[kCenter].as<float>();
-  job.window = to.window + to.reach;
-  job.window_stride = to.stride;
-  job.real = to.real;
-  std::fill(to.window, to.window + job.channels * to.stride, 0.0f);
-  std::fill(to.real, to.real + to.padded_steps, uint8_t{0});
-}
-
-// One entry of the batch; what lies around it stays zero.
-void load_entry(const Tensor* in, int64_t entry, int64_t channels, const Arrays& to) {
-  const float* from = in[kWindow].as<float>() + entry * channels * to.steps;
-  for (int64_t c = 0; c < channels; ++c, from += to.steps)
-    std::copy(from, from + to.steps, to.window + c * to.stride + to.reach);
-  const uint8_t* const real = in[kReal].as<uint8_t>() + entry * to.steps;
-  std::copy(real, real + to.steps, to.real);
+  job.window = to.window.first_step();
+  job.window_stride = to.window.stride;
+  job.real = to.window.real;
+  to.window.clear();
 }
 
 struct Work {
@@ -206,15 +177,12 @@ ort::Status* Bank::compute(const Call& call, const InputRule* product_rules) con
   EDGESPARSE_RETURN_IF(call.output(0, shape, 3, &output));
   if (batch == 0 || work.tokens == 0 || features == 0) return nullptr;
 
-  // A tap that lies further away than the window is long meets zeros, however far: a large dilation must not
-  // make the zeros around the window many times as long as the window.
-  int64_t spans[kMostDilations];
-  for (size_t l = 0; l < dilation_count; ++l) spans[l] = std::min(dilations[l], steps);
-  job.dilations = spans;
+  const Dilations spans = dilations.within(steps);
+  job.dilations = spans.values;
   work.pieces = (work.tokens + kTokensPerPiece - 1) / kTokensPerPiece;
   Scratch scratch(call.host);
   Arrays arrays{};
-  arrays.plan(job, steps, work.tokens, scratch);
+  arrays.plan(job, in[kWindow], work.tokens, spans.largest(), scratch);
   int32_t* sums = nullptr;
   if (product_rules) {
     work.pieces = std::min(work.pieces, kMostPieces);
@@ -230,7 +198,7 @@ ort::Status* Bank::compute(const Call& call, const InputRule* product_rules) con
     work.product.weight_sum = sums;
   }
   for (int64_t b = 0; b < batch; ++b) {
-    load_entry(in, b, job.channels, arrays);
+    arrays.window.load(in[kWindow], in[kReal], b);
     job.output = work.product.output[0] = output + b * work.tokens * width;
     EDGESPARSE_RETURN_IF(call.run(work_piece, work.pieces, &work));
   }

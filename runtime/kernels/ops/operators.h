@@ -14,6 +14,7 @@ const ort::CustomOp* filter_bank_linear_op();
 // The names that the filter banks had in files made before November 2026.
 const ort::CustomOp* kernel_bank_op();
 const ort::CustomOp* kernel_bank_linear_op();
+const ort::CustomOp* competing_filters_op();
 const ort::CustomOp* feed_forward_op();
 const ort::CustomOp* block_scores_op();
 const ort::CustomOp* value_convolution_op();

@@ -274,6 +274,20 @@ void filter_bank(Draw& draw, Builder& b) {
   if (product) weights(b, features, 16 * b.count({1, 2, 3}));
 }
 
+void competing_filters(Draw& draw, Builder& b) {
+  const int64_t dilations = b.count({1, 2, 3}), channels = b.count({1, 1, 2, 5, 0}),
+                groups = b.count({1, 2, 15, 16, 17, 33, 0});
+  const int64_t batch = b.count({0, 1, 2}), steps = b.count({0, 1, 2, 7, 63, 64, 65, 300});
+  std::vector<int64_t> spans;
+  for (int64_t l = 0; l < dilations; ++l) spans.push_back(b.count({1, 2, 3, 7, 16, 64}));
+  b.call.op = "CompetingFilters";
+  b.integers("dilations", spans);
+  b.floats({batch, channels, steps});
+  b.mask({batch, steps});
+  b.floats({dilations, groups * 8, channels, 9});
+  b.floats({dilations, groups});
+}
+
 void block_scores(Draw& draw, Builder& b) {
   const int64_t heads = b.count({1, 2, 4, 6}), groups = divisor(draw, heads), d = b.size(),
                 rank = b.count({0, 1, 7, 16, 33});
@@ -314,8 +328,9 @@ Call draw_call(uint64_t seed, bool hostile) {
   Draw draw(seed);
   Builder builder(draw, hostile);
   using Maker = void (*)(Draw&, Builder&);
-  constexpr Maker kMakers[] = {attention,   attention,    linear,      feed_forward,
-                               filter_bank, block_scores, filter_bank, value_convolution};
+  constexpr Maker kMakers[] = {attention,    attention,         linear,
+                               feed_forward, filter_bank,       block_scores,
+                               filter_bank,  value_convolution, competing_filters};
   draw.pick(kMakers)(draw, builder);
   builder.spoil();
   return builder.call;

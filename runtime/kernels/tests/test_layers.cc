@@ -6,6 +6,7 @@
 #include <random>
 #include <vector>
 
+#include "isa/competing_filters.h"
 #include "isa/filter_bank.h"
 #include "isa/linear.h"
 #include "isa/pooling.h"
@@ -108,6 +109,30 @@ bool bank_agrees(int64_t channels, int64_t filters, int64_t thresholds, int64_t 
   return same_bits(run(*chosen_table()), run(*scalar_table()));
 }
 
+bool compete_agrees(int64_t channels, int64_t steps, int64_t dilation) {
+  const int64_t reach = kBankLength / 2 * dilation, stride = steps + 2 * reach;
+  Floats window = normal(channels * stride), weight = normal(channels * kBankLength * kGroup * kPanelKeys),
+         sharpness = normal(kPanelKeys);
+  std::vector<uint8_t> real(static_cast<size_t>(steps));
+  for (uint8_t& x : real) x = random_bits() % 4 != 0;
+  CompeteJob job{};
+  job.window = window.data() + reach;
+  job.window_stride = stride;
+  job.real = real.data();
+  job.steps = steps;
+  job.channels = channels;
+  job.dilation = dilation;
+  job.weight = weight.data();
+  job.sharpness = sharpness.data();
+  const auto run = [&](const Table& table) {
+    Floats sums(static_cast<size_t>(kCompeteSums));
+    job.sums = sums.data();
+    table.compete(job);
+    return sums;
+  };
+  return same_bits(run(*chosen_table()), run(*scalar_table()));
+}
+
 bool rows_agree(int64_t tokens, int64_t width, int64_t taps) {
   Floats rows = normal(tokens * width), other = normal(tokens * width), weight = normal(taps * width),
          square = normal(width * tokens);
@@ -147,6 +172,8 @@ int test_layers(int* ran) {
   note(bank_agrees(1, 28, 4, 4, 4, {1, 4, 16}, 7), "bank", 28);
   note(bank_agrees(3, 5, 3, 1, 8, {2}, 9), "bank", 5);
   note(bank_agrees(2, 17, 6, 8, 4, {1, 5}, 3), "bank", 17);
+  for (const int64_t steps : {1, 64, 65, 200})
+    note(compete_agrees(steps % 3 + 1, steps, 5), "compete", steps);
   for (const int64_t width : {1, 7, 16, 31, 64, 128}) note(rows_agree(9, width, 5), "rows", width);
   note(rows_agree(1, 16, 3), "rows", 1);
   return failed;

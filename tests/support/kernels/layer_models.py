@@ -123,6 +123,34 @@ def filter_bank(
     return Node(f"bank {steps} {channels} {filters} {thresholds} {patch}", "FilterBank", attributes, feeds)
 
 
+def competing_filters(
+    steps: int,
+    *,
+    channels: int = 1,
+    groups: int = 16,
+    dilations: tuple[int, ...] = (1, 4),
+    padded: int = 0,
+    seed: int = 0,
+) -> Node:
+    """`CompetingFilters`; the last `padded` steps of the second window are not real."""
+    draw = np.random.default_rng(seed)
+
+    def normal(*shape: int) -> NDArray[np.float32]:
+        return draw.standard_normal(shape).astype(np.float32)
+
+    real = np.ones((2, steps), bool)
+    real[1, steps - padded :] = False
+    feeds: Feeds = {
+        "window": np.where(real[:, None], normal(2, channels, steps), np.float32(0)),
+        "real": real,
+        "weight": normal(len(dilations), groups * 8, channels, 9),
+        "sharpness": 0.5 + np.abs(normal(len(dilations), groups)),
+    }
+    return Node(
+        f"compete {steps} {channels} {groups}", "CompetingFilters", {"dilations": list(dilations)}, feeds
+    )
+
+
 def block_scores(
     tokens: int,
     block_size: int,
@@ -228,4 +256,9 @@ FLOAT = [
     value_convolution(1, 16),
     value_convolution(130, 40),
     value_convolution(33, 7, taps=3, before=2),
+    competing_filters(1),
+    competing_filters(203, padded=50),
+    competing_filters(97, channels=3, groups=5, dilations=(1, 2, 9)),
+    competing_filters(300, groups=33, dilations=(64,), padded=300),
+    competing_filters(2600, groups=2, dilations=(1, 1000)),
 ]

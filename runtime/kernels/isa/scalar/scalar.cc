@@ -1,6 +1,7 @@
 // The reference: the same operations in plain loops, one element after the other.
 #include "isa/scalar/attention.h"
 #include "isa/scalar/attention_int8.h"
+#include "isa/scalar/competing_filters.h"
 #include "isa/scalar/filter_bank.h"
 #include "isa/scalar/linear.h"
 #include "isa/scalar/pooling.h"

@@ -3,6 +3,7 @@
 
 #include "isa/tiles/attention.h"
 #include "isa/tiles/attention_int8.h"
+#include "isa/tiles/competing_filters.h"
 #include "isa/tiles/filter_bank.h"
 #include "isa/tiles/linear.h"
 #include "isa/tiles/pack.h"
