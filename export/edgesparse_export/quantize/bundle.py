@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +84,10 @@ class QuantizeReport:
         }
 
 
+class NothingToQuantizeError(InputError):
+    """A model without a layer for int8: the bundle is as good as it gets."""
+
+
 def quantize_bundle(
     bundle: Bundle,
     recipe: Int8Recipe | None = None,
@@ -114,6 +118,7 @@ def quantize_bundle(
 
     Raises:
         InputError: the recipe does not fit the model or the data, or leaves nothing to quantize.
+        NothingToQuantizeError: the model has nothing but a head, as those without layers do.
         GateError: the metric drops more whatever stays in float32; the bundle stays as it was.
     """
     if math.isnan(max_drop):
@@ -123,8 +128,7 @@ def quantize_bundle(
     recipe = recipe or Int8Recipe()
     data = _with_targets(bundle, data)
     model = onnx.load_from_string(bundle.read(bundle.model_file("float32")))
-    if not set(recipe.nodes(model)) - set(recipe.float32):
-        raise InputError(f"{bundle.path} must hold linear layers to quantize; none is left.")
+    _check_nodes(bundle, recipe.nodes(model), recipe)
     if bundle.manifest["input"].get("tensors"):
         return _add(bundle, model, quantize_tensor_model(bundle, model, recipe, max_drop))
     gate = QuantizationGate(bundle, data, metric, max_drop, alarm, false_alarm_rate)
@@ -142,6 +146,15 @@ def quantize_bundle(
         everything = everything or _everything(model, recipe, windows, gate)
         raise _refusal(gate, everything, found)
     return _add(bundle, model, found)
+
+
+def _check_nodes(bundle: Bundle, nodes: Collection[str], recipe: Int8Recipe) -> None:
+    if not nodes:
+        raise NothingToQuantizeError(
+            f"{bundle.path} holds no layer that int8 would make faster. Use it in float32."
+        )
+    if not set(nodes) - set(recipe.float32):
+        raise InputError(f"{bundle.path} must hold linear layers to quantize; none is left.")
 
 
 def _with_targets(bundle: Bundle, data: SeriesSet | None) -> SeriesSet | None:

@@ -30,11 +30,31 @@ LEAST_WEIGHTS = 4096
 
 
 def linear_nodes(model: onnx.ModelProto) -> list[str]:
-    """Names of the matrix products with a constant 2-d float weight."""
+    """Names of the matrix products with a constant 2-d float weight, but for a classifier's head.
+
+    The head runs once per window, and `edgesparse update` fits it anew: it stays in float32.
+    """
     weights = {
         i.name for i in model.graph.initializer if len(i.dims) == 2 and i.data_type == onnx.TensorProto.FLOAT
     }
-    return [n.name for n in model.graph.node if n.op_type in ("MatMul", "Gemm") and n.input[1] in weights]
+    head = _head(model)
+    return [
+        n.name
+        for n in model.graph.node
+        if n.op_type in ("MatMul", "Gemm") and n.input[1] in weights and n.name != head
+    ]
+
+
+def _head(model: onnx.ModelProto) -> str | None:
+    """Name of the layer that the scores are the softmax of, at a temperature or not."""
+    made = {output: node for node in model.graph.node for output in node.output}
+    softmax = made.get("scores")
+    if softmax is None or softmax.op_type != "Softmax":
+        return None
+    last = made.get(softmax.input[0])
+    if last is not None and last.op_type in ("Div", "Mul"):
+        last = made.get(last.input[0])
+    return last.name if last is not None and last.op_type == "Gemm" else None
 
 
 def _weight_sizes(model: onnx.ModelProto) -> dict[str, int]:

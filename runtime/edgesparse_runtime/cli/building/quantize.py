@@ -79,7 +79,7 @@ def quantize(request: QuantizeRequest) -> None:
     Example: edgesparse quantize pump.edgesparse --data pump_TRAIN.csv --max-drop accuracy=0.01
     """
     require("quantize", "export", "onnx")
-    from edgesparse_export.quantize.bundle import quantize_bundle
+    from edgesparse_export.quantize.bundle import NothingToQuantizeError, quantize_bundle
 
     metric, most = _parse_drop(request.max_drop)
     recipe = _recipe(request)
@@ -109,6 +109,14 @@ def quantize(request: QuantizeRequest) -> None:
         )
     except KeyboardInterrupt:
         raise Interrupted("the bundle is unchanged") from None
+    except NothingToQuantizeError as reason:
+        # No failure: the commands of a README serve every model.
+        note(str(reason))
+        if request.as_json:
+            print_json("quantize", {"bundle": str(bundle), "unchanged": str(reason)})
+        else:
+            print_fields({"int8": "none: unchanged", "next": f"edgesparse verify {quote(str(bundle))}"})
+        return
     if request.write_config is not None and kept.path is None:
         kept.write(report.recipe, [])
     if request.as_json:

@@ -108,16 +108,29 @@ def _solve(
     old = before.logits(examples.features)
     old -= old.mean(axis=1, keepdims=True)
     s = max(float((w[:, None] * y * old).sum() / max((w[:, None] * old * old).sum(), 1e-12)), 1e-3)
-    values, vectors = np.linalg.eigh((x * w[:, None]).T @ x)
-    right = vectors.T @ ((x * w[:, None]).T @ (y - s * old))
+    root = np.sqrt(w)[:, None]
     found = []
-    for penalty in penalties:
-        change = vectors @ (right / (np.maximum(values, 0) + penalty * w.sum())[:, None])
+    for change in _changes(root * x, root * (y - s * old), [penalty * w.sum() for penalty in penalties]):
         slope = change[:-1] / spread[:, None]
         weight = s * (before.weight - before.weight.mean(axis=0)) + slope.T
         bias = s * (before.bias - before.bias.mean()) + change[-1] - center @ slope
         found.append((weight, bias))
     return found
+
+
+def _changes(x: DoubleArray, y: DoubleArray, penalties: Sequence[float]) -> list[DoubleArray]:
+    """Per penalty, the matrix D that minimizes |y - x D|^2 + penalty |D|^2.
+
+    By the smaller of x.T x and x x.T: a small model has thousands of features, and an update some hundred
+    windows.
+    """
+    is_wide = x.shape[1] > x.shape[0]
+    values, vectors = np.linalg.eigh(x @ x.T if is_wide else x.T @ x)
+    values = np.maximum(values, 0)
+    # To the coordinates of the eigenvectors, and back.
+    right = vectors.T @ (y if is_wide else x.T @ y)
+    back = x.T @ vectors if is_wide else vectors
+    return [back @ (right / (values + penalty)[:, None]) for penalty in penalties]
 
 
 def _loss(logits: DoubleArray, examples: Examples) -> float:

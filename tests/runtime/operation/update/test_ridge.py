@@ -12,6 +12,7 @@ from edgesparse_runtime.operation.update.paired import compare_right, sign_test
 from edgesparse_runtime.operation.update.ridge import (
     PENALTIES,
     Examples,
+    _changes,
     _solve,
     cross_fit,
     entropy,
@@ -50,6 +51,15 @@ def test_with_the_largest_penalty_no_decision_changes() -> None:
     ((weight, bias),) = _solve(examples, before, (PENALTIES[-1],))
     same = Head(weight, bias).logits(examples.features).argmax(axis=1)
     assert (same == before.logits(examples.features).argmax(axis=1)).all()
+
+
+@pytest.mark.parametrize("shape", [(30, 200), (200, 30), (40, 40)])
+def test_either_way_to_the_minimum_leads_there(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal(shape), rng.standard_normal((shape[0], 3))
+    for penalty, found in zip((0.1, 10.0), _changes(x, y, (0.1, 10.0)), strict=True):
+        direct = np.linalg.solve(x.T @ x + penalty * np.eye(shape[1]), x.T @ y)
+        np.testing.assert_allclose(found, direct, rtol=1e-9, atol=1e-9)
 
 
 def test_the_solution_is_the_minimum_that_its_docstring_states() -> None:
