@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 
 from benchmarks.learning.data import MissingPackage
+from benchmarks.learning.models import RIVALS
 from benchmarks.learning.store import ROOT, Job, Record, commit
 from benchmarks.learning.tables import TABLES
 from benchmarks.support.machine import describe_machine
@@ -48,10 +49,9 @@ def run_jobs(jobs: Sequence[Job], *, until: float | None = None) -> dict[Job, Re
                 # Another process may have finished it since this one began.
                 record = job.stored() or (job.run() if is_ours else None)
         except MissingPackage as reason:
-            print(
-                f"skipped {job.set if job.model != 'MiniRocket' else job.model}: it {reason}", file=sys.stderr
-            )
-            if job.model != "MiniRocket":
+            is_rival = job.model in RIVALS
+            print(f"skipped {job.model if is_rival else job.set}: it {reason}", file=sys.stderr)
+            if not is_rival:
                 skipped.add(job.set)
             continue
         if record is None:

@@ -57,6 +57,9 @@ VARIANTS: dict[str, Variant] = {
     "half augmented": Variant(("training.augment=0.5",)),
     "no annealing": Variant(("training.dense_share=0.0", "training.anneal_share=0.0")),
     "window of one": Variant(("model.window=1",)),
+    # Without any transformer, and with it on the same features.
+    "small": Variant(("model.layers=0",)),
+    "full": Variant(("model.stem=2",)),
 }
 # Says of each series whether its class was found.
 Judge = Callable[[SeriesSet], Right]
@@ -185,6 +188,38 @@ def _minirocket(training: SeriesSet, seed: int) -> tuple[dict[str, Any], Judge]:
     return _ridge(features, training, start)
 
 
+def _multirocket_hydra(training: SeriesSet, seed: int) -> tuple[dict[str, Any], Judge]:
+    """aeon's MultiRocketHydraClassifier; unequal series are stretched to the longest."""
+    try:
+        from aeon.classification.convolution_based import MultiRocketHydraClassifier
+    except ImportError:
+        raise MissingPackage("needs the package aeon") from None
+    return _aeon(MultiRocketHydraClassifier(random_state=seed, n_jobs=1), training)
+
+
+def _quant(training: SeriesSet, seed: int) -> tuple[dict[str, Any], Judge]:
+    """aeon's QUANTClassifier; unequal series are stretched to the longest."""
+    try:
+        from aeon.classification.interval_based import QUANTClassifier
+    except ImportError:
+        raise MissingPackage("needs the package aeon") from None
+    return _aeon(QUANTClassifier(random_state=seed), training)
+
+
+def _aeon(classifier: Any, training: SeriesSet) -> tuple[dict[str, Any], Judge]:
+    start = time.process_time()
+    longest = max(x.shape[1] for x in training.series)
+    classifier.fit(_stretched(training, longest), training.labels)
+    seconds = time.process_time() - start
+
+    def decide(data: SeriesSet) -> Right:
+        right: Right = classifier.predict(_stretched(data, longest)) == data.labels
+        return right
+
+    # aeon does not name its weights; the learning tables show none for it.
+    return {"seconds": seconds, "parameters": 0}, decide
+
+
 def _stretched(data: SeriesSet, length: int) -> npt.NDArray[np.float32]:
     """[n, channels, length]; missing values lie on the line between their neighbors."""
 
@@ -218,7 +253,12 @@ def _ridge(
     return {"seconds": seconds, "parameters": int(classifier.coef_.size)}, decide
 
 
-RIVALS |= {"MiniRocket": _minirocket, "stem with ridge": _stem_with_ridge}
+RIVALS |= {
+    "MiniRocket": _minirocket,
+    "MultiRocket-Hydra": _multirocket_hydra,
+    "QUANT": _quant,
+    "stem with ridge": _stem_with_ridge,
+}
 
 
 def as_text(right: Right) -> str:

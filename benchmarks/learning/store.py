@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "bench-results" / "learning"
 COMMITTED = ROOT / "benchmarks" / "results" / "learning"
 # Models of the robustness table.
-DISTURBED_MODELS = ("dense", "sparse", "no augmentation", "half augmented", "MiniRocket")
+DISTURBED_MODELS = ("small", "dense", "sparse", "no augmentation", "half augmented", "MiniRocket")
 # The benchmark's own parts that a result depends on, and those of made tasks.
 BENCHMARK = ("data", "disturbances", "models")
 MADE = ("long_range", "made_tasks")

@@ -139,27 +139,38 @@ def _differences(found: Found, sets: Mapping[str, str], pairs: list[tuple[str, s
     return lines
 
 
-SET_MODELS = ("dense", "sparse", "band", "MiniRocket")
+# The default of `train` to classify.
+DEFAULT = "small"
+SET_MODELS = (DEFAULT, "full", "dense", "sparse", "band", "MiniRocket", "MultiRocket-Hydra", "QUANT")
 
 
 def _set_jobs(seeds: int) -> list[Job]:
-    # MiniRocket costs next to nothing; then pairs, so that an interrupted run has something to compare.
-    rocket = [Job(name, "MiniRocket", labels, seed) for seed in range(seeds) for name, labels in CORE.items()]
+    # What costs little comes first; then pairs, so that an interrupted run has something to compare.
+    rocket = [
+        Job(name, model, labels, seed)
+        for model in (DEFAULT, "MiniRocket", "QUANT", "MultiRocket-Hydra")
+        for seed in range(seeds)
+        for name, labels in CORE.items()
+    ]
     ours = [
         Job(name, model, labels, seed)
         for seed in range(seeds)
         for name, labels in CORE.items()
-        for model in ("sparse", "dense", "band")
+        for model in ("sparse", "dense", "band", "full")
     ]
     return rocket + ours
 
 
 def _render_sets(found: Found) -> str:
-    pairs = [("sparse", "dense"), ("sparse", "band"), ("sparse", "MiniRocket"), ("dense", "MiniRocket")]
+    pairs = [(DEFAULT, rival) for rival in ("MiniRocket", "MultiRocket-Hydra", "QUANT", "sparse", "full")]
+    pairs += [("sparse", "dense"), ("sparse", "band"), ("sparse", "MiniRocket"), ("dense", "MiniRocket")]
     lines = ["Mean accuracy (number of seeds).", ""]
     lines += _grid(found, list(CORE.items()), SET_MODELS, "set", extra=True)
     lines += ["", *_differences(found, CORE, pairs), "", *_costs(found, SET_MODELS)]
     return "\n".join(lines)
+
+
+LABEL_MODELS = (DEFAULT, "MiniRocket", "MultiRocket-Hydra", "sparse", "dense")
 
 
 def _label_jobs(seeds: int) -> list[Job]:
@@ -168,16 +179,15 @@ def _label_jobs(seeds: int) -> list[Job]:
         for seed in range(seeds)
         for share in SHARES
         for name in LABEL_SETS
-        for model in ("MiniRocket", "sparse", "dense")
+        for model in LABEL_MODELS
     ]
 
 
 def _render_labels(found: Found) -> str:
     rows = [(name, share) for name in LABEL_SETS for share in SHARES]
-    models = ("dense", "sparse", "MiniRocket")
-    lines = _grid(found, rows, models, "set")
+    lines = _grid(found, rows, LABEL_MODELS, "set")
     for share in SHARES[1:]:
-        for model in models:
+        for model in LABEL_MODELS:
             lost = label_loss(found, model, share)
             if lost is not None:
                 lines.append(
@@ -198,6 +208,7 @@ def label_loss(found: Found, model: str, share: str) -> tuple[Estimate, list[str
     return paired_difference([a for _, a, _ in both], [b for _, _, b in both]), [name for name, _, _ in both]
 
 
+FORDA_MODELS = (DEFAULT, "MiniRocket", "sparse", "dense")
 FORDA_LABELS = ("50", "250", "1000", "100%")
 
 
@@ -206,13 +217,13 @@ def _forda_jobs(seeds: int) -> list[Job]:
         Job("FordA", model, labels, seed)
         for seed in range(seeds)
         for labels in FORDA_LABELS
-        for model in ("MiniRocket", "sparse", "dense")
+        for model in FORDA_MODELS
     ]
 
 
 def _render_forda(found: Found) -> str:
     rows = [("FordA", labels) for labels in FORDA_LABELS]
-    return "\n".join(_grid(found, rows, ("dense", "sparse", "MiniRocket"), "set", extra=True))
+    return "\n".join(_grid(found, rows, FORDA_MODELS, "set", extra=True))
 
 
 def _long_jobs(seeds: int) -> list[Job]:

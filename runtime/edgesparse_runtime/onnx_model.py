@@ -18,6 +18,8 @@ from edgesparse_runtime.model_check.open import open_session, run_session, sessi
 
 # The operator that scales activations over everything that shares a run.
 _SHARED_SCALE = b"DynamicQuantizeLinear"
+# An operator of ours that models without attention have, and one of onnxruntime's that dense ones have.
+_FEATURES, _DENSE_ATTENTION = b"CompetingFilters", b"MultiHeadAttention"
 
 
 def default_threads() -> int:
@@ -43,7 +45,7 @@ class OnnxModel:
         inputs: onnxruntime's description of the inputs that have no default.
         outputs: their names.
         is_sparse: it has the knobs of sparse attention.
-        engine: what runs attention.
+        engine: what runs attention, or the features of a model without attention.
         rows_share_scale: an answer depends on the rows that share a run, if only by rounding.
     """
 
@@ -77,8 +79,9 @@ class OnnxModel:
         self.score_count = scores[1] if len(scores) == 2 and isinstance(scores[1], int) else None
         knobs = {knob.name: knob for knob in self.session.get_overridable_initializers()}
         self.is_sparse = "top_p" in knobs
+        has_features = _FEATURES in checked.content and _DENSE_ATTENTION not in checked.content
         # A dense model's attention is onnxruntime's own.
-        self.engine = attached if self.is_sparse else "onnxruntime"
+        self.engine = attached if self.is_sparse or has_features else "onnxruntime"
         self.knobs = _overrides(knobs, top_p, max_blocks)
         self.rows_share_scale = _SHARED_SCALE in checked.content
 

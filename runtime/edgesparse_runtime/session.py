@@ -53,7 +53,7 @@ class Session:
         switch: when the dense twin runs, and why.
         is_sparse: the model has sparse attention.
         is_causal: it has scores at every token.
-        engine: what runs attention.
+        engine: what runs attention, or the features of a model without attention.
 
     Raises:
         InputError: no such file or precision, or a knob that the model does not have.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,13 @@ from edgesparse.config import ModelConfig, RunConfig, TrainingConfig
 from edgesparse.training.pretrain import pretrain
 from edgesparse.training.run_folder import Run, load_run
 from edgesparse.training.train import train
-from edgesparse_export.quantize.bundle import quantize_bundle
+from edgesparse_export.quantize.bundle import NothingToQuantizeError, quantize_bundle
 from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.cli.app import run as command
+from edgesparse_runtime.data.readers import write_csv
 from edgesparse_runtime.data.series_set import SeriesSet
+from edgesparse_runtime.engine import get_library_path
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.verify import verify
 from edgesparse_runtime.session import Session
@@ -31,13 +34,12 @@ SMALL = ModelConfig(layers=0, filters=4, dilations=(1, 4), thresholds=2, patch=8
 
 @pytest.fixture(scope="session")
 def small_bundle(built_once: BuiltOnce) -> Bundle:
-    """A small model of unequal series as a bundle with an int8 model; the run lies beside it."""
+    """A small model of unequal series as a bundle; the run lies beside it."""
 
     def build(folder: Path) -> None:
         series = make_series(24, steps=300, unequal=True)
         run = train(series, RunConfig(model=SMALL), folder / "run", quiet=True)
-        bundle, _ = export_run(run, folder / "small.edgesparse", data=series)
-        quantize_bundle(bundle, data=series)
+        export_run(run, folder / "small.edgesparse", data=series)
 
     return open_bundle(built_once("small", build) / "small.edgesparse")
 
@@ -70,12 +72,34 @@ def test_plain_onnxruntime_outputs_what_torch_does(small_bundle: Bundle, small_r
     )
 
 
-def test_int8_decides_alike_and_verifies(small_bundle: Bundle) -> None:
-    data = make_series(12, steps=300, unequal=True, seed=4)
-    scores = [Session(small_bundle, precision=p).predict(data) for p in ("float32", "int8")]
-    assert (scores[0].argmax(1) == scores[1].argmax(1)).all()
-    assert np.abs(scores[0] - scores[1]).max() < 0.1
+def test_it_verifies_and_has_nothing_for_int8(
+    small_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert all(check.holds for check in verify(small_bundle))
+    with pytest.raises(NothingToQuantizeError, match="Use it in float32"):
+        quantize_bundle(small_bundle)
+    before = small_bundle.manifest
+    assert command(["quantize", str(small_bundle.path)]) == 0
+    assert "none: unchanged" in capsys.readouterr().out
+    assert command(["quantize", str(small_bundle.path), "--json"]) == 0
+    assert "no layer that int8" in json.loads(capsys.readouterr().out)["unchanged"]
+    assert open_bundle(small_bundle.path).manifest == before
+
+
+def test_its_head_is_updated_in_seconds(
+    small_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Classes that trade places: thousands of features are as many unknowns as windows at most."""
+    data = make_series(40, steps=300, unequal=True, seed=5)
+    swapped = np.array([{"slow": "fast", "fast": "slow"}[str(label)] for label in np.asarray(data.labels)])
+    write_csv(tmp_path / "new.csv", SeriesSet(data.series, data.channels, swapped, source="made"))
+    out = tmp_path / "updated.edgesparse"
+    start = time.monotonic()
+    assert command(["update", str(small_bundle.path), str(tmp_path / "new.csv"), "-o", str(out)]) == 0
+    assert time.monotonic() - start < 60
+    capsys.readouterr()
+    scores = Session(out).predict(data)
+    assert (np.array(small_bundle.manifest["classes"])[scores.argmax(1)] == swapped).mean() >= 0.9
 
 
 def test_manifest_and_card_say_that_nothing_attends(
@@ -107,13 +131,49 @@ def test_numbers_are_predicted_too(tmp_path: Path) -> None:
 def test_train_model_small_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = make_series(16, channels=1, steps=100)
     np.savez(tmp_path / "d.npz", X=np.stack(data.series), y=np.asarray(data.labels))
-    small = ["--set", "model.filters=4", "--set", "model.dilations=[1]"]
-    arguments = ["train", str(tmp_path / "d.npz"), "--model", "small", *small, "-o", str(tmp_path / "run")]
+    arguments = ["train", str(tmp_path / "d.npz"), "--model", "small", *TINY, "-o", str(tmp_path / "run")]
     assert command(arguments) == 0
     printed = capsys.readouterr().out
     assert "accuracy, leave-one-out" in printed and "dense attention" not in printed
     assert command([*arguments, "--overwrite", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["skip"]["series"] == 16
+
+
+TINY = ["--set", "model.filters=4", "--set", "model.dilations=[1]"]
+
+
+@pytest.mark.parametrize(
+    ("options", "has_layers"),
+    [
+        ([], False),
+        (["--set", "training.seed=3"], False),
+        (["--epochs", "1"], True),
+        (["--budget", "0.5", "--set", "training.min_steps=2", "--set", "training.epochs=1"], True),
+        (["--set", "model.causal=true", "--set", "training.epochs=1"], True),
+        (["--set", "training.epochs=1"], True),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_the_small_model_is_the_default_unless_a_transformer_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], has_layers: bool
+) -> None:
+    data = make_series(16, channels=1, steps=100)
+    np.savez(tmp_path / "d.npz", X=np.stack(data.series), y=np.asarray(data.labels))
+    out = ["-o", str(tmp_path / "run"), "--json"]
+    assert command(["train", str(tmp_path / "d.npz"), *TINY, *options, *out]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert bool(report["heads"]) is has_layers
+    assert ("skip" in report) is not has_layers
+
+
+def test_the_engine_of_a_model_without_attention_is_what_runs_its_features(
+    small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = get_library_path()
+    session = Session(small_bundle, precision="float32")
+    assert session.engine.startswith("native" if library else "function body")
+    monkeypatch.setenv("EDGESPARSE_ENGINE", "body")
+    assert Session(small_bundle, precision="float32").engine.startswith("function body")
 
 
 def test_what_needs_layers_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

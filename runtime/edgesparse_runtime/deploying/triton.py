@@ -93,7 +93,7 @@ def write_triton_repository(
     check_folder(model)
     _check_seen_at(seen_at)
     session = Session(bundle, precision=precision, threads=1)
-    kernels = _find_library() if library and session.is_sparse else None
+    kernels = _find_library() if library and session.engine != "onnxruntime" else None
     repository.mkdir(parents=True, exist_ok=True)
     # What is kept of the other versions is read and written as one: nobody else adds one meanwhile.
     with only_writer(model):

@@ -35,6 +35,11 @@ MODELS = {
     "small": {"model.layers": 0},
     "full": {"model.stem": 2},
 }
+# Settings that the small model knows too; any other selects a transformer, as its own options do.
+SMALL_SETTINGS = frozenset(
+    [f"model.{name}" for name in ("dilations", "filters", "layers", "patch", "stem", "thresholds")]
+    + [f"training.{name}" for name in ("seed", "task", "threads", "validation_share")]
+)
 # Of the run, of its pre-training, of the run that a refitted one was measured by, and of cross-validation.
 CHECKPOINTS = (
     "checkpoint.safetensors",
@@ -70,15 +75,18 @@ class TrainRequest(TableOptions):
         Path | None,
         typer.Option(help="Unlabeled series of the same machine for self-supervised pre-training."),
     ] = None
-    preset: Annotated[str, typer.Option(help="Size of the model: tiny, small or base.")] = "tiny"
+    preset: Annotated[
+        str | None, typer.Option(help="Size of the transformer: tiny, small or base. [tiny]")
+    ] = None
     model: Annotated[
         str | None,
         typer.Option(
             help="small: fixed features and a linear map, in seconds; full: with a transformer added; "
-            "auto: full where it is better out of fold, else small."
+            "auto: full where it is better out of fold, else small. [small to classify, unless an option "
+            "selects a transformer: --attention, --budget, --preset, --epochs, --pretrain, --config]"
         ),
     ] = None
-    attention: Annotated[str, typer.Option(help="sparse or dense.")] = "sparse"
+    attention: Annotated[str | None, typer.Option(help="sparse or dense. [sparse]")] = None
     budget: Annotated[
         float | None, typer.Option(help="Share of dense attention's compute, 0 to 1. [0.3]")
     ] = None
@@ -104,7 +112,7 @@ class TrainRequest(TableOptions):
 def train(request: TrainRequest) -> None:
     """Train a model: labeled data in, run folder out.
 
-    Example: edgesparse train pump_TRAIN.csv -o runs/pump --budget 0.3
+    Example: edgesparse train pump_TRAIN.csv -o runs/pump
 
     `accelerate launch` or `torchrun` in front of the command splits the work over several processes.
     """
@@ -139,11 +147,13 @@ def _resolve(request: TrainRequest) -> RunConfig:
     from edgesparse.config import RunConfig, resolve_config
     from edgesparse.presets import PRESETS
 
-    if request.preset not in PRESETS:
-        raise InputError(f"`--preset` must be one of {', '.join(PRESETS)}; got {request.preset}.")
+    preset = request.preset or "tiny"
+    if preset not in PRESETS:
+        raise InputError(f"`--preset` must be one of {', '.join(PRESETS)}; got {preset}.")
     if request.model not in (None, *MODELS):
         raise InputError(f"`--model` must be one of {', '.join(MODELS)}; got {request.model}.")
-    flags: dict[str, object] = {} if request.model is None else dict(MODELS[request.model])
+    model = request.model or _default_model(request)
+    flags: dict[str, object] = {} if model is None else dict(MODELS[model])
     flags |= {
         "model.attention": request.attention,
         "training.task": request.task,
@@ -156,9 +166,27 @@ def _resolve(request: TrainRequest) -> RunConfig:
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
     if request.config is not None:
         # A flag left at its default must not undo the file.
-        given = [g for g in given if g not in ("model.attention=sparse", "training.task=classification")]
-    base = RunConfig(model=PRESETS[request.preset]())
+        given = [g for g in given if g != "training.task=classification"]
+    base = RunConfig(model=PRESETS[preset]())
     return resolve_config(base, request.config, [*given, *(request.settings or [])])
+
+
+def _default_model(request: TrainRequest) -> str | None:
+    """The small model, unless what is given is for a transformer alone; None = as configured.
+
+    It was the better one on the mean of nine data sets (docs/benchmarks.md), and takes seconds.
+    """
+    options = (
+        request.attention,
+        request.budget,
+        request.preset,
+        request.epochs,
+        request.pretrain,
+        request.config,
+    )
+    settings = {text.split("=")[0].strip() for text in request.settings or []}
+    is_asked = any(option is not None for option in options) or not settings <= SMALL_SETTINGS
+    return None if is_asked or request.task != "classification" else "small"
 
 
 def _fit(request: TrainRequest, config: RunConfig, processes: Processes | None) -> Run:
