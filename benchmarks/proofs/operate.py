@@ -180,7 +180,7 @@ def compare_cost(routing: bool = False) -> Line:
     window = rng.standard_normal((1, _COST_STEPS)).astype(np.float32)
     layers = len(session.selection_names) if routing else 0
     signals = Signals(session.channels or (), session.classes, layers=layers)
-    scores, selections = session.predict_with_selections(window)
+    scores, _, selections = session.predict_with_selections(window)
     # Three windows of four share steps, as streams cut them by default.
     values = ar(0.75, 4_000, len(signals.names), 0)
     watch = Watch(learn(signals.names, values, Learned(len(values), 4)), 1e9)
