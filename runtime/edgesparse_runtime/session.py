@@ -253,7 +253,8 @@ class Session:
             if not self.takes_dense(batch.shape[2]):
                 names = ["unknown"] * (self.unknown_threshold is not None) + self.selection_names
                 scores, *found = self._model.run(["scores", *names], _feeds(batch), batch.shape)
-                unknown = self.unknown_threshold and found.pop(0) / np.float32(self.unknown_threshold)
+                limit = self.unknown_threshold
+                unknown = None if limit is None else found.pop(0) / np.float32(limit)
                 return scores, unknown, [np.asarray(s, dtype=np.bool_) for s in found]
         return *self.predict_with_unknown(window), []
 

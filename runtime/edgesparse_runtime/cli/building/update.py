@@ -23,6 +23,7 @@ from edgesparse_runtime.operation.update.ask import Choice, choose_windows
 from edgesparse_runtime.operation.update.challenger import STALE, data_hash, release_after, write_challenger
 from edgesparse_runtime.operation.update.head import read_head
 from edgesparse_runtime.operation.update.known import Domain, features_of, merge, read_domain
+from edgesparse_runtime.operation.update.known_score import raised_threshold
 from edgesparse_runtime.operation.update.learn import Learned, learn
 from edgesparse_runtime.operation.update.paired import Paired
 from edgesparse_runtime.session import Session
@@ -98,6 +99,9 @@ def update(request: UpdateRequest) -> None:
         request.mode,
     )
     fields = _fields(bundle, request, found, release, expires)
+    known = raised_threshold(bundle, [domain.unknown for domain in (new, old) if domain is not None])
+    if known is not None:
+        fields["unknown"] = known
     _show(request, found, fields)
     _check_gate(found, request.margin)
     written = write_challenger(bundle, found.head, request.output, fields)
