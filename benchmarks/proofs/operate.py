@@ -26,6 +26,8 @@ from benchmarks.proofs.operation.drift_rivals import RIVALS
 from benchmarks.proofs.operation.drift_streams import KINDS, SHIFTS, Streams, ar, make_stationary
 from benchmarks.proofs.operation.score_streams import KINDS as SCORE_KINDS
 from benchmarks.proofs.operation.score_streams import make_tracks
+from benchmarks.proofs.operation.unknown_lines import unknown_lines
+from benchmarks.proofs.operation.unknown_windows import QUICK_SETS, SETS, measure_set
 from benchmarks.support.settings import QUICK, SCRATCH, report_path
 from benchmarks.support.stored_cases import StoredCases, hash_files
 from edgesparse.config import RunConfig, TrainingConfig
@@ -58,6 +60,13 @@ _ROLLOUT = "tests/runtime/operation/rollout/test_store.py"
 FITTED, NEW, FITS = 12, 20 if QUICK else 100, 4 if QUICK else 10
 EVENT_WINDOWS = 20_000
 KILLS = 20 if QUICK else 200
+UNKNOWN_SOURCES = [
+    *(ROOT / "edgesparse/unknown").glob("*.py"),
+    *(ROOT / "edgesparse/closed_form").glob("*.py"),
+    *(ROOT / "edgesparse/model").glob("*.py"),
+    ROOT / "runtime/edgesparse_runtime/data/input_check.py",
+    Path(__file__).parent / "operation/unknown_windows.py",
+]
 
 
 def first_alarm(reference: Reference, later_NS: DoubleArray, threshold: float) -> int:
@@ -295,6 +304,10 @@ def main() -> int:
         is_stored = name in store
         found: Line = store.get(name, compare)
         lines.append(show(found) if is_stored else found)
+    names = QUICK_SETS if QUICK else SETS
+    code = hash_files(UNKNOWN_SOURCES)
+    told = StoredCases(SCRATCH / "operate", code)
+    lines += unknown_lines({name: told.get(f"unknown {name}", partial(measure_set, name)) for name in names})
     return finish(report_path("prove_operate"), lines, machine)
 
 
