@@ -247,7 +247,7 @@ class Session:
     def predict_with_selections(
         self, window: WindowData
     ) -> tuple[FloatArray, FloatArray | None, list[BoolArray]]:
-        """As `predict_with_unknown`, and selections of the same run; none where the dense twin runs."""
+        """As `predict_with_unknown`, and the run's selections; none of the dense twin."""
         if isinstance(self.inputs, WindowInputs) and self.selection_names:
             ((_, batch),) = self.inputs.parts(window, 1)
             if not self.takes_dense(batch.shape[2]):
