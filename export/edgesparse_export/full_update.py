@@ -1,12 +1,13 @@
 """`update --mode full`: a model trained on old and new data together, compared with the champion.
 
-Every figure is of windows whose group was left out of training (five folds). On new windows the champion itself is the
-rival, which has not seen them. It has seen the old ones, or may have: there the rival is a model trained as the
+Every figure is of windows whose group was left out of training (five folds). On new windows the champion is the
+rival, which has not seen them. It may have seen the old ones: there the rival is a model trained as the
 champion was, on the old windows of the other folds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -104,10 +105,8 @@ def write_full(
         run = train(data, config, Path(folder) / "run", quiet=True)
         made, _ = export_run(run, Path(folder) / out.name, data=data)
         if "int8" in bundle.precisions:
-            try:
+            with contextlib.suppress(NothingToQuantizeError):
                 made, _ = quantize_bundle(made, data=data)
-            except NothingToQuantizeError:
-                pass
         changed = {**fields, "name": bundle.manifest["name"], "metrics": run.report["metrics"]}
         # A reference of windows that were trained on would be surer than any later window.
         return copy_bundle(made, out, {}, changed, without=[n for n in STALE if n in made.manifest["files"]])

@@ -212,9 +212,9 @@ class Session:
         return [np.concatenate(found)[order] for found in zip(*(found for _, found in parts), strict=True)]
 
     def run_padded(self, windows: FloatArray | TensorBatch) -> FloatArray:
-        """Scores of one run on all windows as they lie, padding included: for golden vectors made this way.
+        """Scores of one run on all windows as they lie: for golden vectors made this way.
 
-        What is padded counts as missing where the model does not mask it.
+        Padding counts as missing where the model does not mask it.
         """
         scores: FloatArray = self._model.run(["scores"], _feeds(windows), windows.shape)[0]
         return scores

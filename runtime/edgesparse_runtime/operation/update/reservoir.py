@@ -1,8 +1,8 @@
 """`sample`: windows to keep for the next update, where old data may not be kept whole.
 
-Each class gets the same number of places. Within a class, windows of before and new ones share the places as they
-share the windows seen so far, so that after any number of updates each window seen is kept with the same chance
-(reservoir sampling; Vitter 1985).
+Each class gets the same number of places. Within a class, windows of before and new ones share the places as
+they share the windows seen so far, so that after any number of updates each window seen is kept with the same
+chance (reservoir sampling; Vitter 1985).
 """
 
 from __future__ import annotations
