@@ -1,7 +1,7 @@
 """`update --mode full`: a model trained on old and new data together, compared with the champion.
 
-Every figure is of windows whose group was left out of training (five folds). On new windows the champion is the
-rival, which has not seen them. It may have seen the old ones: there the rival is a model trained as the
+Every figure is of windows whose group was left out of training (five folds). On new windows the champion is
+the rival, which has not seen them. It may have seen the old ones: there the rival is a model trained as the
 champion was, on the old windows of the other folds.
 """
 
@@ -28,6 +28,7 @@ from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.evaluate import independent_groups, known_labels
 from edgesparse_runtime.operation.update.challenger import STALE
+from edgesparse_runtime.operation.update.known import join, names_of
 from edgesparse_runtime.operation.update.paired import Paired, compare_right
 from edgesparse_runtime.operation.update.ridge import folds_of
 from edgesparse_runtime.session import Session
@@ -112,28 +113,6 @@ def write_full(
         return copy_bundle(made, out, {}, changed, without=[n for n in STALE if n in made.manifest["files"]])
 
 
-def join(parts: list[SeriesSet]) -> SeriesSet:
-    """Windows of several data as one; a machine of one is none of the other."""
-    if len(parts) == 1:
-        return parts[0]
-    groups = np.concatenate([_groups(part, f"{i}/") for i, part in enumerate(parts)])
-    return replace(
-        parts[0],
-        series=[x for part in parts for x in part.series],
-        labels=np.concatenate([np.asarray(part.labels) for part in parts]),
-        groups=groups,
-        ids=None,
-        recordings=None,
-        starts=None,
-    )
-
-
-def _groups(part: SeriesSet, prefix: str) -> npt.NDArray[np.str_]:
-    named = independent_groups(part)
-    names = np.arange(len(part)) if named is None else named
-    return np.array([f"{prefix}{name}" for name in names], dtype=np.str_)
-
-
 def _named(data: SeriesSet, classes: tuple[str, ...]) -> SeriesSet:
     assert data.labels is not None
     return replace(data, labels=known_labels(data.labels, classes, data.source))
@@ -145,7 +124,7 @@ def _targets(data: SeriesSet, classes: tuple[str, ...]) -> npt.NDArray[np.int64]
 
 
 def _folds(data: SeriesSet, classes: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    return folds_of(_groups(data, ""), _targets(data, classes))
+    return folds_of(names_of(data), _targets(data, classes))
 
 
 def _left_out(data: SeriesSet, folds: npt.NDArray[np.int64], config: RunConfig, say: Say, what: str) -> Flags:

@@ -175,7 +175,8 @@ def _make(base: SeriesSet, make: Make) -> SeriesSet:
 def _sine(x_CT: FloatArray, rng: np.random.Generator) -> Array:
     steps = x_CT.shape[1]
     wave = np.sin(2 * np.pi * rng.uniform(3, 20) * np.arange(steps) / steps + rng.uniform(0, 6))
-    return np.nanmean(x_CT, axis=1, keepdims=True) + 1.4 * np.nanstd(x_CT, axis=1, keepdims=True) * wave
+    middle, spread = (f(x_CT, axis=1, keepdims=True) for f in (np.nanmean, np.nanstd))
+    return np.asarray(middle + 1.4 * spread * wave)
 
 
 def _dead(x_CT: FloatArray, rng: np.random.Generator) -> Array:
@@ -219,4 +220,5 @@ class _Others:
         rows = other[rng.integers(0, len(other), channels)]
         y = np.stack([np.interp(places, np.arange(other.shape[1]), row) for row in rows])
         y = (y - y.mean(axis=1, keepdims=True)) / (y.std(axis=1, keepdims=True) + 1e-9)
-        return y * np.nanstd(x_CT, axis=1, keepdims=True) + np.nanmean(x_CT, axis=1, keepdims=True)
+        middle, spread = (f(x_CT, axis=1, keepdims=True) for f in (np.nanmean, np.nanstd))
+        return np.asarray(y * spread + middle)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -95,3 +95,26 @@ def merge(new: Domain, old: Domain | None) -> Examples:
         np.concatenate([np.full(len(part), total / len(part)) for part in parts]),
         folds_of(groups, targets),
     )
+
+
+def join(parts: list[SeriesSet]) -> SeriesSet:
+    """Windows of several data as one; a machine of one is none of the other."""
+    if len(parts) == 1:
+        return parts[0]
+    groups = np.concatenate([names_of(part, f"{i}/") for i, part in enumerate(parts)])
+    return replace(
+        parts[0],
+        series=[x for part in parts for x in part.series],
+        labels=np.concatenate([np.asarray(part.labels) for part in parts]),
+        groups=groups,
+        ids=None,
+        recordings=None,
+        starts=None,
+    )
+
+
+def names_of(part: SeriesSet, prefix: str = "") -> npt.NDArray[np.str_]:
+    """Machine or recording of each window; its number where it has none."""
+    named = independent_groups(part)
+    names = np.arange(len(part)) if named is None else named
+    return np.array([f"{prefix}{name}" for name in names], dtype=np.str_)

@@ -8,11 +8,52 @@ chance (reservoir sampling; Vitter 1985).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesparse_runtime.arrays import IndexArray
+from edgesparse_runtime.bundle.read import Bundle
+from edgesparse_runtime.data.series_set import SeriesSet
+from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.operation.update.known import join
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Windows for the next update.
+
+    Attributes:
+        windows: old and new ones.
+        seen: windows of each class that they stand for, over all updates.
+    """
+
+    windows: SeriesSet
+    seen: dict[str, int]
+
+
+def check_keep(path: Path | None, places: int) -> None:
+    """Refuse a place or a number that cannot be meant.
+
+    Raises:
+        InputError: another ending than .csv, or no place for a window.
+    """
+    if path is not None and path.suffix != ".csv":
+        raise InputError(f"`--keep` must name a file that ends in .csv; got {path.name}.")
+    if places < 1:
+        raise InputError(f"`--keep-windows` must be at least 1; got {places}.")
+
+
+def choose_kept(bundle: Bundle, new: SeriesSet, old: SeriesSet | None, places: int) -> Kept:
+    """Which windows to keep; the manifest of an updated bundle holds how many were seen."""
+    assert new.labels is not None
+    seen = bundle.manifest.get("update", {}).get("seen", {})
+    before = np.zeros(0, dtype=np.str_) if old is None else np.asarray(old.labels, dtype=np.str_)
+    rows_old, rows_new, after = sample(before, np.asarray(new.labels, dtype=np.str_), seen, places, places)
+    parts = [new.take(rows_new)] if old is None else [old.take(rows_old), new.take(rows_new)]
+    return Kept(join([part for part in parts if len(part)]), after)
 
 
 def sample(
