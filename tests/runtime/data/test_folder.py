@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgesparse_runtime.cli.options import SpecOptions, TableOptions
 from edgesparse_runtime.data.readers import ReadOptions, read_dataset
 from edgesparse_runtime.data.readers.folder.name_pattern import NamePattern
 from edgesparse_runtime.data.readers.spec import read_spec, spec_text
@@ -312,3 +313,13 @@ def test_a_bad_spec_names_its_line(tmp_path: Path, text: str, words: str) -> Non
     (tmp_path / "data.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=words):
         read_spec(tmp_path / "data.yaml")
+
+
+def test_what_is_given_goes_before_the_spec(tmp_path: Path) -> None:
+    path = tmp_path / "data.yaml"
+    path.write_text('window: 1s\nencoding: cp932\nchannels: ["a, b", "c"]\nperiod: 0.01\n', encoding="utf-8")
+    options = TableOptions(spec=path, window="200").read_options("classification")
+    assert (options.window, options.encoding, options.period) == (200, "cp932", 0.01)
+    assert options.channels == ("a, b", "c")
+    assert SpecOptions(spec=path).read_options("regression").window_time is not None
+    assert SpecOptions().read_options("classification") == ReadOptions()
