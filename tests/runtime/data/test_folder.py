@@ -323,3 +323,11 @@ def test_what_is_given_goes_before_the_spec(tmp_path: Path) -> None:
     assert options.channels == ("a, b", "c")
     assert SpecOptions(spec=path).read_options("regression").window_time is not None
     assert SpecOptions().read_options("classification") == ReadOptions()
+
+
+def test_results_beside_the_recordings_are_not_read(folder: Path) -> None:
+    for name in ("pump.edgesparse", "run"):
+        (folder / name).mkdir()
+        (folder / name / "golden.npz").write_bytes(b"x")
+    (folder / "run" / "run.json").write_text("{}")
+    assert len(read_dataset(folder)) == 12
