@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from edgesparse_runtime.data.readers.forms.mat import read_mat_table
+from edgesparse_runtime.data.readers.forms.wav import read_wav_table
 from edgesparse_runtime.data.readers.npz import read_npz_file
 from edgesparse_runtime.data.readers.options import ReadOptions
-from edgesparse_runtime.data.readers.signals.mat import read_mat_table
-from edgesparse_runtime.data.readers.signals.wav import read_wav_table
 from edgesparse_runtime.data.readers.table import Table, read_csv_table, read_parquet_table
 from edgesparse_runtime.errors import InputError
 
