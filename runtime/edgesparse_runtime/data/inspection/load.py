@@ -14,7 +14,7 @@ import numpy as np
 from edgesparse_runtime.data.clock import Clock
 from edgesparse_runtime.data.inspection.finding import Finding, Piece, Pieces
 from edgesparse_runtime.data.readers import ReadOptions, read_dataset
-from edgesparse_runtime.data.readers.folder.join import header_faults, join_tables, with_numbers
+from edgesparse_runtime.data.readers.folder.join import header_faults, join_tables
 from edgesparse_runtime.data.readers.folder.listing import Listing, list_recordings
 from edgesparse_runtime.data.readers.folder.origin import Origin, find_origin
 from edgesparse_runtime.data.readers.folder.read import with_origin
@@ -22,7 +22,7 @@ from edgesparse_runtime.data.readers.folder.recording_file import read_recording
 from edgesparse_runtime.data.readers.labels import class_name
 from edgesparse_runtime.data.readers.roles import Roles
 from edgesparse_runtime.data.readers.table import Table
-from edgesparse_runtime.data.readers.tables import TableRecordings, to_recordings
+from edgesparse_runtime.data.readers.tables import TableRecordings, to_recordings, with_numbers
 from edgesparse_runtime.data.recordings import Recording
 from edgesparse_runtime.data.series_set import Role, SeriesSet
 from edgesparse_runtime.errors import EdgeSparseError, InputError

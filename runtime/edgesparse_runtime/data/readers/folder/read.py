@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgesparse_runtime.data.readers.folder.join import JoinedTable, join_tables, with_numbers
+from edgesparse_runtime.data.readers.folder.join import JoinedTable, join_tables
 from edgesparse_runtime.data.readers.folder.listing import Listing, list_recordings
 from edgesparse_runtime.data.readers.folder.origin import Origin, Splitter, find_origin
 from edgesparse_runtime.data.readers.folder.recording_file import read_recording
 from edgesparse_runtime.data.readers.options import ReadOptions
 from edgesparse_runtime.data.readers.roles import find_roles
-from edgesparse_runtime.data.readers.tables import Split, to_series
+from edgesparse_runtime.data.readers.tables import Split, to_series, with_numbers
 from edgesparse_runtime.data.series_set import Role, SeriesSet
 from edgesparse_runtime.errors import InputError
 

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from edgesparse_runtime.data.column_names import clean_name
-from edgesparse_runtime.data.readers.folder.join import with_numbers
 from edgesparse_runtime.data.readers.options import ReadOptions
 from edgesparse_runtime.data.readers.table import Table, as_column, check_names
-from edgesparse_runtime.data.readers.tables import to_series
+from edgesparse_runtime.data.readers.tables import to_series, with_numbers
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 
