@@ -18,7 +18,7 @@ from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.data.readers import ReadOptions, read_dataset
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.evaluation.metrics import figure, with_interval
+from edgesparse_runtime.evaluation.metrics import ERRORS, figure, with_interval
 
 if TYPE_CHECKING:
     from edgesparse.choosing.choose_model import ModelChoice
@@ -55,7 +55,11 @@ class TrainRequest(TableOptions):
     """Arguments and options of `edgesparse train`."""
 
     data: Annotated[
-        Path, typer.Argument(help="Labeled series: .csv, .parquet, .npz, .tsv or .ts.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Labeled series: a folder of recordings, .csv, .parquet, .npz, .tsv, .ts, .wav or .mat.",
+            show_default=False,
+        ),
     ]
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder to write.", show_default=False)]
     validation: Annotated[
@@ -197,6 +201,11 @@ def _fit(request: TrainRequest, config: RunConfig, processes: Processes | None) 
     options = request.read_options(config.training.task)
     options = _with_groups(request, options)
     series = read_dataset(request.data, options)
+    if series.labels is None and request.data.is_dir() and config.training.task != "forecasting":
+        raise InputError(
+            f"{request.data} must name a class for each recording. Put those of a class into one sub-folder, "
+            "add labels.csv (file,label), or state --label-from '{label}_*'."
+        )
     watched = (
         None
         if request.validation is None
@@ -368,7 +377,10 @@ def _measured(report: RunReport) -> dict[str, object]:
             fields["  not measured"] = f"{', '.join(found['left_out'])}: without it one class only is left"
     if skip := report.get("skip"):
         alone = ", skip alone" if report["heads"] else ""
-        fields[f"{name}, leave-one-out{alone}"] = with_interval(skip["left_out"])
+        beside = (
+            _beside_groups(name, skip["left_out"], found["overall"]) if found and not report["heads"] else ""
+        )
+        fields[f"{name}, leave-one-out{alone}"] = with_interval(skip["left_out"]) + beside
     if held := report["metrics"].get("validation"):
         fields[f"{name}, held out"] = with_interval(held)
         groups = report.get("held_out", {}).get("groups", [])
@@ -381,6 +393,16 @@ def _measured(report: RunReport) -> dict[str, object]:
             "not measured: nothing was held out. Add --cross-validate COLUMN or --validation FILE"
         )
     return fields
+
+
+def _beside_groups(name: str, known: dict[str, Any], unseen: dict[str, Any]) -> str:
+    """How much better a figure looks where other series of the same group were trained on."""
+    gain = known["value"] - unseen["value"]
+    if figure(name, known["value"]) == figure(name, unseen["value"]):
+        return ", as on unseen groups"
+    amount = figure(name, abs(gain)) if name in ERRORS else f"{100 * abs(gain):.1f} points"
+    word = "better" if (gain < 0) == (name in ERRORS) else "worse"
+    return f", {amount} {word} than on unseen groups: others of the same group were trained on"
 
 
 def _print_classes(report: RunReport) -> None:
