@@ -24,6 +24,8 @@ import numpy as np
 from benchmarks.proofs.lines import Line, finish, line, machine_now, show
 from benchmarks.proofs.operation.drift_rivals import RIVALS
 from benchmarks.proofs.operation.drift_streams import KINDS, SHIFTS, Streams, ar, make_stationary
+from benchmarks.proofs.operation.full_update import SETS as UPDATE_SETS
+from benchmarks.proofs.operation.full_update import measure_update
 from benchmarks.proofs.operation.score_streams import KINDS as SCORE_KINDS
 from benchmarks.proofs.operation.score_streams import make_tracks
 from benchmarks.proofs.operation.unknown_lines import unknown_lines
@@ -66,6 +68,12 @@ UNKNOWN_SOURCES = [
     *(ROOT / "edgesparse/model").glob("*.py"),
     ROOT / "runtime/edgesparse_runtime/data/input_check.py",
     Path(__file__).parent / "operation/unknown_windows.py",
+]
+UPDATE_SOURCES = [
+    *(ROOT / "edgesparse/closed_form").glob("*.py"),
+    *(ROOT / "edgesparse/model").glob("*.py"),
+    ROOT / "runtime/edgesparse_runtime/operation/update/reservoir.py",
+    Path(__file__).parent / "operation/full_update.py",
 ]
 
 
@@ -237,6 +245,21 @@ def compare_events(kind: str) -> Line:
     )
 
 
+def show_update(name: str, found: dict[str, float]) -> Line:
+    """Old and new windows together, a reservoir of the old: beside everything, and beside the champion."""
+    behind = found["everything new"] - found["challenger new"]
+    lost = found["champion old"] - found["challenger old"]
+    return line(
+        f"update --mode full with half of the old windows, {name}",
+        behind <= 0.02 and lost <= 0.01,
+        f"new {found['challenger new']:.3f}, old {found['challenger old']:.3f}",
+        "new within 2 points of training on everything, old down at most 1 point",
+        f"everything {found['everything new']:.3f}, {found['everything old']:.3f}; champion "
+        f"{found['champion new']:.3f}, {found['champion old']:.3f}; reservoir {found['reservoir']:.0f} of "
+        f"{found['old windows']:.0f}, {found['new windows']:.0f} new",
+    )
+
+
 def compare_tests(name: str, target: str, *nodes: str, **environment: str) -> Line:
     """A claim that tests hold."""
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *nodes]
@@ -308,6 +331,10 @@ def main() -> int:
     code = hash_files(UNKNOWN_SOURCES)
     told = StoredCases(SCRATCH / "operate", code)
     lines += unknown_lines({name: told.get(f"unknown {name}", partial(measure_set, name)) for name in names})
+    updates = list(UPDATE_SETS)[2:] if QUICK else list(UPDATE_SETS)
+    lines += [
+        show_update(name, told.get(f"update {name}", partial(measure_update, name))) for name in updates
+    ]
     return finish(report_path("prove_operate"), lines, machine)
 
 
