@@ -127,7 +127,7 @@ def connect(
     if shutil.which("ssh") is None:
         raise EdgeSparseError("`--on` needs ssh on this machine. Install the OpenSSH client.")
     payload, name, install = _payload(model, data, wheelhouse)
-    code = resources.files("edgesparse_runtime.remote").joinpath("bootstrap.py").read_text("utf-8")
+    code = resources.files("edgesparse_runtime.deploying.remote").joinpath("bootstrap.py").read_text("utf-8")
     text = f"exec {shlex.quote(target.python)} -c {shlex.quote(code)}"
     process = subprocess.Popen(target.command(text), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
