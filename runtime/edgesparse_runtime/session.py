@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from edgesparse_runtime.onnx_model import default_threads as default_threads
 
 if TYPE_CHECKING:
     from edgesparse_runtime.data.tensor_batch import TensorBatch, TensorData, TensorInputs
+    from edgesparse_runtime.explain.window import Explanation
 
 
 class Session:
@@ -250,6 +252,20 @@ class Session:
             raise InputError(f"{self.path.name} has no class names; `predict` returns its outputs.")
         scores = self.predict(data, batch_size=batch_size)
         return np.asarray(np.array(self.classes, dtype=np.str_)[scores.argmax(-1)], dtype=np.str_)
+
+    def explain(self, window: WindowData, *, against: str | None = None) -> Explanation:
+        """What one window's decision rests on, and how far to believe that (docs/explain.md).
+
+        Args:
+            against: a class to compare the predicted one with; None = the next likely one.
+
+        Raises:
+            InputError: as `predict`; more than one window, no such class, or a model of named tensors.
+        """
+        # By name: the room itself runs sessions, and predictions do not need it.
+        room = importlib.import_module("edgesparse_runtime.explain.window")
+        found: Explanation = room.Explainer(self, against=against).explain_one(window)
+        return found
 
     def read_model(self) -> bytes:
         """The model as it runs: the file's content, checked and written anew."""

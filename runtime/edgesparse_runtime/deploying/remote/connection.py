@@ -213,7 +213,7 @@ def runner_files() -> Iterator[tuple[str, bytes]]:
     """The files of the runner as it is installed here: name in the package, content."""
     from edgesparse_runtime.engine import LIBRARY_NAME, get_library_path
 
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     for path in sorted(root.rglob("*")):
         if path.is_file() and path.suffix not in (".pyc", ".so") and "__pycache__" not in path.parts:
             yield path.relative_to(root).as_posix(), path.read_bytes()
