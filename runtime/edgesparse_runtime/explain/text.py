@@ -130,8 +130,9 @@ def order_sentence(trust: dict[str, Any]) -> str:
     """How one window's order did against random ones."""
     verdict = "better than random" if trust["holds"] else "not better than random"
     return (
-        f"Taking away the quarter of the window that the map names first moves the scores by {trust['own']:.3f}; "
-        f"in {trust['orders']} random orders by {trust['random']:.3f}. Difference {interval(trust)}: {verdict}."
+        "Taking away the quarter of the window that the map names first moves the scores by "
+        f"{trust['own']:.3f}; in {trust['orders']} random orders by {trust['random']:.3f}. Difference "
+        f"{interval(trust)}: {verdict}."
     )
 
 
