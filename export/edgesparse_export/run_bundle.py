@@ -101,7 +101,6 @@ def learn_monitor(run: Run, proto: bytes, data: SeriesSet) -> bytes | None:
     return learn_from(session, signals, data).to_json().encode()
 
 
-<<<<<<< HEAD
 def learn_prototypes(run: Run, proto: bytes, data: SeriesSet) -> bytes | None:
     """Typical windows of each class, for `edgesparse explain` (docs/explain.md); None of a regression."""
     if run.task != "classification":
@@ -111,16 +110,12 @@ def learn_prototypes(run: Run, proto: bytes, data: SeriesSet) -> bytes | None:
     return None if chosen is None else chosen.to_bytes()
 
 
-def read_for_run(path: str | Path, run: Run) -> SeriesSet:
-    """Read a data file as the run's training data were read: its window, stride, channels and rate."""
-=======
 def read_for_run(path: str | Path, run: Run, options: ReadOptions | None = None) -> SeriesSet:
     """Read data as the run's training data were read: its window, stride, channels and rate.
 
     Args:
         options: what the user stated; it goes before what the run has.
     """
->>>>>>> main
     facts = run.facts
     chosen = options_for(
         Grid(facts.window, facts.stride, facts.period, facts.zone),

@@ -10,11 +10,8 @@ import typer
 
 from edgesparse_runtime.data.readers import ReadOptions
 from edgesparse_runtime.data.readers.span import Span
-<<<<<<< HEAD
-from edgesparse_runtime.deploying.remote.connection import Target
-=======
 from edgesparse_runtime.data.readers.spec import TEXTS, read_spec, to_options
->>>>>>> main
+from edgesparse_runtime.deploying.remote.connection import Target
 from edgesparse_runtime.errors import InputError
 
 BundleArgument = Annotated[Path, typer.Argument(help="Bundle.", show_default=False)]

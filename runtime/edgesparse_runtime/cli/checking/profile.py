@@ -21,11 +21,8 @@ from edgesparse_runtime.cli.options import (
 )
 from edgesparse_runtime.cli.output import note, print_fields, print_json, print_table
 from edgesparse_runtime.cli.preflight import check_output, note_threads
-<<<<<<< HEAD
-from edgesparse_runtime.deploying.remote.connection import Target, connect
-=======
 from edgesparse_runtime.data.readers.spec import read_spec
->>>>>>> main
+from edgesparse_runtime.deploying.remote.connection import Target, connect
 from edgesparse_runtime.errors import InputError, Interrupted
 from edgesparse_runtime.machine.throttling import Conditions
 from edgesparse_runtime.measure.job import Job
