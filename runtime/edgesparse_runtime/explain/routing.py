@@ -158,6 +158,8 @@ class LayerRouting:
                     "top_p": _round(self.top_p[head]),
                     "density": _round(density[head]),
                     "left_share": _round(left[head].mean()),
+                    "reasons": self._reasons(head),
+                    "margin": None if np.isnan(margins[head]).all() else _round(np.nanmin(margins[head])),
                     "queries": queries,
                 }
             )
@@ -170,6 +172,16 @@ class LayerRouting:
             "density": _round(density.mean()),
             "attended": [_round(x) for x in self.attended],
             "heads": heads,
+        }
+
+    def _reasons(self, head: int) -> dict[str, int]:
+        """How many blocks were kept for each reason."""
+        diagonal = np.eye(*self.reach.shape, dtype=np.bool_)
+        kept = self.kept[head]
+        return {
+            DIAGONAL: int((kept & diagonal).sum()),
+            WINDOW: int((kept & self.in_window & ~diagonal).sum()),
+            SHARE: int(self.by_share[head].sum()),
         }
 
     def _kept(self, head: int, query: int, key: int) -> dict[str, Any]:
@@ -300,7 +312,7 @@ def _is_ours(node: Record, operator: str) -> bool:
 
 
 def _integer(node: Record, name: str, default: int) -> int:
-    found = next((a for a in node.get("attribute", ()) if a.get("name") == name), {})
+    found: Record = next((a for a in node.get("attribute", ()) if a.get("name") == name), {})
     return int(found.get("i", default))
 
 

@@ -68,7 +68,9 @@ def _print_influence(result: dict[str, Any]) -> None:
     print(f"\nWhat moved the score ({found['predictions']} predictions; {result['unit']}, + speaks for it)")
     without = f"{result['predicted']} without it" if result["predicted"] else "output without it"
     head = ["steps", "influence", *([f"against {against}"] if against else []), without]
-    order = found["order"][:_MOST_SEGMENTS]
+    order = sorted(range(len(found["segments"])), key=lambda i: -found["segments"][i]["influence"])
+    # What speaks for it, and what speaks most against it.
+    order = order if len(order) <= _MOST_SEGMENTS else order[: _MOST_SEGMENTS - 2] + order[-2:]
     print_table(
         head,
         [_row(f"{s['start']}-{s['end'] - 1}", s, against) for s in (found["segments"][i] for i in order)],
@@ -96,7 +98,14 @@ def _print_routing(result: dict[str, Any]) -> None:
         return
     print(f"  {NOT_WHY}")
     rows = [
-        [layer["name"], head, f"{h['density']:.0%}", f"{h['left_share']:.0%}", *_reasons(h)]
+        [
+            layer["name"],
+            head,
+            f"{h['density']:.0%}",
+            f"{h['left_share']:.0%}",
+            *h["reasons"].values(),
+            "-" if h["margin"] is None else f"{h['margin']:.2g}",
+        ]
         for layer in routing["layers"]
         for head, h in enumerate(layer["heads"])
     ]
@@ -109,13 +118,6 @@ def _print_routing(result: dict[str, Any]) -> None:
         for i in order
     ]
     print(f"  Most attended steps: {', '.join(most)}")
-
-
-def _reasons(head: dict[str, Any]) -> list[str]:
-    kept = [block["reason"] for query in head["queries"] for block in query["kept"]]
-    margins = [q["margin"] for q in head["queries"] if q["margin"] is not None]
-    counts = [str(kept.count(reason)) for reason in ("diagonal", "window", "share")]
-    return [*counts, f"{min(margins):.2g}" if margins else "-"]
 
 
 def interval(found: dict[str, Any]) -> str:

@@ -154,7 +154,7 @@ def explain_set(
         if routing is not None:
             looked = routing.per_step()
             attended.append(_in_places(looked))
-            maps.append(looked)
+            maps.append(looked.astype(np.float64))
             agreed.append(rank_correlation(attended[-1], np.abs(_in_places(per_step))))
         own, random, _ = compare_maps(session, window, maps, ORDERS_OF_SET)
         gains.append(own[0] - random.mean())
@@ -210,7 +210,7 @@ def _in_places(values: FloatArray | DoubleArray) -> DoubleArray:
 
 def _shares(values_NP: DoubleArray) -> DoubleArray:
     sizes = np.abs(values_NP)
-    return sizes / np.maximum(sizes.sum(axis=1, keepdims=True), 1e-12)
+    return np.asarray(sizes / np.maximum(sizes.sum(axis=1, keepdims=True), 1e-12))
 
 
 def _ignored(shares_NP: DoubleArray) -> list[int]:

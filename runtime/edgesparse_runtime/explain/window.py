@@ -101,6 +101,7 @@ class Explanation:
             "against": self.against or None,
             "unit": "log-odds" if self.classes else "output",
             "evidence": _round(self.decision.evidence(self.influence.scores[None])[0]),
+            "signal": self._signal(),
             "influence": self._influence(),
             "routing": None if self.routing is None else self.routing.to_dict(),
             "routing_note": self.routing_note or None,
@@ -109,6 +110,15 @@ class Explanation:
             "nearest": None if self.nearest is None else self.nearest.to_dict(self.classes),
             "reliable": self.holds,
         }
+
+    def _signal(self) -> list[dict[str, Any]]:
+        """What each channel is like in this window."""
+        rows = []
+        for name, row in zip(self.channels, self.window, strict=True):
+            seen = row[~np.isnan(row)]
+            ends = [round(float(x), 6) for x in (seen.min(), seen.max())] if len(seen) else [None, None]
+            rows.append({"name": name, "low": ends[0], "high": ends[1], "missing": len(row) - len(seen)})
+        return rows
 
     def _influence(self) -> dict[str, Any]:
         found = self.influence
