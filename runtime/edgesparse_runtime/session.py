@@ -24,7 +24,6 @@ from edgesparse_runtime.onnx_model import default_threads as default_threads
 
 if TYPE_CHECKING:
     from edgesparse_runtime.data.tensor_batch import TensorBatch, TensorData, TensorInputs
-    from edgesparse_runtime.explain.window import Explanation
 
 
 class Session:
@@ -253,8 +252,8 @@ class Session:
         scores = self.predict(data, batch_size=batch_size)
         return np.asarray(np.array(self.classes, dtype=np.str_)[scores.argmax(-1)], dtype=np.str_)
 
-    def explain(self, window: WindowData, *, against: str | None = None) -> Explanation:
-        """What one window's decision rests on, and how far to believe that (docs/explain.md).
+    def explain(self, window: WindowData, *, against: str | None = None) -> dict[str, Any]:
+        """What one window's decision rests on, and how far to believe that: as `edgesparse explain --json`.
 
         Args:
             against: a class to compare the predicted one with; None = the next likely one.
@@ -264,7 +263,7 @@ class Session:
         """
         # By name: the room itself runs sessions, and predictions do not need it.
         room = importlib.import_module("edgesparse_runtime.explain.window")
-        found: Explanation = room.Explainer(self, against=against).explain_one(window)
+        found: dict[str, Any] = room.Explainer(self, against=against).explain_one(window).to_dict()
         return found
 
     def read_model(self) -> bytes:

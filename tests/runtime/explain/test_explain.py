@@ -32,7 +32,7 @@ def test_session_and_command_line_tell_the_same(
     assert run(["explain", str(shared_bundle.path), str(data), "--index", "1", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["schema"] == "edgesparse.explain/1"
-    found = Session(shared_bundle).explain(series.take([1])).to_dict()
+    found = Session(shared_bundle).explain(series.take([1]))
     assert {k: printed[k] for k in found} == found
     assert found["predicted"] == series.labels[1]  # type: ignore[index]
     assert found["influence"]["predictions"] < 30
@@ -63,7 +63,7 @@ def test_a_set_is_told_by_class(
 def test_a_dense_model_says_that_it_has_no_routing(shared_bundle: Bundle, series: SeriesSet) -> None:
     found = Session(shared_bundle, attention="sparse")
     found.is_sparse = False
-    result = found.explain(series.take([0])).to_dict()
+    result = found.explain(series.take([0]))
     assert result["routing"] is None and result["routing_note"] == NO_ATTENTION
 
 
@@ -100,7 +100,7 @@ def test_a_bundle_without_them_opens_and_explains_as_before(
 ) -> None:
     old = copy_bundle(shared_bundle, tmp_path / "old.edgesparse", {}, {}, without=[FILE])
     found = Session(open_bundle(old.path)).explain(series.take([0]))
-    assert found.nearest is None and found.to_dict()["nearest"] is None
+    assert found["nearest"] is None
 
 
 def test_windows_of_another_shape_are_refused(shared_bundle: Bundle, tmp_path: Path) -> None:

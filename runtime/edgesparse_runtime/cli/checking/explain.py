@@ -9,13 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from edgesparse_runtime.bundle.read import open_bundle
+from edgesparse_runtime.cli.checking.explain_text import print_set, print_window
 from edgesparse_runtime.cli.options import BundleArgument, Precision, TableOptions
 from edgesparse_runtime.cli.output import note, print_json
 from edgesparse_runtime.cli.preflight import note_data, note_lengths
 from edgesparse_runtime.data.for_model import read_for_model
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import GateError, InputError
-from edgesparse_runtime.explain.text import print_set, print_window
 from edgesparse_runtime.explain.whole_set import MOST_WINDOWS, chosen_rows, explain_set
 from edgesparse_runtime.explain.window import Explainer
 from edgesparse_runtime.machine.progress import progress
