@@ -86,6 +86,7 @@ def _load_folder(path: Path, options: ReadOptions) -> Loaded:
             if culprit is None:
                 loaded.findings.append(Finding("data", "", "", text, stops=True))
                 return loaded
+            text = _without_path(text, names[culprit])
             loaded.findings.append(Finding("file", names[culprit], "", text, stops=True))
             del names[culprit], tables[culprit]
             continue
@@ -101,7 +102,7 @@ def _read_files(listing: Listing, options: ReadOptions, loaded: Loaded) -> tuple
             tables.append(with_numbers(read_recording(listing.path(i), options), options))
             names.append(name)
         except EdgeSparseError as error:
-            text = str(error).replace(str(listing.path(i)), "it")
+            text = _without_path(str(error), str(listing.path(i)))
             loaded.findings.append(Finding("file", name, "", text, stops=True))
     loaded.forms = _forms(tables)
     usual = Counter(table.form for table in tables).most_common(1)[0][0] if tables else None
@@ -114,6 +115,11 @@ def _read_files(listing: Listing, options: ReadOptions, loaded: Loaded) -> tuple
         loaded.findings.append(Finding("header", names[i], "", text, stops=True))
         del names[i], tables[i]
     return names, tables
+
+
+def _without_path(text: str, path: str) -> str:
+    """A message about a file whose name stands before it anyway."""
+    return text.removeprefix(f"{path}, ").removeprefix(f"{path}: ").replace(path, "it")
 
 
 def _forms(tables: Sequence[Table]) -> dict[str, int]:
@@ -184,7 +190,9 @@ def _by_label(
     table: Table, roles: Roles, recording: Recording, cells: Sequence[Any], whole: Piece
 ) -> list[Piece]:
     """Stretches of one label; a recording of one label is one."""
-    names = [class_name(cells[row]) for row in recording.rows.tolist()]
+    here = [cells[row] for row in recording.rows.tolist()]
+    classes = {cell: class_name(cell) for cell in set(here)}
+    names = [classes[cell] for cell in here]
     if len(set(names)) == 1:
         return [replace(whole, label=names[0])]
     starts = [0, *(i for i in range(1, len(names)) if names[i] != names[i - 1]), len(names)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +87,9 @@ def find_copies(paths: Sequence[Path]) -> list[list[int]]:
     """Files of the same content, by number; only files of one size are read."""
     sizes: dict[int, list[int]] = {}
     for i, path in enumerate(paths):
+        if not os.access(path, os.R_OK):
+            # Its reader says so.
+            continue
         sizes.setdefault(path.stat().st_size, []).append(i)
     found: dict[tuple[int, bytes], list[int]] = {}
     for size, same in sizes.items():

@@ -22,9 +22,12 @@ def read_recording(path: Path, options: ReadOptions) -> Table:
     Raises:
         InputError: bad or empty; one line that names file and row.
     """
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} must hold data; it is empty. Record it again or remove it.")
-    return _READERS[path.suffix.lower()](path, options)
+    try:
+        if path.stat().st_size == 0:
+            raise InputError(f"{path} must hold data; it is empty. Record it again or remove it.")
+        return _READERS[path.suffix.lower()](path, options)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}. Restore it or remove it.") from None
 
 
 def _read_npz(path: Path, options: ReadOptions) -> Table:
