@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
+from edgesparse_runtime.bundle.output_file import write_output
 from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.cli.checking.explain_text import print_set, print_window
 from edgesparse_runtime.cli.options import BundleArgument, Precision, TableOptions
 from edgesparse_runtime.cli.output import note, print_json
-from edgesparse_runtime.cli.preflight import note_data, note_lengths
+from edgesparse_runtime.cli.preflight import check_not_an_input, check_output, note_data, note_lengths
 from edgesparse_runtime.data.for_model import read_for_model
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import GateError, InputError
@@ -20,6 +21,8 @@ from edgesparse_runtime.explain.whole_set import MOST_WINDOWS, chosen_rows, expl
 from edgesparse_runtime.explain.window import Explainer
 from edgesparse_runtime.machine.progress import progress
 from edgesparse_runtime.session import Session
+
+LANGUAGES = ("en", "ja")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,10 @@ class ExplainRequest(TableOptions):
         str | None, typer.Option(help="Class to compare the predicted one with. [the next likely one]")
     ] = None
     most: Annotated[int, typer.Option(help="Windows of a set to explain, taken evenly.")] = MOST_WINDOWS
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Page to write: .html, without script, offline.")
+    ] = None
+    lang: Annotated[str, typer.Option(help="Language of the page: en or ja.")] = "en"
     check: Annotated[
         bool, typer.Option("--check", help="Exit 3 when the map of influence cannot be relied on.")
     ] = False
@@ -47,7 +54,7 @@ class ExplainRequest(TableOptions):
 def explain(request: ExplainRequest) -> None:
     """Show what was attended to and why, what moved the score, and how far to believe it.
 
-    Example: edgesparse explain pump.edgesparse pump_TEST.csv --index 3
+    Example: edgesparse explain pump.edgesparse pump_TEST.csv --index 3 -o window.html
 
     Example: edgesparse explain pump.edgesparse pump_TEST.csv --check
     """
@@ -74,8 +81,15 @@ def explain(request: ExplainRequest) -> None:
 
 
 def _check(request: ExplainRequest) -> None:
+    if request.lang not in LANGUAGES:
+        raise InputError(f"`--lang` must be {' or '.join(LANGUAGES)}; got {request.lang}.")
     if request.most < 1:
         raise InputError(f"`--most` must be at least 1; got {request.most}.")
+    if request.output is not None:
+        if request.output.suffix != ".html":
+            raise InputError(f"`--output` must end in .html; got {request.output.name}.")
+        check_output(request.output)
+        check_not_an_input(request.output, [request.bundle, request.data])
 
 
 def _read(request: ExplainRequest, manifest: Any, task: str) -> SeriesSet:
@@ -103,6 +117,10 @@ def _explain_window(
     }
     found = explainer.explain(explainer.session.prepare(row)[0], facts)
     result = found.to_dict()
+    if request.output is not None:
+        from edgesparse_runtime.explain.page.window import window_page
+
+        write_output(request.output, window_page(result, found.window, request.lang))
     if not request.as_json:
         print_window(result)
     return result, found.holds
@@ -120,6 +138,10 @@ def _explain_set(
     with progress("explain", len(rows)) as bar:
         found = explain_set(explainer, data, most=request.most, advance=bar.advance)
     result = {**facts, **found.to_dict()}
+    if request.output is not None:
+        from edgesparse_runtime.explain.page.whole_set import set_page
+
+        write_output(request.output, set_page(result, request.lang))
     if not request.as_json:
         print_set(result)
     return result, found.holds
