@@ -1,4 +1,4 @@
-"""Opens a page in headless Chromium at a given width, in a frame of its own, and tells what it found there."""
+"""Opens a page in headless Chromium, in a frame of a given width, and tells what it found there."""
 
 from __future__ import annotations
 

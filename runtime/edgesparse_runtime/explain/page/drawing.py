@@ -68,8 +68,8 @@ def draw_map(layer: dict[str, Any], label: str) -> str:
     parts = ['<rect class="back" x="0" y="0" width="300" height="300"/>']
     for i, j in zip(*np.nonzero(cells), strict=True):
         parts.append(
-            f'<rect class="cell" x="{j * size:.2f}" y="{i * size:.2f}" width="{size:.2f}" height="{size:.2f}" '
-            f'fill-opacity="{cells[i, j]:.2f}"/>'
+            f'<rect class="cell" x="{j * size:.2f}" y="{i * size:.2f}" width="{size:.2f}" '
+            f'height="{size:.2f}" fill-opacity="{cells[i, j]:.2f}"/>'
         )
     return (
         f'<svg class="map" viewBox="0 0 300 300" role="img" aria-label="{page_text(label)}">'
