@@ -41,7 +41,19 @@ def read_folder(folder: Path, options: ReadOptions) -> SeriesSet:
 def with_origin(
     joined: JoinedTable, origin: Origin, options: ReadOptions
 ) -> tuple[JoinedTable, ReadOptions, Split | None]:
-    """The table with columns of what names and `labels.csv` state, and options that name these columns."""
+    """The table with columns of what names and `labels.csv` state, and options that name these columns.
+
+    `options.group_column` may be "group" or "file", which are no columns of the recordings.
+    """
+    wanted = options.group_column
+    has_ours = {"file": True, "group": origin.groups is not None}
+    is_ours = wanted not in joined.columns and has_ours.get(wanted or "", False)
+    if wanted == "group" and not is_ours and wanted not in joined.columns:
+        raise InputError(
+            f"{joined.path} must name the group of each recording. State --label-from "
+            "'{label}/{group}_*', add a column group to labels.csv, or choose `file` as the group."
+        )
+    options = replace(options, group_column=None) if is_ours else options
     own = find_roles(joined, options)
     columns = dict(joined.columns)
     lengths = _lengths(joined)
@@ -55,7 +67,9 @@ def with_origin(
         options = replace(options, label_column=add(origin.label_source, origin.labels))
         if origin.table is not None and origin.table.has_intervals:
             split = Splitter(joined, origin.table, columns[origin.label_source])  # type: ignore[arg-type]
-    if options.group_column is None and origin.groups is not None:
+    if is_ours and wanted == "file":
+        options = replace(options, group_column=add("the file", joined.files))
+    elif options.group_column is None and origin.groups is not None:
         options = replace(options, group_column=add(origin.group_source, origin.groups))
     elif options.group_column is None and own.group is None and _cuts(options, split):
         # Pieces of one recording resemble each other.
