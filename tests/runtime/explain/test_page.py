@@ -20,7 +20,7 @@ from edgesparse_runtime.explain.page.words import LANGUAGES, all_texts
 from edgesparse_runtime.explain.whole_set import explain_set
 from edgesparse_runtime.explain.window import Explainer
 from edgesparse_runtime.session import Session
-from tests.support.browser import CHROMIUM, open_page
+from tests.runtime.explain.browser import CHROMIUM, open_page
 
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?%?")
 
