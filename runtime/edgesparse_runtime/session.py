@@ -17,6 +17,7 @@ from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.bundle.regular_file import open_regular
 from edgesparse_runtime.data.model_inputs import WindowData, WindowInputs
 from edgesparse_runtime.dense_twin.switch import NO_TWIN, Switch, known_density
+from edgesparse_runtime.engine import find_engine
 from edgesparse_runtime.errors import BundleError, InputError
 from edgesparse_runtime.model_check.limits import LIMITS
 from edgesparse_runtime.onnx_model import OnnxModel
@@ -31,7 +32,7 @@ class Session:
 
     Args:
         model: a bundle (folder or archive), an opened `Bundle`, or an .onnx file.
-        precision: "float32", "int8", or "auto" = int8 where the bundle holds it.
+        precision: "float32", "int8", or "auto" = the faster one here (docs/break-even.md).
         threads: threads of one prediction; None = what affinity and quota allow.
         top_p: share of the router's mass that query blocks keep, over the exported one; sparse models only.
         max_blocks: cap on key blocks per query block, over the exported one; sparse models only.
@@ -50,6 +51,7 @@ class Session:
         path: the model's file, inside its bundle.
         inputs: what the model takes, `WindowInputs` or `TensorInputs`.
         precision: "float32" or "int8" ("auto" for a bare file).
+        precision_reason: why.
         threads: of one prediction.
         switch: when the dense twin runs, and why.
         is_sparse: the model has sparse attention.
@@ -78,9 +80,11 @@ class Session:
         _check_choices(attention, precision, threads)
         self.threads = threads or default_threads()
         self.bundle, self.path = (None, Path(str(model))) if content is not None else _find(model)
-        self.precision = precision
+        self.precision, self.precision_reason = precision, "as given"
         if self.bundle is not None:
-            self.precision = _pick_precision(self.bundle, precision)
+            self.precision, self.precision_reason = _pick_precision(
+                self.bundle, precision, self.threads, engine
+            )
             name = self.bundle.model_file(self.precision)
             if attention == "dense":
                 name = _twin(self.bundle, self.precision)
@@ -321,10 +325,22 @@ def _check_choices(attention: str, precision: str, threads: int | None) -> None:
         raise InputError(f"`threads` must be at least 1; got {threads}.")
 
 
-def _pick_precision(bundle: Bundle, precision: str) -> str:
+def _pick_precision(bundle: Bundle, precision: str, threads: int, engine: str) -> tuple[str, str]:
+    """The precision and why."""
     if precision != "auto":
-        return precision
-    return "int8" if "int8" in bundle.precisions else "float32"
+        return precision, "as given"
+    if len(bundle.precisions) == 1:
+        return bundle.precisions[0], "the only one"
+    found = find_engine(engine)
+    if bundle.manifest["breakeven"]:
+        from edgesparse_runtime.dense_twin.precision import measured_choice
+
+        choice = measured_choice(bundle.manifest, threads, str(found))
+        if choice is not None:
+            return choice
+    if found.isa:
+        return "int8", "native kernels gain by int8"
+    return "float32", "without native kernels int8 gains nothing"
 
 
 def _find_inputs(model: OnnxModel, bundle: Bundle | None) -> WindowInputs | TensorInputs:
