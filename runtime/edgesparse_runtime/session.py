@@ -339,8 +339,8 @@ def _pick_precision(bundle: Bundle, precision: str, threads: int, engine: str) -
         if choice is not None:
             return choice
     if found.isa:
-        return "int8", "native kernels gain by int8"
-    return "float32", "without native kernels int8 gains nothing"
+        return "int8", "faster with native kernels"
+    return "float32", "no gain from int8 without native kernels"
 
 
 def _find_inputs(model: OnnxModel, bundle: Bundle | None) -> WindowInputs | TensorInputs:
