@@ -50,7 +50,7 @@ def get_library_path() -> str | None:
 
 
 def find_engine(wanted: str = "auto", path: str | None = None) -> Engine:
-    """What a session will run.
+    """What a session runs.
 
     Args:
         wanted: "native", "body", or "auto" = as the environment selects, else the faster: the function body
@@ -85,7 +85,7 @@ def find_engine(wanted: str = "auto", path: str | None = None) -> Engine:
 
 
 def register(options: onnxruntime.SessionOptions, path: str | None = None, wanted: str = "auto") -> Engine:
-    """Registers the operator library with `options` where `find_engine` finds that its kernels run."""
+    """Registers the operator library with `options` where `find_engine` finds kernels."""
     engine = find_engine(wanted, path)
     if engine.isa:
         options.register_custom_ops_library(path or get_library_path())

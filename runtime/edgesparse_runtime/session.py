@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -273,6 +274,20 @@ class Session:
         scores = self.predict(data, batch_size=batch_size)
         return np.asarray(np.array(self.classes, dtype=np.str_)[scores.argmax(-1)], dtype=np.str_)
 
+    def explain(self, window: WindowData, *, against: str | None = None) -> dict[str, Any]:
+        """What one window's decision rests on, and how far to believe that: as `edgesparse explain --json`.
+
+        Args:
+            against: a class to compare the predicted one with; None = the next likely one.
+
+        Raises:
+            InputError: as `predict`; more than one window, no such class, or a model of named tensors.
+        """
+        # By name: the room itself runs sessions, and predictions do not need it.
+        room = importlib.import_module("edgesparse_runtime.explain.window")
+        found: dict[str, Any] = room.Explainer(self, against=against).explain_one(window).to_dict()
+        return found
+
     def read_model(self) -> bytes:
         """The model as it runs: the file's content, checked and written anew."""
         return self._model.content
@@ -342,8 +357,8 @@ def _pick_precision(bundle: Bundle, precision: str, threads: int, engine: str) -
         if choice is not None:
             return choice
     if found.isa:
-        return "int8", "native kernels gain by int8"
-    return "float32", "without native kernels int8 gains nothing"
+        return "int8", "faster with native kernels"
+    return "float32", "no gain from int8 without native kernels"
 
 
 def _find_inputs(model: OnnxModel, bundle: Bundle | None) -> WindowInputs | TensorInputs:

@@ -44,7 +44,7 @@ def test_the_function_body_runs_where_kernels_would_be_plain_code(shared_bundle:
     session = Session(shared_bundle)
     assert session.engine == "function body (faster than scalar kernels)"
     assert session.precision == "float32"
-    assert session.precision_reason == "without native kernels int8 gains nothing"
+    assert session.precision_reason == "no gain from int8 without native kernels"
 
 
 @pytest.mark.usefixtures("plain_kernels")
