@@ -28,6 +28,8 @@ from edgesparse_runtime.data.input_check import check_input
 from edgesparse_runtime.data.readers import ReadOptions, read_dataset
 from edgesparse_runtime.data.series_set import Grid, SeriesSet
 from edgesparse_runtime.errors import GateError
+from edgesparse_runtime.explain.prototypes import FILE as PROTOTYPES
+from edgesparse_runtime.explain.prototypes import choose_prototypes
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.monitor.model import learn_from
 from edgesparse_runtime.stream.monitor.reference import FILE as MONITOR
@@ -76,6 +78,9 @@ def export_run(
     reference = None if data is None else learn_monitor(run, proto, data)
     if reference is not None:
         files[MONITOR] = reference
+    prototypes = None if data is None else learn_prototypes(run, proto, data)
+    if prototypes is not None:
+        files[PROTOTYPES] = prototypes
     if can_step(run.model):
         session = Session(MODEL, content=proto)
         step, fields["stream"] = step_part(run.model, run.to_scores, session, windows)
@@ -94,6 +99,15 @@ def learn_monitor(run: Run, proto: bytes, data: SeriesSet) -> bytes | None:
     if all(check_input(session, data)):
         return None
     return learn_from(session, signals, data).to_json().encode()
+
+
+def learn_prototypes(run: Run, proto: bytes, data: SeriesSet) -> bytes | None:
+    """Typical windows of each class, for `edgesparse explain` (docs/explain.md); None of a regression."""
+    if run.task != "classification":
+        return None
+    data = check_channels(data, tuple(run.facts.channels))
+    chosen = choose_prototypes(Session(MODEL, content=proto), data, run.facts.classes)
+    return None if chosen is None else chosen.to_bytes()
 
 
 def read_for_run(path: str | Path, run: Run, options: ReadOptions | None = None) -> SeriesSet:

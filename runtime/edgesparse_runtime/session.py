@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.bundle.regular_file import open_regular
 from edgesparse_runtime.data.model_inputs import WindowData, WindowInputs
 from edgesparse_runtime.dense_twin.switch import NO_TWIN, Switch, known_density
+from edgesparse_runtime.engine import find_engine
 from edgesparse_runtime.errors import BundleError, InputError
 from edgesparse_runtime.model_check.limits import LIMITS
 from edgesparse_runtime.onnx_model import OnnxModel
@@ -30,7 +32,7 @@ class Session:
 
     Args:
         model: a bundle (folder or archive), an opened `Bundle`, or an .onnx file.
-        precision: "float32", "int8", or "auto" = int8 where the bundle holds it.
+        precision: "float32", "int8", or "auto" = the faster one here (docs/break-even.md).
         threads: threads of one prediction; None = what affinity and quota allow.
         top_p: share of the router's mass that query blocks keep, over the exported one; sparse models only.
         max_blocks: cap on key blocks per query block, over the exported one; sparse models only.
@@ -49,6 +51,7 @@ class Session:
         path: the model's file, inside its bundle.
         inputs: what the model takes, `WindowInputs` or `TensorInputs`.
         precision: "float32" or "int8" ("auto" for a bare file).
+        precision_reason: why.
         threads: of one prediction.
         switch: when the dense twin runs, and why.
         is_sparse: the model has sparse attention.
@@ -77,9 +80,11 @@ class Session:
         _check_choices(attention, precision, threads)
         self.threads = threads or default_threads()
         self.bundle, self.path = (None, Path(str(model))) if content is not None else _find(model)
-        self.precision = precision
+        self.precision, self.precision_reason = precision, "as given"
         if self.bundle is not None:
-            self.precision = _pick_precision(self.bundle, precision)
+            self.precision, self.precision_reason = _pick_precision(
+                self.bundle, precision, self.threads, engine
+            )
             name = self.bundle.model_file(self.precision)
             if attention == "dense":
                 name = _twin(self.bundle, self.precision)
@@ -251,6 +256,20 @@ class Session:
         scores = self.predict(data, batch_size=batch_size)
         return np.asarray(np.array(self.classes, dtype=np.str_)[scores.argmax(-1)], dtype=np.str_)
 
+    def explain(self, window: WindowData, *, against: str | None = None) -> dict[str, Any]:
+        """What one window's decision rests on, and how far to believe that: as `edgesparse explain --json`.
+
+        Args:
+            against: a class to compare the predicted one with; None = the next likely one.
+
+        Raises:
+            InputError: as `predict`; more than one window, no such class, or a model of named tensors.
+        """
+        # By name: the room itself runs sessions, and predictions do not need it.
+        room = importlib.import_module("edgesparse_runtime.explain.window")
+        found: dict[str, Any] = room.Explainer(self, against=against).explain_one(window).to_dict()
+        return found
+
     def read_model(self) -> bytes:
         """The model as it runs: the file's content, checked and written anew."""
         return self._model.content
@@ -306,10 +325,22 @@ def _check_choices(attention: str, precision: str, threads: int | None) -> None:
         raise InputError(f"`threads` must be at least 1; got {threads}.")
 
 
-def _pick_precision(bundle: Bundle, precision: str) -> str:
+def _pick_precision(bundle: Bundle, precision: str, threads: int, engine: str) -> tuple[str, str]:
+    """The precision and why."""
     if precision != "auto":
-        return precision
-    return "int8" if "int8" in bundle.precisions else "float32"
+        return precision, "as given"
+    if len(bundle.precisions) == 1:
+        return bundle.precisions[0], "the only one"
+    found = find_engine(engine)
+    if bundle.manifest["breakeven"]:
+        from edgesparse_runtime.dense_twin.precision import measured_choice
+
+        choice = measured_choice(bundle.manifest, threads, str(found))
+        if choice is not None:
+            return choice
+    if found.isa:
+        return "int8", "faster with native kernels"
+    return "float32", "no gain from int8 without native kernels"
 
 
 def _find_inputs(model: OnnxModel, bundle: Bundle | None) -> WindowInputs | TensorInputs:
