@@ -19,21 +19,27 @@ _IMAGE = re.compile(
 _LONGEST_IMAGE = 512
 
 
-def make_kserve(bundle: Bundle, image: str, *, min_replicas: int = 1, max_replicas: int = 4) -> str:
+def make_kserve(
+    bundle: Bundle, image: str, *, min_replicas: int = 1, max_replicas: int = 4, canary: int | None = None
+) -> str:
     """A KServe `InferenceService` with a custom predictor: the image of `make_containerfile`.
 
     Args:
         image: its name in the cluster's registry.
         min_replicas, max_replicas: between which KServe scales.
+        canary: percent of the traffic for this bundle, the rest stays with the one before; None = all.
 
     Raises:
-        InputError: `image` is not an image's name, or the bundle's file name would need quoting.
+        InputError: `image` is not an image's name, `canary` no percentage, or the bundle's file name would
+            need quoting.
     """
     if len(image) > _LONGEST_IMAGE or not _IMAGE.fullmatch(image):
         raise InputError(
             "`--image` must be an image's name, [HOST[:PORT]/]PATH[:TAG][@sha256:...], with a path in lower "
             f"case; got {image[:80]!r}."
         )
+    if canary is not None and not 0 <= canary <= 100:
+        raise InputError(f"`--canary` must be 0 to 100 percent; got {canary}.")
     manifest = bundle.manifest
     model = manifest["models"]["float32"]["file"]
     return fill(
@@ -44,6 +50,7 @@ def make_kserve(bundle: Bundle, image: str, *, min_replicas: int = 1, max_replic
         sha256=quote_yaml(manifest["files"][model]["sha256"]),
         image=quote_yaml(image),
         port=PORT,
+        canary="" if canary is None else f"    canaryTrafficPercent: {canary}\n",
         min_replicas=min_replicas,
         max_replicas=max_replicas,
     )

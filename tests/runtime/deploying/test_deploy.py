@@ -193,6 +193,15 @@ def test_nothing_is_written_into_a_bundle(
     assert archive.read_bytes() == packed
 
 
+def test_a_canary_gets_a_share_of_the_traffic(shared_bundle: Bundle) -> None:
+    image = "registry.example/tiny:2"
+    found = yaml.safe_load(make_kserve(shared_bundle, image, canary=10))
+    assert found["spec"]["predictor"].pop("canaryTrafficPercent") == 10
+    assert found == yaml.safe_load(make_kserve(shared_bundle, image))
+    with pytest.raises(InputError, match="`--canary` must be 0 to 100 percent; got 101"):
+        make_kserve(shared_bundle, image, canary=101)
+
+
 def test_container_and_kserve_agree(shared_bundle: Bundle) -> None:
     container = make_containerfile(shared_bundle)
     entry = container.split("ENTRYPOINT ")[1].replace("\\\n", "")

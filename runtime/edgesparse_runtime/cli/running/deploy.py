@@ -31,6 +31,7 @@ _USED_BY: dict[str, tuple[str, ...]] = {
     "library": ("triton",),
     "seen_at": ("triton",),
     "image": ("kserve",),
+    "canary": ("kserve",),
     "replicas": ("ray", "kserve"),
     "max_replicas": ("ray", "kserve"),
     "port": ("ray",),
@@ -64,6 +65,12 @@ class DeployRequest(Request):
         ),
     ] = None
     image: Annotated[str | None, typer.Option(help="kserve: image that serves the bundle.")] = None
+    canary: Annotated[
+        int | None,
+        typer.Option(
+            help="kserve: percent of the traffic for this bundle, the rest for the one before. [all]"
+        ),
+    ] = None
     replicas: Annotated[int | None, typer.Option(help="Minimum number of replicas. [ray 2, kserve 1]")] = None
     max_replicas: Annotated[
         int | None, typer.Option(help="Maximum number of replicas. [ray: --replicas, kserve: 4]")
@@ -175,7 +182,8 @@ def _write_kserve(opened: Bundle, request: DeployRequest) -> None:
     least = 1 if request.replicas is None else request.replicas
     most = max(4, least) if request.max_replicas is None else request.max_replicas
     _check_replicas(least, most)
-    _write(make_kserve(opened, request.image, min_replicas=least, max_replicas=most), request)
+    made = make_kserve(opened, request.image, min_replicas=least, max_replicas=most, canary=request.canary)
+    _write(made, request)
 
 
 def _write(text: str, request: DeployRequest) -> None:
