@@ -25,7 +25,7 @@ from edgesparse_runtime.data.channels import check_channels
 from edgesparse_runtime.data.escape import escape_terminal
 from edgesparse_runtime.data.for_model import options_for
 from edgesparse_runtime.data.input_check import check_input
-from edgesparse_runtime.data.readers import read_dataset
+from edgesparse_runtime.data.readers import ReadOptions, read_dataset
 from edgesparse_runtime.data.series_set import Grid, SeriesSet
 from edgesparse_runtime.errors import GateError
 from edgesparse_runtime.session import Session
@@ -96,17 +96,22 @@ def learn_monitor(run: Run, proto: bytes, data: SeriesSet) -> bytes | None:
     return learn_from(session, signals, data).to_json().encode()
 
 
-def read_for_run(path: str | Path, run: Run) -> SeriesSet:
-    """Read a data file as the run's training data were read: its window, stride, channels and rate."""
+def read_for_run(path: str | Path, run: Run, options: ReadOptions | None = None) -> SeriesSet:
+    """Read data as the run's training data were read: its window, stride, channels and rate.
+
+    Args:
+        options: what the user stated; it goes before what the run has.
+    """
     facts = run.facts
-    options = options_for(
+    chosen = options_for(
         Grid(facts.window, facts.stride, facts.period, facts.zone),
         tuple(facts.channels),
         run.task,
+        options,
         horizon=facts.horizon,
         needs_labels=False,
     )
-    return read_dataset(path, options)
+    return read_dataset(path, chosen)
 
 
 def onnx_bytes(run: Run, windows: FloatArray) -> bytes:

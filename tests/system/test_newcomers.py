@@ -161,7 +161,7 @@ def test_line_engineer(tmp_path: Path) -> None:
     raw, bundle, everything = tmp_path / "raw", tmp_path / "pump.edgesparse", tmp_path / "all.csv"
     record(raw)
     out = ("-o", tmp_path / "run")
-    check_one_line(call("train", raw, *out), 2, "is a folder. Name one file, or join its files")
+    check_one_line(call("train", raw, *out), 2, "If it is CP932: iconv")
     foreign = raw / "normal" / "P3_0.csv"
     refused = call("train", foreign, *out)
     check_one_line(refused, 2, "If it is CP932: iconv -f CP932 -t UTF-8")

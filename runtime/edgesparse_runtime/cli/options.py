@@ -11,6 +11,7 @@ import typer
 from edgesparse_runtime.data.readers import ReadOptions
 from edgesparse_runtime.data.readers.options import known_task
 from edgesparse_runtime.data.readers.span import Span
+from edgesparse_runtime.data.readers.spec import read_spec
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.remote.connection import Target
 
@@ -41,8 +42,22 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableOptions(Request):
-    """How a verb reads labeled data."""
+class SpecOptions(Request):
+    """How a verb reads data that it needs no options for."""
+
+    spec: Annotated[
+        Path | None,
+        typer.Option(help="How to read the data, written by `edgesparse data inspect --save-spec`."),
+    ] = None
+
+    def read_options(self, task: str) -> ReadOptions:
+        """What the spec states, as the readers take it."""
+        return TableOptions(spec=self.spec).read_options(task)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableOptions(SpecOptions):
+    """How a verb reads labeled data; what is not given is as the spec states it."""
 
     label_column: Annotated[str | None, typer.Option(help="Column with the label.")] = None
     series_column: Annotated[str | None, typer.Option(help="Column that tells series apart.")] = None
@@ -62,6 +77,23 @@ class TableOptions(Request):
         str | None,
         typer.Option(help="Unit of times that are numbers: s, ms, us, ns. [by the column's name, else s]"),
     ] = None
+    label_from: Annotated[
+        str | None,
+        typer.Option(
+            help="Label and group in the names of a folder's recordings: '{label}/{group}_*'. "
+            "[labels.csv, else the sub-folder is the label]"
+        ),
+    ] = None
+    encoding: Annotated[
+        str | None, typer.Option(help="Encoding of text files that are not UTF-8: cp932, cp1252.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.spec is None:
+            return
+        for name, value in read_spec(self.spec).items():
+            if name != "period" and getattr(self, name) is None:
+                object.__setattr__(self, name, value)
 
     def spans(self) -> tuple[Span | None, Span | None]:
         """Window and stride as they were stated.
@@ -80,14 +112,23 @@ class TableOptions(Request):
             label_column=self.label_column,
             series_column=self.series_column,
             group_column=self.group_column,
-            channels=tuple(name.strip() for name in self.channels.split(",")) if self.channels else None,
+            channels=self._channels(),
             window=None if window is None else window.steps,
             stride=None if stride is None else stride.steps,
             window_time=None if window is None or window.steps else window,
             stride_time=None if stride is None or stride.steps else stride,
             time_column=self.time_column,
             time_unit=self.time_unit,
+            label_from=self.label_from,
+            encoding=self.encoding,
+            period=None if self.spec is None else read_spec(self.spec).get("period"),
         )
+
+    def _channels(self) -> tuple[str, ...] | None:
+        """Names; a spec holds a list, because a name may have a comma."""
+        if not isinstance(self.channels, str):
+            return None if self.channels is None else tuple(self.channels)
+        return tuple(name.strip() for name in self.channels.split(",")) if self.channels else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import numpy as np
 
@@ -146,7 +146,7 @@ def read_times(
     Raises:
         InputError: as `settle`.
     """
-    plain = to_plain_array(values)
+    plain = values.astype(np.float64) if _is_float_array(values) else to_plain_array(values)
     if plain is not None and np.isfinite(plain).all() and not _are_compact_dates(values[0]):
         clock = _number_clock(plain, unit, name, "", place)
         return clock, plain * clock.unit + (clock.epoch or 0.0)
@@ -165,6 +165,10 @@ def read_times(
             days[numbers_] = midnight(item.text, clock.order)
         seconds[i] = days[numbers_] + item.text.seconds - 3600 * (item.text.zone or 0.0)
     return clock, seconds
+
+
+def _is_float_array(values: Sequence[object]) -> TypeGuard[DoubleArray]:
+    return isinstance(values, np.ndarray) and values.dtype.kind in "fiu"
 
 
 def _settle(

@@ -47,13 +47,19 @@ class Findings:
 
     Attributes:
         periods: of each recording; NaN = its times count rows, None = they are not evenly spaced.
+        places: of the same recordings.
     """
 
     seen: dict[str, list[str]] = field(default_factory=dict)
     periods: list[float | None] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
 
     def add(self, kind: str, where: str) -> None:
         self.seen.setdefault(kind, []).append(where)
+
+    def add_period(self, period: float | None, where: str) -> None:
+        self.periods.append(period)
+        self.places.append(where)
 
     def notes(self, source: str) -> list[str]:
         """A sentence per kind, with the first place and how many there are."""
@@ -133,13 +139,13 @@ def _grid_one(
     counts_rows = clock.kind == "number" and not clock.has_unit and bool((times == np.round(times)).all())
     period = period_of(times)
     if counts_rows and period == _COUNT:
-        found.periods.append(np.nan)
+        found.add_period(np.nan, where)
     elif period is not None:
-        found.periods.append(period)
+        found.add_period(period, where)
     if period is None:
         if len(times) > 2:
             found.add("times are not evenly spaced; rows are taken as steps", where)
-            found.periods.append(None)
+            found.add_period(None, where)
         return [recording]
     placed = place_rows(times, period, int(MAX_GAP * (window or len(times))))
     if placed.repeats:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from edgesparse_runtime.bundle.read import Bundle
-from edgesparse_runtime.cli.options import BundleFile, Request
+from edgesparse_runtime.cli.options import BundleFile, SpecOptions
 from edgesparse_runtime.cli.output import note, print_fields, print_json
 from edgesparse_runtime.cli.preflight import note_data
 from edgesparse_runtime.cli.require import require
@@ -18,7 +18,7 @@ from edgesparse_runtime.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportRequest(Request):
+class ExportRequest(SpecOptions):
     """Arguments and options of `edgesparse export`."""
 
     out: BundleFile
@@ -81,7 +81,7 @@ def _export_run(run: Path, request: ExportRequest) -> None:
     trained = load_run(run)
     series = None
     if request.data is not None:
-        series = read_for_run(request.data, trained)
+        series = read_for_run(request.data, trained, request.read_options(trained.task))
         note_data(series)
     bundle, verdict = export_run(trained, request.out, data=series)
     size = _size(bundle)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgesparse_runtime.bundle.read import open_bundle
-from edgesparse_runtime.cli.options import Request
+from edgesparse_runtime.cli.options import SpecOptions
 from edgesparse_runtime.cli.output import note, print_fields, print_json
 from edgesparse_runtime.cli.preflight import check_output, check_writable, note_data
 from edgesparse_runtime.cli.require import require
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantizeRequest(Request):
+class QuantizeRequest(SpecOptions):
     """Arguments and options of `edgesparse quantize`."""
 
     bundle: Annotated[Path, typer.Argument(help="Bundle to add an int8 model to.", show_default=False)]
@@ -91,7 +91,7 @@ def quantize(request: QuantizeRequest) -> None:
         check_output(request.write_config, "--write-config")
     series = None
     if request.data is not None:
-        series = read_for_model(request.data, opened.manifest)
+        series = read_for_model(request.data, opened.manifest, request.read_options(opened.task))
         note_data(series)
     kept = _RecipeFile(request)
     try:

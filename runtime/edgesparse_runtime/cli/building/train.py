@@ -44,7 +44,11 @@ class TrainRequest(TableOptions):
     """Arguments and options of `edgesparse train`."""
 
     data: Annotated[
-        Path, typer.Argument(help="Labeled series: .csv, .parquet, .npz, .tsv or .ts.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Labeled series: a folder of recordings, .csv, .parquet, .npz, .tsv, .ts, .wav or .mat.",
+            show_default=False,
+        ),
     ]
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder to write.", show_default=False)]
     validation: Annotated[
@@ -186,6 +190,11 @@ def _fit(request: TrainRequest, config: RunConfig, processes: Processes | None) 
     options = request.read_options(config.training.task)
     options = _with_groups(request, options)
     series = read_dataset(request.data, options)
+    if series.labels is None and request.data.is_dir() and config.training.task != "forecasting":
+        raise InputError(
+            f"{request.data} must name a class for each recording. Put those of a class into one sub-folder, "
+            "add labels.csv (file,label), or state --label-from '{label}_*'."
+        )
     watched = (
         None
         if request.validation is None

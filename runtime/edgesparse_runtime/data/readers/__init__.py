@@ -1,4 +1,4 @@
-"""Data files to `SeriesSet`: CSV, Parquet, .npz, UCR .tsv and sktime .ts; bad files end in one line."""
+"""Data files and folders of recordings to `SeriesSet`; bad files end in one line."""
 
 from __future__ import annotations
 

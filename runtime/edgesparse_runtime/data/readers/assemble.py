@@ -49,6 +49,7 @@ def assemble(
     units: tuple[str | None, ...] = (),
     roles: tuple[Role, ...] = (),
     has_names: bool = False,
+    has_one_rate: bool = False,
 ) -> SeriesSet:
     """Series, or windows where `options.window` is given.
 
@@ -57,6 +58,7 @@ def assemble(
         label, group, start: a cell for every row of the file.
         place: where a recording stands, for messages.
         has_names: the file names its series.
+        has_one_rate: recordings of several rates are refused, though no rate is stated.
 
     Raises:
         InputError: nothing to cut, a series without values, labels that differ or are missing, or another
@@ -69,8 +71,7 @@ def assemble(
     found = Findings()
     steps = to_steps(recordings, clock, options.window, place, found)
     period = common_period(found.periods)
-    for seen in found.periods:
-        _check_rate(path, seen, options.period)
+    _check_rates(path, found, options.period, has_one_rate)
     several = len({r.number for r in steps}) > 1
     windows = steps if options.window is None else _windows(steps, path, options)
     labels, words = (None, "") if label is None else _labels(windows, label, path, options, place)
@@ -148,6 +149,30 @@ def _check_rate(path: Path, period: float | None, wanted: float | None) -> None:
     raise InputError(
         f"{path} must have a step every {_rate(wanted)}, as in training; {got}. Resample it first."
     )
+
+
+def _check_rates(path: Path, found: Findings, wanted: float | None, has_one_rate: bool) -> None:
+    for seen in found.periods:
+        _check_rate(path, seen, wanted)
+    if has_one_rate:
+        _check_one_rate(path, found)
+
+
+def _check_one_rate(path: Path, found: Findings) -> None:
+    """Recordings that have a period have that of most; an odd one would be taken for a slow machine."""
+    known = [p for p in found.periods if p is not None and not np.isnan(p)]
+    if not known:
+        return
+    usual = float(np.median(known))
+    for period, where in zip(found.periods, found.places, strict=True):
+        if period is None or not abs(period - usual) <= RATE_TOLERANCE * usual:
+            got = "its times are not evenly spaced" if period is None else "it counts rows"
+            if period is not None and not np.isnan(period):
+                got = f"it has one every {_rate(period)}"
+            raise InputError(
+                f"{path}: {where} must have a step every {_rate(usual)}, as the other recordings have; "
+                f"{got}. Resample it or leave it out."
+            )
 
 
 def _groups(

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from edgesparse_runtime.data.readers.folder.read import read_folder
 from edgesparse_runtime.data.readers.missing_codes import missing_code_notes
 from edgesparse_runtime.data.readers.npz import read_npz_file
 from edgesparse_runtime.data.readers.options import ReadOptions
+from edgesparse_runtime.data.readers.signals.mat import read_mat
+from edgesparse_runtime.data.readers.signals.wav import read_wav
 from edgesparse_runtime.data.readers.tables import read_csv, read_parquet
 from edgesparse_runtime.data.readers.ts import read_ts
 from edgesparse_runtime.data.readers.ucr import read_ucr
@@ -23,14 +26,17 @@ READERS: dict[str, Callable[[Path, ReadOptions], SeriesSet]] = {
     ".npz": read_npz_file,
     ".tsv": read_ucr,
     ".ts": read_ts,
+    ".wav": read_wav,
+    ".mat": read_mat,
 }
 
 
 def read_dataset(path: str | Path, options: ReadOptions | None = None) -> SeriesSet:
-    """Read a data file.
+    """Read a data file, or a folder of recordings.
 
     Args:
-        path: .csv or .parquet (one row a time step), .npz (arrays X, y, group), .tsv (UCR), .ts (sktime).
+        path: .csv or .parquet (one row a time step), .npz (arrays X, y, group), .tsv (UCR), .ts (sktime),
+            .wav, .mat (MATLAB 5), or a folder of recordings (docs/data.md, "A folder of recordings").
         options: where names do not say what is meant.
 
     Raises:
@@ -44,15 +50,10 @@ def read_dataset(path: str | Path, options: ReadOptions | None = None) -> Series
         near = difflib.get_close_matches(file.name, _siblings(file), n=1)
         hint = f" Did you mean {file.with_name(near[0])}?" if near else ""
         raise InputError(f"{file}: no such file or folder.{hint}")
-    if file.is_dir():
-        raise InputError(
-            f"{file} must be a data file; it is a folder. Name one file, or join its files with a column "
-            "that tells the recordings apart."
-        )
-    reader = READERS.get(file.suffix.lower())
+    reader = read_folder if file.is_dir() else READERS.get(file.suffix.lower())
     if reader is None:
         raise InputError(f"{file} must end in {', '.join(READERS)}; got {file.suffix or 'no ending'}.")
-    if file.stat().st_size == 0:
+    if not file.is_dir() and file.stat().st_size == 0:
         raise InputError(f"{file} must hold data; it is empty.")
     data = reader(file, options or ReadOptions())
     _check_values(file, data)

@@ -40,6 +40,8 @@ class ReadOptions:
         time_unit: of times that are numbers: s, ms, us or ns; None = by the column's name, else seconds.
         window_time, stride_time: the same two as times, where the data's period turns them into steps.
         keeps_short: series shorter than `window` stay, whole; False = they have no window.
+        encoding: of text files that are not UTF-8.
+        label_from: of a folder: how names of files and folders hold label and group, `NamePattern`.
         last_only: only the last window of each series, which ends where the series ends.
     """
 
@@ -60,9 +62,26 @@ class ReadOptions:
     stride_time: Span | None = None
     keeps_short: bool = False
     last_only: bool = False
+    encoding: str | None = None
+    label_from: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("window", "stride"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InputError(f"`{name}` must be at least 1; got {value}.")
+        if self.encoding is not None:
+            _check_encoding(self.encoding)
+
+
+def _check_encoding(name: str) -> None:
+    try:
+        # Nothing would be looked up for no bytes; encodings of bytes, such as hex, are refused here too.
+        b"aaaa".decode(name)
+        is_text = True
+    except UnicodeDecodeError:
+        is_text = True
+    except (LookupError, ValueError):
+        is_text = False
+    if not is_text:
+        raise InputError(f"`encoding` must be a text encoding, such as cp932 or cp1252; got {name}.")

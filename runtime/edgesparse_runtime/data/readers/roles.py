@@ -67,7 +67,7 @@ def find_roles(table: Table, options: ReadOptions) -> Roles:
         take(name, "channel", "a channel of the model")
     named = {role: getattr(options, f"{role}_column") for role in USUAL_NAMES}
     for role, column in named.items():
-        if column is not None:
+        if column is not None and (role != "label" or options.needs_labels or column in table.columns):
             take(_existing(table, column), role, "named")
     free = [name for name in table.columns if name not in found]
     series = named["series"] or take(*_series(table, free))

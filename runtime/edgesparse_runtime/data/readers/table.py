@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from edgesparse_runtime.arrays import IndexArray
 from edgesparse_runtime.bundle.npz_archive import MOST_EXPANSION, UNPACKED_FREELY
 from edgesparse_runtime.data.column_names import clean_name
 from edgesparse_runtime.data.plain_number import is_plain
 from edgesparse_runtime.data.readers.parquet_pages import unpacked_size
-from edgesparse_runtime.data.readers.text import read_text
+from edgesparse_runtime.data.readers.text import read_encoded
 from edgesparse_runtime.errors import InputError, MissingExtraError
 from edgesparse_runtime.machine.memory_bounds import free_memory
 
@@ -31,6 +33,19 @@ _SEPARATOR = re.compile(r'"?sep=(?P<delimiter>[^"])"?(?P=delimiter)*\r?', re.IGN
 _STARTS_A_NUMBER = re.compile(r"\s*[+-]?[.,]?[0-9]")
 
 
+def as_column(values: npt.NDArray[Any]) -> Sequence[Any]:
+    """Numbers in an array, as a column: it has all that a column of cells has."""
+    return values  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class TextForm:
+    """How a text file writes its table."""
+
+    encoding: str
+    delimiter: str
+
+
 @dataclass(frozen=True)
 class Table:
     """Columns by name.
@@ -39,11 +54,19 @@ class Table:
         path: of the file.
         columns: text, or what the types of a Parquet file are in Python; None = missing there.
         lines: of each row: its line in a text file, its number in another.
+        recordings: number of the recording that each row belongs to, rising; None = columns tell.
+        names: of these recordings.
+        form: of a text file.
+        notes: what a reader of the results should know.
     """
 
     path: Path
     columns: Mapping[str, Sequence[Any]]
     lines: Sequence[int]
+    recordings: IndexArray | None = None
+    names: Sequence[str] = ()
+    form: TextForm | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -53,21 +76,20 @@ class Table:
         return f"row {self.lines[row]}"
 
 
-def read_csv_table(path: Path) -> Table:
+def read_csv_table(path: Path, encoding: str | None = None) -> Table:
     """Read a CSV file; the delimiter is the one of , ; and tab that the header holds most of.
 
     A first line `sep=;` names the delimiter, as Excel writes it; lines before the header that start with #
     are comments.
     """
-    text = read_text(path)
+    text, found = read_encoded(path, encoding)
     start_of_header, before, delimiter = _before_header(text)
     text = text[start_of_header:]
     first = text.partition("\n")[0].rstrip("\r")
     if not first.strip():
         raise InputError(f"{path} must start with a header row; the first row is empty.")
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter or max(",;\t", key=first.count), strict=True
-    )
+    delimiter = delimiter or max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
     rows: list[list[str]] = []
     lines: list[int] = []
@@ -104,7 +126,8 @@ def read_csv_table(path: Path) -> Table:
         raise InputError(
             f"{path} must start with a header row that names the columns; the first row is numbers."
         )
-    return Table(path, {name: [row[i] for row in rows] for i, name in enumerate(header)}, lines)
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(header)}
+    return Table(path, columns, lines, form=TextForm(found, delimiter))
 
 
 def read_parquet_table(path: Path) -> Table:
@@ -253,6 +276,8 @@ def _cells_hint(header: Sequence[str], row: Sequence[str]) -> str:
     known = [cell.strip() for cell in row if cell.strip()]
     if len(row) > len(header) and known and not any(map(_STARTS_A_NUMBER.match, known)):
         return f" If it is the header, start the lines above it with # ({', '.join(header)[:40]})."
+    if len(row) < len(header):
+        return " Complete the row or delete it."
     if len(row) > len(header) and all(cell.lstrip("+-").isdigit() for cell in known):
         return " Where commas are decimal, another delimiter (;) must stand between cells."
     return ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,41 +22,71 @@ from edgesparse_runtime.data.recordings import Recording
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 
+# Rows of each recording, with their clock and times, to those of its labeled pieces.
+Split = Callable[[list[IndexArray], Clock | None, DoubleArray | None], list[IndexArray]]
+
+
+@dataclass(frozen=True)
+class TableRecordings:
+    """Recordings of a table, before times become steps.
+
+    Attributes:
+        clock: of their times; None = there are none.
+    """
+
+    roles: Roles
+    recordings: list[Recording]
+    clock: Clock | None
+
 
 def read_csv(path: Path, options: ReadOptions) -> SeriesSet:
     """Read a CSV file."""
-    return _to_series(read_csv_table(path), options)
+    return to_series(read_csv_table(path, options.encoding), options)
 
 
 def read_parquet(path: Path, options: ReadOptions) -> SeriesSet:
     """Read a Parquet file, with pyarrow."""
-    return _to_series(read_parquet_table(path), options)
+    return to_series(read_parquet_table(path), options)
 
 
-def _to_series(table: Table, options: ReadOptions) -> SeriesSet:
+def to_recordings(table: Table, options: ReadOptions, split: Split | None = None) -> TableRecordings:
+    """The recordings of a table.
+
+    Args:
+        split: takes recordings apart where their labels change.
+    """
     roles = find_roles(table, options)
     values = np.stack(_values(table, roles))
     groups = _group_rows(table, roles)
-    clock, times = _times(table, roles)
+    clock, times = _times(table, roles, options)
+    if split is not None:
+        groups = split(groups, clock, times)
     recordings = [
         Recording(
             values[:, rows].astype(np.float32),
             rows,
             None if times is None else times[rows],
-            "" if roles.series is None else str(table.columns[roles.series][rows[0]]).strip(),
+            _name(table, roles, int(rows[0])),
             number,
         )
         for number, rows in enumerate(groups)
     ]
+    return TableRecordings(roles, recordings, clock)
+
+
+def to_series(table: Table, options: ReadOptions, split: Split | None = None) -> SeriesSet:
+    """The series of a table, or their windows where `options.window` is given."""
+    found = to_recordings(table, options, split)
+    roles = found.roles
     label = None
     if roles.label is not None and options.needs_labels:
         label = LabelColumn(table.columns[roles.label], table.place)
-    return assemble(
-        recordings,
+    data = assemble(
+        found.recordings,
         path=table.path,
         channels=roles.channels,
         options=options,
-        clock=clock,
+        clock=found.clock,
         label=label,
         group=None if roles.group is None else table.columns[roles.group],
         start=None if roles.time is None else table.columns[roles.time],
@@ -64,8 +95,18 @@ def _to_series(table: Table, options: ReadOptions) -> SeriesSet:
         ),
         units=tuple(unit_of(name) for name in roles.channels),
         roles=roles.roles,
-        has_names=roles.series is not None,
+        has_one_rate=bool(table.names),
+        has_names=roles.series is not None or bool(table.names),
     )
+    return replace(data, notes=table.notes + data.notes)
+
+
+def _name(table: Table, roles: Roles, row: int) -> str:
+    """Of the recording that a row belongs to: of its file in a folder, and of its series in the file."""
+    series = "" if roles.series is None else str(table.columns[roles.series][row]).strip()
+    if table.recordings is None or not table.names:
+        return series
+    return f"{table.names[table.recordings[row]]} {series}".strip()
 
 
 def _values(table: Table, roles: Roles) -> list[DoubleArray]:
@@ -88,7 +129,7 @@ def _text_hint(cells: Sequence[Any], roles: Roles) -> str:
     """A column of words may be the label that nobody named."""
     words = {str(cell) for cell in cells[:1000] if not is_missing(cell)}
     if any(any(c.isdigit() for c in word) for word in words):
-        return ""
+        return " Correct the cell, or empty it where the value is missing."
     label = "" if roles.label is not None else "--label-column if it is the label, or "
     return f" Give {label}--channels to leave it out." if len(words) <= 50 else ""
 
@@ -102,7 +143,10 @@ def _group_rows(table: Table, roles: Roles) -> list[IndexArray]:
         if name is not None
     ]
     if not keys:
-        return [np.arange(len(table))]
+        ends = () if table.recordings is None else np.flatnonzero(np.diff(table.recordings)) + 1
+        return list(np.split(np.arange(len(table)), ends))
+    if table.recordings is not None:
+        keys.insert(0, table.recordings.tolist())
     # Series numbers may start anew with every machine.
     rows: dict[tuple[Any, ...], list[int]] = {}
     for i, key in enumerate(zip(*keys, strict=True)):
@@ -127,13 +171,13 @@ def _check_series(table: Table, roles: Roles) -> None:
         )
 
 
-def _times(table: Table, roles: Roles) -> tuple[Clock | None, DoubleArray | None]:
+def _times(table: Table, roles: Roles, options: ReadOptions) -> tuple[Clock | None, DoubleArray | None]:
     if roles.time is None:
         return None, None
     cells = table.columns[roles.time]
     if roles.date is not None:
         cells = [f"{day} {hour}" for day, hour in zip(table.columns[roles.date], cells, strict=True)]
     try:
-        return read_times(cells, name=f"column {roles.time}", place=table.place)
+        return read_times(cells, unit=options.time_unit, name=f"column {roles.time}", place=table.place)
     except InputError as error:
         raise InputError(f"{table.path}, {error}") from None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgesparse_runtime.arrays import DoubleArray
 from edgesparse_runtime.data.column_names import without_marks
@@ -40,25 +41,41 @@ def is_missing(value: object) -> bool:
     return isinstance(value, (float, np.floating)) and math.isnan(value)
 
 
-def read_text(path: Path) -> str:
-    """A text file in UTF-8, or in UTF-16 with its mark.
+def read_text(path: Path, encoding: str | None = None) -> str:
+    """A text file in UTF-8, in UTF-16 with its mark, or else in `encoding`.
 
     Raises:
         InputError: binary, or of another encoding.
     """
+    return read_encoded(path, encoding)[0]
+
+
+def read_encoded(path: Path, encoding: str | None = None) -> tuple[str, str]:
+    """The text of a file, and the encoding that it is in."""
     content = path.read_bytes()
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and len(content) % 2 == 0:
         try:
-            return without_marks(content.decode("utf-16"))
+            return without_marks(content.decode("utf-16")), "UTF-16"
         except UnicodeDecodeError:
             pass
     if b"\0" in content:
         raise InputError(f"{path} must be text; it holds NUL bytes.")
     try:
-        return without_marks(content.decode("utf-8"))
+        return without_marks(content.decode("utf-8")), "UTF-8"
     except UnicodeDecodeError as error:
+        if encoding is not None:
+            return _decoded(content, path, encoding), encoding.upper()
         hint = f" {_conversion(content, path)}"
         raise InputError(f"{path} must be UTF-8 text; byte {error.start} is not.{hint}") from None
+
+
+def _decoded(content: bytes, path: Path, encoding: str) -> str:
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} must be text in UTF-8 or {encoding.upper()}; byte {error.start} is not."
+        ) from None
 
 
 def _conversion(content: bytes, path: Path) -> str:
@@ -69,14 +86,15 @@ def _conversion(content: bytes, path: Path) -> str:
         except UnicodeDecodeError:
             continue
         return (
-            f"If it is {name.upper()}: iconv -f {name.upper()} -t UTF-8 {path.name} > converted{path.suffix}"
+            f"If it is {name.upper()}: iconv -f {name.upper()} -t UTF-8 {path.name} > "
+            f"converted{path.suffix}, or --encoding {name}."
         )
     return "Save it as UTF-8."
 
 
-def read_lines(path: Path) -> list[str]:
+def read_lines(path: Path, encoding: str | None = None) -> list[str]:
     """Lines of a text file, as editors count them."""
-    text = read_text(path).replace("\r\n", "\n").replace("\r", "\n")
+    text = read_text(path, encoding).replace("\r\n", "\n").replace("\r", "\n")
     lines = text.split("\n")
     return lines[:-1] if lines and not lines[-1] else lines
 
@@ -87,6 +105,7 @@ def comma_of(columns: Sequence[Sequence[Any]], path: Path) -> str:
     Raises:
         InputError: they could be both.
     """
+    columns = [column for column in columns if not isinstance(column, np.ndarray)]
     cells = [c.strip() for column in columns for c in column if isinstance(c, str) and "," in c]
     if not cells or not all(is_number_with_marks(cell) for cell in cells):
         return ""
@@ -111,7 +130,10 @@ def to_floats(cells: Sequence[Any], path: Path, place: Callable[[int], str], com
     Raises:
         InputError: a cell that is neither a number nor missing, or is infinite.
     """
-    values = None if comma else to_plain_array(cells)
+    if isinstance(cells, np.ndarray):
+        values = _numbers(cells)
+    else:
+        values = None if comma else to_plain_array(cells)
     if values is None:
         if _are_truths(cells):
             return np.array([TRUTH.get(str(cell).strip().lower(), np.nan) for cell in cells])
@@ -124,6 +146,10 @@ def to_floats(cells: Sequence[Any], path: Path, place: Callable[[int], str], com
         i = int(huge.argmax())
         raise InputError(f"{path}, {place(i)} must lie within +-{LARGEST:.3g}; got {values[i]:g}.")
     return values
+
+
+def _numbers(cells: npt.NDArray[Any]) -> DoubleArray | None:
+    return cells.astype(np.float64) if cells.dtype.kind in "fiub" else None
 
 
 def _are_truths(cells: Sequence[Any]) -> bool:

@@ -37,7 +37,7 @@ class _Header:
 
 def read_ts(path: Path, options: ReadOptions) -> SeriesSet:
     """Read a .ts file; series may differ in length, channels of one series may not."""
-    lines = read_lines(path)
+    lines = read_lines(path, options.encoding)
     start = next((i for i, line in enumerate(lines) if line.strip().lower() == "@data"), None)
     if start is None:
         raise InputError(f"{path} must be a .ts file; it has no @data line.")

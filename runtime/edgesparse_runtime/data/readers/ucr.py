@@ -19,7 +19,7 @@ from edgesparse_runtime.errors import InputError
 def read_ucr(path: Path, options: ReadOptions) -> SeriesSet:
     """Read a file of the UCR archive."""
     labels, series = [], []
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(read_lines(path, options.encoding), start=1):
         if not line.strip():
             continue
         label, *cells = line.split("\t")

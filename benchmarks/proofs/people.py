@@ -1,0 +1,94 @@
+"""`make prove-people`: a person's files, tools and platform: PASS or FAIL, name, figure, target.
+
+Exits 1 when one fails; writes the same as JSON. A PART on the command line runs that part alone. Each part is
+a function that prints and returns its lines.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.proofs.evidence import NOT_BUILT
+from benchmarks.proofs.lines import Line, chosen_parts, finish, line, machine_now
+from benchmarks.support.settings import report_path
+from edgesparse_runtime.data.readers import read_dataset
+from edgesparse_runtime.errors import EdgeSparseError
+from tests.support.processes import edgesparse
+from tests.support.recordings.folders import VARIANTS, Variant, make_folder
+
+FAULTS = 12
+
+
+def prove_data() -> list[Line]:
+    """A folder of recordings with Japanese headers, malformed variants of it, and planted faults."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = make_folder(Path(place) / "録音")
+        lines = [compare_commands(folder), compare_variants(folder)]
+    name, target = "planted faults that `data inspect` finds", f"{FAULTS} of {FAULTS}"
+    return [*lines, line(name, False, NOT_BUILT, target)]
+
+
+def compare_commands(folder: Path) -> Line:
+    """From the folder to a bundle that holds on this machine."""
+    run, bundle = folder.parent / "run", folder.parent / "pump.edgesparse"
+    commands = [
+        ("train", folder, "-o", run, "--window", "1s", "--label-from", "{label}/{group}_*"),
+        ("export", run, "-o", bundle, "--data", folder),
+    ]
+    done = [edgesparse(*words) for words in commands]
+    verified = edgesparse("verify", bundle)
+    codes = [x.returncode for x in (*done, verified)]
+    parity = next((row for row in done[-1].stdout.splitlines() if row.startswith("parity")), "no parity")
+    return line(
+        "two commands from a folder of recordings with Japanese headers to a verified bundle",
+        codes == [0, 0, 0] and "parity  holds" in parity,
+        f"exit codes of train, export and verify: {', '.join(map(str, codes))}",
+        "all 0, parity holds",
+        parity.removeprefix("parity").strip(),
+    )
+
+
+def compare_variants(folder: Path) -> Line:
+    """Each ends in one line that names file, row and cure, or gives the values of the good folder."""
+    wrong = [name for name, variant in VARIANTS.items() if not keeps(folder, variant, name)]
+    read = sum(not variant.words for variant in VARIANTS.values())
+    held = len(VARIANTS) - len(wrong)
+    figure = f"{held} of {len(VARIANTS)}: {read} read rightly, {len(VARIANTS) - read} refused in one line"
+    target = f"{len(VARIANTS)} of {len(VARIANTS)}"
+    return line("malformed variants of that folder", not wrong, figure, target, "; ".join(wrong))
+
+
+def keeps(folder: Path, variant: Variant, name: str) -> bool:
+    """What becomes of one variant, through the command line where it is refused."""
+    changed = folder.parent / name.replace(" ", "_")
+    shutil.copytree(folder, changed)
+    variant.change(changed)
+    if variant.words:
+        done = edgesparse("train", changed, "-o", folder.parent / "none")
+        rows = done.stderr.strip().splitlines()
+        return done.returncode == 2 and len(rows) == 1 and all(word in rows[0] for word in variant.words)
+    try:
+        found, good = read_dataset(changed), read_dataset(folder)
+    except EdgeSparseError:
+        return False
+    pairs = zip(found.series, good.series, strict=True)
+    return found.channels == good.channels and all((a == b).all() for a, b in pairs)
+
+
+PARTS: dict[str, Callable[[], list[Line]]] = {"data": prove_data}
+
+
+def main() -> int:
+    """Runs the parts that are named, or all, and writes prove_people.json."""
+    chosen = chosen_parts(__doc__, PARTS) or list(PARTS)
+    machine = machine_now()
+    lines = [entry for part in chosen for entry in PARTS[part]()]
+    return finish(report_path("prove_people"), lines, machine)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

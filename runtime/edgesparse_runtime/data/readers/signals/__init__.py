@@ -1,0 +1,1 @@
+"""Recordings that are no tables, as tables: WAV and MATLAB files."""
