@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.estimators.peers import compare_cross_validation
+from benchmarks.estimators.suites import SUITES, compare_suite
 from benchmarks.proofs.evidence import NOT_BUILT
 from benchmarks.proofs.lines import Line, chosen_parts, finish, line, machine_now
 from benchmarks.support.settings import report_path
@@ -79,7 +81,12 @@ def keeps(folder: Path, variant: Variant, name: str) -> bool:
     return found.channels == good.channels and all((a == b).all() for a, b in pairs)
 
 
-PARTS: dict[str, Callable[[], list[Line]]] = {"data": prove_data}
+def prove_tools() -> list[Line]:
+    """The peers' own checks, and one loop with MiniRocket."""
+    return [*(compare_suite(suite) for suite in SUITES), compare_cross_validation()]
+
+
+PARTS: dict[str, Callable[[], list[Line]]] = {"data": prove_data, "tools": prove_tools}
 
 
 def main() -> int:

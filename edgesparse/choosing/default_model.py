@@ -18,7 +18,7 @@ SMALL_SETTINGS = frozenset(
 
 
 def default_model(task: str, options: Iterable[object], settings: Iterable[str]) -> str | None:
-    """"small", unless what is given is for a transformer alone; None = as configured.
+    """ "small", unless what is given is for a transformer alone; None = as configured.
 
     It was the better one on the mean of nine data sets (docs/benchmarks.md), and takes seconds.
 

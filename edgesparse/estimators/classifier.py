@@ -55,7 +55,9 @@ class SparseTransformerClassifier(ClassifierMixin, SequenceEstimator):  # type: 
             check_lengths(data, groups, "groups")
             data = replace(data, groups=np.asarray(groups).astype(np.str_))
         if len(classes) < 2:
-            raise InvalidInputError(f"`y` must hold at least two classes; there is only one class, {names[0]}.")
+            raise InvalidInputError(
+                f"`y` must hold at least two classes; there is only one class, {names[0]}."
+            )
         fitted = self._train(data)
         # Only now: what Ctrl-C stops leaves the estimator as it was.
         self.fitted_, self.classes_ = fitted, classes
@@ -67,7 +69,8 @@ class SparseTransformerClassifier(ClassifierMixin, SequenceEstimator):  # type: 
         proba: DoubleArray = np.empty_like(scores)
         proba[:, self._places()] = scores
         # Probabilities of float32 sum to 1 to seven digits; scikit-learn compares in double.
-        return proba / proba.sum(axis=1, keepdims=True)
+        proba /= proba.sum(axis=1, keepdims=True)
+        return proba
 
     def predict(self, X: Any) -> Labels:
         """The label of each series [n]."""
@@ -104,7 +107,8 @@ class SparseTransformerClassifier(ClassifierMixin, SequenceEstimator):  # type: 
         if set(names) != set(self.fitted_.classes):
             # 01 and 1 are two names of one number, say.
             raise InvalidInputError(
-                f"`label_type` must be str: the classes of the bundle are {', '.join(self.fitted_.classes[:4])}."
+                "`label_type` must be str: two classes of the bundle are one number "
+                f"({', '.join(self.fitted_.classes[:4])})."
             )
         return np.array([names.index(name) for name in self.fitted_.classes], dtype=np.intp)
 
@@ -116,7 +120,8 @@ def to_labels(y: Any) -> Labels:
         ValueError: numbers with fractions, several columns, or a missing label.
     """
     if y is None:
-        raise InvalidInputError("`y` must hold one label per series; requires y to be passed, but it is None.")
+        # Scikit-learn looks for the words after the semicolon.
+        raise InvalidInputError("`y` must be given; fit requires y to be passed, but the target y is None.")
     labels: Labels = column_or_1d(y, warn=True)
     if labels.dtype.kind == "O":
         missing = [i for i, label in enumerate(labels) if label is None or label != label]

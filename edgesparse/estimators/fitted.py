@@ -165,11 +165,12 @@ def _own_torch(n_jobs: int | None) -> Iterator[None]:
     threads = torch.get_num_threads()
     wanted = threads if n_jobs is None else n_jobs
     if isinstance(wanted, bool) or not isinstance(wanted, (int, np.integer)) or wanted == 0 or wanted < -1:
-        raise InvalidInputError(f"`n_jobs` must be a number of threads from 1 on, -1 or None; got {n_jobs!r}.")
+        raise InvalidInputError(
+            f"`n_jobs` must be a number of threads from 1 on, -1 or None; got {n_jobs!r}."
+        )
     try:
         torch.set_num_threads(default_threads() if wanted == -1 else int(wanted))
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
         torch.set_num_threads(threads)
-

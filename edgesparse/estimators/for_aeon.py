@@ -4,14 +4,14 @@
 from edgesparse.estimators.for_aeon import SparseTransformerClassifier
 ```
 
-Parameters are the same. What does the work is `estimator_`, of `edgesparse.estimators`: `estimator_.save` writes a
-bundle.
+Parameters are the same. What does the work is `estimator_`, of `edgesparse.estimators`:
+`estimator_.save` writes a bundle.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -61,7 +61,7 @@ class OneThread(Options):
 class SparseTransformerClassifier(OneThread, BaseClassifier):  # type: ignore[misc]
     """`edgesparse.estimators.SparseTransformerClassifier` for aeon."""
 
-    _tags = dict(TAGS)
+    _tags: ClassVar[dict[str, Any]] = dict(TAGS)
 
     def _fit(self, X: Any, y: Any) -> Self:
         self.estimator_ = classifier.SparseTransformerClassifier(**self.get_params(deep=False)).fit(X, y)
@@ -81,7 +81,7 @@ class SparseTransformerClassifier(OneThread, BaseClassifier):  # type: ignore[mi
 class SparseTransformerRegressor(OneThread, BaseRegressor):  # type: ignore[misc]
     """`edgesparse.estimators.SparseTransformerRegressor` for aeon."""
 
-    _tags = dict(TAGS)
+    _tags: ClassVar[dict[str, Any]] = dict(TAGS)
 
     def _fit(self, X: Any, y: Any) -> Self:
         self.estimator_ = regressor.SparseTransformerRegressor(**self.get_params(deep=False)).fit(X, y)

@@ -4,13 +4,13 @@
 from edgesparse.estimators.for_sktime import SparseTransformerClassifier
 ```
 
-Parameters are the same. What does the work is `estimator_`, of `edgesparse.estimators`: `estimator_.save` writes a
-bundle.
+Parameters are the same. What does the work is `estimator_`, of `edgesparse.estimators`:
+`estimator_.save` writes a bundle.
 """
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class SparseTransformerClassifier(Options, BaseClassifier):  # type: ignore[misc
     SparseTransformerClassifier()
     """
 
-    _tags = {**TAGS, "capability:predict_proba": True}
+    _tags: ClassVar[dict[str, Any]] = {**TAGS, "capability:predict_proba": True}
 
     def _fit(self, X: Any, y: Any) -> Self:
         self.estimator_ = classifier.SparseTransformerClassifier(**self.get_params(deep=False)).fit(X, y)
@@ -85,10 +85,12 @@ class SparseTransformerRegressor(Options, BaseRegressor):  # type: ignore[misc]
     SparseTransformerRegressor(model='small')
     """
 
-    _tags = dict(TAGS)
+    _tags: ClassVar[dict[str, Any]] = dict(TAGS)
 
     def _fit(self, X: Any, y: Any) -> Self:
-        self.estimator_ = regressor.SparseTransformerRegressor(**self.get_params(deep=False)).fit(X, np.ravel(y))
+        self.estimator_ = regressor.SparseTransformerRegressor(**self.get_params(deep=False)).fit(
+            X, np.ravel(y)
+        )
         return self
 
     def _predict(self, X: Any) -> Any:

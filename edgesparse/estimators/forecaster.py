@@ -54,17 +54,15 @@ class SparseTransformerForecaster(RegressorMixin, SequenceEstimator):  # type: i
         self.target = target
         self.window = window
         self.stride = stride
-        super().__init__(
-            model, preset, attention, budget, epochs, settings, random_state, n_jobs, verbose
-        )
+        super().__init__(model, preset, attention, budget, epochs, settings, random_state, n_jobs, verbose)
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train on series that end in the steps to forecast, or on series and what came next.
 
         Args:
             X: series, in any form that docs/estimators.md lists.
-            y: the next steps [n, H] of the target channel after each series; None = the last `horizon` steps of
-                each series are what is learned.
+            y: the next steps [n, H] of the target channel after each series; None = the last `horizon` steps
+                of each series are what is learned.
 
         Raises:
             InvalidInputError: series, steps or parameters that do not fit; a series shorter than 2 H.
@@ -88,7 +86,9 @@ class SparseTransformerForecaster(RegressorMixin, SequenceEstimator):  # type: i
         if y is None:
             facts = self._fitted().facts
             with as_value_errors():
-                past = cut_horizon(to_series_set(X), facts.get("target") or facts["channel"], facts["horizon"])
+                past = cut_horizon(
+                    to_series_set(X), facts.get("target") or facts["channel"], facts["horizon"]
+                )
             X, y = list(past.series), past.labels
         return float(super().score(X, y, sample_weight))
 
@@ -105,7 +105,9 @@ class SparseTransformerForecaster(RegressorMixin, SequenceEstimator):  # type: i
         if y is not None:
             columns = np.shape(y)[1] if np.ndim(y) > 1 else 1
             if self.horizon not in (None, columns):
-                raise InvalidInputError(f"`y` must have {self.horizon} column(s), the horizon; got {columns}.")
+                raise InvalidInputError(
+                    f"`y` must have {self.horizon} column(s), the horizon; got {columns}."
+                )
             return columns
         return check_steps("horizon", self.horizon)
 

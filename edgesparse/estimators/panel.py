@@ -122,7 +122,7 @@ def _from_frame(X: Any) -> Named:
 
 
 def _from_long(X: Any, names: tuple[str, ...]) -> Named:
-    found = []
+    found: list[FloatArray] = []
     for key, part in X.groupby(level=0, sort=False):
         if not part.index.get_level_values(1).is_monotonic_increasing:
             raise InvalidInputError(f"`X` must be in the order of time; series {key} is not. Sort its index.")

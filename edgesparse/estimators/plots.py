@@ -51,9 +51,7 @@ def plot_learning_curve(estimator: SequenceEstimator, ax: Axes | None = None) ->
     return ax
 
 
-def plot_confusion(
-    estimator: SparseTransformerClassifier, X: Any, y: Any, ax: Axes | None = None
-) -> Axes:
+def plot_confusion(estimator: SparseTransformerClassifier, X: Any, y: Any, ax: Axes | None = None) -> Axes:
     """How many series of each class are taken for which: a row per true class.
 
     Args:

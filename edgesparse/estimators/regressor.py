@@ -67,7 +67,8 @@ def to_targets(y: Any) -> DoubleArray:
         ValueError: no numbers, several columns, or missing values.
     """
     if y is None:
-        raise InvalidInputError("`y` must hold one number per series; requires y to be passed, but it is None.")
+        # Scikit-learn looks for the words after the semicolon.
+        raise InvalidInputError("`y` must be given; fit requires y to be passed, but the target y is None.")
     column = column_or_1d(y, warn=True)
     try:
         if column.dtype.kind == "c":
