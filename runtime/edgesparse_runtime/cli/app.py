@@ -24,6 +24,7 @@ from edgesparse_runtime.cli.building import train as train_verb
 from edgesparse_runtime.cli.building import update as update_verb
 from edgesparse_runtime.cli.checking import breakeven as breakeven_verb
 from edgesparse_runtime.cli.checking import compare as compare_verb
+from edgesparse_runtime.cli.checking import data as data_verb
 from edgesparse_runtime.cli.checking import doctor as doctor_verb
 from edgesparse_runtime.cli.checking import evaluate as evaluate_verb
 from edgesparse_runtime.cli.checking import inspect as inspect_verb
@@ -42,6 +43,7 @@ from edgesparse_runtime.errors import EdgeSparseError, Interrupted
 
 VERBS: dict[str, Callable[..., None]] = {
     "quickstart": quickstart_verb.quickstart,
+    "data": data_verb.data,
     "train": train_verb.train,
     "export": export_verb.export,
     "quantize": quantize_verb.quantize,

@@ -27,7 +27,7 @@ def missing_code_notes(path: Path, data: SeriesSet) -> tuple[str, ...]:
     """A sentence per channel that holds such a number far from all its other values."""
     notes = []
     for i, name in enumerate(data.channels):
-        found = _codes_of([x[i] for x in data.series])
+        found = codes_of([x[i] for x in data.series])
         if found:
             shown = " and ".join(f"{code:.7g}" for code in found)
             notes.append(
@@ -37,7 +37,7 @@ def missing_code_notes(path: Path, data: SeriesSet) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _codes_of(rows: list[np.ndarray]) -> list[float]:
+def codes_of(rows: list[np.ndarray]) -> list[float]:
     """The lowest and the highest value of a channel, where they are such numbers."""
     known = [row[~np.isnan(row)] for row in rows]
     known = [row for row in known if len(row)]

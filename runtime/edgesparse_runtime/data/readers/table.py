@@ -40,10 +40,20 @@ def as_column(values: npt.NDArray[Any]) -> Sequence[Any]:
 
 @dataclass(frozen=True)
 class TextForm:
-    """How a text file writes its table."""
+    """How a text file writes its table.
+
+    Attributes:
+        comma: what commas in its numbers are, see `plain_number.comma_is`; known once they were read.
+    """
 
     encoding: str
     delimiter: str
+    comma: str = ""
+
+    def __str__(self) -> str:
+        name = {",": "commas", ";": "semicolons", "\t": "tabs"}.get(self.delimiter, repr(self.delimiter))
+        decimal = f", {self.comma.split(',')[0]} commas" if self.comma else ""
+        return f"{self.encoding}, {name} between cells{decimal}"
 
 
 @dataclass(frozen=True)

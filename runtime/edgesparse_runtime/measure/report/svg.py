@@ -23,15 +23,16 @@ def curves(
     y_label: str,
     logarithmic: bool = False,
     marks: bool = True,
+    from_zero: bool = True,
     width: int = WIDE,
 ) -> str:
-    """One line per name through its points; `logarithmic` holds for both axes.
+    """One line per name through its points; `logarithmic` holds for both axes, `from_zero` for the y axis.
 
     With `marks` the x axis is labeled at the points, which are few and chosen.
     """
     points = [p for line in series.values() for p in line]
     x_scale = _Scale([p[0] for p in points], _LEFT, width - _RIGHT, logarithmic, False)
-    y_scale = _Scale([p[1] for p in points], HEIGHT - _BOTTOM, _TOP, logarithmic, True)
+    y_scale = _Scale([p[1] for p in points], HEIGHT - _BOTTOM, _TOP, logarithmic, from_zero)
     if marks:
         x_scale.ticks = sorted({p[0] for p in points})
     parts = [_axes(x_scale, y_scale, x_label, y_label, width)]

@@ -145,7 +145,7 @@ def with_numbers(table: Table, options: ReadOptions) -> Table:
         elif _is_numeric(cells):
             place = partial(_place, table, name)
             columns[name] = as_column(to_floats(cells, table.path, place, comma))
-    return replace(table, columns=columns)
+    return replace(table, columns=columns, form=table.form and replace(table.form, comma=comma))
 
 
 def _place(table: Table, column: str, row: int) -> str:
