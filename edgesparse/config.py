@@ -56,7 +56,9 @@ class ModelConfig:
         layers: transformer layers; 0 = the skip alone, which is `stem` 2.
         num_heads: attention heads a layer; must divide `width`.
         patch: steps a token; None = chosen from the training windows' typical length.
-        filters: fixed filters per dilation in the filter bank (at most 84).
+        filters: fixed filters per dilation in the filter bank (at most 84); None = 28, or 84 for short
+            windows of a model without layers.
+        competing_groups: groups of competing filters per dilation in the skip; None = 16, or 64 likewise.
         dilations: of the bank's kernels, in steps; those that stretch a kernel over more than half of a
             typical training window are left out.
         thresholds: a kernel; the bank yields len(dilations) * kernels * thresholds features.
@@ -74,7 +76,8 @@ class ModelConfig:
     layers: int = bounded(2, at_least(0))
     num_heads: int = bounded(4, at_least(1))
     patch: int | None = bounded(None, at_least(1))
-    filters: int = bounded(28, at_least(1), at_most(84))
+    filters: int | None = bounded(None, at_least(1), at_most(84))
+    competing_groups: int | None = bounded(None, at_least(1))
     dilations: tuple[int, ...] = bounded((1, 4, 16, 64), DILATIONS)
     thresholds: int = bounded(4, at_least(1))
     attention: Literal["sparse", "dense"] = bounded("sparse", one_of("sparse", "dense"))

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
+from benchmarks.learning.data import Split, _ucr
+
 COUNT = 20
 DEVELOPMENT = (
     "ACSF1", "CinCECGTorso", "Computers", "FordA", "FreezerRegularTrain", "FreezerSmallTrain",
@@ -28,3 +30,14 @@ def choose(names: Iterable[str]) -> tuple[str, ...]:
     """The confirmation sets among all names of the package, by the rule."""
     unused = set(names) - set(DEVELOPMENT)
     return tuple(sorted(unused, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:COUNT])
+
+
+def load_confirmation(name: str) -> Split:
+    """Training and test series of a confirmation set, as its package has them.
+
+    Raises:
+        MissingPackage: its package is not installed.
+    """
+    if name not in CONFIRMATION:
+        raise KeyError(name)
+    return _ucr(name).read()

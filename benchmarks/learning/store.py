@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from benchmarks.learning.behavior import LARGE, behavior
+from benchmarks.learning.confirmation import CONFIRMATION, load_confirmation
 from benchmarks.learning.data import LONG_RANGE, SETS, load, take_labels
 from benchmarks.learning.disturbances import DISTURBED_SETS
 from benchmarks.learning.models import RIVALS, fit_and_judge
@@ -93,10 +94,11 @@ class Job:
 
     def run(self) -> Record:
         """Train, test and store."""
-        training, test = load(self.set)
+        is_confirmation = self.set in CONFIRMATION
+        training, test = load_confirmation(self.set) if is_confirmation else load(self.set)
         training = take_labels(training, self.labels, self.seed)
         overrides = self.overrides
-        most = SETS[self.set].max_steps
+        most = None if is_confirmation else SETS[self.set].max_steps
         if most is not None:
             overrides = (f"training.max_steps={most}", *overrides)
         torch.set_num_threads(1)

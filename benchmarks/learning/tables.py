@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from benchmarks.learning.confirmation import CONFIRMATION
 from benchmarks.learning.data import LONG_RANGE
 from benchmarks.learning.disturbances import DISTURBANCES, DISTURBED_SETS
 from benchmarks.learning.published import CLASSIFIERS, published
@@ -300,7 +301,24 @@ def _render_robustness(found: Found) -> str:
     return "\n".join([*lines, "", f"Runs: {counts}."])
 
 
+CONFIRMED_MODELS = (DEFAULT, "MultiRocket-Hydra", "MiniRocket", "QUANT")
+
+
+def confirmation_jobs(models: tuple[str, ...] = CONFIRMED_MODELS) -> list[Job]:
+    """One seed, once: whatever comes out is published."""
+    return [Job(name, model) for model in models for name in CONFIRMATION]
+
+
+def _render_confirmation(found: Found) -> str:
+    sets = dict.fromkeys(CONFIRMATION, "100%")
+    lines = ["Accuracy, one seed, run once on the recipe that the development sets chose.", ""]
+    lines += _grid(found, list(sets.items()), CONFIRMED_MODELS, "set")
+    pairs = [(DEFAULT, rival) for rival in CONFIRMED_MODELS[1:]]
+    return "\n".join([*lines, "", *_differences(found, sets, pairs)])
+
+
 TABLES: dict[str, Table] = {
+    "confirmation": Table(lambda _: confirmation_jobs(), _render_confirmation),
     "sets": Table(_set_jobs, _render_sets),
     "labels": Table(_label_jobs, _render_labels),
     "forda": Table(_forda_jobs, _render_forda),

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.learning.confirmation import CONFIRMATION
 from benchmarks.learning.data import LONG_RANGE, MissingPackage, load
 from benchmarks.learning.main import run_jobs
 from benchmarks.learning.published import published
@@ -35,6 +36,7 @@ from benchmarks.learning.tables import (
     SHARES,
     Found,
     compare,
+    confirmation_jobs,
     label_loss,
     points,
     rights,
@@ -56,6 +58,8 @@ DEAR = ("PLAID", "FordA")
 QUICK_OVERRIDES = ("training.epochs=20",)
 QUICK_LONG_OVERRIDES = ("training.epochs=1",)
 
+# On the confirmation sets.
+BEHIND_RIVAL = 0.005
 BEHIND_DENSE, ABOVE_BAND, BEHIND_PUBLISHED, NOISE_COST = 0.005, 0.10, 0.01, 0.10
 COMPUTE, COMPUTE_SLACK = 0.25, 0.02
 ACSF1_SECONDS = 60.0
@@ -81,11 +85,13 @@ def needed(sets: Mapping[str, str], long: Mapping[str, str]) -> list[Job]:
             else:
                 changes = QUICK_LONG_OVERRIDES if QUICK else ()
                 jobs += [Job(name, model, long[name], seed, changes) for model in ("sparse", "band")]
-    return jobs
+    return jobs if QUICK else jobs + confirmation_jobs((DEFAULT, RIVAL))
 
 
 def seeds_of(name: str) -> int:
-    """Seeds that a set's claims are judged on."""
+    """Seeds that a set's claims are judged on; the confirmation sets are run once."""
+    if name in CONFIRMATION:
+        return 1
     return SEEDS_OF_LARGE if name in LARGE else SEEDS
 
 
@@ -267,6 +273,14 @@ def main() -> int:
                 found, sets, (DEFAULT, rival), 0.0, f"default against {rival}", is_judged=not QUICK
             )
             for rival in (RIVAL, "QUANT", "MiniRocket")
+        ),
+        compare_difference(
+            found,
+            dict.fromkeys(CONFIRMATION, "100%"),
+            (DEFAULT, RIVAL),
+            -BEHIND_RIVAL,
+            f"default against {RIVAL}, confirmation sets",
+            is_judged=not QUICK,
         ),
         compare_published(found, sets),
         *compare_shares(found),

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d, pad
 
 LENGTH = 9
+# Of this length with three weights of 2: all that there are.
+MOST_FILTERS = 84
 # Width of a threshold's ramp, in standard deviations of the filter's output.
 RAMP = 0.1
 # Values that a quantile is computed from; more make no measurable difference.
@@ -179,10 +181,10 @@ def mean_over_tokens(x_BFN: Tensor, real_BT: Tensor | None, patch: int) -> Tenso
 
 def _filters(count: int, channels: int, generator: torch.Generator) -> Tensor:
     """`count` of the 84 filters with three 2s and six -1s, each over a random half of the channels."""
-    every = torch.full((84, LENGTH), -1.0)
+    every = torch.full((MOST_FILTERS, LENGTH), -1.0)
     for row, places in zip(every, itertools.combinations(range(LENGTH), 3), strict=True):
         row[list(places)] = 2.0
-    chosen = every[torch.randperm(84, generator=generator)[:count]]
+    chosen = every[torch.randperm(MOST_FILTERS, generator=generator)[:count]]
     uses = torch.rand(count, channels, generator=generator) < 0.5
     # Every filter reads at least one channel.
     uses[torch.arange(count), torch.randint(channels, (count,), generator=generator)] = True

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d, linear, pad
 
-from edgesparse.model.competing_filters import CompetingFilters
+from edgesparse.model.competing_filters import GROUPS, CompetingFilters
 from edgesparse.model.filter_bank import FilterBank, mean_over_tokens
 from edgesparse.model.normalize import Normalize
 
@@ -32,6 +32,7 @@ class Skip(nn.Module):
     Args:
         bank: the model's own filter bank, whose shape the one on differences has.
         joint_scale: of the differences' channels, as of the window's.
+        groups: of competing filters per dilation.
     """
 
     center: Tensor
@@ -39,15 +40,17 @@ class Skip(nn.Module):
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, bank: FilterBank, *, channels: int, outputs: int, joint_scale: bool) -> None:
+    def __init__(
+        self, bank: FilterBank, *, channels: int, outputs: int, joint_scale: bool, groups: int = GROUPS
+    ) -> None:
         super().__init__()
         self.normalize = Normalize(channels, is_joint=joint_scale)
         filters, thresholds = bank.threshold.shape[1:]
         self.bank = FilterBank(
             channels, filters=filters, dilations=bank.dilations, thresholds=thresholds, patch=bank.patch
         )
-        self.compete = CompetingFilters(channels, dilations=bank.dilations, seed=1)
-        self.compete_differences = CompetingFilters(channels, dilations=bank.dilations, seed=2)
+        self.compete = CompetingFilters(channels, dilations=bank.dilations, groups=groups, seed=1)
+        self.compete_differences = CompetingFilters(channels, dilations=bank.dilations, groups=groups, seed=2)
         self.features = 2 * bank.features + 2 * self.compete.features + 4 * channels
         self.register_buffer("center", torch.zeros(self.features))
         self.register_buffer("sharpness", torch.zeros(self.features))

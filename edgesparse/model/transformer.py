@@ -21,10 +21,16 @@ from torch import Tensor, nn
 
 from edgesparse.attention.layer import AttentionConfig, SparseAttention
 from edgesparse.config import ModelConfig
+from edgesparse.model.competing_filters import GROUPS
 from edgesparse.model.dropout import Dropout
-from edgesparse.model.filter_bank import LENGTH, FilterBank, token_mask
+from edgesparse.model.filter_bank import LENGTH, MOST_FILTERS, FilterBank, token_mask
 from edgesparse.model.normalize import FixedNormalize, Normalize, real_steps
 from edgesparse.model.skip import Skip
+
+FILTERS = 28
+# A model without layers has so many times as many on windows of at most so many steps; not on more series
+# than these, where solving for that many weights would take minutes.
+SHORT, TIMES, FEW_SERIES = 128, 4, 1024
 
 
 class Layer(nn.Module):
@@ -95,7 +101,7 @@ class SequenceTransformer(nn.Module):
         )
         self.bank = FilterBank(
             channels,
-            filters=config.filters,
+            filters=config.filters or FILTERS,
             dilations=config.dilations,
             thresholds=config.thresholds,
             patch=self.patch,
@@ -103,7 +109,13 @@ class SequenceTransformer(nn.Module):
         )
         self.skip: Skip | None = None
         if config.has_skip:
-            self.skip = Skip(self.bank, channels=channels, outputs=outputs, joint_scale=joint_scale)
+            self.skip = Skip(
+                self.bank,
+                channels=channels,
+                outputs=outputs,
+                joint_scale=joint_scale,
+                groups=config.competing_groups or GROUPS,
+            )
         if config.layers == 0:
             self.layers = nn.ModuleList()
             return
@@ -218,7 +230,8 @@ def choose_sizes(config: ModelConfig, lengths: Sequence[int]) -> ModelConfig:
     """`config` with `patch` and `block_size` chosen for windows of these lengths.
 
     Dilations that stretch a filter over more than half of the longest are left out: their taps would lie on
-    padding at most places.
+    padding at most places. A model without layers has nothing but its filters' features: it gets more filters
+    where windows are short, so that there is time for them.
     """
     steps = typical_steps(lengths)
     patch = config.patch or choose_patch(steps)
@@ -228,8 +241,11 @@ def choose_sizes(config: ModelConfig, lengths: Sequence[int]) -> ModelConfig:
     sized = replace(config, patch=patch, block_size=block_size, dilations=dilations)
     if config.layers == 0:
         # Nothing attends.
-        return replace(sized, stem=2, attention="dense")
-    return sized
+        sized = replace(sized, stem=2, attention="dense")
+    is_short = config.layers == 0 and steps <= SHORT and len(lengths) <= FEW_SERIES
+    times = TIMES if is_short else 1
+    filters = config.filters or min(MOST_FILTERS, times * FILTERS)
+    return replace(sized, filters=filters, competing_groups=config.competing_groups or times * GROUPS)
 
 
 def typical_steps(lengths: Sequence[int]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -189,3 +190,19 @@ def test_what_needs_layers_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
         pretrain(data, RunConfig(model=SMALL), tmp_path / "pre", quiet=True)
     assert command(["train", "d.csv", "--model", "tiny", "-o", str(tmp_path / "run")]) == 2
     assert "`--model` must be one of auto, small, full" in capsys.readouterr().err
+
+
+def test_what_groups_change_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each of four machines hums at a pitch of its own, and the class is the machine's, not its pitch's."""
+    rng = np.random.default_rng(0)
+    machine = np.repeat(np.arange(4), 8)
+    x = np.sin(np.arange(100) * (0.3 + 0.4 * machine[:, None]) + rng.uniform(0, 6, (32, 1)))
+    names = np.array(["P0", "P1", "P2", "P3"])[machine]
+    np.savez(tmp_path / "d.npz", X=x[:, None], y=np.where(machine % 2, "b", "a"), group=names)
+    arguments = ["train", str(tmp_path / "d.npz"), "--model", "small", *TINY, "-o", str(tmp_path / "run")]
+    assert command(arguments) == 0
+    assert "than on unseen groups" not in capsys.readouterr().out
+    assert command([*arguments, "--overwrite", "--cross-validate", "group"]) == 0
+    line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("accuracy, leave-one-out"))
+    found = re.search(r"([\d.]+) points better than on unseen groups: others of the same group were", line)
+    assert found is not None and float(found[1]) > 30, line

@@ -17,7 +17,7 @@ import pytest
 
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.remote.connection import Target, runner_files
+from edgesparse_runtime.remote.connection import Target, carried_files, runner_files
 from edgesparse_runtime.session import Session
 from tests.support.paths import ROOT, SOURCES
 
@@ -90,6 +90,15 @@ def edgesparse(folder: Path, *arguments: object, **changes: str) -> subprocess.C
         check=False,
         cwd=ROOT,
     )
+
+
+def test_a_folder_of_recordings_is_carried_whole(tmp_path: Path) -> None:
+    assert carried_files(None) == []
+    paths = [tmp_path / "a" / "1.csv", tmp_path / "b" / "2.csv"]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text("x")
+    assert carried_files(tmp_path) == paths and carried_files(paths[0]) == paths[:1]
 
 
 def test_profile_there(server: tuple[str, Path], shared_bundle: Bundle, tmp_path: Path) -> None:

@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 
 from edgesparse_runtime.data.readers import ReadOptions
-from edgesparse_runtime.data.readers.options import known_task
 from edgesparse_runtime.data.readers.span import Span
-from edgesparse_runtime.data.readers.spec import read_spec
+from edgesparse_runtime.data.readers.spec import TEXTS, read_spec, to_options
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.remote.connection import Target
 
@@ -23,6 +22,10 @@ Batch = Annotated[int, typer.Option(help="Windows per call.")]
 Length = Annotated[int | None, typer.Option(help="Steps per window. [that of the inputs]")]
 Windows = Annotated[
     Path | None, typer.Option(help="Data file to take windows from. [the bundle's golden windows]")
+]
+Spec = Annotated[
+    Path | None,
+    typer.Option(help="How to read the data, written by `edgesparse data inspect --save-spec`."),
 ]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the data. [chosen from its size]")]
 TrustedKeys = Annotated[
@@ -45,10 +48,7 @@ class Request:
 class SpecOptions(Request):
     """How a verb reads data that it needs no options for."""
 
-    spec: Annotated[
-        Path | None,
-        typer.Option(help="How to read the data, written by `edgesparse data inspect --save-spec`."),
-    ] = None
+    spec: Spec = None
 
     def read_options(self, task: str) -> ReadOptions:
         """What the spec states, as the readers take it."""
@@ -106,23 +106,9 @@ class TableOptions(SpecOptions):
 
     def read_options(self, task: str) -> ReadOptions:
         """The options as the readers take them."""
-        window, stride = self.spans()
-        return ReadOptions(
-            task=known_task(task),
-            label_column=self.label_column,
-            series_column=self.series_column,
-            group_column=self.group_column,
-            channels=self._channels(),
-            window=None if window is None else window.steps,
-            stride=None if stride is None else stride.steps,
-            window_time=None if window is None or window.steps else window,
-            stride_time=None if stride is None or stride.steps else stride,
-            time_column=self.time_column,
-            time_unit=self.time_unit,
-            label_from=self.label_from,
-            encoding=self.encoding,
-            period=None if self.spec is None else read_spec(self.spec).get("period"),
-        )
+        values = {name: getattr(self, name) for name in TEXTS}
+        period = None if self.spec is None else read_spec(self.spec).get("period")
+        return to_options({**values, "channels": self._channels(), "period": period}, task)
 
     def _channels(self) -> tuple[str, ...] | None:
         """Names; a spec holds a list, because a name may have a comma."""

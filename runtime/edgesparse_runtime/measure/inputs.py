@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesparse_runtime.data.for_model import grid_of, read_for_model
+from edgesparse_runtime.data.readers.spec import to_options
 from edgesparse_runtime.data.tensor_batch import TensorBatch, golden_inputs
 from edgesparse_runtime.dense_twin.switch import block_count
 from edgesparse_runtime.errors import InputError
@@ -33,7 +34,13 @@ class Inputs:
     """
 
     def __init__(
-        self, session: Session, *, batch: int = 1, length: int | None = None, data: Path | None = None
+        self,
+        session: Session,
+        *,
+        batch: int = 1,
+        length: int | None = None,
+        data: Path | None = None,
+        spec: Mapping[str, Any] | None = None,
     ) -> None:
         check_counts({"--batch": batch, "--length": length})
         self.batch = batch
@@ -44,7 +51,7 @@ class Inputs:
             self._tensors = _golden_tensors(session, data, length)
             self.source, self.length = "the bundle's golden inputs", self._tensors.shape[2]
             return
-        base, self.source = _base(session, data, length)
+        base, self.source = _base(session, data, length, spec or {})
         if length is None:
             # An older bundle keeps whole recordings as golden windows; its model never sees them whole.
             length = min(base.shape[2], self.window or base.shape[2])
@@ -118,10 +125,12 @@ def _as_batch(windows: list[FloatArray]) -> FloatArray:
     return np.concatenate([fit_length(x[None], longest) for x in windows])
 
 
-def _base(session: Session, data: Path | None, length: int | None) -> tuple[FloatArray, str]:
+def _base(
+    session: Session, data: Path | None, length: int | None, spec: Mapping[str, Any]
+) -> tuple[FloatArray, str]:
     if data is not None:
         manifest: Mapping[str, Any] = session.bundle.manifest if session.bundle else {}
-        windows = session.prepare(read_for_model(data, manifest, needs_labels=False))
+        windows = session.prepare(read_for_model(data, manifest, to_options(spec), needs_labels=False))
         if not len(windows):
             raise InputError(f"{data} holds no series.")
         return _as_batch(windows[:64]), f"windows of {data.name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.machine.memory_bounds import check_counts, check_spans
@@ -20,6 +21,7 @@ class Job:
         length: steps per window; None = that of the inputs.
         seconds: how long to time calls for (at least 20 calls).
         data: file to take windows from; None = the bundle's golden windows, or random walks.
+        spec: how `data` are read, as `readers.spec.read_spec` gives it.
         modules: trace where the time goes.
         rates: windows per second to pace calls at, each for `seconds`.
         deadline: milliseconds allowed per paced call; None = until the next is due.
@@ -34,6 +36,7 @@ class Job:
     length: int | None = None
     seconds: float = 3.0
     data: str | None = None
+    spec: dict[str, Any] = field(default_factory=dict)
     modules: bool = False
     rates: list[float] = field(default_factory=list)
     deadline: float | None = None

@@ -115,7 +115,7 @@ def measure(job: Job) -> ProfileResult:
     session = _open(job)
     load = 1e3 * (time.perf_counter() - start)
     data = None if job.data is None else Path(job.data)
-    inputs = Inputs(session, batch=job.batch, length=job.length, data=data)
+    inputs = Inputs(session, batch=job.batch, length=job.length, data=data, spec=job.spec)
     start = time.perf_counter()
     session.predict(inputs.next(), batch_size=inputs.batch)
     first = 1e3 * (time.perf_counter() - start)

@@ -183,6 +183,13 @@ def _lost(process: subprocess.Popen[bytes], target: Target) -> EdgeSparseError:
     )
 
 
+def carried_files(data: Path | None) -> list[Path]:
+    """A file, or the recordings of a folder."""
+    if data is None or not data.is_dir():
+        return [] if data is None else [data]
+    return sorted(path for path in data.rglob("*") if path.is_file())
+
+
 def _payload(model: Path, data: Path | None, wheelhouse: Path | None) -> tuple[bytes, str, list[str]]:
     """A zip file with `site/` (the runner), the model, the data and the wheels; the model's name in it."""
     if not model.exists():
@@ -198,8 +205,8 @@ def _payload(model: Path, data: Path | None, wheelhouse: Path | None) -> tuple[b
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr(name, content)
-        if data is not None:
-            archive.write(data, f"data/{data.name}")
+        for recording in carried_files(data):
+            archive.write(recording, f"data/{recording.relative_to((data or recording).parent)}")
         for wheel in wheels:
             archive.write(wheel, f"wheels/{wheel.name}", zipfile.ZIP_STORED)
         if not brings_runner:

@@ -289,10 +289,26 @@ def test_sizes_follow_the_windows(
     steps: int, patch: int, block_size: int, dilations: tuple[int, ...]
 ) -> None:
     assert choose_sizes(ModelConfig(), [steps]) == ModelConfig(
-        patch=patch, block_size=block_size, dilations=dilations
+        patch=patch, block_size=block_size, dilations=dilations, filters=28, competing_groups=16
     )
-    given = ModelConfig(patch=5, block_size=7)
+    given = ModelConfig(patch=5, block_size=7, filters=9, competing_groups=2)
     assert choose_sizes(given, [1024]) == given
+
+
+@pytest.mark.parametrize(
+    ("series", "steps", "settings", "filters", "groups"),
+    [
+        (20, 128, {}, 84, 64),
+        (20, 129, {}, 28, 16),
+        (1025, 128, {}, 28, 16),
+        (20, 128, {"filters": 5, "competing_groups": 3}, 5, 3),
+    ],
+)
+def test_a_small_model_has_more_filters_where_windows_are_short(
+    series: int, steps: int, settings: dict[str, int], filters: int, groups: int
+) -> None:
+    sized = choose_sizes(ModelConfig(layers=0, **settings), series * [steps])
+    assert (sized.filters, sized.competing_groups) == (filters, groups)
 
 
 def test_typical_window_is_nearer_to_the_long_ones() -> None:

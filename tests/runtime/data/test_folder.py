@@ -68,6 +68,17 @@ def test_windows_of_one_recording_are_one_group(good: Path) -> None:
     assert named.groups is not None and sorted(set(named.groups)) == ["P1", "P2", "P3"]
 
 
+def test_a_group_of_the_names_is_called_group_and_each_file_file(good: Path) -> None:
+    named = read_dataset(good, ReadOptions(label_from="{label}/{group}_*", group_column="group"))
+    assert named.groups is not None and sorted(set(named.groups)) == ["P1", "P2", "P3"]
+    files = read_dataset(good, ReadOptions(group_column="file"))
+    assert (
+        files.groups is not None and files.groups[0] == f"{NORMAL}/P1_0.csv" and len(set(files.groups)) == 12
+    )
+    assert "must name the group of each recording. State --label-from" in refusal(good, group_column="group")
+    assert "must have a column machine" in refusal(good, group_column="machine")
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_malformed_folder_is_read_rightly_or_refused(folder: Path, good: Path, name: str) -> None:
     variant = VARIANTS[name]
@@ -323,3 +334,11 @@ def test_what_is_given_goes_before_the_spec(tmp_path: Path) -> None:
     assert options.channels == ("a, b", "c")
     assert SpecOptions(spec=path).read_options("regression").window_time is not None
     assert SpecOptions().read_options("classification") == ReadOptions()
+
+
+def test_results_beside_the_recordings_are_not_read(folder: Path) -> None:
+    for name in ("pump.edgesparse", "run"):
+        (folder / name).mkdir()
+        (folder / name / "golden.npz").write_bytes(b"x")
+    (folder / "run" / "run.json").write_text("{}")
+    assert len(read_dataset(folder)) == 12

@@ -85,8 +85,8 @@ def _same(lines: list[str]) -> list[str]:
 
 @pytest.mark.parametrize(
     ("change", "kind"),
-    [(_drop, "missing"), (_back, "row order"), (_same, "stuck")],
-    ids=["missing", "back", "stuck"],
+    [(_drop, "missing"), (_back, "row order"), (_same, "stuck"), (lambda lines: lines[:20], "short")],
+    ids=["missing", "back", "stuck", "short"],
 )
 def test_other_faults_are_found(folder: Path, change: Callable[[list[str]], list[str]], kind: str) -> None:
     edit(change)(folder)
@@ -101,6 +101,30 @@ def test_a_channel_that_never_changes_and_lengths_that_tell(folder: Path) -> Non
             edit(lambda lines: lines[:300], name)(folder)
     found = inspect_data(folder, OPTIONS).findings
     assert {("constant", CHANNELS[2]), ("length leak", "")} <= {(f.kind, f.channel) for f in found}
+
+
+def test_it_resumes_after_files_that_cannot_be_read(folder: Path) -> None:
+    (folder / NORMAL / "P9_0.csv").symlink_to("/nowhere")
+    (folder / NORMAL / "P1_0.csv").write_bytes(b"\0\1")
+    edit(lambda lines: [*lines[:9], "soon" + lines[9][22:], *lines[10:]])(folder)
+    found = inspect_data(folder, OPTIONS)
+    texts = {finding.where.rpartition("/")[2]: finding.text for finding in found.findings}
+    assert len(found.pieces) == 10 and all(finding.stops for finding in found.findings)
+    assert texts == {
+        "P9_0.csv": "it cannot be read: No such file or directory. Restore it or remove it.",
+        "P1_0.csv": "it must be text; it holds NUL bytes.",
+        "P2_1.csv": "row 10: column 時刻 must be a time; got 'soon'. Write it as 2024-01-31 13:00:00.25, or "
+        "as a number.",
+    }
+
+
+def test_too_few_classes_stop_training(folder: Path, tmp_path: Path) -> None:
+    shutil.rmtree(folder / FAULTY)
+    found = inspect_data(folder).findings
+    assert kinds(found) == ["labels"] and f"all recordings are of class {NORMAL}" in found[0].text
+    assert inspect_data(folder, ReadOptions(task="forecasting")).findings == []
+    shutil.copytree(folder / NORMAL, tmp_path / "none")
+    assert "no recording has a class" in inspect_data(tmp_path / "none").findings[0].text
 
 
 def test_chance_is_no_leak() -> None:

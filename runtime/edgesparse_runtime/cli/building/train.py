@@ -18,7 +18,7 @@ from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.data.readers import ReadOptions, read_dataset
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.evaluation.metrics import figure, with_interval
+from edgesparse_runtime.evaluation.metrics import ERRORS, figure, with_interval
 
 if TYPE_CHECKING:
     from edgesparse.choosing.choose_model import ModelChoice
@@ -366,7 +366,10 @@ def _measured(report: RunReport) -> dict[str, object]:
             fields["  not measured"] = f"{', '.join(found['left_out'])}: without it one class only is left"
     if skip := report.get("skip"):
         alone = ", skip alone" if report["heads"] else ""
-        fields[f"{name}, leave-one-out{alone}"] = with_interval(skip["left_out"])
+        beside = (
+            _beside_groups(name, skip["left_out"], found["overall"]) if found and not report["heads"] else ""
+        )
+        fields[f"{name}, leave-one-out{alone}"] = with_interval(skip["left_out"]) + beside
     if held := report["metrics"].get("validation"):
         fields[f"{name}, held out"] = with_interval(held)
         groups = report.get("held_out", {}).get("groups", [])
@@ -379,6 +382,16 @@ def _measured(report: RunReport) -> dict[str, object]:
             "not measured: nothing was held out. Add --cross-validate COLUMN or --validation FILE"
         )
     return fields
+
+
+def _beside_groups(name: str, known: dict[str, Any], unseen: dict[str, Any]) -> str:
+    """How much better a figure looks where other series of the same group were trained on."""
+    gain = known["value"] - unseen["value"]
+    if figure(name, known["value"]) == figure(name, unseen["value"]):
+        return ", as on unseen groups"
+    amount = figure(name, abs(gain)) if name in ERRORS else f"{100 * abs(gain):.1f} points"
+    word = "better" if (gain < 0) == (name in ERRORS) else "worse"
+    return f", {amount} {word} than on unseen groups: others of the same group were trained on"
 
 
 def _print_classes(report: RunReport) -> None:

@@ -15,11 +15,13 @@ from edgesparse_runtime.cli.options import (
     ModelArgument,
     Precision,
     RemoteOptions,
+    Spec,
     Threads,
     Windows,
 )
 from edgesparse_runtime.cli.output import note, print_fields, print_json, print_table
 from edgesparse_runtime.cli.preflight import check_output, note_threads
+from edgesparse_runtime.data.readers.spec import read_spec
 from edgesparse_runtime.errors import InputError, Interrupted
 from edgesparse_runtime.machine.throttling import Conditions
 from edgesparse_runtime.measure.job import Job
@@ -47,6 +49,7 @@ class ProfileRequest(RemoteOptions):
     batch: Batch = 1
     seconds: Annotated[float, typer.Option(help="Seconds to measure.")] = 3.0
     data: Windows = None
+    spec: Spec = None
     modules: Annotated[bool, typer.Option(help="Show where the time goes, by PyTorch module.")] = True
     sweep_threads: Annotated[str | None, typer.Option(help="Repeat with thread counts: 1,2,4.")] = None
     sweep_batch: Annotated[str | None, typer.Option(help="Repeat with windows per call: 1,8.")] = None
@@ -85,6 +88,7 @@ class ProfileRequest(RemoteOptions):
             length=self.length,
             seconds=self.seconds,
             data=None if self.data is None else str(self.data),
+            spec={} if self.spec is None else read_spec(self.spec),
             modules=self.modules,
             rates=self.rate or [],
             deadline=self.deadline,

@@ -85,10 +85,17 @@ def inspect_data(path: Path, options: ReadOptions | None = None) -> Inspection:
     Raises:
         InputError: nothing of it can be read.
     """
-    loaded = load(path, options or ReadOptions())
+    options = options or ReadOptions()
+    loaded = load(path, options)
     data = loaded.data
     timed, period = time_findings(data)
-    findings = [*loaded.findings, *timed, *signal_findings(data), *leak_findings(data)]
+    findings = [
+        *loaded.findings,
+        *_class_findings(loaded, options),
+        *timed,
+        *signal_findings(data),
+        *leak_findings(data),
+    ]
     lengths = [piece.values.shape[1] for piece in data.pieces]
     return Inspection(
         path=path,
@@ -104,6 +111,22 @@ def inspect_data(path: Path, options: ReadOptions | None = None) -> Inspection:
         notes=loaded.notes,
         pieces=data.pieces,
     )
+
+
+def _class_findings(loaded: Loaded, options: ReadOptions) -> list[Finding]:
+    """Too few classes to train on."""
+    labels = {piece.label for piece in loaded.data.pieces} - {""}
+    if options.task == "forecasting" or not options.needs_labels or len(labels) > 1:
+        return []
+    if any(finding.kind == "labels" for finding in loaded.findings) or not loaded.data.pieces:
+        return []
+    text = (
+        "no recording has a class, and training needs one for each: a sub-folder per class, labels.csv or a "
+        "label column"
+    )
+    if labels:
+        text = f"all recordings are of class {next(iter(labels))}; training needs two"
+    return [Finding("labels", "", "", text, stops=True)]
 
 
 def _channel(data: Pieces, i: int) -> Channel:

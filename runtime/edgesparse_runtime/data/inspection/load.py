@@ -14,7 +14,7 @@ import numpy as np
 from edgesparse_runtime.data.clock import Clock
 from edgesparse_runtime.data.inspection.finding import Finding, Piece, Pieces
 from edgesparse_runtime.data.readers import ReadOptions, read_dataset
-from edgesparse_runtime.data.readers.folder.join import header_faults, join_tables, with_numbers
+from edgesparse_runtime.data.readers.folder.join import header_faults, join_tables
 from edgesparse_runtime.data.readers.folder.listing import Listing, list_recordings
 from edgesparse_runtime.data.readers.folder.origin import Origin, find_origin
 from edgesparse_runtime.data.readers.folder.read import with_origin
@@ -22,7 +22,7 @@ from edgesparse_runtime.data.readers.folder.recording_file import read_recording
 from edgesparse_runtime.data.readers.labels import class_name
 from edgesparse_runtime.data.readers.roles import Roles
 from edgesparse_runtime.data.readers.table import Table
-from edgesparse_runtime.data.readers.tables import TableRecordings, to_recordings
+from edgesparse_runtime.data.readers.tables import TableRecordings, to_recordings, with_numbers
 from edgesparse_runtime.data.recordings import Recording
 from edgesparse_runtime.data.series_set import Role, SeriesSet
 from edgesparse_runtime.errors import EdgeSparseError, InputError
@@ -86,6 +86,7 @@ def _load_folder(path: Path, options: ReadOptions) -> Loaded:
             if culprit is None:
                 loaded.findings.append(Finding("data", "", "", text, stops=True))
                 return loaded
+            text = _without_path(text, names[culprit])
             loaded.findings.append(Finding("file", names[culprit], "", text, stops=True))
             del names[culprit], tables[culprit]
             continue
@@ -101,7 +102,7 @@ def _read_files(listing: Listing, options: ReadOptions, loaded: Loaded) -> tuple
             tables.append(with_numbers(read_recording(listing.path(i), options), options))
             names.append(name)
         except EdgeSparseError as error:
-            text = str(error).replace(str(listing.path(i)), "it")
+            text = _without_path(str(error), str(listing.path(i)))
             loaded.findings.append(Finding("file", name, "", text, stops=True))
     loaded.forms = _forms(tables)
     usual = Counter(table.form for table in tables).most_common(1)[0][0] if tables else None
@@ -114,6 +115,11 @@ def _read_files(listing: Listing, options: ReadOptions, loaded: Loaded) -> tuple
         loaded.findings.append(Finding("header", names[i], "", text, stops=True))
         del names[i], tables[i]
     return names, tables
+
+
+def _without_path(text: str, path: str) -> str:
+    """A message about a file whose name stands before it anyway."""
+    return text.removeprefix(f"{path}, ").removeprefix(f"{path}: ").replace(path, "it")
 
 
 def _forms(tables: Sequence[Table]) -> dict[str, int]:
@@ -184,7 +190,9 @@ def _by_label(
     table: Table, roles: Roles, recording: Recording, cells: Sequence[Any], whole: Piece
 ) -> list[Piece]:
     """Stretches of one label; a recording of one label is one."""
-    names = [class_name(cells[row]) for row in recording.rows.tolist()]
+    here = [cells[row] for row in recording.rows.tolist()]
+    classes = {cell: class_name(cell) for cell in set(here)}
+    names = [classes[cell] for cell in here]
     if len(set(names)) == 1:
         return [replace(whole, label=names[0])]
     starts = [0, *(i for i in range(1, len(names)) if names[i] != names[i - 1]), len(names)]

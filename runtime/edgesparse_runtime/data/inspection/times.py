@@ -10,6 +10,8 @@ from edgesparse_runtime.data.inspection.finding import Finding, Piece, Pieces
 # Steps are missing where two rows are so many periods apart.
 _GAP = 1.5
 _OTHER_RATE = 0.1
+# A recording of under this share of the usual length was broken off.
+_SHORT = 0.1
 
 
 def piece_period(piece: Piece) -> float | None:
@@ -19,10 +21,10 @@ def piece_period(piece: Piece) -> float | None:
 
 def time_findings(data: Pieces) -> tuple[list[Finding], float | None]:
     """What is wrong with the times, and the period of most recordings."""
+    findings = _short(data)
     periods = [piece_period(piece) for piece in data.pieces]
     known = [period for period in periods if period is not None]
     usual = float(np.median(known)) if known else None
-    findings = []
     for piece, period in zip(data.pieces, periods, strict=True):
         if piece.times is None or len(piece.times) < 3 or usual is None:
             continue
@@ -35,6 +37,17 @@ def time_findings(data: Pieces) -> tuple[list[Finding], float | None]:
             findings.append(Finding("rate", piece.name, "", text, stops=True))
         findings += _disorder(piece) + _gaps(piece, period)
     return findings, usual
+
+
+def _short(data: Pieces) -> list[Finding]:
+    lengths = [piece.values.shape[1] for piece in data.pieces]
+    usual = float(np.median(lengths)) if lengths else 0.0
+    text = "{} step(s), and the others have about {:.0f}; record it again or leave it out"
+    return [
+        Finding("short", piece.name, "", text.format(length, usual))
+        for piece, length in zip(data.pieces, lengths, strict=True)
+        if length < _SHORT * usual
+    ]
 
 
 def _disorder(piece: Piece) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -253,8 +254,11 @@ def _labels(
 
 def _cells(recording: Recording, label: LabelColumn) -> list[tuple[int, Any]]:
     """Rows that have a label, with it."""
-    rows = [int(row) for row in recording.rows if row >= 0]
-    return [(row, label.cells[row]) for row in rows if not is_missing(label.cells[row])]
+    rows = recording.rows[recording.rows >= 0].tolist()
+    cells = [label.cells[row] for row in rows]
+    # A recording has few labels and may have millions of rows.
+    known = {cell for cell in set(cells) if not is_missing(cell)}
+    return [(row, cell) for row, cell in zip(rows, cells, strict=True) if cell in known]
 
 
 def _whole_labels(
@@ -293,11 +297,12 @@ def _mean_target(
 
 def _majority(recording: Recording, label: LabelColumn) -> tuple[str, float]:
     """The class of most steps, the earlier one of two that are equal, and its share; "" = no step has one."""
-    names = [class_name(cell) for _, cell in _cells(recording, label)]
-    if not names:
+    cells = Counter(cell for _, cell in _cells(recording, label))
+    if not cells:
         return "", 0.0
     counts: dict[str, int] = {}
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
+    for cell, count in cells.items():
+        name = class_name(cell)
+        counts[name] = counts.get(name, 0) + count
     best = max(counts, key=lambda name: counts[name])
-    return best, counts[best] / len(names)
+    return best, counts[best] / cells.total()

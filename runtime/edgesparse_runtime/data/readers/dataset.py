@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edgesparse_runtime.data.readers.folder.read import read_folder
+from edgesparse_runtime.data.readers.forms.frame import is_frame, read_frame
+from edgesparse_runtime.data.readers.forms.mat import read_mat
+from edgesparse_runtime.data.readers.forms.wav import read_wav
 from edgesparse_runtime.data.readers.missing_codes import missing_code_notes
 from edgesparse_runtime.data.readers.npz import read_npz_file
 from edgesparse_runtime.data.readers.options import ReadOptions
-from edgesparse_runtime.data.readers.signals.mat import read_mat
-from edgesparse_runtime.data.readers.signals.wav import read_wav
 from edgesparse_runtime.data.readers.tables import read_csv, read_parquet
 from edgesparse_runtime.data.readers.ts import read_ts
 from edgesparse_runtime.data.readers.ucr import read_ucr
@@ -31,18 +34,22 @@ READERS: dict[str, Callable[[Path, ReadOptions], SeriesSet]] = {
 }
 
 
-def read_dataset(path: str | Path, options: ReadOptions | None = None) -> SeriesSet:
-    """Read a data file, or a folder of recordings.
+def read_dataset(path: str | PathLike[str] | Any, options: ReadOptions | None = None) -> SeriesSet:
+    """Read a data file, a folder of recordings, or a data frame.
 
     Args:
         path: .csv or .parquet (one row a time step), .npz (arrays X, y, group), .tsv (UCR), .ts (sktime),
-            .wav, .mat (MATLAB 5), or a folder of recordings (docs/data.md, "A folder of recordings").
+            .wav, .mat (MATLAB 5), or a folder of recordings (docs/data.md, "A folder of recordings"). A frame
+            of pandas or polars, an xarray or a Hugging Face dataset is read as a table.
         options: where names do not say what is meant.
 
     Raises:
         InputError: missing or bad file; one line that names file, row and column.
         MissingExtraError: the form needs a package of the `data` extra.
     """
+    if is_frame(path):
+        data = read_frame(path, options or ReadOptions())
+        return _checked(Path(data.source), data)
     file = Path(path)
     if not file.exists():
         import difflib
@@ -56,6 +63,10 @@ def read_dataset(path: str | Path, options: ReadOptions | None = None) -> Series
     if not file.is_dir() and file.stat().st_size == 0:
         raise InputError(f"{file} must hold data; it is empty.")
     data = reader(file, options or ReadOptions())
+    return _checked(file, data)
+
+
+def _checked(file: Path, data: SeriesSet) -> SeriesSet:
     _check_values(file, data)
     return replace(data, notes=data.notes + missing_code_notes(file, data))
 

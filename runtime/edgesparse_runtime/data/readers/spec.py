@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgesparse_runtime.data.readers.options import ReadOptions, known_task
+from edgesparse_runtime.data.readers.span import Span
 from edgesparse_runtime.data.readers.text import read_lines
 from edgesparse_runtime.errors import InputError
 
@@ -69,6 +71,31 @@ def _value(key: str, text: str, place: str) -> Any:
         return float(value)
     wanted = {"channels": 'a list of names, as ["a", "b"]', "period": "seconds between steps, above 0"}
     raise InputError(f"{place}: {key} must be {wanted.get(key, 'text')}; got {text[:60]}.")
+
+
+def to_options(values: Mapping[str, Any], task: str = "classification") -> ReadOptions:
+    """What a spec, or a command line with the same keys, states, as readers take it.
+
+    Raises:
+        InputError: window or stride is neither a number of steps nor a time.
+    """
+    spans = {
+        name: None if values.get(name) is None else Span.parse(values[name], f"--{name}")
+        for name in ("window", "stride")
+    }
+    window, stride = spans["window"], spans["stride"]
+    texts: dict[str, Any] = {name: values.get(name) for name in TEXTS if name not in spans}
+    channels = values.get("channels")
+    return ReadOptions(
+        task=known_task(task),
+        window=None if window is None else window.steps,
+        stride=None if stride is None else stride.steps,
+        window_time=None if window is None or window.steps else window,
+        stride_time=None if stride is None or stride.steps else stride,
+        channels=tuple(channels) if channels else None,
+        period=values.get("period"),
+        **texts,
+    )
 
 
 def spec_text(values: Mapping[str, Any]) -> str:

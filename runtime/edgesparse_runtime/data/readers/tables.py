@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,19 @@ import numpy as np
 
 from edgesparse_runtime.arrays import DoubleArray, IndexArray
 from edgesparse_runtime.data.clock import Clock, read_times
-from edgesparse_runtime.data.column_names import unit_of
+from edgesparse_runtime.data.column_names import MAYBE_TIMES, TIMES, USUAL_NAMES, plain_name, unit_of
+from edgesparse_runtime.data.plain_number import is_number_with_marks, to_plain_array, without_commas
 from edgesparse_runtime.data.readers.assemble import LabelColumn, assemble
 from edgesparse_runtime.data.readers.options import ReadOptions
 from edgesparse_runtime.data.readers.roles import Roles, find_roles
-from edgesparse_runtime.data.readers.table import Table, read_csv_table, read_parquet_table
+from edgesparse_runtime.data.readers.table import Table, as_column, read_csv_table, read_parquet_table
 from edgesparse_runtime.data.readers.text import comma_of, is_missing, to_floats
 from edgesparse_runtime.data.recordings import Recording
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 
+# Text of these columns stays text: 007 is a name, and a count of nanoseconds has more digits than a float.
+_KEPT = {*TIMES, *MAYBE_TIMES, *chain(*USUAL_NAMES.values())}
 # Rows of each recording, with their clock and times, to those of its labeled pieces.
 Split = Callable[[list[IndexArray], Clock | None, DoubleArray | None], list[IndexArray]]
 
@@ -181,3 +185,48 @@ def _times(table: Table, roles: Roles, options: ReadOptions) -> tuple[Clock | No
         return read_times(cells, unit=options.time_unit, name=f"column {roles.time}", place=table.place)
     except InputError as error:
         raise InputError(f"{table.path}, {error}") from None
+
+
+def with_numbers(table: Table, options: ReadOptions) -> Table:
+    """The table with columns of numbers as arrays, by what commas are in this file; other columns stay."""
+    named = {options.label_column, options.series_column, options.group_column, options.time_column}
+    free = [name for name in table.columns if name not in named and plain_name(name) not in _KEPT]
+    comma = comma_of([table.columns[name] for name in free if _is_numeric(table.columns[name])], table.path)
+    columns = dict(table.columns)
+    for name in table.columns:
+        cells = table.columns[name]
+        if isinstance(cells, np.ndarray):
+            continue
+        if name not in free:
+            columns[name] = _without_decimal_commas(cells) if comma.startswith("decimal") else cells
+        elif _is_numeric(cells):
+            place = partial(_place, table, name)
+            columns[name] = as_column(to_floats(cells, table.path, place, comma))
+    return replace(table, columns=columns, form=table.form and replace(table.form, comma=comma))
+
+
+def _place(table: Table, column: str, row: int) -> str:
+    return f"{table.place(row)}, column {column}"
+
+
+def _is_numeric(cells: Sequence[Any]) -> bool:
+    """Numbers and missing cells only, and some number."""
+    if isinstance(cells, np.ndarray) or to_plain_array(cells) is not None:
+        return True
+    known = [cell for cell in cells if not is_missing(cell)]
+    return bool(known) and all(map(_is_number, known))
+
+
+def _is_number(cell: Any) -> bool:
+    """A number as people write it; 30.01.2024 is none."""
+    if not isinstance(cell, str):
+        return isinstance(cell, (int, float))
+    return is_number_with_marks(cell) and (cell.count(".") <= 1 or "," in cell)
+
+
+def _without_decimal_commas(cells: Sequence[Any]) -> list[Any]:
+    """Times that are numbers, with a decimal point; dates stay."""
+    return [
+        without_commas(cell, "decimal") if isinstance(cell, str) and is_number_with_marks(cell) else cell
+        for cell in cells
+    ]

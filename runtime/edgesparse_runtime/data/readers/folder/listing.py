@@ -42,6 +42,11 @@ class Listing:
         return f"{self.folder}: {len(self.other)} file(s) are no recordings and are not read: {shown}."
 
 
+def _is_made(folder: Path) -> bool:
+    """Hidden, or a bundle or run of ours: results may lie beside the data."""
+    return folder.name.startswith(".") or folder.suffix == ".edgesparse" or (folder / "run.json").exists()
+
+
 def list_recordings(folder: Path) -> Listing:
     """The recordings below a folder; hidden files and folders are left out.
 
@@ -50,7 +55,7 @@ def list_recordings(folder: Path) -> Listing:
     """
     names: list[str] = []
     for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not _is_made(Path(place, name)))
         inside = Path(place).relative_to(folder)
         names += [(inside / name).as_posix() for name in files if not name.startswith((".", "~$"))]
     names.sort()

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgesparse_runtime.data.readers.folder.join import JoinedTable, join_tables, with_numbers
+from edgesparse_runtime.data.readers.folder.join import JoinedTable, join_tables
 from edgesparse_runtime.data.readers.folder.listing import Listing, list_recordings
 from edgesparse_runtime.data.readers.folder.origin import Origin, Splitter, find_origin
 from edgesparse_runtime.data.readers.folder.recording_file import read_recording
 from edgesparse_runtime.data.readers.options import ReadOptions
 from edgesparse_runtime.data.readers.roles import find_roles
-from edgesparse_runtime.data.readers.tables import Split, to_series
+from edgesparse_runtime.data.readers.tables import Split, to_series, with_numbers
 from edgesparse_runtime.data.series_set import Role, SeriesSet
 from edgesparse_runtime.errors import InputError
 
@@ -40,7 +41,19 @@ def read_folder(folder: Path, options: ReadOptions) -> SeriesSet:
 def with_origin(
     joined: JoinedTable, origin: Origin, options: ReadOptions
 ) -> tuple[JoinedTable, ReadOptions, Split | None]:
-    """The table with columns of what names and `labels.csv` state, and options that name these columns."""
+    """The table with columns of what names and `labels.csv` state, and options that name these columns.
+
+    `options.group_column` may be "group" or "file", which are no columns of the recordings.
+    """
+    wanted = options.group_column
+    has_ours = {"file": True, "group": origin.groups is not None}
+    is_ours = wanted not in joined.columns and has_ours.get(wanted or "", False)
+    if wanted == "group" and not is_ours and wanted not in joined.columns:
+        raise InputError(
+            f"{joined.path} must name the group of each recording. State --label-from "
+            "'{label}/{group}_*', add a column group to labels.csv, or choose `file` as the group."
+        )
+    options = replace(options, group_column=None) if is_ours else options
     own = find_roles(joined, options)
     columns = dict(joined.columns)
     lengths = _lengths(joined)
@@ -54,7 +67,9 @@ def with_origin(
         options = replace(options, label_column=add(origin.label_source, origin.labels))
         if origin.table is not None and origin.table.has_intervals:
             split = Splitter(joined, origin.table, columns[origin.label_source])  # type: ignore[arg-type]
-    if options.group_column is None and origin.groups is not None:
+    if is_ours and wanted == "file":
+        options = replace(options, group_column=add("the file", joined.files))
+    elif options.group_column is None and origin.groups is not None:
         options = replace(options, group_column=add(origin.group_source, origin.groups))
     elif options.group_column is None and own.group is None and _cuts(options, split):
         # Pieces of one recording resemble each other.
@@ -86,6 +101,9 @@ def find_copies(paths: Sequence[Path]) -> list[list[int]]:
     """Files of the same content, by number; only files of one size are read."""
     sizes: dict[int, list[int]] = {}
     for i, path in enumerate(paths):
+        if not os.access(path, os.R_OK):
+            # Its reader says so.
+            continue
         sizes.setdefault(path.stat().st_size, []).append(i)
     found: dict[tuple[int, bytes], list[int]] = {}
     for size, same in sizes.items():

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from edgesparse_runtime.data.readers.forms.mat import read_mat_table
+from edgesparse_runtime.data.readers.forms.wav import read_wav_table
 from edgesparse_runtime.data.readers.npz import read_npz_file
 from edgesparse_runtime.data.readers.options import ReadOptions
-from edgesparse_runtime.data.readers.signals.mat import read_mat_table
-from edgesparse_runtime.data.readers.signals.wav import read_wav_table
 from edgesparse_runtime.data.readers.table import Table, read_csv_table, read_parquet_table
 from edgesparse_runtime.errors import InputError
 
@@ -22,9 +22,12 @@ def read_recording(path: Path, options: ReadOptions) -> Table:
     Raises:
         InputError: bad or empty; one line that names file and row.
     """
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} must hold data; it is empty. Record it again or remove it.")
-    return _READERS[path.suffix.lower()](path, options)
+    try:
+        if path.stat().st_size == 0:
+            raise InputError(f"{path} must hold data; it is empty. Record it again or remove it.")
+        return _READERS[path.suffix.lower()](path, options)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}. Restore it or remove it.") from None
 
 
 def _read_npz(path: Path, options: ReadOptions) -> Table:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesparse_runtime.data.column_names import clean_name, plain_name
+from edgesparse_runtime.data.readers.forms.wav import TIME
 from edgesparse_runtime.data.readers.options import ReadOptions
-from edgesparse_runtime.data.readers.signals.wav import TIME
 from edgesparse_runtime.data.readers.table import Table, check_free_memory, check_names
 from edgesparse_runtime.data.readers.tables import to_series
 from edgesparse_runtime.data.series_set import SeriesSet

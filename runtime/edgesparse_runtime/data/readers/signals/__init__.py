@@ -1,1 +1,0 @@
-"""Recordings that are no tables, as tables: WAV and MATLAB files."""
