@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import os
 import subprocess
@@ -14,8 +13,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.proofs.lines import Line, line, skip
-from benchmarks.support.settings import QUICK
 from tests.support.paths import ROOT
 
 SUITES = [(peer, kind) for kind in ("Classifier", "Regressor") for peer in ("sktime", "aeon", "sklearn")]
@@ -31,29 +28,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "check_methods_subset_invariance": "wants equality to 1e-7; scores are float32, equal to 1e-6",
     },
 }
-# Names of checks that fail are shown up to this many.
-MOST_SHOWN = 5
 Results = dict[str, str]
-
-
-def compare_suite(suite: tuple[str, str]) -> Line:
-    """Checks passed, and the exceptions by name."""
-    peer, kind = suite
-    name = f"{peer}'s check_estimator on SparseTransformer{kind}"
-    known = EXCEPTIONS[peer]
-    target = f"every check but {len(known)} named one(s)" if known else "every check"
-    if QUICK and kind == "Regressor":
-        return skip(name, "left out", target)
-    if importlib.util.find_spec(peer) is None:
-        return line(name, False, f"{peer} is not installed", target)
-    results = run_suite(peer, kind)
-    failed = [check for check, verdict in results.items() if verdict != "PASSED"]
-    new = [check for check in failed if check.split("(")[0].split("[")[0] not in known]
-    named = sorted({check.split("(")[0] for check in failed} & set(known))
-    note = "; ".join(f"{check}: {known[check]}" for check in named)
-    note = "; ".join([*(f"{check}: {results[check]}" for check in new[:MOST_SHOWN]), *filter(None, [note])])
-    passed = len(results) - len(failed)
-    return line(name, bool(results) and not new, f"{passed} of {len(results)} passed", target, note)
 
 
 def run_suite(peer: str, kind: str) -> Results:
