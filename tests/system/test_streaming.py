@@ -31,7 +31,7 @@ from tests.support.tolerances import ENGINES
 COMMAND = [sys.executable, "-m", "edgesparse_runtime.cli", "run"]
 ENVIRONMENT = source_environment(OMP_NUM_THREADS="1")
 VALUES = np.concatenate(make_series(3, seed=5).series, axis=1)
-UNIT = ROOT / "docs" / "edgesparse-stream.service"
+UNIT = ROOT / "docs" / "files" / "edgesparse-stream.service"
 
 
 def to_csv(values: np.ndarray, *, header: bool = True, start: int = 0) -> str:
