@@ -1,6 +1,6 @@
 """The README's picture: milliseconds per window by length, from the committed results of `make prove-target`.
 
-`python -m benchmarks.target.picture` writes docs/images/speed.svg.
+`python -m benchmarks.target.picture` writes docs/files/speed.svg.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from benchmarks.support.settings import COMMITTED
 from tests.support.paths import ROOT
 
 RESULTS = COMMITTED / "prove_target.json"
-PICTURE = ROOT / "docs" / "images" / "speed.svg"
+PICTURE = ROOT / "docs" / "files" / "speed.svg"
 TOKENS = (256, 2048, 4096)
 # Name of the line that holds the rival's time in its note, as "... against MS".
 RIVALS = {

@@ -21,6 +21,8 @@ from edgesparse_runtime.model_check.protobuf_wire import write_field
 ENGINE_VARIABLE = "EDGESPARSE_ENGINE"
 ISA_VARIABLE = "EDGESPARSE_ISA"
 LIBRARY_NAME = "edgesparse_kernels.so"
+# Without vector instructions.
+PLAIN_ISA = "scalar"
 
 
 class Engine(NamedTuple):
@@ -47,13 +49,13 @@ def get_library_path() -> str | None:
         return str(path) if Path(path).is_file() else None
 
 
-def register(options: onnxruntime.SessionOptions, path: str | None = None, wanted: str = "auto") -> Engine:
-    """Registers the operator library with `options` where it loads.
+def find_engine(wanted: str = "auto", path: str | None = None) -> Engine:
+    """What a session runs.
 
     Args:
-        options: the options of a session that is yet to be made.
+        wanted: "native", "body", or "auto" = as the environment selects, else the faster: the function body
+            where the kernels know no instruction set of this processor.
         path: another library than the installed one.
-        wanted: "native", "body", or "auto" = the value of `EDGESPARSE_ENGINE`, else native where it loads.
 
     Raises:
         LibraryError: native is required and the library does not load, or `wanted` is none of these.
@@ -66,19 +68,27 @@ def register(options: onnxruntime.SessionOptions, path: str | None = None, wante
         raise LibraryError(f"`{ENGINE_VARIABLE}` must be native or body; got {wanted}. Unset it.")
     if wanted == "body":
         return Engine(None, choice)
+    pinned = os.environ.get(ISA_VARIABLE, "")
     library = path or get_library_path()
     if library is None:
         engine = Engine(None, "the operator library is not installed for this platform")
     else:
-        isa, reason = _probe(library, os.environ.get(ISA_VARIABLE, ""))
-        engine = Engine(isa, reason)
-        if isa:
-            options.register_custom_ops_library(library)
+        engine = Engine(*_probe(library, pinned))
     if wanted == "native" and engine.isa is None:
         raise LibraryError(
             f"`{choice}` must find a library that loads; {engine.reason}. "
             "Leave it out to run the function body."
         )
+    if engine.isa == PLAIN_ISA and not wanted and not pinned:
+        return Engine(None, "faster than scalar kernels")
+    return engine
+
+
+def register(options: onnxruntime.SessionOptions, path: str | None = None, wanted: str = "auto") -> Engine:
+    """Registers the operator library with `options` where `find_engine` finds kernels."""
+    engine = find_engine(wanted, path)
+    if engine.isa:
+        options.register_custom_ops_library(path or get_library_path())
     return engine
 
 

@@ -32,7 +32,7 @@ def start(told: Path) -> subprocess.Popen[bytes]:
         for name in ("numpy", "onnxruntime", "edgesparse_runtime", "edgesparse_runtime/measure"):
             archive.writestr(f"site/{name}/__init__.py", "")
         archive.writestr("site/edgesparse_runtime/measure/worker.py", WORKER)
-    code = resources.files("edgesparse_runtime.remote").joinpath("bootstrap.py").read_text("utf-8")
+    code = resources.files("edgesparse_runtime.deploying.remote").joinpath("bootstrap.py").read_text("utf-8")
     process = subprocess.Popen(
         # Not the environment of the tests, in which the real package would come first.
         [sys._base_executable, "-c", code],  # type: ignore[attr-defined]

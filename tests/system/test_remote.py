@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from edgesparse_runtime.bundle.read import Bundle
+from edgesparse_runtime.deploying.remote.connection import Target, carried_files, runner_files
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.remote.connection import Target, carried_files, runner_files
 from edgesparse_runtime.session import Session
 from tests.support.paths import ROOT, SOURCES
 

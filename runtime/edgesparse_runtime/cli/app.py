@@ -27,6 +27,7 @@ from edgesparse_runtime.cli.checking import compare as compare_verb
 from edgesparse_runtime.cli.checking import data as data_verb
 from edgesparse_runtime.cli.checking import doctor as doctor_verb
 from edgesparse_runtime.cli.checking import evaluate as evaluate_verb
+from edgesparse_runtime.cli.checking import explain as explain_verb
 from edgesparse_runtime.cli.checking import inspect as inspect_verb
 from edgesparse_runtime.cli.checking import profile as profile_verb
 from edgesparse_runtime.cli.checking import verify as verify_verb
@@ -49,6 +50,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "quantize": quantize_verb.quantize,
     "verify": verify_verb.verify,
     "evaluate": evaluate_verb.evaluate,
+    "explain": explain_verb.explain,
     "run": run_verb.run,
     "monitor": monitor_verb.monitor,
     "events": events_verb.events,

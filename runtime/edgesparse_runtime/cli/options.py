@@ -11,8 +11,8 @@ import typer
 from edgesparse_runtime.data.readers import ReadOptions
 from edgesparse_runtime.data.readers.span import Span
 from edgesparse_runtime.data.readers.spec import TEXTS, read_spec, to_options
+from edgesparse_runtime.deploying.remote.connection import Target
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.remote.connection import Target
 
 BundleArgument = Annotated[Path, typer.Argument(help="Bundle.", show_default=False)]
 ModelArgument = Annotated[Path, typer.Argument(help="Bundle or .onnx file.", show_default=False)]

@@ -54,15 +54,28 @@ def find_switch(manifest: Manifest, precision: str, threads: int, engine: str) -
     twin = twin_file(manifest, precision)
     if twin is None:
         return Switch((), NO_TWIN)
-    measured = [e for e in entries_of(manifest, precision) if e.get("model") == hash_of(manifest, precision)]
+    entry = find_entry(manifest, precision, threads, engine)
+    if entry is not None:
+        return _read_entry(entry)
+    measured = _measured(manifest, precision)
     if not measured:
         return Switch((), "break-even was not measured; `edgesparse breakeven` does")
     machine = describe_machine(threads, engine)
-    for entry in measured:
-        if all(entry.get(field) == machine[field] for field in MACHINE):
-            return _read_entry(entry)
     differs = [field for field in MACHINE if measured[0].get(field) != machine[field]]
     return Switch((), f"break-even was measured elsewhere ({', '.join(differs)} differ)")
+
+
+def find_entry(manifest: Manifest, precision: str, threads: int, engine: str) -> dict[str, Any] | None:
+    """The newest measurement of this model on a machine like this one."""
+    measured = _measured(manifest, precision)
+    if not measured:
+        return None
+    machine = describe_machine(threads, engine)
+    return next((e for e in measured if all(e.get(field) == machine[field] for field in MACHINE)), None)
+
+
+def _measured(manifest: Manifest, precision: str) -> list[dict[str, Any]]:
+    return [e for e in entries_of(manifest, precision) if e.get("model") == hash_of(manifest, precision)]
 
 
 def twin_file(manifest: Manifest, precision: str) -> str | None:

@@ -23,9 +23,9 @@ from pathlib import Path
 
 from edgesparse_runtime.bundle.staging import remove_leftovers, stage_folder
 from edgesparse_runtime.bundle.version import tool_version
+from edgesparse_runtime.deploying.remote.connection import runner_files
 from edgesparse_runtime.engine import LIBRARY_NAME
 from edgesparse_runtime.errors import EdgeSparseError, InputError
-from edgesparse_runtime.remote.connection import runner_files
 
 # As in pyproject.toml; a test holds the two together.
 BASE = ("numpy>=1.26", "onnxruntime>=1.28")

@@ -17,6 +17,7 @@ from edgesparse_runtime.cli.options import Batch, RemoteOptions, Threads, Window
 from edgesparse_runtime.cli.output import note, print_json, print_table
 from edgesparse_runtime.cli.preflight import note_threads
 from edgesparse_runtime.dense_twin.lookup import MACHINE, describe_machine, hash_of, twin_file
+from edgesparse_runtime.deploying.remote.connection import connect
 from edgesparse_runtime.errors import InputError, MissingExtraError
 from edgesparse_runtime.machine.progress import progress
 from edgesparse_runtime.measure.breakeven import (
@@ -25,7 +26,6 @@ from edgesparse_runtime.measure.breakeven import (
     measure_breakeven,
 )
 from edgesparse_runtime.measure.partial_results import PartialResults
-from edgesparse_runtime.remote.connection import connect
 from edgesparse_runtime.session import Session
 
 SIGN_AGAIN = "The bundle changed, so its signature no longer holds: sign it again."

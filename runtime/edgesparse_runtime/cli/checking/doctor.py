@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,6 +53,7 @@ def doctor(request: DoctorRequest) -> None:
                 f"attention, {precision}": f"{a['runs']}, {a['threads']} thread(s); {a['why']}"
                 for precision, a in attention.items()
             },
+            **({} if request.bundle is None else {"precision": _default(attention)}),
             "advice": "\n        ".join(advice) or "nothing to do",
         }
     )
@@ -80,6 +82,11 @@ def _advice(found: Environment, missing: dict[str, list[str]]) -> list[str]:
     return advice
 
 
+def _default(attention: Mapping[str, dict[str, Any]]) -> str:
+    """The precision that `auto` stands for here, and why."""
+    return next(f"{name}: {a['default_because']}" for name, a in attention.items() if "is_default" in a)
+
+
 def _attention(bundle: Path) -> dict[str, dict[str, Any]]:
     """What runs the attention of each model of a bundle on this machine."""
     opened = open_bundle(bundle)
@@ -90,4 +97,6 @@ def _attention(bundle: Path) -> dict[str, dict[str, Any]]:
         runs = f"dense twin up to {steps} steps, else {session.engine}" if steps else session.engine
         why = session.switch.reason
         found[precision] = {"runs": runs, "dense_up_to": steps, "threads": session.threads, "why": why}
+    chosen = Session(opened)
+    found[chosen.precision] |= {"is_default": True, "default_because": chosen.precision_reason}
     return found

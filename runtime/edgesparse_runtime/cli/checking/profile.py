@@ -22,6 +22,7 @@ from edgesparse_runtime.cli.options import (
 from edgesparse_runtime.cli.output import note, print_fields, print_json, print_table
 from edgesparse_runtime.cli.preflight import check_output, note_threads
 from edgesparse_runtime.data.readers.spec import read_spec
+from edgesparse_runtime.deploying.remote.connection import Target, connect
 from edgesparse_runtime.errors import InputError, Interrupted
 from edgesparse_runtime.machine.throttling import Conditions
 from edgesparse_runtime.measure.job import Job
@@ -29,7 +30,6 @@ from edgesparse_runtime.measure.modules import Module, doubt
 from edgesparse_runtime.measure.report.output import check_form, write_result
 from edgesparse_runtime.measure.results import Profile, ProfileResult
 from edgesparse_runtime.measure.worker import run_jobs
-from edgesparse_runtime.remote.connection import Target, connect
 
 MOST_ROWS = 12
 FIGURES = (

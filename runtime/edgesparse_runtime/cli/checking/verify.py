@@ -8,9 +8,9 @@ from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.cli.options import BundleArgument, RemoteOptions, Threads, TrustedKeys
 from edgesparse_runtime.cli.output import print_fields, print_json
 from edgesparse_runtime.cli.preflight import note_threads
+from edgesparse_runtime.deploying.remote.connection import connect
 from edgesparse_runtime.errors import BundleError, GateError
 from edgesparse_runtime.evaluation.verify import Check, verify_path
-from edgesparse_runtime.remote.connection import connect
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -127,7 +127,7 @@ def connect(
     if shutil.which("ssh") is None:
         raise EdgeSparseError("`--on` needs ssh on this machine. Install the OpenSSH client.")
     payload, name, install = _payload(model, data, wheelhouse)
-    code = resources.files("edgesparse_runtime.remote").joinpath("bootstrap.py").read_text("utf-8")
+    code = resources.files("edgesparse_runtime.deploying.remote").joinpath("bootstrap.py").read_text("utf-8")
     text = f"exec {shlex.quote(target.python)} -c {shlex.quote(code)}"
     process = subprocess.Popen(target.command(text), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
@@ -220,7 +220,7 @@ def runner_files() -> Iterator[tuple[str, bytes]]:
     """The files of the runner as it is installed here: name in the package, content."""
     from edgesparse_runtime.engine import LIBRARY_NAME, get_library_path
 
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     for path in sorted(root.rglob("*")):
         if path.is_file() and path.suffix not in (".pyc", ".so") and "__pycache__" not in path.parts:
             yield path.relative_to(root).as_posix(), path.read_bytes()

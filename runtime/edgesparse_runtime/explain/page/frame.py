@@ -1,0 +1,61 @@
+"""The page around an explanation: head, sections, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from string import Template
+
+from edgesparse_runtime.measure.report.page_text import page_text
+
+
+def page(
+    title: str, summary: Sequence[str], verdict: str, reliable: bool, parts: Sequence[str], lang: str
+) -> str:
+    """The whole page; `parts` are HTML, the rest is text."""
+    state = "" if reliable else " missed"
+    sections = [f'<section class="verdict{state}" role="status">{page_text(verdict)}</section>', *parts]
+    return Template(_resource("explain.page", "page.html")).substitute(
+        lang=lang,
+        title=page_text(title),
+        summary=page_text(" ".join(summary)),
+        style=_resource("measure.report", "page.css") + _resource("explain.page", "page.css"),
+        sections="\n".join(part for part in sections if part),
+    )
+
+
+def section(title: str, sentences: Sequence[str], *content: str) -> str:
+    """One part of the page; `content` is HTML."""
+    lines = "".join(f'<p class="sub">{page_text(line)}</p>' for line in sentences if line)
+    return f"<section><h2>{page_text(title)}</h2>{lines}{''.join(content)}</section>"
+
+
+def figure(caption: str, picture: str) -> str:
+    """A picture with its caption."""
+    return f"<figure>{picture}<figcaption>{page_text(caption)}</figcaption></figure>"
+
+
+def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table that scrolls, by keyboard too, where it is wider than the page."""
+    top = "".join(f'<th scope="col">{page_text(cell)}</th>' for cell in head)
+    body = "".join(
+        f'<tr><th scope="row">{page_text(row[0])}</th>'
+        + "".join(f"<td>{page_text(cell)}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    label = page_text(caption)
+    return (
+        f'<div class="scroll" role="region" aria-label="{label}" tabindex="0"><table>'
+        f"<caption>{label}</caption>"
+        f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def signed(value: float | None) -> str:
+    """A figure with its sign; a dash where there is none."""
+    return "–" if value is None else f"{value:+.3g}"
+
+
+def _resource(room: str, name: str) -> str:
+    return resources.files(f"edgesparse_runtime.{room}").joinpath(name).read_text("utf-8")

@@ -1,0 +1,1 @@
+"""Tests of `edgesparse_runtime.explain`."""
