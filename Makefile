@@ -67,7 +67,7 @@ prove-security: $(VENV)/.dev  ## the threat model's promises, PASS or FAIL per l
 prove-operate: $(VENV)/.dev  ## a changed line is noticed at the stated rate, PASS or FAIL per line (QUICK=1: fewer streams)
 	$(RUN) -m benchmarks.proofs.operate
 
-prove-people: $(VENV)/.dev  ## from a person's own files to a bundle, PASS or FAIL per line (QUICK=1: under 5 minutes)
+prove-people: $(VENV)/.learning  ## from a person's own files to a bundle, PASS or FAIL per line (QUICK=1: under 5 minutes)
 	$(RUN) -m benchmarks.proofs.people
 
 include runtime/kernels/kernels.mk
