@@ -71,7 +71,7 @@ prove-explain: $(VENV)/.learning  ## what a decision rests on, PASS or FAIL per 
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps captum==0.9.0
 	$(RUN) -m benchmarks.explaining.prove
 
-prove-people: $(VENV)/.dev  ## from a person's own files to a bundle, PASS or FAIL per line (QUICK=1: under 5 minutes)
+prove-people: $(VENV)/.learning  ## from a person's own files to a bundle, PASS or FAIL per line (QUICK=1: under 5 minutes)
 	$(RUN) -m benchmarks.proofs.people
 
 include runtime/kernels/kernels.mk

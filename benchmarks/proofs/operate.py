@@ -24,8 +24,12 @@ import numpy as np
 from benchmarks.proofs.lines import Line, finish, line, machine_now, show
 from benchmarks.proofs.operation.drift_rivals import RIVALS
 from benchmarks.proofs.operation.drift_streams import KINDS, SHIFTS, Streams, ar, make_stationary
+from benchmarks.proofs.operation.full_update import SETS as UPDATE_SETS
+from benchmarks.proofs.operation.full_update import measure_update
 from benchmarks.proofs.operation.score_streams import KINDS as SCORE_KINDS
 from benchmarks.proofs.operation.score_streams import make_tracks
+from benchmarks.proofs.operation.unknown_lines import unknown_lines
+from benchmarks.proofs.operation.unknown_windows import QUICK_SETS, SETS, measure_set
 from benchmarks.support.settings import QUICK, SCRATCH, report_path
 from benchmarks.support.stored_cases import StoredCases, hash_files
 from edgesparse.config import RunConfig, TrainingConfig
@@ -58,6 +62,19 @@ _ROLLOUT = "tests/runtime/operation/rollout/test_store.py"
 FITTED, NEW, FITS = 12, 20 if QUICK else 100, 4 if QUICK else 10
 EVENT_WINDOWS = 20_000
 KILLS = 20 if QUICK else 200
+UNKNOWN_SOURCES = [
+    *(ROOT / "edgesparse/unknown").glob("*.py"),
+    *(ROOT / "edgesparse/closed_form").glob("*.py"),
+    *(ROOT / "edgesparse/model").glob("*.py"),
+    ROOT / "runtime/edgesparse_runtime/data/input_check.py",
+    Path(__file__).parent / "operation/unknown_windows.py",
+]
+UPDATE_SOURCES = [
+    *(ROOT / "edgesparse/closed_form").glob("*.py"),
+    *(ROOT / "edgesparse/model").glob("*.py"),
+    ROOT / "runtime/edgesparse_runtime/operation/update/reservoir.py",
+    Path(__file__).parent / "operation/full_update.py",
+]
 
 
 def first_alarm(reference: Reference, later_NS: DoubleArray, threshold: float) -> int:
@@ -180,7 +197,7 @@ def compare_cost(routing: bool = False) -> Line:
     window = rng.standard_normal((1, _COST_STEPS)).astype(np.float32)
     layers = len(session.selection_names) if routing else 0
     signals = Signals(session.channels or (), session.classes, layers=layers)
-    scores, selections = session.predict_with_selections(window)
+    scores, _, selections = session.predict_with_selections(window)
     # Three windows of four share steps, as streams cut them by default.
     values = ar(0.75, 4_000, len(signals.names), 0)
     watch = Watch(learn(signals.names, values, Learned(len(values), 4)), 1e9)
@@ -225,6 +242,21 @@ def compare_events(kind: str) -> Line:
         figure,
         "at most 1, by the lower end of the interval",
         note,
+    )
+
+
+def show_update(name: str, found: dict[str, float]) -> Line:
+    """Old and new windows together, a reservoir of the old: beside everything, and beside the champion."""
+    behind = found["everything new"] - found["challenger new"]
+    lost = found["champion old"] - found["challenger old"]
+    return line(
+        f"update --mode full with half of the old windows, {name}",
+        behind <= 0.02 and lost <= 0.01,
+        f"new {found['challenger new']:.3f}, old {found['challenger old']:.3f}",
+        "new within 2 points of training on everything, old down at most 1 point",
+        f"everything {found['everything new']:.3f}, {found['everything old']:.3f}; champion "
+        f"{found['champion new']:.3f}, {found['champion old']:.3f}; reservoir {found['reservoir']:.0f} of "
+        f"{found['old windows']:.0f}, {found['new windows']:.0f} new",
     )
 
 
@@ -295,6 +327,14 @@ def main() -> int:
         is_stored = name in store
         found: Line = store.get(name, compare)
         lines.append(show(found) if is_stored else found)
+    names = QUICK_SETS if QUICK else SETS
+    code = hash_files(UNKNOWN_SOURCES)
+    told = StoredCases(SCRATCH / "operate", code)
+    lines += unknown_lines({name: told.get(f"unknown {name}", partial(measure_set, name)) for name in names})
+    updates = list(UPDATE_SETS)[2:] if QUICK else list(UPDATE_SETS)
+    lines += [
+        show_update(name, told.get(f"update {name}", partial(measure_update, name))) for name in updates
+    ]
     return finish(report_path("prove_operate"), lines, machine)
 
 

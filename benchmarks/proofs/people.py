@@ -6,6 +6,7 @@ a function that prints and returns its lines.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import sys
@@ -13,13 +14,20 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.proofs.lines import Line, chosen_parts, finish, line, machine_now
-from benchmarks.support.settings import report_path
+from benchmarks.estimators.peers import FOLDS, cross_validate
+from benchmarks.estimators.suites import EXCEPTIONS, SUITES, run_suite
+from benchmarks.proofs.lines import Line, chosen_parts, finish, line, machine_now, skip
+from benchmarks.support.settings import QUICK, report_path
 from edgesparse_runtime.data.readers import read_dataset
 from edgesparse_runtime.errors import EdgeSparseError
 from tests.support.processes import edgesparse
 from tests.support.recordings.faults import FAULTS, Planted
 from tests.support.recordings.folders import VARIANTS, Variant, make_folder
+
+# Failed checks that a line shows.
+MOST_SHOWN = 5
+# Of accuracy, below MiniRocket's mean.
+MOST_BELOW = 0.03
 
 
 def prove_data() -> list[Line]:
@@ -109,7 +117,44 @@ def inspect(folder: Path) -> list[dict[str, str]]:
     return findings
 
 
-PARTS: dict[str, Callable[[], list[Line]]] = {"data": prove_data}
+def prove_tools() -> list[Line]:
+    """The peers' own checks, and one loop with MiniRocket."""
+    return [*(compare_suite(suite) for suite in SUITES), compare_cross_validation()]
+
+
+def compare_suite(suite: tuple[str, str]) -> Line:
+    """Checks passed, and the exceptions by name."""
+    peer, kind = suite
+    name = f"{peer}'s check_estimator on SparseTransformer{kind}"
+    known = EXCEPTIONS[peer]
+    target = f"every check but {len(known)} named one(s)" if known else "every check"
+    if QUICK and kind == "Regressor":
+        return skip(name, "left out", target)
+    if importlib.util.find_spec(peer) is None:
+        return line(name, False, f"{peer} is not installed", target)
+    results = run_suite(peer, kind)
+    failed = [check for check, verdict in results.items() if verdict != "PASSED"]
+    new = [check for check in failed if check.split("(")[0].split("[")[0] not in known]
+    named = sorted({check.split("(")[0] for check in failed} & set(known))
+    note = "; ".join(f"{check}: {known[check]}" for check in named)
+    note = "; ".join([*(f"{check}: {results[check]}" for check in new[:MOST_SHOWN]), *filter(None, [note])])
+    passed = len(results) - len(failed)
+    return line(name, bool(results) and not new, f"{passed} of {len(results)} passed", target, note)
+
+
+def compare_cross_validation() -> Line:
+    """MiniRocket and ours, by scikit-learn's own loop."""
+    name = f"MiniRocket and ours in one cross_val_score loop (BasicMotions, {FOLDS} folds)"
+    target = f"both finish; ours at most {100 * MOST_BELOW:.0f} points below"
+    if importlib.util.find_spec("aeon") is None:
+        return line(name, False, "aeon is not installed", target)
+    found = {label: (scores.mean(), seconds) for label, scores, seconds in cross_validate()}
+    figure = ", ".join(f"{label} {mean:.3f} in {seconds:.1f} s" for label, (mean, seconds) in found.items())
+    ours, theirs = found["ours"][0], found["MiniRocket"][0]
+    return line(name, bool(ours >= theirs - MOST_BELOW), figure, target)
+
+
+PARTS: dict[str, Callable[[], list[Line]]] = {"data": prove_data, "tools": prove_tools}
 
 
 def main() -> int:

@@ -30,7 +30,7 @@ from edgesparse.model.skip import Skip
 FILTERS = 28
 # A model without layers has so many times as many on windows of at most so many steps; not on more series
 # than these, where solving for that many weights would take minutes.
-SHORT, TIMES, FEW_SERIES = 128, 4, 1024
+SHORT, TIMES, FEW_SERIES = 512, 4, 1024
 
 
 class Layer(nn.Module):

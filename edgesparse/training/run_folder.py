@@ -4,6 +4,7 @@
 config.yaml         the resolved configuration
 run.json            facts about the data, and the report: compute, heads, metrics
 model.safetensors   averaged weights, selection knobs and the stem's thresholds
+unknown.safetensors the score of windows unlike all training windows; models with a skip
 log.jsonl           one line per epoch
 ```
 """
@@ -23,10 +24,12 @@ from edgesparse.model.build import build_model
 from edgesparse.model.data_facts import DataFacts
 from edgesparse.model.transformer import SequenceTransformer
 from edgesparse.training.checkpoint import read_tensors, write_tensors
+from edgesparse.unknown.score import UnknownScore, from_state
 from edgesparse_runtime.bundle.atomic import replace_text
 from edgesparse_runtime.errors import InputError
 
 CONFIG, RUN, WEIGHTS, LOG = "config.yaml", "run.json", "model.safetensors", "log.jsonl"
+UNKNOWN = "unknown.safetensors"
 
 
 class RunReport(TypedDict):
@@ -46,6 +49,7 @@ class RunReport(TypedDict):
         held_out: how many series were held out, and the names of their groups.
         cross_validation: `CrossValidation`, where there was one.
         skip: `SkipReport`, where the model has a skip.
+        unknown: `UnknownReport`, where the model tells windows unlike all training windows.
         choice: `ModelChoice`, where the size of the model was chosen by measurement.
         refit: the weights were trained on all series after they had been measured on held-out ones.
     """
@@ -63,19 +67,25 @@ class RunReport(TypedDict):
     held_out: NotRequired[dict[str, Any]]
     cross_validation: NotRequired[dict[str, Any]]
     skip: NotRequired[dict[str, Any]]
+    unknown: NotRequired[dict[str, Any]]
     choice: NotRequired[dict[str, Any]]
     refit: NotRequired[bool]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained model with its configuration, facts about its data, and what was measured."""
+    """A trained model with its configuration, facts about its data, and what was measured.
+
+    Attributes:
+        unknown: tells windows unlike all training windows; None without a skip.
+    """
 
     path: Path
     config: RunConfig
     facts: DataFacts
     model: SequenceTransformer
     report: RunReport
+    unknown: UnknownScore | None = None
 
     @property
     def task(self) -> str:
@@ -95,6 +105,10 @@ def save_run(run: Run) -> None:
     write_text(run.path / CONFIG, yaml.safe_dump(run.config.to_dict(), sort_keys=False))
     weights = {name: value.contiguous() for name, value in run.model.state_dict().items()}
     write_tensors(run.path / WEIGHTS, weights, {})
+    if run.unknown is None:
+        (run.path / UNKNOWN).unlink(missing_ok=True)
+    else:
+        write_tensors(run.path / UNKNOWN, dict(run.unknown.state_dict()), {})
     record = {"data": asdict(run.facts), "report": run.report}
     write_text(run.path / RUN, json.dumps(record, indent=2) + "\n")
 
@@ -117,9 +131,10 @@ def load_run(path: str | Path) -> Run:
         weights = read_tensors(folder / WEIGHTS)[0]
         # Runs written before version 0.2 spell one module differently.
         model.load_state_dict({name.replace("normalise.", "normalize."): w for name, w in weights.items()})
+        unknown = from_state(read_tensors(folder / UNKNOWN)[0]) if (folder / UNKNOWN).exists() else None
     except (yaml.YAMLError, ValueError, KeyError, TypeError, RuntimeError, UnicodeDecodeError) as error:
         raise InputError(f"{folder} is damaged ({str(error).splitlines()[0]}). Train again.") from None
-    return Run(folder, config, facts, model.eval(), report)
+    return Run(folder, config, facts, model.eval(), report, unknown)
 
 
 # Keys of reports written before version 0.2, and their names now.

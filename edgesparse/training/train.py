@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,18 @@ from edgesparse.model.transformer import count_parameters
 from edgesparse.training.checkpoint import FILE_NAME
 from edgesparse.training.cross_fit import FOLDS_FILE, CrossValidation, cross_fitted_logits
 from edgesparse.training.data import data_warnings
-from edgesparse.training.evaluation import by_class, metric_of, predict
+from edgesparse.training.evaluation import by_class, metric_of, predict, run_apart
 from edgesparse.training.head_stats import head_stats
 from edgesparse.training.processes import Processes
 from edgesparse.training.run_folder import LOG, RUN, Run, RunReport, load_run, save_run
 from edgesparse.training.supervised import HEAD_SERIES, Fitted, budget_windows, fit_labeled
 from edgesparse.training.temperature import Temperature, fit_temperature
+from edgesparse.unknown.fit import UnknownReport, fit_unknown
+from edgesparse.unknown.score import UnknownScore, features_of
 from edgesparse_runtime.data.channels import check_channels
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.evaluation.evaluate import independent_groups
 
 # Folder of the run that a refitted one was measured by.
 HELD_OUT = "held-out"
@@ -101,7 +105,22 @@ def _train(
 ) -> Run:
     fitted = fit_labeled(data, config, folder, validation=validation, resume=resume, **more)
     report = make_report(fitted, quiet=more["quiet"])
-    return Run(folder, fitted.config, fitted.facts, fitted.model, report)
+    found = _fit_unknown(fitted)
+    if found is not None:
+        report["unknown"] = found[1].to_dict()
+    score = None if found is None else found[0]
+    return Run(folder, fitted.config, fitted.facts, fitted.model, report, score)
+
+
+def _fit_unknown(fitted: Fitted) -> tuple[UnknownScore, UnknownReport] | None:
+    """What tells windows unlike all training windows; None without a skip."""
+    if fitted.model.skip is None:
+        return None
+    training, features = fitted.training, partial(features_of, fitted.model)
+    known = run_apart(fitted.model, training, features)
+    held = run_apart(fitted.model, fitted.validation, features) if len(fitted.validation) else known[:0]
+    groups = independent_groups(training.series)
+    return fit_unknown(known, training.targets_B, len(fitted.facts.classes), groups, held)
 
 
 def _refit(

@@ -32,10 +32,18 @@ def write_card(fields: dict[str, Any]) -> str:
         "",
         "Accuracy on the training series tells nothing about new ones: measure on your own with "
         "`edgesparse evaluate`. Scores are probabilities of the training classes; a window of anything else "
-        "gets one of them too.",
+        f"gets one of them too{_unknown(fields)}.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _unknown(fields: dict[str, Any]) -> str:
+    found = fields.get("unknown")
+    if not found:
+        return ""
+    share = f", as {found['refused']:.0%} of good windows are" if "refused" in found else ""
+    return f", and is called `unknown` where it is unlike all training windows{share}"
 
 
 def _measured(fields: dict[str, Any], metrics: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ window    float32 [batch, channels, time]     raw; NaN = missing; a tail of NaN 
 top_p     float32 [layers, heads]             sparse models only; has a default, may be overridden
 max_blocks int64  [1]                         sparse models only; has a default, may be overridden
   -> scores           float32 [batch, classes or targets]
+  -> unknown          float32 [batch]                            models that tell; above 1 = none of these
   -> token_scores     float32 [batch, tokens, classes or targets]   causal models only
   -> selection.<layer> bool   [batch, heads, query blocks, key blocks]   sparse models only
 ```
@@ -14,7 +15,8 @@ max_blocks int64  [1]                         sparse models only; has a default,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 import onnx_ir as ir
 import torch
@@ -23,8 +25,10 @@ from torch.func import functional_call
 
 from edgesparse.attention.layer import SparseAttention
 from edgesparse.attention.record import attention_records
+from edgesparse.model.skip import Skip
 from edgesparse.model.transformer import SequenceTransformer
 from edgesparse.training.budget import sparse_layers
+from edgesparse.unknown.score import UnknownScore
 from edgesparse_export.functions.attach import attach_bodies
 from edgesparse_export.passes.emit_operators import operators_in_place
 from edgesparse_export.passes.value_convolution import fuse_value_convolutions
@@ -34,26 +38,53 @@ Postprocess = Callable[[Tensor], Tensor]
 
 
 class _Scores(nn.Module):
-    """Raw windows to decision scores; of a causal model, those at the end of each token too."""
+    """Raw windows to decision scores.
 
-    def __init__(self, model: nn.Module, to_scores: Postprocess) -> None:
+    Of a causal model, those at the end of each token too; of one that tells, how unlike all training windows
+    each is.
+    """
+
+    def __init__(self, model: nn.Module, to_scores: Postprocess, unknown: UnknownScore | None) -> None:
         super().__init__()
         self.model = model
         self.to_scores = to_scores
+        self.unknown = unknown
 
     def forward(self, window: Tensor) -> tuple[Tensor, ...]:
         if not is_causal(self.model):
-            return (self.to_scores(self.model(window)),)
+            if self.unknown is None:
+                return (self.to_scores(self.model(window)),)
+            assert isinstance(self.model, SequenceTransformer) and self.model.skip is not None
+            with _features_of(self.model.skip) as features:
+                scores = self.to_scores(self.model(window))
+            return scores, self.unknown(features[0])
         token_scores = self.to_scores(self.model.score_tokens(window))  # type: ignore[operator]
         return token_scores[:, -1], token_scores
+
+
+@contextlib.contextmanager
+def _features_of(skip: Skip) -> Iterator[list[Tensor]]:
+    """What the skip's features are, standardized, while the model runs: computed once for both."""
+    found: list[Tensor] = []
+    standardize = skip.standardized
+
+    def keep(raw_BF: Tensor) -> Tensor:
+        found.append(standardize(raw_BF))
+        return found[-1]
+
+    skip.standardized = keep  # type: ignore[method-assign]
+    try:
+        yield found
+    finally:
+        del skip.standardized
 
 
 class _Program(nn.Module):
     """The graph above, as a module: selection knobs as inputs, selections as outputs."""
 
-    def __init__(self, model: nn.Module, to_scores: Postprocess) -> None:
+    def __init__(self, model: nn.Module, to_scores: Postprocess, unknown: UnknownScore | None = None) -> None:
         super().__init__()
-        self.scores = _Scores(model, to_scores)
+        self.scores = _Scores(model, to_scores, unknown)
 
     def forward(
         self, window: Tensor, top_p: Tensor | None = None, max_blocks: Tensor | None = None
@@ -78,13 +109,16 @@ def knob_buffers(
     return buffers
 
 
-def to_onnx(model: nn.Module, example: Tensor, to_scores: Postprocess) -> ir.Model:
+def to_onnx(
+    model: nn.Module, example: Tensor, to_scores: Postprocess, unknown: UnknownScore | None = None
+) -> ir.Model:
     """Export `model` with dynamic batch and time.
 
     Args:
         model: takes raw windows [B, channels, time] and returns logits or targets [B, n].
         example: raw windows, at least two of them, long enough for two blocks.
         to_scores: what turns the model's output into decision scores (softmax, a target's unit).
+        unknown: tells windows unlike all training windows, of a model with a skip.
 
     Returns:
         The model in standard operators and ours, the latter with their bodies.
@@ -100,11 +134,12 @@ def to_onnx(model: nn.Module, example: Tensor, to_scores: Postprocess) -> ir.Mod
     for layer in layers:
         layer.warmup = False
     scores = ["scores", "token_scores"] if is_causal(model) else ["scores"]
+    scores += [] if unknown is None else ["unknown"]
     names = ["window", "top_p", "max_blocks"][: len(inputs)]
     try:
         with operators_in_place(model):
             onnx_model = trace(
-                _Program(model, to_scores),
+                _Program(model, to_scores, unknown),
                 inputs,
                 names,
                 [*scores, *(f"selection.{i}" for i in range(len(layers)))],

@@ -15,6 +15,7 @@ import torch
 from edgesparse.model.data_facts import DataFacts
 from edgesparse.training.budget import sparse_layers
 from edgesparse.training.run_folder import Run, load_run
+from edgesparse.unknown.score import features_of
 from edgesparse_export.card import write_card
 from edgesparse_export.parity import Parity, compare, torch_outputs
 from edgesparse_export.program import is_causal, module_names, to_onnx
@@ -37,6 +38,8 @@ from edgesparse_runtime.stream.monitor.signals import Signals
 
 MODEL, GOLDEN, CARD = "model.onnx", "golden.npz", "card.md"
 GOLDEN_WINDOWS = 8
+# Of the score of unknown windows, where 1 is the threshold.
+UNKNOWN_TOLERANCE = 1e-2
 FloatArray = npt.NDArray[np.float32]
 
 
@@ -132,7 +135,7 @@ def onnx_bytes(run: Run, windows: FloatArray) -> bytes:
     """The ONNX file of a run."""
     # Two windows: an example batch of one would be taken for a constant.
     example = torch.from_numpy(np.concatenate([windows, windows])[:2])
-    model = to_onnx(run.model, example, run.to_scores)
+    model = to_onnx(run.model, example, run.to_scores, run.unknown)
     content: bytes = ir.to_proto(model).SerializeToString()
     return content
 
@@ -143,6 +146,7 @@ def check_parity(run: Run, proto: bytes, windows: FloatArray) -> tuple[Parity, d
     layers = len(sparse_layers(run.model))
     parts = []
     shorter = max(min_steps(run), windows.shape[2] * 2 // 3)
+    _check_unknown(run, session, windows)
     for batch in (windows, windows[:1], windows[:, :, :shorter]):
         expected, expected_selections = torch_outputs(run.model, run.to_scores, batch)
         actual = session.predict(batch)
@@ -176,6 +180,21 @@ def check_parity(run: Run, proto: bytes, windows: FloatArray) -> tuple[Parity, d
     for i, selection in enumerate(session.selections(windows) if layers else []):
         golden[f"selection_float32.{i}"] = selection
     return verdict, golden
+
+
+def _check_unknown(run: Run, session: Session, windows: FloatArray) -> None:
+    """Raise GateError where the exported score of unknown windows is not that of the run."""
+    if run.unknown is None:
+        return
+    batch = torch.from_numpy(windows)
+    with torch.no_grad():
+        expected = torch.cat([run.unknown(features_of(run.model, row[None])) for row in batch]).numpy()
+    actual = session.predict_with_unknown(windows)[1]
+    if actual is None or not np.allclose(actual, expected, rtol=UNKNOWN_TOLERANCE, atol=UNKNOWN_TOLERANCE):
+        raise GateError(
+            "The exported score of unknown windows must be the trained model's within "
+            f"{UNKNOWN_TOLERANCE:g}; it is not. Nothing was written."
+        )
 
 
 def golden_windows(run: Run, data: SeriesSet | None) -> FloatArray:
@@ -254,6 +273,7 @@ def manifest_fields(run: Run, out: Path, verdict: Parity) -> dict[str, Any]:
         "held_out": run.report.get("held_out"),
         "cross_validation": run.report.get("cross_validation"),
         "skip": run.report.get("skip"),
+        "unknown": None if run.unknown is None else {"threshold": 1.0} | run.report.get("unknown", {}),
         "parity": verdict.to_dict(),
     } | forecast
 

@@ -109,7 +109,7 @@ class OnnxModel:
 def _check_scores(path: Path, session: onnxruntime.InferenceSession) -> None:
     """Whoever reads scores reads them as float32."""
     for output in session.get_outputs():
-        if output.name in ("scores", "token_scores") and output.type != "tensor(float)":
+        if output.name in ("scores", "token_scores", "unknown") and output.type != "tensor(float)":
             raise BundleError(
                 f"{path} must return `{output.name}` as tensor(float); it returns {output.type}. "
                 "Export it again."

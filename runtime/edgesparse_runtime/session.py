@@ -41,8 +41,7 @@ class Session:
             this machine has, unless `EDGESPARSE_ENGINE` selects one.
         attention: "auto" = the bundle's dense twin on windows so short that it was measured to be faster on a
             machine like this one (docs/break-even.md); "sparse" = never; "dense" = always the twin.
-        trace: a folder to write onnxruntime's own profile and the graph that it made of the model to;
-            `end_trace` closes it. Slows each call down.
+        trace: a folder for onnxruntime's profile and its graph of the model; `end_trace` closes it.
         operators: of a model of your own that you trust: operators that it may hold besides those known to be
             safe, as `ai.onnx::LSTM`.
 
@@ -56,6 +55,7 @@ class Session:
         switch: when the dense twin runs, and why.
         is_sparse: the model has sparse attention.
         is_causal: it has scores at every token.
+        unknown_threshold: of the score of unknown windows; None = it has none.
         engine: what runs attention, or the features of a model without attention.
 
     Raises:
@@ -107,6 +107,10 @@ class Session:
         self.inputs = _find_inputs(self._model, self.bundle)
         self.selection_names = [name for name in self._model.outputs if name.startswith("selection.")]
         self.is_causal = "token_scores" in self._model.outputs
+        self.unknown_threshold: float | None = None
+        if "unknown" in self._model.outputs:
+            facts = self.bundle and self.bundle.manifest.get("unknown")
+            self.unknown_threshold = facts["threshold"] if facts else 1.0
         self.switch = self._look_up(attention)
         self._dense: OnnxModel | None = None
         if self.switch.limits and self.bundle is not None:
@@ -174,7 +178,7 @@ class Session:
     ) -> FloatArray:
         """Scores [n, classes], or [n, targets] in the targets' own units; states of an exported encoder.
 
-        A row of scores depends on its own window alone: not on the others, their lengths or their order.
+        A row of scores depends on its own window alone.
 
         Args:
             data: a `SeriesSet`, or raw windows [n, channels, time] (one window may omit n); NaN = missing,
@@ -186,23 +190,36 @@ class Session:
         Raises:
             InputError: wrong channel count, no or too few steps, infinite values; or it was ended.
         """
-        parts: list[tuple[IndexArray, FloatArray]] = []
-        for rows, batch in self._parts(data, batch_size):
+        return self._outputs(["scores"], data, batch_size, may_switch, options)[0]
+
+    def predict_with_unknown(
+        self, data: WindowData | TensorData, *, batch_size: int = 16, options: Any = None
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Scores, and how unlike training each window is [n]: above 1 = none of these; None = cannot tell."""
+        if self.unknown_threshold is None:
+            return self.predict(data, batch_size=batch_size, options=options), None
+        scores, found = self._outputs(["scores", "unknown"], data, batch_size, True, options)
+        return scores, found / np.float32(self.unknown_threshold)
+
+    def _outputs(
+        self, names: list[str], data: WindowData | TensorData, size: int, may_switch: bool, options: Any
+    ) -> list[FloatArray]:
+        parts: list[tuple[IndexArray, list[FloatArray]]] = []
+        for rows, batch in self._parts(data, size):
             model = self._dense if may_switch and self._dense and self.takes_dense(batch.shape[2]) else None
-            found = (model or self._model).run(["scores"], _feeds(batch), batch.shape, options)[0]
-            parts.append((rows, found))
+            parts.append((rows, (model or self._model).run(names, _feeds(batch), batch.shape, options)))
         if not parts:
-            return np.zeros((0, self._model.score_count or 0), dtype=np.float32)
+            none = np.zeros((0, self.score_count), dtype=np.float32)
+            return [none, none[:, 0]][: len(names)]
         if len(parts) == 1:
             return parts[0][1]
         order = np.argsort(np.concatenate([rows for rows, _ in parts]))
-        return np.concatenate([found for _, found in parts])[order]
+        return [np.concatenate(found)[order] for found in zip(*(found for _, found in parts), strict=True)]
 
     def run_padded(self, windows: FloatArray | TensorBatch) -> FloatArray:
-        """Scores of one run on all windows as they lie, padding included.
+        """Scores of one run on all windows as they lie: for golden vectors made this way.
 
-        What is padded counts as missing where the model does not mask it: for golden vectors that were made
-        this way. `predict` is right in all other places.
+        Padding counts as missing where the model does not mask it.
         """
         scores: FloatArray = self._model.run(["scores"], _feeds(windows), windows.shape)[0]
         return scores
@@ -225,9 +242,6 @@ class Session:
     ) -> list[BoolArray]:
         """The blocks that each layer attended to: per layer, bool [n, heads, query blocks, key blocks].
 
-        Args:
-            options: a handle on the run; `terminate` ends it between two operators.
-
         Raises:
             InputError: as `predict`; windows of different lengths, where the model does not mask padding.
         """
@@ -235,18 +249,22 @@ class Session:
         found = self._model.run(self.selection_names, _feeds(batch), batch.shape, options)
         return [np.asarray(s, dtype=np.bool_) for s in found]
 
-    def predict_with_selections(self, window: WindowData) -> tuple[FloatArray, list[BoolArray]]:
-        """Scores and selections of one run; no selections where the dense twin runs."""
-        if not isinstance(self.inputs, WindowInputs) or not self.selection_names:
-            return self.predict(window), []
-        ((_, batch),) = self.inputs.parts(window, 1)
-        if self._dense is not None and self.takes_dense(batch.shape[2]):
-            return self.predict(window), []
-        found = self._model.run(["scores", *self.selection_names], _feeds(batch), batch.shape)
-        return found[0], [np.asarray(s, dtype=np.bool_) for s in found[1:]]
+    def predict_with_selections(
+        self, window: WindowData
+    ) -> tuple[FloatArray, FloatArray | None, list[BoolArray]]:
+        """As `predict_with_unknown`, and the run's selections; none of the dense twin."""
+        if isinstance(self.inputs, WindowInputs) and self.selection_names:
+            ((_, batch),) = self.inputs.parts(window, 1)
+            if not self.takes_dense(batch.shape[2]):
+                names = ["unknown"] * (self.unknown_threshold is not None) + self.selection_names
+                scores, *found = self._model.run(["scores", *names], _feeds(batch), batch.shape)
+                limit = self.unknown_threshold
+                unknown = None if limit is None else found.pop(0) / np.float32(limit)
+                return scores, unknown, [np.asarray(s, dtype=np.bool_) for s in found]
+        return *self.predict_with_unknown(window), []
 
     def predict_labels(self, data: WindowData | TensorData, *, batch_size: int = 16) -> npt.NDArray[np.str_]:
-        """The class with the highest score of each window, by name [n].
+        """The class with the highest score per window, by name [n].
 
         Raises:
             InputError: as `predict`; the model has no classes.
@@ -257,15 +275,8 @@ class Session:
         return np.asarray(np.array(self.classes, dtype=np.str_)[scores.argmax(-1)], dtype=np.str_)
 
     def explain(self, window: WindowData, *, against: str | None = None) -> dict[str, Any]:
-        """What one window's decision rests on, and how far to believe that: as `edgesparse explain --json`.
-
-        Args:
-            against: a class to compare the predicted one with; None = the next likely one.
-
-        Raises:
-            InputError: as `predict`; more than one window, no such class, or a model of named tensors.
-        """
-        # By name: the room itself runs sessions, and predictions do not need it.
+        """What one window's decision rests on, as `edgesparse explain --json` (docs/explain.md)."""
+        # By name: the room itself runs sessions.
         room = importlib.import_module("edgesparse_runtime.explain.window")
         found: dict[str, Any] = room.Explainer(self, against=against).explain_one(window).to_dict()
         return found
@@ -275,11 +286,11 @@ class Session:
         return self._model.content
 
     def end_trace(self) -> Path:
-        """Close the profile of a session that was opened with `trace`, and return its path."""
+        """Close the profile of a session opened with `trace`; its path."""
         return Path(self._model.session.end_profiling())
 
     def prepare(self, data: WindowData) -> list[FloatArray]:
-        """Check `data` and return its windows, each [channels, steps] without padding.
+        """The windows of `data`, checked, each [channels, steps] without padding.
 
         Raises:
             InputError: as `predict`; the model takes no windows.

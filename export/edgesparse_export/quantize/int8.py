@@ -32,17 +32,36 @@ LEAST_WEIGHTS = 4096
 def linear_nodes(model: onnx.ModelProto) -> list[str]:
     """Names of the matrix products with a constant 2-d float weight, but for a classifier's head.
 
-    The head runs once per window, and `edgesparse update` fits it anew: it stays in float32.
+    The head runs once per window, and `edgesparse update` fits it anew: it stays in float32. So does what
+    only tells unknown windows: its threshold is of exact distances.
     """
     weights = {
         i.name for i in model.graph.initializer if len(i.dims) == 2 and i.data_type == onnx.TensorProto.FLOAT
     }
-    head = _head(model)
+    kept = {_head(model)} | _only_for_unknown(model)
     return [
         n.name
         for n in model.graph.node
-        if n.op_type in ("MatMul", "Gemm") and n.input[1] in weights and n.name != head
+        if n.op_type in ("MatMul", "Gemm") and n.input[1] in weights and n.name not in kept
     ]
+
+
+def _only_for_unknown(model: onnx.ModelProto) -> set[str]:
+    """Names of the nodes that the output `unknown` needs and no other output."""
+    outputs = {output.name for output in model.graph.output}
+    if "unknown" not in outputs:
+        return set()
+    return _behind(model, {"unknown"}) - _behind(model, outputs - {"unknown"})
+
+
+def _behind(model: onnx.ModelProto, needed: set[str]) -> set[str]:
+    """Names of the nodes that these outputs need."""
+    found = set()
+    for node in reversed(model.graph.node):
+        if needed & set(node.output):
+            found.add(node.name)
+            needed = needed | set(node.input)
+    return found
 
 
 def _head(model: onnx.ModelProto) -> str | None:

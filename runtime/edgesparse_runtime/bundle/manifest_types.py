@@ -210,6 +210,7 @@ class Manifest(TypedDict):
     forecast: NotRequired[Forecast]
     parity: NotRequired[dict[str, Any]]
     stream: NotRequired[Stream]
+    unknown: NotRequired[dict[str, Any] | None]
     dropin: NotRequired[dict[str, Any]]
     release: NotRequired[int]
     parent: NotRequired[str]

@@ -42,7 +42,7 @@ class Model:
         self._model = load(Address("model", "1", Path(bundle)), settings, bundle_hash)
 
     def scores(self, window: FloatArray) -> FloatArray:
-        """Scores [n, k] of windows [n, channels, steps]."""
+        """As `ServedModel.scores`, of windows [n, channels, steps]."""
         return self._model.scores(window)
 
     def pid(self) -> int:
@@ -82,9 +82,10 @@ class Front:
             if len(body) > self._bounded.max_body:
                 raise Refusal(413, f"A request must be at most {self._bounded.max_body} bytes.")
         header = request.headers.get("inference-header-content-length")
-        asked = read_request(body, header, self._served.bounds, ("scores",))
+        asked = read_request(body, header, self._served.bounds, self._served.output_names("infer"))
         scores = await self._scores(asked.window)
-        answer = write_answer(asked, self._name, "1", self._served.parameters(), {"scores": scores})
+        outputs = self._served.outputs(scores)
+        answer = write_answer(asked, self._name, "1", self._served.parameters(), outputs)
         head = answer.head_length
         response = Response(
             answer.content(), media_type="application/json" if head is None else "application/octet-stream"

@@ -205,9 +205,9 @@ class Routes:
             parameters = parameters | model.explain_parameters(outputs)
         else:
             scores = await self._batcher.scores(model, asked.window)
-            outputs = {"scores": scores}
+            outputs = model.outputs(scores)
             if self._monitors is not None:
-                self._monitors.add(model, asked.window, scores, faults)
+                self._monitors.add(model, asked.window, scores[:, : outputs["scores"].shape[1]], faults)
         address = model.address
         arguments = (asked, address.name, address.version, parameters, outputs)
         is_large = sum(array.size for array in outputs.values()) > _MANY_VALUES

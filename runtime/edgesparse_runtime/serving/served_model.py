@@ -51,9 +51,14 @@ class ServedModel:
         assert self.session.bundle is not None
         return self.session.bundle
 
+    @property
+    def _tells(self) -> bool:
+        return self.session.unknown_threshold is not None
+
     def output_names(self, operation: str) -> tuple[str, ...]:
         """Outputs of `infer` or `explain`."""
-        return ("scores",) if operation == "infer" else ("scores", *self.session.selection_names)
+        own = ("scores", "unknown") if self._tells else ("scores",)
+        return own if operation == "infer" else (*own, *self.session.selection_names)
 
     def explain_bounds(self) -> WindowBounds:
         """As `bounds`, for fewer windows: a selection grows with the square of a window's length.
@@ -66,17 +71,26 @@ class ServedModel:
         return replace(self.bounds, most_windows=min(MOST_EXPLAINED, self.bounds.most_windows))
 
     def scores(self, window: FloatArray, options: onnxruntime.RunOptions | None = None) -> FloatArray:
-        """Scores [n, k] of windows [n, channels, steps]; what goes out as FP32 is float32."""
-        return np.asarray(self._predict(window, options), dtype=np.float32)
+        """Scores [n, k] of windows [n, channels, steps]; what goes out as FP32 is float32.
 
-    def _predict(self, window: FloatArray, options: onnxruntime.RunOptions | None) -> FloatArray:
-        return self.session.predict(window, batch_size=max(1, len(window)), options=options)
+        The last column is how unlike all training windows each is, where the model tells.
+        """
+        size = max(1, len(window))
+        scores, unknown = self.session.predict_with_unknown(window, batch_size=size, options=options)
+        found = scores if unknown is None else np.concatenate([scores, unknown[:, None]], axis=1)
+        return np.asarray(found, dtype=np.float32)
+
+    def outputs(self, found: FloatArray) -> dict[str, FloatArray | BoolArray]:
+        """The outputs in what `scores` returned."""
+        if not self._tells:
+            return {"scores": found}
+        return {"scores": found[:, :-1], "unknown": found[:, -1] > 1}
 
     def explain(
         self, window: FloatArray, options: onnxruntime.RunOptions | None = None
     ) -> dict[str, FloatArray | BoolArray]:
         """Scores, and per layer the blocks attended to, bool [n, heads, query blocks, key blocks]."""
-        outputs: dict[str, FloatArray | BoolArray] = {"scores": self.scores(window, options)}
+        outputs = self.outputs(self.scores(window, options))
         names = self.session.selection_names
         return outputs | dict(zip(names, self.session.selections(window, options=options), strict=True))
 
@@ -104,7 +118,8 @@ class ServedModel:
             "platform": "onnxruntime_onnx",
             "inputs": [{"name": "window", "datatype": "FP32", "shape": steps}],
             "outputs": [
-                {"name": "scores", "datatype": "FP32", "shape": [-1, len(self.bundle.classes) or -1]}
+                {"name": "scores", "datatype": "FP32", "shape": [-1, len(self.bundle.classes) or -1]},
+                *([{"name": "unknown", "datatype": "BOOL", "shape": [-1]}] if self._tells else []),
             ],
             "parameters": self.parameters()
             | {

@@ -58,6 +58,7 @@ class Counts:
         filled: steps without a sample, set to missing.
         scores: windows scored.
         faulty: scores of windows in which a sensor looks dead.
+        unknown: scores of windows unlike all training windows.
         deadline_missed: scores that came out later than the deadline.
         restarts: windows restarted after a gap longer than the limit, or a clock that went back.
         clock_back: times that the clock was set back.
@@ -81,6 +82,7 @@ class Counts:
     filled: int = 0
     scores: int = 0
     faulty: int = 0
+    unknown: int = 0
     deadline_missed: int = 0
     restarts: int = 0
     clock_back: int = 0

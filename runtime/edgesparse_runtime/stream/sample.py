@@ -71,6 +71,7 @@ class Score:
         is_local: the source writes them without a zone.
         unit: seconds of one unit of the source's time stamps, where they are numbers.
         faults: what is wrong with the sensors, as "vibration: flat"; the score of such a window means little.
+        unknown: how unlike all training windows it is, above 1 = none of these; None = the model cannot tell.
         signals: of the window, for a monitor; None = the stream has none.
     """
 
@@ -86,4 +87,5 @@ class Score:
     is_local: bool = False
     unit: float = 1.0
     faults: tuple[str, ...] = ()
+    unknown: float | None = None
     signals: Sequence[float] | None = field(default=None, compare=False, repr=False)

@@ -256,6 +256,7 @@ class Stream:
             if score is not None:
                 self.counts.scores += 1
                 self._note_faults(machine, track, score)
+                self.counts.unknown += score.unknown is not None and score.unknown > 1
                 yield replace(
                     score,
                     machine=machine,

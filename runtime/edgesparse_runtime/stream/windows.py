@@ -77,9 +77,10 @@ class WindowScorer:
             return None
         window: FloatArray = self._values.view().astype(np.float32)
         if self._signals is not None and self._signals.layers:
-            scores, selections = self._session.predict_with_selections(window)
+            scores, unknown, selections = self._session.predict_with_selections(window)
         else:
-            scores, selections = self._session.predict(window), []
+            scores, unknown = self._session.predict_with_unknown(window)
+            selections = []
         return Score(
             values=scores[0],
             time=step.time,
@@ -89,6 +90,7 @@ class WindowScorer:
             missing=float(np.isnan(window).mean()),
             arrived=step.arrived,
             faults=find_faults(self._check, window),
+            unknown=None if unknown is None else float(unknown[0]),
             signals=find_signals(self._signals, window, scores[0], selections),
         )
 

@@ -126,6 +126,8 @@ class ScoreWriter:
         row["latency_ms"] = round((time.perf_counter() - score.arrived) * 1e3, 3)
         row["deadline_missed"] = is_late
         row["faults"] = list(score.faults)
+        if score.unknown is not None:
+            row |= {"unknown": score.unknown > 1, "unknown_score": round(score.unknown, 4)}
         return row
 
     def _time(self, score: Score, seconds: float) -> str | float:

@@ -298,10 +298,10 @@ def test_sizes_follow_the_windows(
 @pytest.mark.parametrize(
     ("series", "steps", "settings", "filters", "groups"),
     [
-        (20, 128, {}, 84, 64),
-        (20, 129, {}, 28, 16),
-        (1025, 128, {}, 28, 16),
-        (20, 128, {"filters": 5, "competing_groups": 3}, 5, 3),
+        (20, 512, {}, 84, 64),
+        (20, 513, {}, 28, 16),
+        (1025, 512, {}, 28, 16),
+        (20, 512, {"filters": 5, "competing_groups": 3}, 5, 3),
     ],
 )
 def test_a_small_model_has_more_filters_where_windows_are_short(

@@ -47,7 +47,7 @@ def write_zip(path: Path, members: list[tuple[str | zipfile.ZipInfo, bytes]]) ->
 def test_manifest_fits_the_published_schema(shared_bundle: Bundle) -> None:
     jsonschema.Draft202012Validator.check_schema(manifest_schema())
     jsonschema.validate(shared_bundle.manifest, manifest_schema())
-    page = json.loads((ROOT / "docs" / "manifest.schema.json").read_text())
+    page = json.loads((ROOT / "docs" / "files" / "manifest.schema.json").read_text())
     assert page == manifest_schema()
 
 

@@ -342,3 +342,47 @@ def test_results_beside_the_recordings_are_not_read(folder: Path) -> None:
         (folder / name / "golden.npz").write_bytes(b"x")
     (folder / "run" / "run.json").write_text("{}")
     assert len(read_dataset(folder)) == 12
+
+
+def test_a_label_column_goes_before_the_sub_folder(folder: Path) -> None:
+    for i, path in enumerate(sorted(folder.glob("*/*.csv"))):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows = [f"{lines[0]},class", *(f"{line},{'xy'[i % 2]}" for line in lines[1:])]
+        path.write_text("\n".join([*rows, ""]), encoding="utf-8")
+    data = read_dataset(folder)
+    assert data.labels is not None and data.labels.tolist() == list("xy") * 6
+    assert "class = label (by its name)" in map(str, data.roles)
+    named = read_dataset(folder, ReadOptions(label_from="{label}/{group}_*"))
+    assert named.labels is not None and named.labels.tolist() == [NORMAL] * 6 + [FAULT] * 6
+    assert named.channels == CHANNELS and "column class is left out" in " ".join(named.notes)
+
+
+def write_each(folder: Path, text: str) -> Path:
+    """The same file in two classes, but for its last row."""
+    for i, kind in enumerate("ab"):
+        (folder / kind).mkdir(parents=True)
+        (folder / kind / "1.csv").write_text(f"{text}\n{text.splitlines()[-1]}{i}\n", encoding="utf-8")
+    return folder
+
+
+def test_dates_with_points_are_no_numbers(tmp_path: Path) -> None:
+    rows = "\n".join(f"{day:02d}.01.2024;{day},5" for day in range(1, 20))
+    data = read_dataset(write_each(tmp_path / "x", f"Tag der Messung;Wert\n{rows}"))
+    assert data.channels == ("Wert",) and data.grid.period == 86400.0
+    assert data.series[0][0, :2].tolist() == [1.5, 2.5]
+
+
+def test_a_time_unit_that_is_stated_holds_in_tables(tmp_path: Path) -> None:
+    rows = "\n".join(f"{20 * i},{i % 7}" for i in range(40))
+    path = tmp_path / "x.csv"
+    path.write_text(f"time,v\n{rows}\n")
+    assert read_dataset(path, ReadOptions(time_unit="ms")).grid.period == pytest.approx(0.02)
+    assert read_dataset(path).grid.period == pytest.approx(20)
+
+
+def test_data_to_predict_need_no_label_column(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("time,v\n0,1\n1,2\n2,3\n")
+    options = ReadOptions(label_column="state", needs_labels=False)
+    assert read_dataset(path, options).channels == ("v",)
+    assert "must have a column state" in refusal(path, label_column="state")

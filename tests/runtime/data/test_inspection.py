@@ -127,6 +127,16 @@ def test_too_few_classes_stop_training(folder: Path, tmp_path: Path) -> None:
     assert "no recording has a class" in inspect_data(tmp_path / "none").findings[0].text
 
 
+def test_a_slow_channel_is_neither_stuck_nor_clipped(folder: Path) -> None:
+    """A thermometer that writes half degrees, of a machine that warms up and cools down."""
+    for number, path in enumerate(sorted(folder.glob("*/*.csv"))):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        warmth = np.round(2 * (40 + 4 * np.sin(np.arange(1, len(lines)) / (60 + number)))) / 2
+        rows = [",".join([*line.split(",")[:3], str(w)]) for line, w in zip(lines[1:], warmth, strict=True)]
+        path.write_text("\n".join([lines[0], *rows, ""]), encoding="utf-8")
+    assert not {"stuck", "clipped"} & set(kinds(inspect_data(folder, OPTIONS).findings))
+
+
 def test_chance_is_no_leak() -> None:
     assert not tells_class([1, 2, 3, 4], ["a", "a", "b", "b"], 1)
     assert tells_class([1, 2, 3, 4, 5, 11, 12, 13, 14, 15], ["a"] * 5 + ["b"] * 5, 1)

@@ -29,17 +29,6 @@ if TYPE_CHECKING:
 
 # Routing in smaller blocks costs more than it saves.
 SMALLEST_BLOCK = 4
-# What `--model` sets.
-MODELS = {
-    "auto": {"model.stem": 2},
-    "small": {"model.layers": 0},
-    "full": {"model.stem": 2},
-}
-# Settings that the small model knows too; any other selects a transformer, as its own options do.
-SMALL_SETTINGS = frozenset(
-    [f"model.{name}" for name in ("dilations", "filters", "layers", "patch", "stem", "thresholds")]
-    + [f"training.{name}" for name in ("seed", "task", "threads", "validation_share")]
-)
 # Of the run, of its pre-training, of the run that a refitted one was measured by, and of cross-validation.
 CHECKPOINTS = (
     "checkpoint.safetensors",
@@ -148,6 +137,7 @@ def train(request: TrainRequest) -> None:
 
 
 def _resolve(request: TrainRequest) -> RunConfig:
+    from edgesparse.choosing.default_model import MODELS
     from edgesparse.config import RunConfig, resolve_config
     from edgesparse.presets import PRESETS
 
@@ -176,10 +166,9 @@ def _resolve(request: TrainRequest) -> RunConfig:
 
 
 def _default_model(request: TrainRequest) -> str | None:
-    """The small model, unless what is given is for a transformer alone; None = as configured.
+    """The small model, unless what is given is for a transformer alone; None = as configured."""
+    from edgesparse.choosing.default_model import default_model
 
-    It was the better one on the mean of nine data sets (docs/benchmarks.md), and takes seconds.
-    """
     options = (
         request.attention,
         request.budget,
@@ -188,9 +177,9 @@ def _default_model(request: TrainRequest) -> str | None:
         request.pretrain,
         request.config,
     )
-    settings = {text.split("=")[0].strip() for text in request.settings or []}
-    is_asked = any(option is not None for option in options) or not settings <= SMALL_SETTINGS
-    return None if is_asked or request.task != "classification" else "small"
+    return default_model(
+        request.task, options, [text.split("=")[0].strip() for text in request.settings or []]
+    )
 
 
 def _fit(request: TrainRequest, config: RunConfig, processes: Processes | None) -> Run:

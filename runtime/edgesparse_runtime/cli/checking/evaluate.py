@@ -14,9 +14,12 @@ from edgesparse_runtime.cli.options import BundleArgument, Precision, TableOptio
 from edgesparse_runtime.cli.output import note, print_fields, print_json, print_table
 from edgesparse_runtime.cli.preflight import note_data
 from edgesparse_runtime.data.for_model import read_for_model
+from edgesparse_runtime.data.series_set import SeriesSet
+from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.evaluate import STRENGTHS, Evaluation
 from edgesparse_runtime.evaluation.evaluate import evaluate as evaluate_session
 from edgesparse_runtime.evaluation.metrics import figure, interval_text
+from edgesparse_runtime.evaluation.unknown import UnknownEvaluation, evaluate_unknown
 from edgesparse_runtime.session import Session
 
 # Accuracy lost to the weakest disturbance, from which on data augmentation is recommended.
@@ -34,6 +37,9 @@ class EvaluateRequest(TableOptions):
     robustness: Annotated[
         bool, typer.Option("--robustness", help="Repeat under noise, gain, offset and lost data.")
     ] = False
+    unknown: Annotated[
+        Path | None, typer.Option(help="Windows that are none of the classes: another machine, a new fault.")
+    ] = None
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -47,6 +53,8 @@ def evaluate(request: EvaluateRequest) -> None:
     """Measure a bundle on labeled data: metric with n and 95 % interval.
 
     Example: edgesparse evaluate pump.edgesparse pump_TEST.csv --fail-if 'accuracy<0.85'
+
+    Example: edgesparse evaluate pump.edgesparse pump_TEST.csv --unknown other_pump.csv
     """
     opened = open_bundle(request.bundle)
     known = ("accuracy", "balanced_accuracy") if opened.classes else ("mae", "rmse")
@@ -55,15 +63,49 @@ def evaluate(request: EvaluateRequest) -> None:
     note_data(series)
     session = Session(opened, precision=request.precision)
     result = evaluate_session(session, series, robustness=request.robustness)
+    told = _evaluate_unknown(session, series, request)
     if request.as_json:
         facts = {"bundle": str(request.bundle), "data": str(request.data), "precision": session.precision}
-        print_json("evaluate", {**facts, **result.to_dict()})
+        unknown = None if told is None else told.to_dict()
+        print_json("evaluate", {**facts, **result.to_dict(), "unknown": unknown})
     else:
         print_fields({"precision": session.precision} | {m.name: str(m) for m in result.metrics})
         _print_tables(result)
+        if told is not None:
+            _print_unknown(told)
         if result.robustness and opened.classes and (hint := hardening_hint(result)):
             note(hint)
     check_gates(gates, {m.name: m.value for m in result.metrics})
+
+
+def _evaluate_unknown(
+    session: Session, series: SeriesSet, request: EvaluateRequest
+) -> UnknownEvaluation | None:
+    if session.unknown_threshold is None:
+        if request.unknown is not None:
+            raise InputError(
+                f"`--unknown` needs a model that tells unknown windows; {request.bundle} does not. Train it "
+                "again with --model small, or --model full with --set model.stem=2."
+            )
+        return None
+    given = None
+    if request.unknown is not None:
+        assert session.bundle is not None
+        options = request.read_options(session.bundle.task)
+        given = read_for_model(request.unknown, session.bundle.manifest, options, needs_labels=False)
+        note_data(given)
+    return evaluate_unknown(session, series, given)
+
+
+def _print_unknown(told: UnknownEvaluation) -> None:
+    print(f"\ncalled unknown: {told.refused:.1%} of these {told.n:,} windows")
+    print_table(
+        ["unlike them", "AUROC", "found at 95 % kept", "called unknown", "n"],
+        [
+            [name, f"{t.auroc:.3f}", f"{t.caught:.2f}", f"{t.unknown:.2f}", t.n]
+            for name, t in told.kinds.items()
+        ],
+    )
 
 
 def _print_tables(result: Evaluation) -> None:

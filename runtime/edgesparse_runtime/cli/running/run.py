@@ -85,6 +85,8 @@ def run(request: RunRequest) -> None:
     note_threads(request.threads)
     rows = _predict(_session(request), request)
     _write(rows, form, request.output)
+    if count := sum(row.get("unknown", False) for row in rows):
+        note(f"{count} of {len(rows)} windows are unlike all training windows; see `unknown`")
     if faulty := [row for row in rows if row["faults"]]:
         raise GateError(
             f"{len(faulty)} of {len(rows)} windows look as if a sensor were at fault (the first: "
@@ -125,7 +127,8 @@ def _predict(session: Session, request: RunRequest) -> list[dict[str, Any]]:
     for file in request.files:
         data = read_for_model(file, manifest, options, needs_labels=False)
         faults = check_input(session, data) if not session.takes_tensors else []
-        for i, scores in enumerate(session.predict(data)):
+        found, unknown = session.predict_with_unknown(data)
+        for i, scores in enumerate(found):
             row = _origin(file, data, i)
             if classes:
                 best = int(scores.argmax())
@@ -134,6 +137,8 @@ def _predict(session: Session, request: RunRequest) -> list[dict[str, Any]]:
             else:
                 row["scores"] = {f"output_{k}": float(s) for k, s in enumerate(scores)}
             row["faults"] = [str(fault) for fault in faults[i]]
+            if unknown is not None:
+                row |= {"unknown": bool(unknown[i] > 1), "unknown_score": round(float(unknown[i]), 4)}
             rows.append(row)
         note_data(data)
         note_lengths(session, data)
@@ -165,6 +170,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
     names = list(rows[0]["scores"]) if rows else []
     origin = ["file", "series", *_present(rows)]
     faults = ["faults"] if any(row["faults"] for row in rows) else []
+    if any(row.get("unknown") for row in rows):
+        faults.append("unknown")
     if rows and "decision" in rows[0]:
         body = [[*_cells(r, origin), r["decision"], f"{r['score']:.3f}", *_cells(r, faults)] for r in rows]
         print_table([*origin, "decision", "score", *faults], body)
@@ -180,7 +187,11 @@ def _present(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _cells(row: dict[str, Any], names: list[str]) -> list[object]:
-    return ["; ".join(row[n]) if isinstance(row.get(n), list) else row.get(n, "") for n in names]
+    cells = (row.get(name, "") for name in names)
+    # As JSON writes it, in a table and a CSV file too.
+    return [
+        "; ".join(c) if isinstance(c, list) else str(c).lower() if isinstance(c, bool) else c for c in cells
+    ]
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:
@@ -190,7 +201,8 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     prefix = "score_" if decided else ""
     # New columns come last: what reads the first ones by position still does.
-    origin = [*_present(rows), "faults"]
+    unknown = [name for name in ("unknown", "unknown_score") if rows and name in rows[0]]
+    origin = [*_present(rows), "faults", *unknown]
     writer.writerow(escape_csv_row(["file", "series", *decided, *(prefix + n for n in names), *origin]))
     for r in rows:
         scores = (r["scores"][n] for n in names)

@@ -66,8 +66,11 @@ def find_roles(table: Table, options: ReadOptions) -> Roles:
     for name in reserved:
         take(name, "channel", "a channel of the model")
     named = {role: getattr(options, f"{role}_column") for role in USUAL_NAMES}
+    if not options.needs_labels and named["label"] not in table.columns:
+        # Data to predict, read as those of training were.
+        named["label"] = None
     for role, column in named.items():
-        if column is not None and (role != "label" or options.needs_labels or column in table.columns):
+        if column is not None:
             take(_existing(table, column), role, "named")
     free = [name for name in table.columns if name not in found]
     series = named["series"] or take(*_series(table, free))

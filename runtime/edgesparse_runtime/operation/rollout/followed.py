@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edgesparse_runtime.arrays import BoolArray, FloatArray
 from edgesparse_runtime.data.model_inputs import WindowData
@@ -12,6 +13,7 @@ from edgesparse_runtime.errors import EdgeSparseError
 from edgesparse_runtime.operation.rollout.store import Store
 from edgesparse_runtime.session import Session
 
+_Found = TypeVar("_Found")
 # Seconds between looks at the store.
 _LOOK_EVERY = 1.0
 
@@ -44,17 +46,32 @@ class FollowedSession(Session):
     def predict(self, data: Any, **options: Any) -> FloatArray:
         """As `Session.predict`; a live trial that fails is taken back, and the current bundle answers."""
         began = time.perf_counter()
+        scores = self._guard(super().predict, data, **options)
+        self._note(data, scores, time.perf_counter() - began)
+        return scores
+
+    def predict_with_unknown(self, data: Any, **options: Any) -> tuple[FloatArray, FloatArray | None]:
+        """As `predict`, of `Session.predict_with_unknown`."""
+        if self.unknown_threshold is None:
+            return self.predict(data, **options), None
+        began = time.perf_counter()
+        found = self._guard(super().predict_with_unknown, data, **options)
+        self._note(data, found[0], time.perf_counter() - began)
+        return found
+
+    def _guard(self, predict: Callable[..., _Found], data: Any, **options: Any) -> _Found:
+        """What it returns; a live trial that fails is taken back, and the current bundle answers."""
         try:
-            scores = super().predict(data, **options)
+            return predict(data, **options)
         except EdgeSparseError as error:
             if not self.is_live_trial:
                 raise
             self.take_back(f"it failed: {error}")
-            return super().predict(data, **options)
-        self._note(data, scores, time.perf_counter() - began)
-        return scores
+            return predict(data, **options)
 
-    def predict_with_selections(self, window: WindowData) -> tuple[FloatArray, list[BoolArray]]:
+    def predict_with_selections(
+        self, window: WindowData
+    ) -> tuple[FloatArray, FloatArray | None, list[BoolArray]]:
         began = time.perf_counter()
         found = super().predict_with_selections(window)
         self._note(window, found[0], time.perf_counter() - began)

@@ -94,7 +94,7 @@ def predict_signals(
         return scores, found, faults
     rows, values = [], []
     for window in session.prepare(data):
-        score, selections = session.predict_with_selections(window)
+        score, _, selections = session.predict_with_selections(window)
         rows.append(score[0])
         values.append(signals.of_windows(window[None], score, selections)[0])
     return np.array(rows), np.array(values), faults

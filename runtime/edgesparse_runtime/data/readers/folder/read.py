@@ -59,22 +59,27 @@ def with_origin(
     lengths = _lengths(joined)
     split: Split | None = None
 
-    def add(name: str, values: Sequence[str]) -> str:
+    notes = list(joined.notes)
+
+    def add(name: str, values: Sequence[str], instead_of: str | None) -> str:
         columns[name] = [value for value, n in zip(values, lengths, strict=True) for _ in range(n)]
+        if instead_of is not None:
+            del columns[instead_of]
+            notes.append(f"{joined.path}: column {instead_of} is left out; {name} goes before it.")
         return name
 
     if origin.labels is not None and options.label_column is None and not (origin.is_weak and own.label):
-        options = replace(options, label_column=add(origin.label_source, origin.labels))
+        options = replace(options, label_column=add(origin.label_source, origin.labels, own.label))
         if origin.table is not None and origin.table.has_intervals:
             split = Splitter(joined, origin.table, columns[origin.label_source])  # type: ignore[arg-type]
     if is_ours and wanted == "file":
-        options = replace(options, group_column=add("the file", joined.files))
+        options = replace(options, group_column=add("the file", joined.files, own.group))
     elif options.group_column is None and origin.groups is not None:
-        options = replace(options, group_column=add(origin.group_source, origin.groups))
+        options = replace(options, group_column=add(origin.group_source, origin.groups, own.group))
     elif options.group_column is None and own.group is None and _cuts(options, split):
         # Pieces of one recording resemble each other.
-        options = replace(options, group_column=add("the file", joined.files))
-    return replace(joined, columns=columns), options, split
+        options = replace(options, group_column=add("the file", joined.files, None))
+    return replace(joined, columns=columns, notes=tuple(notes)), options, split
 
 
 def _cuts(options: ReadOptions, split: Split | None) -> bool:

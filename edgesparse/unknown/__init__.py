@@ -1,0 +1,3 @@
+"""How unlike all training windows a window is: a score for "none of these"."""
+
+from __future__ import annotations
