@@ -16,6 +16,7 @@ from edgesparse_runtime.data.readers.folder.name_pattern import NamePattern
 from edgesparse_runtime.data.readers.spec import read_spec, spec_text
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
+from tests.support.processes import check_one_line, edgesparse
 from tests.support.recordings.folders import CHANNELS, CLASSES, STEPS, VARIANTS, make_folder
 
 NORMAL, FAULT = CLASSES
@@ -386,3 +387,9 @@ def test_data_to_predict_need_no_label_column(tmp_path: Path) -> None:
     options = ReadOptions(label_column="state", needs_labels=False)
     assert read_dataset(path, options).channels == ("v",)
     assert "must have a column state" in refusal(path, label_column="state")
+
+
+def test_training_without_classes_ends_in_one_line(folder: Path, tmp_path: Path) -> None:
+    done = edgesparse("train", folder / NORMAL, "-o", tmp_path / "run")
+    check_one_line(done, 2, "must name a class for each recording. Put those of a class into one sub-folder")
+    assert not (tmp_path / "run").exists()
