@@ -7,7 +7,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help demo dev check fix test test-fast bench wheel prove-main prove-learning prove-target prove-serve prove-dropin prove-house prove-answers \
-  prove-security prove-operate prove-people clean
+  prove-security prove-operate prove-people prove-explain clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -66,6 +66,10 @@ prove-security: $(VENV)/.dev  ## the threat model's promises, PASS or FAIL per l
 
 prove-operate: $(VENV)/.dev  ## a changed line is noticed at the stated rate, PASS or FAIL per line (QUICK=1: fewer streams)
 	$(RUN) -m benchmarks.proofs.operate
+
+prove-explain: $(VENV)/.learning  ## what a decision rests on, PASS or FAIL per line (QUICK=1: under 5 minutes)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps captum==0.9.0
+	$(RUN) -m benchmarks.explaining.prove
 
 prove-people: $(VENV)/.learning  ## from a person's own files to a bundle, PASS or FAIL per line (QUICK=1: under 5 minutes)
 	$(RUN) -m benchmarks.proofs.people

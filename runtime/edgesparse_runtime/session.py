@@ -275,15 +275,8 @@ class Session:
         return np.asarray(np.array(self.classes, dtype=np.str_)[scores.argmax(-1)], dtype=np.str_)
 
     def explain(self, window: WindowData, *, against: str | None = None) -> dict[str, Any]:
-        """What one window's decision rests on, and how far to believe that: as `edgesparse explain --json`.
-
-        Args:
-            against: a class to compare the predicted one with; None = the next likely one.
-
-        Raises:
-            InputError: as `predict`; more than one window, no such class, or a model of named tensors.
-        """
-        # By name: the room itself runs sessions, and predictions do not need it.
+        """What one window's decision rests on, as `edgesparse explain --json` (docs/explain.md)."""
+        # By name: the room itself runs sessions.
         room = importlib.import_module("edgesparse_runtime.explain.window")
         found: dict[str, Any] = room.Explainer(self, against=against).explain_one(window).to_dict()
         return found

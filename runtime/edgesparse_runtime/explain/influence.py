@@ -160,7 +160,7 @@ def choose_segments(channels: int, steps: int) -> tuple[list[tuple[int, int]], l
 
 
 def cut_evenly(steps: int, count: int) -> list[tuple[int, int]]:
-    """At most `count` segments, each of a step at least."""
+    """At most `count` segments, none of them empty."""
     borders = np.unique(np.linspace(0, steps, min(count, steps) + 1).round().astype(int))
     return [(int(a), int(b)) for a, b in pairwise(borders)]
 

@@ -1,4 +1,4 @@
-"""Pictures of an explanation as inline SVG. Every picture's figures stand in a table beside it too."""
+"""Pictures of an explanation as inline SVG. Every picture's figures are in a table beside it too."""
 
 from __future__ import annotations
 
