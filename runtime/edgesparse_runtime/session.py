@@ -14,12 +14,10 @@ import onnxruntime
 from edgesparse_runtime.arrays import BoolArray, FloatArray, IndexArray
 from edgesparse_runtime.bundle.names import SUFFIX
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
-from edgesparse_runtime.bundle.regular_file import open_regular
 from edgesparse_runtime.data.model_inputs import WindowData, WindowInputs
-from edgesparse_runtime.dense_twin.switch import NO_TWIN, Switch, known_density
+from edgesparse_runtime.dense_twin.switch import NO_TWIN, Switch
 from edgesparse_runtime.engine import find_engine
 from edgesparse_runtime.errors import BundleError, InputError
-from edgesparse_runtime.model_check.limits import LIMITS
 from edgesparse_runtime.onnx_model import OnnxModel
 from edgesparse_runtime.onnx_model import default_threads as default_threads
 
@@ -37,13 +35,11 @@ class Session:
         top_p: share of the router's mass that query blocks keep, over the exported one; sparse models only.
         max_blocks: cap on key blocks per query block, over the exported one; sparse models only.
         content: an ONNX model in memory, in place of the file; `model` then only names it.
-        engine: what runs sparse attention: "native", "body" (the ONNX function), or "auto" = the first that
-            this machine has, unless `EDGESPARSE_ENGINE` selects one.
-        attention: "auto" = the bundle's dense twin on windows so short that it was measured to be faster on a
-            machine like this one (docs/break-even.md); "sparse" = never; "dense" = always the twin.
+        engine: what runs sparse attention: "native", "body" (the ONNX function), or "auto" = the faster.
+        attention: "auto" = the dense twin on windows so short that it was measured to be faster here
+            (docs/break-even.md); "sparse" = never; "dense" = always the twin.
         trace: a folder for onnxruntime's profile and its graph of the model; `end_trace` closes it.
-        operators: of a model of your own that you trust: operators that it may hold besides those known to be
-            safe, as `ai.onnx::LSTM`.
+        operators: that a model that you trust may hold besides those known to be safe, as `ai.onnx::LSTM`.
 
     Attributes:
         bundle: None for a bare .onnx file.
@@ -90,7 +86,10 @@ class Session:
                 name = _twin(self.bundle, self.precision)
             self.path, content = self.bundle.path / name, self.bundle.read(name)
         if content is None:
-            content = _read_file(self.path)
+            # Loaded for bare files only.
+            from edgesparse_runtime.model_check.read_file import read_file
+
+            content = read_file(self.path)
         self._model = OnnxModel(
             content,
             self.path,
@@ -159,6 +158,9 @@ class Session:
             return False
         if not self._model.knobs:
             return self.switch.takes(steps)
+        # Loaded for twins only.
+        from edgesparse_runtime.dense_twin.density import known_density
+
         density = known_density(self.bundle.manifest, self._model.knobs, steps)
         return density is not None and self.switch.takes(steps, density)
 
@@ -317,7 +319,7 @@ class Session:
             return Switch((), "a dense twin is for bundles of windows")
         if not self.bundle.manifest["dense"]:
             return Switch((), NO_TWIN)
-        # Loaded for bundles with a twin only.
+        # Loaded for twins only.
         from edgesparse_runtime.dense_twin.lookup import find_switch
 
         return find_switch(self.bundle.manifest, self.precision, self.threads, self.engine)
@@ -387,17 +389,9 @@ def _check_classes(bundle: Bundle, score_count: int | None) -> None:
 
 
 def _twin(bundle: Bundle, precision: str) -> str:
-    from edgesparse_runtime.dense_twin.lookup import twin_file
+    from edgesparse_runtime.dense_twin.lookup import required_twin
 
-    file = twin_file(bundle.manifest, precision)
-    if file is None:
-        cure = "`edgesparse breakeven` makes one."
-        if bundle.manifest["input"].get("tensors"):
-            cure = "Choose float32, of a bundle exported with --with-dense."
-        raise InputError(
-            f"`attention` must not be dense; {bundle.path} has no dense {precision} twin. {cure}"
-        )
-    return file
+    return required_twin(bundle.manifest, precision, bundle.path)
 
 
 def _find(model: str | Path | Bundle) -> tuple[Bundle | None, Path]:
@@ -409,11 +403,3 @@ def _find(model: str | Path | Bundle) -> tuple[Bundle | None, Path]:
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder.")
     return None, path
-
-
-def _read_file(path: Path) -> bytes:
-    with open_regular(path) as stream:
-        content = stream.read(LIMITS.largest + 1)
-    if len(content) > LIMITS.largest:
-        raise BundleError(f"{path} must be at most {LIMITS.largest >> 30} GB.")
-    return content

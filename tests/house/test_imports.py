@@ -88,7 +88,15 @@ def test_arrows_run_one_way(folder: Path, may_not: set[str]) -> None:
 def test_only_the_verbs_that_train_or_export_reach_for_those_parts() -> None:
     ours = {"edgesparse", "edgesparse_export"}
     reaching = {p.name for p in RUNTIME.rglob("*.py") if imported(p) & ours}
-    assert reaching == {"train.py", "export.py", "quantize.py", "quickstart.py", "breakeven.py"}
+    assert reaching == {
+        "train.py",
+        "export.py",
+        "quantize.py",
+        "quickstart.py",
+        "breakeven.py",
+        # `--mode full` trains.
+        "update.py",
+    }
 
 
 def test_telemetry_is_off_before_onnxruntime_loads() -> None:

@@ -15,8 +15,9 @@ from edgesparse_runtime.bundle.manifest import manifest_schema
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.bundle.write import rewrite_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
+from edgesparse_runtime.dense_twin.density import known_density
 from edgesparse_runtime.dense_twin.lookup import describe_machine, find_limits, hash_of
-from edgesparse_runtime.dense_twin.switch import Switch, known_density
+from edgesparse_runtime.dense_twin.switch import Switch
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.verify import check_scores, verify
 from edgesparse_runtime.machine.progress import progress

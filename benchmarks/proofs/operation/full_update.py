@@ -84,6 +84,5 @@ def _halves(data: SeriesSet) -> tuple[SeriesSet, SeriesSet]:
 
 SETS: dict[str, Callable[[], Domains]] = {
     "watch, other people": _watch,
-    "FordA to FordB, a noisy engine": _pair("FordA", "FordB"),
-    "AllGestureWiimote, x to y": _pair("AllGestureWiimoteX", "AllGestureWiimoteY"),
+    "AllGestureWiimote, x to z": _pair("AllGestureWiimoteX", "AllGestureWiimoteZ"),
 }

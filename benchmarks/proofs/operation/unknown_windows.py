@@ -36,13 +36,13 @@ SETS = (
     "ArrowHead",
     "BasicMotions",
     "CinCECGTorso",
-    "CricketX",
-    "ECG5000",
-    "Fish",
+    "CBF",
+    "ECGFiveDays",
+    "FaceFour",
     "OSULeaf",
     "watch",
 )
-QUICK_SETS = ("ArrowHead", "BasicMotions", "ECG5000")
+QUICK_SETS = ("ArrowHead", "BasicMotions", "ECGFiveDays")
 SCORES = ("score", "softmax", "distance")
 # Series of a set that are used, and windows made of each kind.
 MOST_TRAINED, MOST_TESTED, MADE = 600, 250, 60

@@ -17,6 +17,7 @@ import onnxruntime
 
 from edgesparse_runtime.dense_twin.switch import NO_TWIN, Switch
 from edgesparse_runtime.engine import get_library_path
+from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.machine.processor import cpu_name, instruction_sets
 
 if TYPE_CHECKING:
@@ -84,6 +85,21 @@ def twin_file(manifest: Manifest, precision: str) -> str | None:
     if twin is None or twin.get("of") != hash_of(manifest, precision):
         return None
     return str(twin["file"])
+
+
+def required_twin(manifest: Manifest, precision: str, path: Path) -> str:
+    """The dense twin's file.
+
+    Raises:
+        InputError: the bundle has none.
+    """
+    file = twin_file(manifest, precision)
+    if file is None:
+        cure = "`edgesparse breakeven` makes one."
+        if manifest["input"].get("tensors"):
+            cure = "Choose float32, of a bundle exported with --with-dense."
+        raise InputError(f"`attention` must not be dense; {path} has no dense {precision} twin. {cure}")
+    return file
 
 
 def hash_of(manifest: Manifest, precision: str) -> str | None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from edgesparse_runtime.bundle.manifest_types import BreakevenEntry, BreakevenRow
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
+from edgesparse_runtime.dense_twin.density import block_count
 from edgesparse_runtime.dense_twin.lookup import (
     LEAST_GAIN,
     MOST_FLIPPED,
@@ -26,7 +27,6 @@ from edgesparse_runtime.dense_twin.lookup import (
     hash_of,
     twin_file,
 )
-from edgesparse_runtime.dense_twin.switch import block_count
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.machine.memory_bounds import check_counts, check_spans
 from edgesparse_runtime.machine.progress import Progress
