@@ -86,10 +86,7 @@ class Session:
                 name = _twin(self.bundle, self.precision)
             self.path, content = self.bundle.path / name, self.bundle.read(name)
         if content is None:
-            # Loaded for bare files only.
-            from edgesparse_runtime.model_check.read_file import read_file
-
-            content = read_file(self.path)
+            content = _read_file(self.path)
         self._model = OnnxModel(
             content,
             self.path,
@@ -106,10 +103,7 @@ class Session:
         self.inputs = _find_inputs(self._model, self.bundle)
         self.selection_names = [name for name in self._model.outputs if name.startswith("selection.")]
         self.is_causal = "token_scores" in self._model.outputs
-        self.unknown_threshold: float | None = None
-        if "unknown" in self._model.outputs:
-            facts = self.bundle and self.bundle.manifest.get("unknown")
-            self.unknown_threshold = facts["threshold"] if facts else 1.0
+        self.unknown_threshold = _find_threshold(self._model, self.bundle)
         self.switch = self._look_up(attention)
         self._dense: OnnxModel | None = None
         if self.switch.limits and self.bundle is not None:
@@ -266,7 +260,7 @@ class Session:
         return *self.predict_with_unknown(window), []
 
     def predict_labels(self, data: WindowData | TensorData, *, batch_size: int = 16) -> npt.NDArray[np.str_]:
-        """The class with the highest score per window, by name [n].
+        """The class with the highest score per window [n].
 
         Raises:
             InputError: as `predict`; the model has no classes.
@@ -278,7 +272,6 @@ class Session:
 
     def explain(self, window: WindowData, *, against: str | None = None) -> dict[str, Any]:
         """What one window's decision rests on, as `edgesparse explain --json` (docs/explain.md)."""
-        # By name: the room itself runs sessions.
         room = importlib.import_module("edgesparse_runtime.explain.window")
         found: dict[str, Any] = room.Explainer(self, against=against).explain_one(window).to_dict()
         return found
@@ -357,7 +350,6 @@ def _pick_precision(bundle: Bundle, precision: str, threads: int, engine: str) -
 
 
 def _find_inputs(model: OnnxModel, bundle: Bundle | None) -> WindowInputs | TensorInputs:
-    """What the model takes; its bundle knows the names and lengths."""
     shapes: list[Sequence[Any]] = [i.shape for i in model.inputs]
     facts = {} if bundle is None else bundle.manifest["input"]
     if [i.name for i in model.inputs] == ["window"] and len(shapes[0]) == 3:
@@ -379,8 +371,20 @@ def _find_inputs(model: OnnxModel, bundle: Bundle | None) -> WindowInputs | Tens
     )
 
 
+def _find_threshold(model: OnnxModel, bundle: Bundle | None) -> float | None:
+    if "unknown" not in model.outputs:
+        return None
+    facts = bundle and bundle.manifest.get("unknown")
+    return facts["threshold"] if facts else 1.0
+
+
+def _read_file(path: Path) -> bytes:
+    from edgesparse_runtime.model_check.read_file import read_file
+
+    return read_file(path)
+
+
 def _check_classes(bundle: Bundle, score_count: int | None) -> None:
-    """A decision needs a name for every score."""
     if bundle.classes and score_count is not None and score_count != len(bundle.classes):
         raise BundleError(
             f"{bundle.path}: field `classes` must name {score_count} classes, one per score; got "
