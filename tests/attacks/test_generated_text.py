@@ -101,7 +101,7 @@ def test_no_string_of_a_manifest_holds_more_than_a_line_of_text(kind: str, share
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_nor_does_a_key(kind: str, shared_bundle: Bundle) -> None:
-    for field in ("parity", "metrics", "models", "files", "unknown"):
+    for field in ("parity", "metrics", "models", "files", "unheard_of"):
         manifest = json.loads(json.dumps(shared_bundle.manifest))
         manifest.setdefault(field, {})[HOSTILE[kind]] = {"file": "model.onnx"}
         with pytest.raises(BundleError) as caught:
