@@ -48,8 +48,12 @@ def test_the_function_body_runs_where_kernels_would_be_plain_code(shared_bundle:
 
 
 @pytest.mark.usefixtures("plain_kernels")
-def test_plain_kernels_run_where_they_are_selected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_kernels_run_where_they_are_selected(
+    monkeypatch: pytest.MonkeyPatch, shared_bundle: Bundle
+) -> None:
     assert engine.find_engine("native").isa == engine.PLAIN_ISA
+    # int8 is slower than float32 in them.
+    assert Session(shared_bundle, engine="native").precision == "float32"
     monkeypatch.setenv(engine.ISA_VARIABLE, engine.PLAIN_ISA)
     assert engine.find_engine().isa == engine.PLAIN_ISA
 
