@@ -1,6 +1,6 @@
 """What a poc trains: rungs, seeds and shares of the labels, and in which order.
 
-A cell is one training: a rung, a seed and a share. Cells that answer the same question form a block: all rungs
+A cell is one training: a rung, a seed and a share. Cells that answer one question form a block: all rungs
 with one seed, or those of the learning curve with one seed and share. A time budget drops whole blocks: what
 is compared stays paired.
 """

@@ -77,7 +77,7 @@ def mean_share(right: Mapping[int, DoubleArray], clusters: Clusters) -> Share:
 def compare_right(a: Mapping[int, DoubleArray], b: Mapping[int, DoubleArray], clusters: Clusters) -> Share:
     """Accuracy of A less that of B on the same windows, over the seeds that both have.
 
-    Where no window got worse (or none better), the end of the interval is that of the rule of three: that
+    Where no window got worse, or none better, that end lies at least 3 in n away (the rule of three): that
     nothing was lost among n does not mean that nothing ever is.
     """
     seeds = sorted(set(a) & set(b))
@@ -87,8 +87,8 @@ def compare_right(a: Mapping[int, DoubleArray], b: Mapping[int, DoubleArray], cl
         return found
     by_window = values.mean(axis=1)
     unseen = UNSEEN / (found.groups or found.n)
-    low = found.low if (by_window < 0).any() else min(found.low, -unseen)
-    high = found.high if (by_window > 0).any() else max(found.high, unseen)
+    low = found.low if (by_window < 0).any() else min(found.low, found.value - unseen)
+    high = found.high if (by_window > 0).any() else max(found.high, found.value + unseen)
     return Share(found.value, low, high, found.n, found.groups, found.seeds)
 
 
