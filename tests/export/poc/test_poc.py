@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgesparse.config import RunConfig
+from edgesparse.training.run_folder import Run
+from edgesparse_export.parity import Parity
+from edgesparse_export.poc import cell as cell_module
 from edgesparse_export.poc import run as poc
 from edgesparse_export.poc.cell import Workplace, part_of, run_cell
 from edgesparse_export.poc.plan import RUNGS, Cell, Plan
 from edgesparse_export.poc.rival import stretch
+from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.cli.app import run
 from edgesparse_runtime.data.readers import write_csv
 from edgesparse_runtime.data.series_set import SeriesSet
@@ -127,15 +133,36 @@ def test_cells_of_other_data_are_refused_and_overwritten(
     assert (tmp_path / "photos" / "a.jpg").exists()
 
 
-def test_a_real_cell_is_trained_exported_and_measured(
-    data: tuple[SeriesSet, SeriesSet], tmp_path: Path
+def test_a_cell_is_measured_through_its_bundle(
+    monkeypatch: pytest.MonkeyPatch, tiny_run: Run, exported_bundle: Bundle, series: SeriesSet, tmp_path: Path
 ) -> None:
-    found = run_cell(Cell("small", 0), Workplace(*data, ("model.filters=2", "model.competing_groups=2"), tmp_path))
+    configs = []
+
+    def train(data: SeriesSet, config: RunConfig, out: Path, *, quiet: bool) -> Run:
+        configs.append(config)
+        return tiny_run
+
+    def export(run: Run, path: Path, *, data: SeriesSet) -> tuple[Bundle, Parity]:
+        shutil.copytree(exported_bundle.path, path)
+        return open_bundle(path), Parity(8, 1e-6, True, 0, None)
+
+    def refuse(bundle: Bundle, **_: object) -> None:
+        raise GateError("int8 must cost at most 0.01 accuracy")
+
+    for name, stub in (("train", train), ("export_run", export), ("quantize_bundle", refuse)):
+        monkeypatch.setattr(cell_module, name, stub)
+    place = Workplace(series, series.take(range(10)), ("training.epochs=3",), tmp_path)
+    found = run_cell(Cell("sparse-30", 7), place)
+    settings = configs[0]
+    assert (settings.model.attention, settings.training.budget) == ("sparse", 0.3)
+    assert (settings.training.seed, settings.training.epochs) == (7, 3)
     answers = found["answers"]["float32"]
-    assert len(answers["right"]) == len(answers["noisy"]) == 20
-    assert sum(map(sum, answers["confusion"])) == 20 and answers["unknown"]["n"] == 20
-    assert (tmp_path / found["bundle"]).is_dir() and "int8" in found["int8_note"]
-    assert found["attention_share"] is None and found["seconds"] > 0
+    assert len(answers["right"]) == len(answers["noisy"]) == sum(map(sum, answers["confusion"])) == 10
+    assert list(found["answers"]) == ["float32"] and "at most 0.01" in found["int8_note"]
+    assert open_bundle(tmp_path / found["bundle"]).manifest["files"]["model.onnx"]["sha256"] in str(found)
+    part = run_cell(Cell("dense", 0, 0.5), place)
+    assert part["bundle"] is None and part["series"] == len(series) // 2
+    assert [path.name for path in (tmp_path / "bundles").iterdir()] == ["sparse-30-7.edgesparse"]
 
 
 def test_parts_keep_every_class_and_the_rival_gets_equal_lengths() -> None:
