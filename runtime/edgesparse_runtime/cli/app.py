@@ -17,6 +17,7 @@ import typer
 from edgesparse_runtime.bundle.version import tool_version
 from edgesparse_runtime.cli.building import export as export_verb
 from edgesparse_runtime.cli.building import pack as pack_verb
+from edgesparse_runtime.cli.building import poc as poc_verb
 from edgesparse_runtime.cli.building import quantize as quantize_verb
 from edgesparse_runtime.cli.building import quickstart as quickstart_verb
 from edgesparse_runtime.cli.building import sign as sign_verb
@@ -51,6 +52,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "verify": verify_verb.verify,
     "evaluate": evaluate_verb.evaluate,
     "explain": explain_verb.explain,
+    "poc": poc_verb.poc,
     "run": run_verb.run,
     "monitor": monitor_verb.monitor,
     "events": events_verb.events,
