@@ -13,11 +13,14 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from benchmarks.estimators.peers import FOLDS, cross_validate
 from benchmarks.estimators.suites import EXCEPTIONS, SUITES, run_suite
+from benchmarks.examples.run import EXAMPLES, run_example
 from benchmarks.proofs.lines import Line, chosen_parts, finish, line, machine_now, skip
-from benchmarks.support.settings import QUICK, report_path
+from benchmarks.support.settings import QUICK, SCRATCH, report_path
+from benchmarks.wheels.claims import prove_wheels
 from edgesparse_runtime.data.readers import read_dataset
 from edgesparse_runtime.errors import EdgeSparseError
 from tests.support.processes import edgesparse
@@ -28,6 +31,11 @@ from tests.support.recordings.folders import VARIANTS, Variant, make_folder
 MOST_SHOWN = 5
 # Of accuracy, below MiniRocket's mean.
 MOST_BELOW = 0.03
+# For all examples.
+MOST_MINUTES = 15
+QUICK_EXAMPLES = ("scikit_learn", "watch")
+# What `prove_platform` found, for the report.
+WHEELS: list[dict[str, Any]] = []
 
 
 def prove_data() -> list[Line]:
@@ -154,7 +162,32 @@ def compare_cross_validation() -> Line:
     return line(name, bool(ours >= theirs - MOST_BELOW), figure, target)
 
 
-PARTS: dict[str, Callable[[], list[Line]]] = {"data": prove_data, "tools": prove_tools}
+def prove_platform() -> list[Line]:
+    """Wheels, and fresh environments without a compiler; the list goes into the report."""
+    lines, WHEELS[:] = prove_wheels()
+    return lines
+
+
+def prove_examples() -> list[Line]:
+    """Every script in examples/ prints its table."""
+    results = [run_example(script) for script in EXAMPLES if not QUICK or script.stem in QUICK_EXAMPLES]
+    wrong = [str(result) for result in results if result.different or result.missing]
+    seconds = sum(result.seconds for result in results)
+    times = ", ".join(f"{result.name} {result.seconds:.0f} s" for result in results)
+    figure = f"{len(results) - len(wrong)} of {len(results)} in {seconds / 60:.1f} minutes"
+    target = f"{len(results)} of {len(results)} in under {MOST_MINUTES} minutes"
+    holds = bool(results) and not wrong and seconds < 60 * MOST_MINUTES
+    return [
+        line("examples that print their expected table", holds, figure, target, "; ".join([times, *wrong]))
+    ]
+
+
+PARTS: dict[str, Callable[[], list[Line]]] = {
+    "data": prove_data,
+    "tools": prove_tools,
+    "platform": prove_platform,
+    "examples": prove_examples,
+}
 
 
 def main() -> int:
@@ -162,7 +195,8 @@ def main() -> int:
     chosen = chosen_parts(__doc__, PARTS) or list(PARTS)
     machine = machine_now()
     lines = [entry for part in chosen for entry in PARTS[part]()]
-    return finish(report_path("prove_people"), lines, machine)
+    path = report_path("prove_people") if set(chosen) == set(PARTS) else SCRATCH / "prove_people.json"
+    return finish(path, lines, machine, wheels=WHEELS)
 
 
 if __name__ == "__main__":
