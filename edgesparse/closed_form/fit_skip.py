@@ -9,7 +9,7 @@ Shapes: `n` series, `F` features, `K` outputs.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor
@@ -35,6 +35,7 @@ class SkipReport:
         shrinkage: chosen by leave-one-out.
         loss: leave-one-out log loss, or mean squared error of standardized targets.
         left_out: the metric of every series by the map that the others give.
+        tried: answers to what was open about the features, each with its loss (`edgesparse.training.stem`).
     """
 
     features: int
@@ -42,6 +43,7 @@ class SkipReport:
     shrinkage: float
     loss: float
     left_out: dict[str, object]
+    tried: list[dict[str, object]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
