@@ -1,9 +1,10 @@
 """The fixed features of a model with a skip: what they are computed on is chosen, and their map is fitted.
 
-Three questions have another answer for each data set: whether windows of unequal length are stretched to one
-length, whether their own level and scale are taken off, and whether differences are averaged over a few
-steps. A model without layers is fitted in seconds, so each answer is tried, one question after the other, and
-judged by the leave-one-out log loss that the closed form yields anyway. Test data play no part.
+Some questions have another answer for each data set: whether windows of unequal length are stretched to one
+length, whether their own level and scale are taken off, whether differences are averaged over a few steps,
+and for short windows whether more dilations help. A model without layers is fitted in seconds, so each answer
+is tried, one question after the other, and judged by the leave-one-out log loss that the closed form yields
+anyway. Test data play no part.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from edgesparse.closed_form.fit_skip import NOISE, SkipReport, fit_skip
 from edgesparse.config import ModelConfig, RunConfig, TrainingConfig
 from edgesparse.model.build import build_model
 from edgesparse.model.skip import SMOOTHED
-from edgesparse.model.transformer import SequenceTransformer, choose_sizes
+from edgesparse.model.transformer import SequenceTransformer, choose_sizes, is_short
 from edgesparse.training.augment import spread
 from edgesparse.training.data import TrainingSet, evenly_spaced, training_set
 from edgesparse.training.evaluation import metric_of, run_apart
@@ -34,6 +35,8 @@ TRIED_SERIES = 512
 # An answer other than the first is taken if it takes more off the loss than so many standard errors over the
 # series, and this share off the loss that counts noise too.
 ERRORS, LEAST_GAIN = 1.0, 0.02
+# For windows so short that there is time for them.
+MORE_DILATIONS = (1, 2, 4, 8, 16, 32)
 # Windows whose means and spreads all lie closer together than this, in spreads, are normalized already.
 SAME_LEVEL = 1e-2
 
@@ -94,6 +97,10 @@ def _questions(config: RunConfig, data: TrainingSet) -> Iterator[dict[str, Any]]
         yield {"fixed_scale": True}
     if model.smoothed is None:
         yield {"smoothed": 1}
+    if model.dilations == ModelConfig().dilations and is_short(
+        model, [x.shape[1] for x in data.series.series]
+    ):
+        yield {"dilations": MORE_DILATIONS}
 
 
 def _settled(model: ModelConfig) -> ModelConfig:
