@@ -3,7 +3,7 @@
 Some questions have another answer for each data set: whether windows of unequal length are stretched to one
 length, whether their own level and scale are taken off, whether differences are averaged over a few steps,
 and for short windows whether more dilations help. A model without layers is fitted in seconds, so each answer
-is tried, one question after the other, and judged by the leave-one-out log loss that the closed form yields
+is tried, one question after the other, and compared by the leave-one-out log loss that the closed form yields
 anyway. Test data play no part.
 """
 
@@ -62,8 +62,9 @@ def choose_stem(config: RunConfig, data: TrainingSet, lengths: Sequence[int]) ->
         for answer in questions:
             other = replace(model, **answer)
             loss, losses = _losses(replace(config, model=choose_sizes(other, lengths)), few)
-            tried.append(answer | {"loss": loss})
-            if loss < (1.0 - LEAST_GAIN) * best and _is_lower(losses, by_series):
+            is_taken = loss < (1.0 - LEAST_GAIN) * best and _is_lower(losses, by_series)
+            tried.append(answer | {"loss": loss, "taken": describe(answer) if is_taken else None})
+            if is_taken:
                 model, best, by_series = other, loss, losses
     return replace(config, model=choose_sizes(_settled(model), lengths)), tried
 
@@ -84,6 +85,17 @@ def fit_model_skip(
     metric = metric_of(left_out, data, settings).to_dict()
     report = SkipReport(model.skip.features, series, found.shrinkage, found.loss, metric, tried or [])
     return left_out, report
+
+
+def describe(answer: dict[str, Any]) -> str:
+    """One of the other answers, in words."""
+    ((name, value),) = answer.items()
+    return {
+        "stretched": f"windows are stretched to {value} steps",
+        "fixed_scale": "windows keep their level and scale",
+        "smoothed": "differences are not averaged",
+        "dilations": "filters at more dilations",
+    }[name]
 
 
 def _questions(config: RunConfig, data: TrainingSet) -> Iterator[dict[str, Any]]:

@@ -30,7 +30,7 @@ from edgesparse.training.evaluation import metric_of, predict
 from edgesparse.training.head_stats import as_log_line, head_stats
 from edgesparse.training.loop import Batch, Learner, Loss, fit, plan_steps
 from edgesparse.training.masked_spans import Reconstruction, hide_tokens
-from edgesparse.training.processes import Processes
+from edgesparse.training.parallel.processes import Processes
 from edgesparse.training.run_folder import LOG, write_text
 from edgesparse.training.schedule import augmented_share
 from edgesparse.training.split import hold_out

@@ -64,7 +64,8 @@ def test_windows_of_any_tempo_are_stretched(tmp_path: Path) -> None:
     model, tried = fitted(gestures(), tmp_path)
     assert model.stretched == max(x.shape[1] for x in gestures().series)
     losses = [entry["loss"] for entry in tried]
-    assert "stretched" in tried[1] and losses[1] < losses[0]
+    assert "stretched" in tried[1] and losses[1] < losses[0]  # type: ignore[operator]
+    assert tried[1]["taken"] == f"windows are stretched to {model.stretched} steps"
 
 
 def test_level_counts_where_it_tells_the_class(tmp_path: Path) -> None:
@@ -90,3 +91,12 @@ def test_what_is_given_is_not_tried(tmp_path: Path) -> None:
 def test_a_transformer_does_neither(given: dict[str, int]) -> None:
     with pytest.raises(InputError, match="needs a model without layers"):
         ModelConfig(layers=2, **given)  # type: ignore[arg-type]
+
+
+def test_more_dilations_are_tried_on_short_windows_unless_some_are_given(tmp_path: Path) -> None:
+    every = replace(SMALL, dilations=ModelConfig().dilations, stretched=0, fixed_scale=False, smoothed=5)
+    run = train(levels(12), RunConfig(model=every), tmp_path / "run", quiet=True)
+    assert [next(iter(entry)) for entry in run.report["skip"]["tried"]] == ["loss", "dilations"]
+    given = replace(every, dilations=(1, 2))
+    run = train(levels(12), RunConfig(model=given), tmp_path / "given", quiet=True)
+    assert run.report["skip"]["tried"] == []
