@@ -51,8 +51,10 @@ def poc_facts(result: dict[str, Any], deadline: float | None) -> dict[str, Any]:
         },
         "result": {"verdict": verdict, "models": result["models"], "data": result["data"]},
         "models": models,
+        "class_count": len(result["data"]["classes"]),
         "compared": len(models),
         "seeds": len(result["plan"]["seeds"]),
+        "seed_numbers": result["plan"]["seeds"],
         "return": _returns(use["streams"], base["streams"]),
         "confusion": _confusion(result["data"]["classes"], use["confusion"]),
         "unknown": _unknown(use["unknown"]),
@@ -135,7 +137,7 @@ def _model(row: dict[str, Any], deadline: float, cores: int) -> dict[str, Any]:
         "ratio": {key: time[key] for key in ("ratio", "low", "high")} if "ratio" in time else None,
         "on_time": on_time,
         "streams": None if p99 is None else math.floor(deadline / p99) * cores,
-        "attention": None if share is None else 100 * share,
+        "attention": share,
         "noise": None if noise is None else in_points(noise),
         "parameters": row["parameters"],
         "kilobytes": None if row["bytes"] is None else row["bytes"] / 1024,
@@ -172,15 +174,19 @@ def _confusion(classes: list[str], counts: list[list[int]]) -> dict[str, Any]:
     ]
     wrong.sort(key=lambda found: -found["count"])
     is_small = len(classes) <= LARGEST_MATRIX
-    return {"classes": classes, "matrix": counts if is_small else None, "top": wrong[:MOST_CONFUSIONS]}
+    return {
+        "classes": classes,
+        "matrix": counts if is_small else None,
+        "top": wrong[:MOST_CONFUSIONS],
+        "shown": min(len(wrong), MOST_CONFUSIONS),
+    }
 
 
 def _unknown(found: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Rates in percent."""
     if found is None:
         return None
-    kinds = {name: 100 * told["unknown"] for name, told in found["kinds"].items()}
-    return {"refused": 100 * found["refused"], "n": found["n"], "kinds": kinds}
+    kinds = {name: told["unknown"] for name, told in found["kinds"].items()}
+    return {"refused": found["refused"], "n": found["n"], "kinds": kinds}
 
 
 def _curve(found: dict[str, Any]) -> dict[str, Any]:

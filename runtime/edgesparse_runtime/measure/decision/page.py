@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgesparse_runtime.measure.decision.commands import commands_behind, next_commands
-from edgesparse_runtime.measure.decision.words import model_name, points, text, verdict_sentence
+from edgesparse_runtime.measure.decision.words import in_sentence, model_name, points, text, verdict_sentence
 from edgesparse_runtime.measure.report import svg
 from edgesparse_runtime.measure.report.frame import figure, page, resource, section, table
 from edgesparse_runtime.measure.report.page_text import page_text
@@ -26,7 +27,7 @@ def decision_page(facts: dict[str, Any], lang: str = "en") -> str:
     summary = say("summary_bundle", cpu=facts["cpu"])
     if is_poc:
         counts = {"training": data["training_series"], "test": data["test_series"]}
-        summary = say("summary_poc", classes=len(data["classes"]), cpu=facts["cpu"], **counts)
+        summary = say("summary_poc", classes=facts["class_count"], cpu=facts["cpu"], **counts)
     parts = [
         _audience("manager", lang),
         _decision(facts, lang),
@@ -75,7 +76,7 @@ def _verdict(facts: dict[str, Any], lang: str) -> str:
 
 def _decision(facts: dict[str, Any], lang: str) -> str:
     say, used, verdict = _speaker(lang), _used(facts), facts["verdict"]
-    name, accuracy, deadline = model_name(used, lang), used["accuracy"], f"{facts['deadline']:g}"
+    name, accuracy, deadline = in_sentence(used, lang), used["accuracy"], f"{facts['deadline']:g}"
     lines = []
     if accuracy is None:
         lines.append(say("accuracy_unknown"))
@@ -104,11 +105,14 @@ def _decision(facts: dict[str, Any], lang: str) -> str:
 def _not_shown(facts: dict[str, Any], lang: str) -> str:
     say, data, margin = _speaker(lang), facts["data"], f"{facts['verdict']['margin']:g}"
     lines = []
-    for row in facts["models"].values():
-        if row["state"] == "not shown":
-            values = {"margin": margin, "points": points(row["points"], lang), "name": model_name(row, lang)}
-            key = "needs_other" if row["needed"] is None else "needs_more"
-            lines.append(say(key, needed=f"{row['needed'] or 0:,}", **values))
+    unsure = [row for row in facts["models"].values() if row["state"] == "not shown"]
+    if unsure:
+        nearest = min(unsure, key=lambda row: row["needed"] or math.inf)
+        needs = say("needs_other")
+        if nearest["needed"] is not None:
+            needs = say("needs_more", needed=f"{nearest['needed']:,}", name=in_sentence(nearest, lang))
+        names = "; ".join(model_name(row, lang) for row in unsure)
+        lines.append(f"{say('open', margin=margin, names=names)} {needs}")
     groups = data["test_groups"]
     lines.append(say("no_groups") if groups is None else say("with_groups", groups=groups))
     lines.append(say("chosen", models=facts["compared"]))
@@ -149,9 +153,9 @@ def _return(facts: dict[str, Any], lang: str) -> str:
         say("return"),
         [say("return_how")],
         f'<form class="return"{data}>{fields}</form>'
-        f'<div class="scroll" role="region" aria-label="{title}" tabindex="0"><table>'
+        f'<div class="scroll wraps" role="region" aria-label="{title}" tabindex="0"><table>'
         f"<caption>{title}</caption>"
-        f'<thead><tr><th scope="col">{page_text(say("return_streams"))}</th>{top}</tr></thead>'
+        f'<thead><tr><th scope="col">{page_text(say("return_with"))}</th>{top}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div><script>{resource(ROOM, 'return.js')}</script>",
     )
 
@@ -168,7 +172,7 @@ def _line(facts: dict[str, Any], lang: str) -> str:
     parts = [_list(lines), _errors(facts, lang)]
     parts.append(f"<h3>{page_text(say('next'))}</h3>")
     if facts["kind"] == "poc" and not verdict["has_bundle"]:
-        fastest = model_name(facts["models"][verdict["fastest"]], lang)
+        fastest = in_sentence(facts["models"][verdict["fastest"]], lang)
         parts.append(f"<p>{page_text(say('next_rival', name=fastest))}</p>")
     else:
         parts.append(f"<p>{page_text(say('next_poc'))}</p>")
@@ -181,7 +185,7 @@ def _errors(facts: dict[str, Any], lang: str) -> str:
     say, found = _speaker(lang), facts["confusion"]
     if found is None:
         return ""
-    name, title = model_name(_used(facts), lang), f"<h3>{page_text(say('errors'))}</h3>"
+    name, title = in_sentence(_used(facts), lang), f"<h3>{page_text(say('errors'))}</h3>"
     if not found["top"]:
         return f"{title}<p>{page_text(say('no_errors'))}</p>"
     if found["matrix"] is not None:
@@ -189,18 +193,19 @@ def _errors(facts: dict[str, Any], lang: str) -> str:
             [label, *(f"{count:,}" for count in counts)]
             for label, counts in zip(found["classes"], found["matrix"], strict=True)
         ]
-        return title + table(say("errors_how", name=name), [say("true"), *found["classes"]], rows)
+        how = f'<p class="sub">{page_text(_capital(say("errors_how", name=name)))}</p>'
+        return title + how + table(say("errors"), [say("true"), *found["classes"]], rows)
     rows = [[row["true"], row["taken"], f"{row['count']:,}"] for row in found["top"]]
-    caption = say("errors_top", name=name, shown=len(rows))
-    return title + table(caption, [say("true"), say("taken"), say("count")], rows)
+    how = f'<p class="sub">{page_text(say("errors_top", name=name, shown=found["shown"]))}</p>'
+    return title + how + table(say("errors"), [say("true"), say("taken"), say("count")], rows)
 
 
 def _unknown(facts: dict[str, Any], lang: str) -> str:
     say, found = _speaker(lang), facts["unknown"]
     if found is None:
         return section(say("unknown"), [say("unknown_not")] if _used(facts)["accuracy"] else [])
-    rows = [[kind, f"{share:.0f}%"] for kind, share in found["kinds"].items()]
-    sentence = say("unknown_how", refused=f"{found['refused']:.1f}%", n=f"{found['n']:,}")
+    rows = [[kind, f"{share:.0%}"] for kind, share in found["kinds"].items()]
+    sentence = say("unknown_how", refused=f"{found['refused']:.1%}", n=f"{found['n']:,}")
     head = [say("unknown_kind"), say("unknown_share")]
     return section(say("unknown"), [sentence], table(say("unknown"), head, rows))
 
@@ -225,6 +230,7 @@ def _table(facts: dict[str, Any], lang: str) -> str:
             [model_name(row, lang), *(_share(row["by_seed"].get(seed)) for seed in seeds)]
             for row in facts["models"].values()
         ]
+        parts.append(f"<h3>{page_text(say('seeds'))}</h3>")
         parts.append(table(say("seeds"), [say("model"), *(say("seed", seed=s) for s in seeds)], by_seed))
     return section(say("table"), lines, *parts)
 
@@ -236,7 +242,7 @@ def _cells(row: dict[str, Any], lang: str) -> dict[str, str]:
         "accuracy": "–" if accuracy is None else _with_ends(accuracy),
         "difference": "–" if row.get("state", "reference") == "reference" else points(row["points"], lang),
         "result": text(f"state {row['state']}", lang) if "state" in row else "",
-        "attention": "–" if row["attention"] is None else f"{row['attention']:.0f}%",
+        "attention": "–" if row["attention"] is None else f"{row['attention']:.0%}",
         "p50": _ms(row["p50"]),
         "p99": _ms(row["p99"]),
         "ratio": "–" if ratio is None else f"{ratio['ratio']:.2f}x [{ratio['low']:.2f}, {ratio['high']:.2f}]",
@@ -261,7 +267,7 @@ def _curve(facts: dict[str, Any], lang: str) -> str:
         if gain is not None:
             is_shown = gain["low"] is not None and gain["low"] > 0
             key = "curve_yes" if is_shown else "curve_no"
-            lines.append(say(key, name=model, points=points(gain, lang)))
+            lines.append(say(key, name=text(f"the {name}", lang), points=points(gain, lang)))
     x, y = say("labels"), say("accuracy")
     charts = "".join(
         f'<div class="{kind}">{svg.curves(drawn, x_label=x, y_label=y, from_zero=False, width=width)}</div>'
@@ -303,8 +309,12 @@ def _origin(facts: dict[str, Any], lang: str) -> str:
 
 
 def _list(lines: Sequence[str], *, is_html: bool = False) -> str:
-    items = "".join(f"<li>{line if is_html else page_text(line)}</li>" for line in lines)
+    items = "".join(f"<li>{line if is_html else page_text(_capital(line))}</li>" for line in lines)
     return f'<ul class="notes">{items}</ul>' if items else ""
+
+
+def _capital(line: str) -> str:
+    return line[:1].upper() + line[1:]
 
 
 def _with_ends(share: dict[str, Any]) -> str:

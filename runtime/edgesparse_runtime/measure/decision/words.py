@@ -15,16 +15,25 @@ _WORDS: dict[str, tuple[str, str]] = {
     "small": ("small model", "小型モデル"),
     "multirocket-hydra": ("MultiRocket-Hydra", "MultiRocket-Hydra"),
     "bundle": ("this model", "このモデル"),
+    # The same within a sentence.
+    "the dense": ("dense attention", "密な注意"),
+    "the sparse-90": ("the model with 10 % less attention compute", "「注意計算 10 % 減」"),
+    "the sparse-70": ("the model with 30 % less attention compute", "「注意計算 30 % 減」"),
+    "the sparse-30": ("the model with 70 % less attention compute", "「注意計算 70 % 減」"),
+    "the small": ("the small model", "小型モデル"),
+    "the multirocket-hydra": ("MultiRocket-Hydra", "MultiRocket-Hydra"),
+    "the bundle": ("this model", "このモデル"),
+    "in int8": (" in int8", "（int8）"),
     # The verdict.
     "use_fastest": (
-        "Use “{name}”: {ratio}x as fast as dense attention on this machine, and any loss of accuracy stays "
+        "Use {name}: {ratio}x as fast as dense attention on this machine, and any loss of accuracy stays "
         "within {margin} points ({points}).",
-        "「{name}」の採用を推奨します。この機械では密な注意の {ratio} 倍の速さで、精度の低下は {margin} "
+        "{name}の採用を推奨します。この機械では密な注意の {ratio} 倍の速さで、精度の低下は {margin} "
         "ポイント以内です（{points}）。",
     ),
     "use_better": (
-        "Use “{name}”: its accuracy is higher than that of “{other}” by {points}.",
-        "「{name}」の採用を推奨します。精度が「{other}」を上回ります（{points}）。",
+        "Use {name}: its accuracy is higher than that of {other} by {points}.",
+        "{name}の採用を推奨します。精度が{other}を上回ります（{points}）。",
     ),
     "use_dense_fastest": (
         "Use dense attention: other models are as accurate, but none is faster on this machine.",
@@ -66,12 +75,12 @@ _WORDS: dict[str, tuple[str, str]] = {
         "角括弧の区間が密な注意との真の差を含みます。",
     ),
     "accuracy_is": (
-        "“{name}” decides {accuracy} of the test series correctly (95 % interval {low} to {high}).",
-        "「{name}」の正解率は {accuracy}（95 % 区間 {low} ～ {high}）です。",
+        "{name} decides {accuracy} of the test series correctly (95 % interval {low} to {high}).",
+        "{name}の正解率は {accuracy}（95 % 区間 {low} ～ {high}）です。",
     ),
     "accuracy_alone": (
-        "“{name}” decides {accuracy} of the test series correctly; no interval can be given.",
-        "「{name}」の正解率は {accuracy} です。区間は求められません。",
+        "{name} decides {accuracy} of the test series correctly; no interval can be given.",
+        "{name}の正解率は {accuracy} です。区間は求められません。",
     ),
     "accuracy_unknown": (
         "Accuracy was not measured here. Give labeled series with --data.",
@@ -99,18 +108,17 @@ _WORDS: dict[str, tuple[str, str]] = {
         "EdgeSparse が書き出すモデルではなく、パッケージ aeon を使い Python で動きます。",
     ),
     "not_shown": ("What these measurements do not show", "この測定では示せないこと"),
+    "open": (
+        "Whether these stay within {margin} points of dense attention: {names}.",
+        "密な注意との差が {margin} ポイント以内かどうか：{names}。",
+    ),
     "needs_more": (
-        "“{name}”: whether it stays within {margin} points of dense attention ({points}). If the difference "
-        "stays as it is, about {needed} test series would show it.",
-        "「{name}」：密な注意との差が {margin} ポイント以内かどうか（{points}）。差がこのままなら、"
-        "テスト系列が"
-        "約 {needed} 件あれば示せます。",
+        "If the differences stay as they are, about {needed} test series would show it of {name}.",
+        "差がこのままなら、テスト系列が約 {needed} 件あれば{name}について示せます。",
     ),
     "needs_other": (
-        "“{name}”: whether it stays within {margin} points of dense attention ({points}). More test series "
-        "alone will probably not show it.",
-        "「{name}」：密な注意との差が {margin} ポイント以内かどうか（{points}）。テスト系列を増やすだけでは"
-        "示せない見込みです。",
+        "More test series alone will probably not show it.",
+        "テスト系列を増やすだけでは示せない見込みです。",
     ),
     "no_groups": (
         "Other machines: the data name no machines, so the figures hold for machines like those recorded.",
@@ -134,8 +142,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "left_out": ("Not measured: {what} ({reason}).", "未測定：{what}（{reason}）。"),
     "failed": ("Failed: {what} ({reason}).", "失敗：{what}（{reason}）。"),
     "one_machine": (
-        "Speed on other machines: `edgesparse profile BUNDLE --on ssh://USER@HOST` measures it there.",
-        "他の機械での速度：`edgesparse profile BUNDLE --on ssh://USER@HOST` で測定できます。",
+        "Speed on other machines: edgesparse profile BUNDLE --on ssh://USER@HOST measures it there.",
+        "他の機械での速度：edgesparse profile BUNDLE --on ssh://USER@HOST で測定できます。",
     ),
     "return": ("Return on investment", "投資対効果"),
     "return_how": (
@@ -144,6 +152,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "欄に実際の数値を入力してください。初期値は仮のものです。機械の台数は、期限内に全ストリームを処理"
         "するのに必要な数です。",
     ),
+    "return_with": ("with", "条件"),
     "return_streams": ("streams to watch", "監視するストリーム数"),
     "return_price": ("price per machine", "機械 1 台の価格"),
     "return_work": ("one-time work", "初期作業の費用"),
@@ -172,12 +181,12 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
     "errors": ("Which class is taken for which", "どのクラスを取り違えるか"),
     "errors_how": (
-        "“{name}”, test series over all trainings. A row per true class, a column per decision.",
-        "「{name}」、全学習を通したテスト系列の数。行は真のクラス、列は判定。",
+        "{name}, test series over all trainings. A row per true class, a column per decision.",
+        "{name}、全学習を通したテスト系列の数。行は真のクラス、列は判定。",
     ),
     "errors_top": (
-        "The {shown} most frequent confusions of “{name}”, over all trainings.",
-        "「{name}」で多い取り違え {shown} 件（全学習を通した数）。",
+        "The {shown} most frequent confusions of {name}, over all trainings.",
+        "{name}で多い取り違え {shown} 件（全学習を通した数）。",
     ),
     "true": ("true class", "真のクラス"),
     "taken": ("taken for", "判定"),
@@ -207,8 +216,8 @@ _WORDS: dict[str, tuple[str, str]] = {
         "現場の機械でバンドルを確認し、現行システムと並行して動かしてください。",
     ),
     "next_rival": (
-        "Decide whether accuracy is worth a Python environment on the line. If not, use “{name}”.",
-        "現場に Python 環境を置いてまで精度を取るか判断してください。置かないなら「{name}」を使います。",
+        "Decide whether accuracy is worth a Python environment on the line. If not, use {name}.",
+        "現場に Python 環境を置いてまで精度を取るか判断してください。置かないなら{name}を使います。",
     ),
     # For the ML engineer.
     "engineer": ("For the ML engineer", "機械学習エンジニアのために"),
@@ -242,12 +251,12 @@ _WORDS: dict[str, tuple[str, str]] = {
     "seed": ("seed {seed}", "種 {seed}"),
     "curve": ("Would more labels help?", "ラベルを増やすと良くなるか"),
     "curve_yes": (
-        "“{name}”: yes. The last doubling of the labels gained {points}.",
-        "「{name}」：はい。最後の倍増で {points} 向上しました。",
+        "{name}: yes. The last doubling of the labels gained {points}.",
+        "{name}：はい。最後の倍増で {points} 向上しました。",
     ),
     "curve_no": (
-        "“{name}”: not shown. The last doubling of the labels changed accuracy by {points}.",
-        "「{name}」：示せません。最後の倍増による変化は {points} です。",
+        "{name}: not shown. The last doubling of the labels changed accuracy by {points}.",
+        "{name}：示せません。最後の倍増による変化は {points} です。",
     ),
     "labels": ("labeled series", "ラベル付き系列"),
     "int8_none": ("int8, {name}: {reason}", "int8（{name}）：{reason}"),
@@ -273,6 +282,11 @@ def model_name(row: dict[str, Any], lang: str = "en") -> str:
     return text(row["rung"], lang) + (", int8" if row["precision"] == "int8" else "")
 
 
+def in_sentence(row: dict[str, Any], lang: str = "en") -> str:
+    """A model as a sentence names it."""
+    return text(f"the {row['rung']}", lang) + (text("in int8", lang) if row["precision"] == "int8" else "")
+
+
 def points(share: dict[str, Any], lang: str = "en") -> str:
     """A difference of accuracy in points, with its interval; `share` holds points."""
     if share["low"] is None:
@@ -289,11 +303,11 @@ def verdict_sentence(result: dict[str, Any], lang: str = "en") -> str:
         difference = in_points(verdict["models"][verdict["use"]]["difference"])
         ratio = f"{row['latency']['ratio']:.2f}"
         values = {"ratio": ratio, "margin": margin, "points": points(difference, lang)}
-        return text("use_fastest", lang, name=model_name(row, lang), **values)
+        return text("use_fastest", lang, name=in_sentence(row, lang), **values)
     if why == "better":
         gain = points(in_points(verdict["better"][verdict["use"]]), lang)
-        other = model_name(models[verdict["fastest"]], lang)
-        return text("use_better", lang, name=model_name(row, lang), other=other, points=gain)
+        other = in_sentence(models[verdict["fastest"]], lang)
+        return text("use_better", lang, name=in_sentence(row, lang), other=other, points=gain)
     if why == "dense is fastest":
         return text("use_dense_fastest", lang)
     if all(found["state"] in ("worse", "reference") for found in verdict["models"].values()):
