@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = shutil.which("chromium")
+# axe-core's script; `make prove-explain` names it.
+AXE = os.environ.get("EDGESPARSE_AXE")
 # Everything that would reach for the network fails at once, and is counted.
 _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),

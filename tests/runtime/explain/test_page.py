@@ -17,7 +17,7 @@ from edgesparse_runtime.explain.page.words import LANGUAGES, all_texts
 from edgesparse_runtime.explain.whole_set import explain_set
 from edgesparse_runtime.explain.window import Explainer
 from edgesparse_runtime.session import Session
-from tests.runtime.explain.browser import CHROMIUM, open_page
+from tests.runtime.explain.browser import AXE, CHROMIUM, open_page
 from tests.runtime.explain.reading import NUMBER, Texts, figures, is_figure
 
 
@@ -129,3 +129,12 @@ def test_a_browser_shows_it_whole_and_asks_for_nothing(
     found = open_page(tmp_path / "page.html", width, tmp_path)
     assert found["wide"] <= found["width"] and found["smallest"] >= 14
     assert found["requests"] == [] and found["console"] == []
+
+
+@pytest.mark.skipif(CHROMIUM is None or AXE is None, reason="needs chromium, and axe-core in EDGESPARSE_AXE")
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("kind", ["window", "set"])
+def test_axe_finds_nothing(results: dict[str, Any], tmp_path: Path, kind: str, language: str) -> None:
+    assert AXE is not None
+    (tmp_path / "page.html").write_text(make(results, kind, language)[0], encoding="utf-8")
+    assert open_page(tmp_path / "page.html", 390, tmp_path, Path(AXE))["violations"] == []

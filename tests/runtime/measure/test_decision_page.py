@@ -17,7 +17,7 @@ from edgesparse_runtime.measure.decision.facts import poc_facts
 from edgesparse_runtime.measure.decision.page import decision_page
 from edgesparse_runtime.measure.decision.words import all_texts
 from edgesparse_runtime.measure.report.words import LANGUAGES
-from tests.runtime.explain.browser import CHROMIUM, open_page
+from tests.runtime.explain.browser import AXE, CHROMIUM, open_page
 from tests.runtime.explain.reading import NUMBER, Texts, figures, is_figure
 from tests.runtime.measure.decision_results import make_result
 
@@ -214,3 +214,12 @@ def test_a_browser_shows_it_whole_and_computes_with_the_readers_figures(tmp_path
     assert found["acted"] == ["11", "21,000", "8,000"]
     assert found["wide"] <= found["width"] and found["smallest"] >= 14
     assert found["requests"] == [] and found["console"] == []
+
+
+@pytest.mark.skipif(CHROMIUM is None or AXE is None, reason="needs chromium, and axe-core in EDGESPARSE_AXE")
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("case", CASES)
+def test_axe_finds_nothing(tmp_path: Path, case: str, language: str) -> None:
+    assert AXE is not None
+    (tmp_path / "page.html").write_text(decision_page(facts_of(case), language), encoding="utf-8")
+    assert open_page(tmp_path / "page.html", 390, tmp_path, Path(AXE))["violations"] == []

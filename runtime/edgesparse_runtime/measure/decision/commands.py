@@ -1,4 +1,4 @@
-"""The commands behind a page's figures, and those to go on with."""
+"""The commands behind a page's figures, and those of the next step."""
 
 from __future__ import annotations
 
