@@ -16,13 +16,12 @@ from edgesparse_runtime.bundle.names import SUFFIX
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.data.model_inputs import WindowData, WindowInputs
 from edgesparse_runtime.dense_twin.switch import NO_TWIN, Switch
-from edgesparse_runtime.engine import PLAIN_ISA, find_engine
 from edgesparse_runtime.errors import BundleError, InputError
 from edgesparse_runtime.onnx_model import OnnxModel
 from edgesparse_runtime.onnx_model import default_threads as default_threads
 
 if TYPE_CHECKING:
-    from edgesparse_runtime.data.tensor_batch import TensorBatch, TensorData, TensorInputs
+    from edgesparse_runtime.data.tensors.batch import TensorBatch, TensorData, TensorInputs
 
 
 class Session:
@@ -188,6 +187,12 @@ class Session:
         """
         return self._outputs(["scores"], data, batch_size, may_switch, options)[0]
 
+    def embed(self, texts: Sequence[str], *, prompt: str | None = None, batch_size: int = 16) -> FloatArray:
+        """The embedding of each text [n, size] (docs/dropin.md); one too long is truncated with a warning."""
+        room = importlib.import_module("edgesparse_runtime.data.tensors.embedding")
+        found: FloatArray = room.embed(self, texts, prompt, batch_size)
+        return found
+
     def predict_with_unknown(
         self, data: WindowData | TensorData, *, batch_size: int = 16, options: Any = None
     ) -> tuple[FloatArray, FloatArray | None]:
@@ -337,16 +342,10 @@ def _pick_precision(bundle: Bundle, precision: str, threads: int, engine: str) -
         return precision, "as given"
     if len(bundle.precisions) == 1:
         return bundle.precisions[0], "the only one"
-    found = find_engine(engine)
-    if bundle.manifest["breakeven"]:
-        from edgesparse_runtime.dense_twin.precision import measured_choice
+    # Loaded for bundles of both precisions only.
+    from edgesparse_runtime.dense_twin.precision import faster_precision
 
-        choice = measured_choice(bundle.manifest, threads, str(found))
-        if choice is not None:
-            return choice
-    if found.isa in (None, PLAIN_ISA):
-        return "float32", "no gain from int8 without native kernels"
-    return "int8", "faster with native kernels"
+    return faster_precision(bundle.manifest, threads, engine)
 
 
 def _find_inputs(model: OnnxModel, bundle: Bundle | None) -> WindowInputs | TensorInputs:
@@ -362,7 +361,7 @@ def _find_inputs(model: OnnxModel, bundle: Bundle | None) -> WindowInputs | Tens
         )
     if model.inputs and "scores" in model.outputs:
         # Loaded for drop-in models only.
-        from edgesparse_runtime.data.tensor_batch import TensorInputs
+        from edgesparse_runtime.data.tensors.batch import TensorInputs
 
         return TensorInputs(model.inputs, facts.get("positions"))
     raise BundleError(
