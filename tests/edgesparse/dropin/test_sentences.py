@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import builtins
-import contextlib
 import csv
 import json
 import re
-import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -26,45 +24,22 @@ from edgesparse_runtime.data.tensors.text import Tokenizer
 from edgesparse_runtime.errors import BundleError, InputError, MissingExtraError
 from edgesparse_runtime.evaluation.verify import verify
 from edgesparse_runtime.session import Session
-from tests.edgesparse.dropin.tiny_sentences import MAX_TOKENS, make_sentence_folder, sentences, write
-from tests.support.built_once import BuiltOnce
-from tests.support.paths import ROOT
+from tests.edgesparse.dropin.tiny_sentences import (
+    BUNDLE,
+    MAX_TOKENS,
+    PROMPTS,
+    example,
+    make_sentence_folder,
+    sentences,
+    write,
+)
 from tests.support.tolerances import DROPIN_OF_LARGEST
 
 pytest.importorskip("transformers", reason="needs pip install 'edgesparse[dropin]'")
 pytest.importorskip("tokenizers", reason="needs pip install 'edgesparse[text]'")
 
-BUNDLE = "minilm.edgesparse"
-PROMPTS = {"query": "the query is\n", "document": ""}
 # Of one to eleven blocks of 8 tokens.
 TEXTS = ["", *sentences(3, 5), *sentences(2, 60, seed=1), "Pump is HOT", *sentences(2, 75, seed=2)]
-
-
-@pytest.fixture(scope="module")
-def exported(built_once: BuiltOnce) -> Path:
-    """A folder with the model `minilm` and the bundle that the commands of docs/dropin.md make of it."""
-
-    def build(place: Path) -> None:
-        make_sentence_folder(place / "minilm", prompts=PROMPTS)
-        (place / "pages.txt").write_text("\n".join(sentences(8, 80)))
-        (place / "questions.txt").write_text("\n".join(sentences(3, 6)))
-        with contextlib.chdir(place):
-            for line in example()[0]:
-                # Smaller blocks for texts of 80 words.
-                more = ["--block-size", "8"] if line[1] == "export" else []
-                assert run([*line[1:], *more]) == 0, line
-
-    return built_once("sentences", build)
-
-
-def example() -> tuple[list[list[str]], str]:
-    """The commands, and the Python, of the section on text in docs/dropin.md."""
-    page = (ROOT / "docs" / "dropin.md").read_text()
-    section = page.split("## Text in, embeddings out\n")[1].split("\n## ")[0]
-    blocks = re.findall(r"```\n(.*?)```", section, flags=re.DOTALL)
-    commands = [shlex.split(line) for line in blocks[0].splitlines()]
-    assert all(command[0] == "edgesparse" for command in commands)
-    return commands, blocks[1]
 
 
 @pytest.fixture(scope="module")

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import random
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tests.edgesparse.dropin.tiny_models import sharpen
+from tests.support.paths import ROOT
 
 WORDS = ("pump", "valve", "runs", "hot", "noise", "bearing", "the", "a", "is", "stops", "oil", "low", "shift")
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 MAX_TOKENS = 96
+BUNDLE = "minilm.edgesparse"
+PROMPTS = {"query": "the query is\n", "document": ""}
 
 
 def sentences(count: int, words: int, *, seed: int = 0) -> list[str]:
@@ -82,3 +87,13 @@ def make_sentence_folder(
 
 def write(path: Path, value: object) -> None:
     path.write_text(json.dumps(value))
+
+
+def example() -> tuple[list[list[str]], str]:
+    """The commands, and the Python, of the section on text in docs/dropin.md."""
+    page = (ROOT / "docs" / "dropin.md").read_text()
+    section = page.split("## Text in, embeddings out\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"```\n(.*?)```", section, flags=re.DOTALL)
+    commands = [shlex.split(line) for line in blocks[0].splitlines()]
+    assert all(command[0] == "edgesparse" for command in commands)
+    return commands, blocks[1]
