@@ -7,21 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgesparse_runtime.dense_twin.lookup import find_entry
-from edgesparse_runtime.engine import PLAIN_ISA, find_engine
 
 if TYPE_CHECKING:
     from edgesparse_runtime.bundle.manifest_types import Manifest
-
-
-def faster_precision(manifest: Manifest, threads: int, engine: str) -> tuple[str, str]:
-    """The precision of a bundle that has both, and why: as measured here, else by the engine."""
-    found = find_engine(engine)
-    choice = measured_choice(manifest, threads, str(found)) if manifest["breakeven"] else None
-    if choice is not None:
-        return choice
-    if found.isa in (None, PLAIN_ISA):
-        return "float32", "no gain from int8 without native kernels"
-    return "int8", "faster with native kernels"
 
 
 def measured_choice(manifest: Manifest, threads: int, engine: str) -> tuple[str, str] | None:
