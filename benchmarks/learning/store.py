@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from benchmarks.learning.behavior import LARGE, behavior
-from benchmarks.learning.confirmation import CONFIRMATION, load_confirmation
+from benchmarks.learning.confirmation import CONFIRMATION, OPENED, load_confirmation
 from benchmarks.learning.data import LONG_RANGE, SETS, load, take_labels
 from benchmarks.learning.disturbances import DISTURBED_SETS
 from benchmarks.learning.models import RIVALS, fit_and_judge
@@ -94,7 +94,7 @@ class Job:
 
     def run(self) -> Record:
         """Train, test and store."""
-        is_confirmation = self.set in CONFIRMATION
+        is_confirmation = self.set in CONFIRMATION + OPENED
         training, test = load_confirmation(self.set) if is_confirmation else load(self.set)
         training = take_labels(training, self.labels, self.seed)
         overrides = self.overrides

@@ -85,7 +85,7 @@ def needed(sets: Mapping[str, str], long: Mapping[str, str]) -> list[Job]:
             else:
                 changes = QUICK_LONG_OVERRIDES if QUICK else ()
                 jobs += [Job(name, model, long[name], seed, changes) for model in ("sparse", "band")]
-    return jobs if QUICK else jobs + confirmation_jobs((DEFAULT, RIVAL))
+    return jobs if QUICK else jobs + confirmation_jobs(models=(DEFAULT, RIVAL))
 
 
 def seeds_of(name: str) -> int:

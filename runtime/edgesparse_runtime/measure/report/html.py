@@ -39,6 +39,7 @@ def profile_page(result: ProfileResult) -> str:
         _machine(result),
     ]
     return Template(_resource("page.html")).substitute(
+        lang="en",
         title=page_text(f"{name}: {p.p50:.2f} ms"),
         summary=page_text(summary),
         style=_resource("page.css"),

@@ -1,4 +1,4 @@
-"""The page around an explanation: head, sections, tables."""
+"""What pages are made of: head, sections, tables, figures with captions; readable by all, and in print."""
 
 from __future__ import annotations
 
@@ -10,16 +10,23 @@ from edgesparse_runtime.measure.report.page_text import page_text
 
 
 def page(
-    title: str, summary: Sequence[str], verdict: str, reliable: bool, parts: Sequence[str], lang: str
+    title: str,
+    summary: Sequence[str],
+    verdict: str,
+    reliable: bool,
+    parts: Sequence[str],
+    lang: str,
+    *,
+    style: str = "",
 ) -> str:
-    """The whole page; `parts` are HTML, the rest is text."""
+    """The whole page; `parts` are HTML, `style` is CSS, the rest is text."""
     state = "" if reliable else " missed"
     sections = [f'<section class="verdict{state}" role="status">{page_text(verdict)}</section>', *parts]
-    return Template(_resource("explain.page", "page.html")).substitute(
+    return Template(resource("measure.report", "page.html")).substitute(
         lang=lang,
         title=page_text(title),
         summary=page_text(" ".join(summary)),
-        style=_resource("measure.report", "page.css") + _resource("explain.page", "page.css"),
+        style=resource("measure.report", "page.css") + resource("measure.report", "document.css") + style,
         sections="\n".join(part for part in sections if part),
     )
 
@@ -57,5 +64,6 @@ def signed(value: float | None) -> str:
     return "–" if value is None else f"{value:+.3g}"
 
 
-def _resource(room: str, name: str) -> str:
+def resource(room: str, name: str) -> str:
+    """A file that is installed with the package."""
     return resources.files(f"edgesparse_runtime.{room}").joinpath(name).read_text("utf-8")
