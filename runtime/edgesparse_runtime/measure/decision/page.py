@@ -42,7 +42,7 @@ def decision_page(facts: dict[str, Any], lang: str = "en") -> str:
         _commands(facts, lang),
         _origin(facts, lang),
     ]
-    is_good = facts["verdict"]["why"] in ("fastest", "better", "dense is fastest", "bundle")
+    is_good = facts["verdict"]["why"] in ("fastest", "better", "dense is fastest", "bundle", "bundle_few")
     return page(
         say("title_poc" if is_poc else "title_bundle", name=facts["source"]),
         [summary],
@@ -70,8 +70,10 @@ def _used(facts: dict[str, Any]) -> dict[str, Any]:
 def _verdict(facts: dict[str, Any], lang: str) -> str:
     if facts["kind"] == "poc":
         return verdict_sentence(facts["result"], lang)
-    times = {"deadline": f"{facts['deadline']:g}", "p99": _ms(_used(facts)["p99"])}
-    return text(f"use_{facts['verdict']['why']}", lang, **times)
+    used = _used(facts)
+    times = {key: _ms(used[key]) for key in ("p99", "max")}
+    values = {"deadline": f"{facts['deadline']:g}", "calls": f"{used['calls']:,}"}
+    return text(f"use_{facts['verdict']['why']}", lang, **times, **values)
 
 
 def _decision(facts: dict[str, Any], lang: str) -> str:
@@ -91,7 +93,7 @@ def _decision(facts: dict[str, Any], lang: str) -> str:
             lines.append(say("no_bundle"))
     if used["streams"] is not None:
         counts = {"cores": facts["cores"], "streams": f"{used['streams']:,}", "deadline": deadline}
-        if facts["kind"] == "poc":
+        if facts["kind"] == "poc" and verdict["use"] != verdict["reference"]:
             dense = facts["models"][verdict["reference"]]["streams"]
             lines.append(say("streams_are", dense=f"{dense:,}", **counts))
         else:
