@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev check fix test test-fast bench wheel prove-main prove-learning prove-target prove-serve prove-dropin prove-house prove-answers \
+.PHONY: help demo dev check fix test test-fast bench wheel wheels examples prove-main prove-learning prove-target prove-serve prove-dropin prove-house prove-answers \
   prove-security prove-operate prove-people prove-explain clean
 
 help:  ## list these targets
@@ -37,6 +37,9 @@ bench: $(VENV)/.dev  ## training-step benchmark: sparse against PyTorch's dense 
 
 wheel: $(VENV)/.dev  ## the wheel, in dist/
 	$(RUN) -m build --wheel
+
+wheels: $(VENV)/.dev  ## source and every wheel that can be built here, in dist/, with a list in wheels.json
+	$(RUN) -m benchmarks.wheels.build
 
 prove-main: $(VENV)/.dev  ## the main job's claims, PASS or FAIL per line
 	$(RUN) -m benchmarks.proofs.main

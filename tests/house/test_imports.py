@@ -91,6 +91,7 @@ def test_only_the_verbs_that_train_or_export_reach_for_those_parts() -> None:
     assert reaching == {
         "train.py",
         "export.py",
+        "poc.py",
         "quantize.py",
         "quickstart.py",
         "breakeven.py",

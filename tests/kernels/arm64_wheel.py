@@ -25,6 +25,7 @@ from tests.support.kernels.body_model import make_model_with_body
 from tests.support.kernels.build import build_kernels
 from tests.support.kernels.cases import CASES
 from tests.support.kernels.reference import sparse_attention
+from tests.support.kernels.wheels import build_arm64
 from tests.support.paths import ROOT
 from tests.support.tolerances import ENGINES
 
@@ -92,17 +93,7 @@ def unpack_wheels(site: Path) -> None:
     names = [f"{name}=={version(name)}" for name in ("onnxruntime", "numpy")]
     fixed = ["--no-deps", "--only-binary", ":all:", "--python-version", PYTHON.removeprefix("python")]
     command([*pip, "download", "-q", *fixed, *platforms, "-d", str(wheels), *names])
-    defines = {
-        "CMAKE_SYSTEM_NAME": "Linux",
-        "CMAKE_SYSTEM_PROCESSOR": "aarch64",
-        "CMAKE_CXX_COMPILER": "aarch64-linux-gnu-g++",
-    }
-    cross = [f"-Ccmake.define.{name}={value}" for name, value in defines.items()]
-    build = f"-Cbuild-dir={FOLDER / 'cmake'}"
-    command(
-        [*pip, "wheel", "-q", "--no-deps", "-w", str(wheels), build, *cross, str(ROOT)],
-        _PYTHON_HOST_PLATFORM="linux-aarch64",
-    )
+    build_arm64(wheels)
     for wheel in wheels.glob("*.whl"):
         zipfile.ZipFile(wheel).extractall(site)
 

@@ -17,6 +17,7 @@ import typer
 from edgesparse_runtime.bundle.version import tool_version
 from edgesparse_runtime.cli.building import export as export_verb
 from edgesparse_runtime.cli.building import pack as pack_verb
+from edgesparse_runtime.cli.building import poc as poc_verb
 from edgesparse_runtime.cli.building import quantize as quantize_verb
 from edgesparse_runtime.cli.building import quickstart as quickstart_verb
 from edgesparse_runtime.cli.building import sign as sign_verb
@@ -30,6 +31,7 @@ from edgesparse_runtime.cli.checking import evaluate as evaluate_verb
 from edgesparse_runtime.cli.checking import explain as explain_verb
 from edgesparse_runtime.cli.checking import inspect as inspect_verb
 from edgesparse_runtime.cli.checking import profile as profile_verb
+from edgesparse_runtime.cli.checking import report as report_verb
 from edgesparse_runtime.cli.checking import verify as verify_verb
 from edgesparse_runtime.cli.command import as_command
 from edgesparse_runtime.cli.running import deploy as deploy_verb
@@ -51,6 +53,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "verify": verify_verb.verify,
     "evaluate": evaluate_verb.evaluate,
     "explain": explain_verb.explain,
+    "poc": poc_verb.poc,
+    "report": report_verb.report,
     "run": run_verb.run,
     "monitor": monitor_verb.monitor,
     "events": events_verb.events,

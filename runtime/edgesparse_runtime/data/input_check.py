@@ -16,7 +16,7 @@ import numpy.typing as npt
 from edgesparse_runtime.arrays import FloatArray
 from edgesparse_runtime.data.channels import generic_names
 from edgesparse_runtime.data.model_inputs import WindowData, WindowInputs
-from edgesparse_runtime.data.tensor_batch import TensorInputs
+from edgesparse_runtime.data.tensors.batch import TensorInputs
 from edgesparse_runtime.errors import InputError
 
 # Share of a channel's steps that may be missing.

@@ -1,9 +1,9 @@
-"""Two sessions with interleaved calls on the same windows: a ratio that survives a busy machine."""
+"""Sessions with interleaved calls on the same windows: a ratio that survives a busy machine."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,23 +38,30 @@ def time_interleaved(
         next_window: a batch [batch, channels, steps] for the next round.
         seconds: computing time to measure for, at least 20 rounds.
     """
-    sessions = (a, b)
+    return time_rounds((a, b), next_window, seconds)
+
+
+def time_rounds(
+    sessions: Sequence[Session], next_window: Callable[[], FloatArray], seconds: float
+) -> npt.NDArray[np.float64]:
+    """As `time_interleaved`, of any number of sessions: milliseconds per call [sessions, rounds]."""
     for _ in range(3):
         window = next_window()
         for session in sessions:
             session.predict(window, batch_size=len(window))
-    rounds: list[tuple[float, float]] = []
+    rounds: list[list[float]] = []
     spent = 0.0
     while spent < 1e3 * seconds or len(rounds) < LEAST_ROUNDS:
         window = next_window()
-        pair = [0.0, 0.0]
-        # The order alternates, so that neither always finds the other's caches.
-        for i in (0, 1) if len(rounds) % 2 else (1, 0):
+        times = [0.0] * len(sessions)
+        # The order rotates, forward and backward, so that none always finds the same other's caches.
+        n, step = len(sessions), 1 if len(rounds) // len(sessions) % 2 else -1
+        for i in [(len(rounds) + 1 + step * place) % n for place in range(n)]:
             start = time.perf_counter()
             sessions[i].predict(window, batch_size=len(window))
-            pair[i] = 1e3 * (time.perf_counter() - start)
-        rounds.append((pair[0], pair[1]))
-        spent += sum(pair)
+            times[i] = 1e3 * (time.perf_counter() - start)
+        rounds.append(times)
+        spent += sum(times)
     return np.array(rounds).T
 
 

@@ -63,6 +63,12 @@ def _advice(found: Environment, missing: dict[str, list[str]]) -> list[str]:
     advice = []
     if not found["engine"].startswith("native"):
         advice.append(f"Sparse attention runs as {found['engine']}: correct, but slower than the kernels.")
+    if not found["library"]:
+        advice.append(
+            "This installation has no native kernels: int8 models run at float32 speed or slower, and long "
+            "inputs take longer. Install the wheel edgesparse-*-manylinux_*.whl for this machine, or, with a "
+            "C++ compiler: pip install --force-reinstall --no-deps --no-binary edgesparse edgesparse."
+        )
     if found["governor"] not in ("", "performance"):
         advice.append(f"The CPU governor is {found['governor']}; `performance` gives steadier latency.")
     quota, throttled = found["cgroup_quota"], found["throttling"]

@@ -1,0 +1,1 @@
+"""The wheels that `make wheels` builds, and where they were run."""
