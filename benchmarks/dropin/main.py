@@ -53,7 +53,7 @@ from edgesparse_export.dropin.program import dropin_to_onnx
 from edgesparse_export.quantize.bundle import quantize_bundle
 from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.cli.output import note
-from edgesparse_runtime.data.tensor_batch import TensorBatch, golden_inputs
+from edgesparse_runtime.data.tensors.batch import TensorBatch, golden_inputs
 from edgesparse_runtime.session import Session
 from tests.support.paths import ROOT
 

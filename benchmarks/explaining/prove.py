@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.explaining.deciding import prove_decision_pages, prove_poc
 from benchmarks.explaining.judges import HAS_CAPTUM, average_precision, ours, rivals
 from benchmarks.explaining.models import SMALL, SPARSE, fit
 from benchmarks.explaining.planted import KINDS, plant
@@ -256,7 +257,14 @@ def prove_pages(facts: dict[str, Any]) -> list[Line]:
     return [evidence.compare(claim) for claim in claims]
 
 
-PARTS = {"planted": prove_planted, "real": prove_real, "sparse": prove_sparse, "pages": prove_pages}
+PARTS = {
+    "planted": prove_planted,
+    "real": prove_real,
+    "sparse": prove_sparse,
+    "pages": prove_pages,
+    "poc": prove_poc,
+    "decision": prove_decision_pages,
+}
 
 
 def main() -> int:

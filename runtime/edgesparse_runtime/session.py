@@ -22,7 +22,7 @@ from edgesparse_runtime.onnx_model import OnnxModel
 from edgesparse_runtime.onnx_model import default_threads as default_threads
 
 if TYPE_CHECKING:
-    from edgesparse_runtime.data.tensor_batch import TensorBatch, TensorData, TensorInputs
+    from edgesparse_runtime.data.tensors.batch import TensorBatch, TensorData, TensorInputs
 
 
 class Session:
@@ -152,7 +152,6 @@ class Session:
             return False
         if not self._model.knobs:
             return self.switch.takes(steps)
-        # Loaded for twins only.
         from edgesparse_runtime.dense_twin.density import known_density
 
         density = known_density(self.bundle.manifest, self._model.knobs, steps)
@@ -188,6 +187,12 @@ class Session:
         """
         return self._outputs(["scores"], data, batch_size, may_switch, options)[0]
 
+    def embed(self, texts: Sequence[str], *, prompt: str | None = None, batch_size: int = 16) -> FloatArray:
+        """The embedding of each text [n, size] (docs/dropin.md); one too long is truncated with a warning."""
+        room = importlib.import_module("edgesparse_runtime.data.tensors.embedding")
+        found: FloatArray = room.embed(self, texts, prompt, batch_size)
+        return found
+
     def predict_with_unknown(
         self, data: WindowData | TensorData, *, batch_size: int = 16, options: Any = None
     ) -> tuple[FloatArray, FloatArray | None]:
@@ -213,10 +218,7 @@ class Session:
         return [np.concatenate(found)[order] for found in zip(*(found for _, found in parts), strict=True)]
 
     def run_padded(self, windows: FloatArray | TensorBatch) -> FloatArray:
-        """Scores of one run on all windows as they lie: for golden vectors made this way.
-
-        Padding counts as missing where the model does not mask it.
-        """
+        """Scores of one run on all windows as they lie; padding counts as missing unless it is masked."""
         scores: FloatArray = self._model.run(["scores"], _feeds(windows), windows.shape)[0]
         return scores
 
@@ -260,11 +262,7 @@ class Session:
         return *self.predict_with_unknown(window), []
 
     def predict_labels(self, data: WindowData | TensorData, *, batch_size: int = 16) -> npt.NDArray[np.str_]:
-        """The class with the highest score per window [n].
-
-        Raises:
-            InputError: as `predict`; the model has no classes.
-        """
+        """The class with the highest score per window [n]; for models that have classes."""
         if not self.classes:
             raise InputError(f"{self.path.name} has no class names; `predict` returns its outputs.")
         scores = self.predict(data, batch_size=batch_size)
@@ -285,11 +283,7 @@ class Session:
         return Path(self._model.session.end_profiling())
 
     def prepare(self, data: WindowData) -> list[FloatArray]:
-        """The windows of `data`, checked, each [channels, steps] without padding.
-
-        Raises:
-            InputError: as `predict`; the model takes no windows.
-        """
+        """The windows of `data`, checked, each [channels, steps] without padding."""
         if not isinstance(self.inputs, WindowInputs):
             raise InputError(f"{self.path.name} takes named tensors; it has no windows.")
         return self.inputs.lay_out(data)
@@ -312,7 +306,6 @@ class Session:
             return Switch((), "a dense twin is for bundles of windows")
         if not self.bundle.manifest["dense"]:
             return Switch((), NO_TWIN)
-        # Loaded for twins only.
         from edgesparse_runtime.dense_twin.lookup import find_switch
 
         return find_switch(self.bundle.manifest, self.precision, self.threads, self.engine)
@@ -361,8 +354,7 @@ def _find_inputs(model: OnnxModel, bundle: Bundle | None) -> WindowInputs | Tens
             masks_padding=bool(facts.get("variable_length", False)),
         )
     if model.inputs and "scores" in model.outputs:
-        # Loaded for drop-in models only.
-        from edgesparse_runtime.data.tensor_batch import TensorInputs
+        from edgesparse_runtime.data.tensors.batch import TensorInputs
 
         return TensorInputs(model.inputs, facts.get("positions"))
     raise BundleError(

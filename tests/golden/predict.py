@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesparse_runtime.bundle.read import open_bundle
-from edgesparse_runtime.data.tensor_batch import TensorBatch
+from edgesparse_runtime.data.tensors.batch import TensorBatch
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.token_stream import StepModel, TokenStream
 

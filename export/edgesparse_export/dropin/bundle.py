@@ -23,12 +23,13 @@ from edgesparse_export.run_bundle import CARD, GOLDEN, MODEL, pack_golden
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.bundle.write import check_target, write_bundle
 from edgesparse_runtime.data.escape import escape_terminal
-from edgesparse_runtime.data.tensor_batch import PREFIX, TensorBatch
+from edgesparse_runtime.data.tensors.batch import PREFIX, TensorBatch
 from edgesparse_runtime.errors import GateError
 from edgesparse_runtime.model_check.metadata import stamp
 from edgesparse_runtime.session import Session
 
-TASK = "encoding"
+# Of states as the model returns them, and of one vector per text.
+TASK, EMBEDDING = "encoding", "embedding"
 DENSE = "model.dense.onnx"
 # docs/numerics.md, row "exported drop-in model against torch": of a token's largest entry.
 OF_LARGEST = 1e-4
@@ -43,6 +44,7 @@ def export_model(
     calibration: Calibration | None = None,
     source: str = "",
     dense: bytes | None = None,
+    text: tuple[dict[str, bytes], dict[str, Any]] | None = None,
 ) -> tuple[Bundle, Parity]:
     """Export a sparsified model with a parity verdict that must hold.
 
@@ -52,6 +54,7 @@ def export_model(
         calibration: what `calibrate` returned, for the manifest and the card.
         source: where the model comes from, for the card.
         dense: what `dense_model` made of the model; goes into the bundle, for `attention="dense"`.
+        text: files and facts that let the bundle take text (`sentence_encoder.text_parts`).
 
     Raises:
         InputError: the name of the bundle does not fit, or the model does not take the batch.
@@ -79,6 +82,9 @@ def export_model(
     fields = _fields(model, batch, out, verdict, calibration, source)
     content = stamp(content, fields)
     files = {MODEL: content, GOLDEN: pack_golden(**arrays), CARD: _card(fields).encode()}
+    if text is not None:
+        files |= text[0]
+        fields |= {"task": EMBEDDING, "text": text[1]}
     if dense is not None:
         files[DENSE] = dense
         fields["dense"] = {"float32": {"file": DENSE, "of": hashlib.sha256(content).hexdigest()}}
@@ -96,12 +102,13 @@ def dense_model(model: nn.Module, batch: Batch) -> bytes:
     with attention_mode(model, "dense"):
         expected = run_model(model, batch).numpy()
     actual = Session(DENSE, content=content).predict(to_arrays(batch))
-    padding = padding_of(batch)
+    padding = padding_of(batch) if expected.ndim == 3 else None
     # Fused attention leaves other values in places that nobody reads.
     real = np.ones(expected.shape[:2], bool) if padding is None else padding.numpy()
     difference = np.abs(actual - expected)
     allowed = OF_LARGEST * np.abs(expected).max(-1, keepdims=True) + 1e-5
-    if not (difference <= allowed)[real if real.shape == expected.shape[:2] else ...].all():
+    is_per_token = expected.ndim == 3 and real.shape == expected.shape[:2]
+    if not (difference <= allowed)[real if is_per_token else ...].all():
         raise GateError(
             f"The dense export must give the dense model's outputs; they differ by {difference.max():.2e}. "
             "Nothing was written. Leave --with-dense out."

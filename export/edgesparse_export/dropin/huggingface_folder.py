@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from edgesparse.dropin.calibration import Calibration, calibrate
 from edgesparse.dropin.checks import check_steps, check_targets
@@ -17,21 +18,26 @@ from edgesparse.dropin.config import DropinConfig
 from edgesparse.dropin.outputs import Batch
 from edgesparse.dropin.sparsify import sparsify
 from edgesparse_export.dropin.bundle import dense_model, export_model
+from edgesparse_export.dropin.sentence_encoder import SentenceEncoder, lowercase_first, text_parts
+from edgesparse_export.dropin.sentence_folder import is_sentence_folder, read_sentence_folder
+from edgesparse_export.dropin.texts import (
+    TEXT_SUFFIXES,
+    load_tokenizer,
+    most_tokens,
+    read_documents,
+    tokenize,
+)
 from edgesparse_export.parity import Parity
 from edgesparse_runtime.bundle.npz import read_arrays
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.bundle.write import check_target
 from edgesparse_runtime.errors import InputError
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab.txt",
-    "vocab.json",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-)
-TEXT_SUFFIXES = (".txt", ".text", ".md")
+# Tokens of a text to calibrate on, where the folder and the user name no number.
+TOKENS = 512
+# Texts on which the stored tokenizer is compared with that of transformers, besides the first documents.
+_SAMPLES = ("A short text.", "Ünïcode, 数字 123 —  two  spaces\tand a tab", "")
+_COMPARED = 64
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ def export_folder(
     density: float | None = None,
     fidelity: float | None = None,
     block_size: int = 32,
-    tokens: int = 512,
+    tokens: int | None = None,
     batch_size: int = 4,
     distill_steps: int = 0,
     with_dense: bool = False,
@@ -59,11 +65,13 @@ def export_folder(
 ) -> FolderExport:
     """Load a model of transformers, make it sparse on unlabeled data and write its bundle.
 
-    Of an encoder-decoder the encoder is used. Nothing is downloaded: the folder must hold the model.
+    Of an encoder-decoder the encoder is used. A sentence-transformers folder becomes an embedding model that
+    takes text. Nothing is downloaded: the folder must hold the model.
 
     Args:
         folder: with config.json and weights as safetensors.
-        data: text (one document per line, cut to `tokens`), or an .npz of the model's own inputs by name.
+        data: text (one document per line, truncated to `tokens`), or an .npz of the model's own inputs.
+        tokens: None = 512, or the most that a sentence-transformers folder names.
         with_dense: put the dense model into the bundle too, for `edgesparse compare --attention-a dense`.
 
     Raises:
@@ -75,12 +83,12 @@ def export_folder(
     check_targets(density, fidelity)
     check_steps("--distill", distill_steps)
     DropinConfig(block_size=block_size)
-    if tokens < 2:
-        raise InputError(f"`--tokens` must be at least 2; got {tokens}. Use 512.")
-    model = load_folder(folder)
-    batches = read_batches(folder, data, tokens=tokens, batch_size=batch_size)
-    say(f"{type(model).__name__}, {len(batches)} batches to calibrate on")
-    sparsify(model, block_size=block_size)
+    if tokens is not None and tokens < 2:
+        raise InputError(f"`--tokens` must be at least 2; got {tokens}. Use {TOKENS}.")
+    source = _read_source(folder, data, tokens=tokens, batch_size=batch_size)
+    model, batches = source.model, source.batches
+    say(f"{source.name}, {len(batches)} batches to calibrate on")
+    sparsify(source.transformer, block_size=block_size)
     # Before calibration: distillation changes the weights.
     dense = dense_model(model, batches[-1]) if with_dense else None
     found = calibrate(
@@ -92,14 +100,62 @@ def export_folder(
         batches[-1],
         out,
         calibration=found,
-        source=f"{type(model).__name__} of {folder.name}",
+        source=f"{source.name} of {folder.name}",
         dense=dense,
+        text=source.text,
     )
     return FolderExport(bundle, verdict, found)
 
 
-def load_folder(folder: Path) -> Any:
+@dataclass(frozen=True)
+class _Source:
+    """What a folder and data hold.
+
+    Attributes:
+        transformer: the model whose attention is exchanged.
+        model: what is calibrated and exported: the same, or an embedding made of its states.
+        batches: to calibrate on.
+        text: what lets the bundle take text; None = it takes tokens.
+    """
+
+    transformer: Any
+    model: nn.Module
+    batches: list[Batch]
+    text: tuple[dict[str, bytes], dict[str, Any]] | None = None
+
+    @property
+    def name(self) -> str:
+        return type(self.transformer).__name__
+
+
+def _read_source(folder: Path, data: Path, *, tokens: int | None, batch_size: int) -> _Source:
+    if not is_sentence_folder(folder):
+        model = load_folder(folder)
+        return _Source(model, model, read_batches(folder, model, data, tokens=tokens, batch_size=batch_size))
+    found = read_sentence_folder(folder)
+    model = load_folder(found.model, is_plain=True)
+    tokenizer = load_tokenizer(found.model)
+    if found.lowercase:
+        lowercase_first(tokenizer)
+    limit = most_tokens(model, tokenizer, found.max_tokens if tokens is None else tokens)
+    kind = _check_data(data, batch_size)
+    documents: list[str] = []
+    if kind == ".npz":
+        tensors = _read_npz(data)
+    else:
+        documents = read_documents(data)
+        prompt = found.prompts.get(found.default_prompt or "", "")
+        tensors = tokenize(tokenizer, [prompt + x for x in documents], limit)
+    text = text_parts(found, tokenizer, limit, [*_SAMPLES, *documents[:_COMPARED]])
+    encoder = SentenceEncoder(model, found.pooling, is_normalized=found.normalize).eval()
+    return _Source(model, encoder, _cut(tensors, batch_size), text)
+
+
+def load_folder(folder: Path, *, is_plain: bool = False) -> Any:
     """The model in a folder, in float32 and evaluation mode, without gradients.
+
+    Args:
+        is_plain: without a head, also where the configuration names one.
 
     Raises:
         InputError: there is no model, or not one that this transformers knows.
@@ -116,7 +172,8 @@ def load_folder(folder: Path) -> Any:
         config = transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-        model, report = _model_class(config).from_pretrained(
+        kind = transformers.AutoModel if is_plain else _model_class(config)
+        model, report = kind.from_pretrained(
             folder,
             config=config,
             local_files_only=True,
@@ -163,12 +220,24 @@ def check_writable(out: Path) -> None:
         raise InputError(f"{out} must be in a writable folder; {error.strerror}.") from None
 
 
-def read_batches(folder: Path, data: Path, *, tokens: int, batch_size: int) -> list[Batch]:
+def read_batches(
+    folder: Path, model: nn.Module, data: Path, *, tokens: int | None, batch_size: int
+) -> list[Batch]:
     """Batches of two rows or more from text or an .npz.
 
     Raises:
         InputError: no such file, too little in it, or text for a model without a tokenizer.
     """
+    if _check_data(data, batch_size) == ".npz":
+        return _cut(_read_npz(data), batch_size)
+    documents = read_documents(data)
+    tokenizer = load_tokenizer(folder)
+    limit = most_tokens(model, tokenizer, TOKENS if tokens is None else tokens)
+    return _cut(tokenize(tokenizer, documents, limit), batch_size)
+
+
+def _check_data(data: Path, batch_size: int) -> str:
+    """The kind of a data file, as its ending says."""
     if data.is_dir():
         raise InputError(f"{data} must be a text file or an .npz; it is a folder.")
     if not data.exists():
@@ -176,12 +245,12 @@ def read_batches(folder: Path, data: Path, *, tokens: int, batch_size: int) -> l
     if batch_size < 2:
         raise InputError(f"`--batch` must be at least 2; got {batch_size}.")
     suffix = data.suffix.lower()
-    if suffix == ".npz":
-        tensors = _read_npz(data)
-    elif suffix in TEXT_SUFFIXES:
-        tensors = _tokenize(folder, data, tokens)
-    else:
+    if suffix not in (".npz", *TEXT_SUFFIXES):
         raise InputError(f"{data} must be text ({', '.join(TEXT_SUFFIXES)}) or .npz; got {data.suffix}.")
+    return suffix
+
+
+def _cut(tensors: dict[str, torch.Tensor], batch_size: int) -> list[Batch]:
     count = len(next(iter(tensors.values())))
     starts = range(0, count - 1, batch_size)
     return [{name: x[start : start + batch_size] for name, x in tensors.items()} for start in starts]
@@ -201,41 +270,3 @@ def _read_npz(data: Path) -> dict[str, torch.Tensor]:
         name: torch.from_numpy(x.astype(np.int64) if x.dtype.kind in "iu" else x.copy())
         for name, x in arrays.items()
     }
-
-
-def _tokenize(folder: Path, data: Path, tokens: int) -> dict[str, torch.Tensor]:
-    import transformers
-
-    try:
-        content = data.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{data} must be text in UTF-8; byte {error.start} is not. "
-            f"Convert it: iconv -f latin1 -t utf-8 {data.name}"
-        ) from None
-    documents = [line for line in content.splitlines() if line.strip()]
-    if len(documents) < 2:
-        raise InputError(
-            f"{data} must hold at least two lines, one document per line; it holds {len(documents)}."
-        )
-    # Without a file, transformers makes an empty tokenizer.
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise InputError(
-            f"{folder} must hold a tokenizer to read text; it has none. Give an .npz of token ids."
-        )
-    try:
-        config = transformers.AutoConfig.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-    except Exception as error:  # a damaged tokenizer raises many kinds
-        line = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{folder} must hold a tokenizer to read text; {line}") from None
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    # No text is longer than the model has positions for.
-    tokens = min(tokens, tokenizer.model_max_length, getattr(config, "max_position_embeddings", tokens))
-    found = tokenizer(documents, truncation=True, max_length=tokens, padding=True, return_tensors="pt")
-    return {name: found[name] for name in ("input_ids", "attention_mask")}

@@ -5,6 +5,7 @@
 top_p      float32 [layers, heads]             has a default, may be overridden; not in the dense form
 max_blocks int64   [1]                         the same
   -> scores            float32                 the model's main output: `last_hidden_state` or `logits`
+  -> <further outputs> float32                 what the module names in `further_outputs`
   -> selection.<layer> bool    [batch, heads, query blocks, key blocks]   not in the dense form
 ```
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import onnx_ir as ir
 import torch
@@ -52,7 +54,14 @@ class _Program(nn.Module):
         with attention_records(self.model) as records:
             result = functional_call(self.model, buffers, inputs if is_lone else (), {} if is_lone else named)
         selections = (record.selection for record in records.values())
-        return (main_output(result), *(x for x in selections if x is not None))
+        further = (result[name] for name in further_outputs(self.model))
+        return (main_output(result), *further, *(x for x in selections if x is not None))
+
+
+def further_outputs(model: nn.Module) -> tuple[str, ...]:
+    """Outputs of the graph besides the main one, where a module of ours has such."""
+    names = getattr(model, "further_outputs", ())
+    return names if isinstance(names, tuple) else ()
 
 
 def dropin_to_onnx(model: nn.Module, batch: Batch, *, dense: bool = False) -> ir.Model:
@@ -97,7 +106,11 @@ def _export(
             _Program(model, list(tensors)),
             (tuple(tensors.values()), *knobs.values()),
             [*tensors, *knobs],
-            ["scores", *([] if dense else [f"selection.{i}" for i in range(len(layers))])],
+            [
+                "scores",
+                *further_outputs(model),
+                *([] if dense else [f"selection.{i}" for i in range(len(layers))]),
+            ],
             (tuple(_free_axes(x) for x in tensors.values()), *({} for _ in knobs)),
         )
     if not dense:
@@ -134,12 +147,12 @@ def _name_axes(onnx_model: ir.Model, tensors: dict[str, Tensor]) -> None:
 @contextmanager
 def _without_cache(model: nn.Module) -> Iterator[None]:
     """Decoders return no cache while they are exported."""
-    config = getattr(model, "config", None)
-    before = getattr(config, "use_cache", None)
-    if before is not None:
-        config.use_cache = False  # type: ignore[union-attr]
+    configs: dict[int, Any] = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}
+    before = [(c, c.use_cache) for c in configs.values() if getattr(c, "use_cache", None) is not None]
+    for config, _ in before:
+        config.use_cache = False
     try:
         yield
     finally:
-        if before is not None:
-            config.use_cache = before  # type: ignore[union-attr]
+        for config, value in before:
+            config.use_cache = value

@@ -23,7 +23,7 @@ from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.bundle.write import rewrite_bundle
 from edgesparse_runtime.data.forecasting import cut_horizon
 from edgesparse_runtime.data.series_set import SeriesSet
-from edgesparse_runtime.data.tensor_batch import golden_inputs
+from edgesparse_runtime.data.tensors.batch import golden_inputs
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.model_check.metadata import stamp
 from edgesparse_runtime.session import Session

@@ -13,7 +13,7 @@ from edgesparse_export.quantize.gate import Change
 from edgesparse_export.quantize.recipe import Int8Recipe
 from edgesparse_export.quantize.search import Found
 from edgesparse_runtime.bundle.read import Bundle
-from edgesparse_runtime.data.tensor_batch import TensorBatch, golden_inputs
+from edgesparse_runtime.data.tensors.batch import TensorBatch, golden_inputs
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.evaluation.metrics import Metric, wilson_interval
 from edgesparse_runtime.session import Session

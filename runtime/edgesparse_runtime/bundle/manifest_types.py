@@ -179,6 +179,18 @@ class Stream(TypedDict):
     largest_difference: NotRequired[float]
 
 
+class TextFacts(TypedDict):
+    """How texts become a model's inputs, and its states an embedding; `prompts` names a file."""
+
+    tokenizer: str
+    max_tokens: int
+    pad_id: int
+    pooling: str
+    normalize: bool
+    prompts: NotRequired[str]
+    default_prompt: NotRequired[str]
+
+
 class FileEntry(TypedDict):
     """One file of the bundle."""
 
@@ -212,6 +224,7 @@ class Manifest(TypedDict):
     stream: NotRequired[Stream]
     unknown: NotRequired[dict[str, Any] | None]
     dropin: NotRequired[dict[str, Any]]
+    text: NotRequired[TextFacts]
     release: NotRequired[int]
     parent: NotRequired[str]
     expires: NotRequired[str]

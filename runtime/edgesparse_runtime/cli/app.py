@@ -31,6 +31,7 @@ from edgesparse_runtime.cli.checking import evaluate as evaluate_verb
 from edgesparse_runtime.cli.checking import explain as explain_verb
 from edgesparse_runtime.cli.checking import inspect as inspect_verb
 from edgesparse_runtime.cli.checking import profile as profile_verb
+from edgesparse_runtime.cli.checking import report as report_verb
 from edgesparse_runtime.cli.checking import sbom as sbom_verb
 from edgesparse_runtime.cli.checking import verify as verify_verb
 from edgesparse_runtime.cli.command import as_command
@@ -54,6 +55,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate_verb.evaluate,
     "explain": explain_verb.explain,
     "poc": poc_verb.poc,
+    "report": report_verb.report,
     "run": run_verb.run,
     "monitor": monitor_verb.monitor,
     "events": events_verb.events,

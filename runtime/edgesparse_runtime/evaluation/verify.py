@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from edgesparse_runtime.arrays import FloatArray
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
-from edgesparse_runtime.data.tensor_batch import TensorBatch, golden_inputs
+from edgesparse_runtime.data.tensors.batch import TensorBatch, golden_inputs
 from edgesparse_runtime.dense_twin.lookup import twin_file
 from edgesparse_runtime.errors import BundleError, EdgeSparseError
 from edgesparse_runtime.session import Session

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgesparse_runtime.data.tensor_batch import TensorBatch
+from edgesparse_runtime.data.tensors.batch import TensorBatch
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.machine.memory_bounds import check_counts, check_spans
 from edgesparse_runtime.measure.equal_decisions import EqualDecisions, compare_decisions

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edgesparse_runtime.data.for_model import grid_of, read_for_model
 from edgesparse_runtime.data.readers.spec import to_options
-from edgesparse_runtime.data.tensor_batch import TensorBatch, golden_inputs
+from edgesparse_runtime.data.tensors.batch import TensorBatch, golden_inputs
 from edgesparse_runtime.dense_twin.density import block_count
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.machine.memory_bounds import check_counts, check_memory

@@ -54,10 +54,9 @@ def time_rounds(
     while spent < 1e3 * seconds or len(rounds) < LEAST_ROUNDS:
         window = next_window()
         times = [0.0] * len(sessions)
-        # The order rotates and alternates, so that none always finds another's caches.
-        first = len(rounds) // 2 % len(sessions)
-        order = [(first + i) % len(sessions) for i in range(len(sessions))]
-        for i in order if len(rounds) % 2 else reversed(order):
+        # The order rotates, forward and backward, so that none always finds the same other's caches.
+        n, step = len(sessions), 1 if len(rounds) // len(sessions) % 2 else -1
+        for i in [(len(rounds) + 1 + step * place) % n for place in range(n)]:
             start = time.perf_counter()
             sessions[i].predict(window, batch_size=len(window))
             times[i] = 1e3 * (time.perf_counter() - start)

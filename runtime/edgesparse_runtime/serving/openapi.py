@@ -10,8 +10,11 @@ from importlib.resources import files
 from typing import Any
 
 from edgesparse_runtime.bundle.version import tool_version
+from edgesparse_runtime.serving.protocol.tensors import WindowBounds
+from edgesparse_runtime.serving.protocol.texts import DATATYPE, NAME, TextBounds
 from edgesparse_runtime.serving.registry import Registry
 from edgesparse_runtime.serving.served_model import ServedModel
+from edgesparse_runtime.serving.served_text import ServedText
 from edgesparse_runtime.serving.settings import Settings
 
 Schema = dict[str, Any]
@@ -109,7 +112,7 @@ def _model_paths(stem: str, model: ServedModel) -> Schema:
         ),
         f"{stem}/infer": _post(f"Scores of {name}.", model, "infer"),
     }
-    if model.session.is_sparse:
+    if model.session.is_sparse and not isinstance(model, ServedText):
         paths[f"{stem}/explain"] = _post(
             f"Scores of {name}, and the blocks it attended to.", model, "explain"
         )
@@ -139,16 +142,10 @@ def _post(summary: str, model: ServedModel, operation: str) -> Schema:
     body, answer = parts["requestBody"], parts["answer"]
     content = body["content"]["application/json"]
     properties = content["schema"]["properties"]
-    properties["inputs"]["items"]["properties"]["shape"]["prefixItems"] = [
-        {"type": "integer", "minimum": 1, "maximum": bounds.most_windows},
-        {"type": "integer", "minimum": 1} if bounds.channels is None else {"const": bounds.channels},
-        {"type": "integer", "minimum": bounds.min_steps, "maximum": bounds.max_steps},
-    ]
+    tensor, example = properties["inputs"]["items"]["properties"], content["example"]["inputs"][0]
+    _fill_input(tensor, example, bounds)
     properties["outputs"]["maxItems"] = len(outputs)
     properties["outputs"]["items"]["properties"]["name"]["enum"] = outputs
-    shape = [1, bounds.channels or 1, max(bounds.min_steps, _EXAMPLE_STEPS)]
-    example = content["example"]["inputs"][0]
-    example["shape"], example["data"] = shape, [round(0.1 * i, 1) for i in range(math.prod(shape))]
     answer["properties"] |= {
         "model_name": {"const": model.address.name},
         "model_version": {"const": model.address.version},
@@ -166,6 +163,24 @@ def _post(summary: str, model: ServedModel, operation: str) -> Schema:
     for code in ("429", "503"):
         responses[code]["headers"] = {"Retry-After": {"required": True, "schema": _STRING}}
     return {"post": {"summary": summary, "requestBody": body, "responses": responses}}
+
+
+def _fill_input(tensor: Schema, example: Schema, bounds: WindowBounds) -> None:
+    """The input of a model, `window` or `text`, and an example of it."""
+    if isinstance(bounds, TextBounds):
+        sizes = [{"type": "integer", "minimum": 1, "maximum": bounds.most_windows}]
+        tensor["name"], tensor["datatype"] = {"const": NAME}, {"const": DATATYPE}
+        tensor["shape"] |= {"description": "Texts.", "minItems": 1, "maxItems": 1, "prefixItems": sizes}
+        tensor["data"] = {"description": "As many texts as `shape` says.", "type": "array", "items": _STRING}
+        example |= {"name": NAME, "datatype": DATATYPE, "shape": [1], "data": ["A text."]}
+        return
+    tensor["shape"]["prefixItems"] = [
+        {"type": "integer", "minimum": 1, "maximum": bounds.most_windows},
+        {"type": "integer", "minimum": 1} if bounds.channels is None else {"const": bounds.channels},
+        {"type": "integer", "minimum": bounds.min_steps, "maximum": bounds.max_steps},
+    ]
+    shape = [1, bounds.channels or 1, max(bounds.min_steps, _EXAMPLE_STEPS)]
+    example["shape"], example["data"] = shape, [round(0.1 * i, 1) for i in range(math.prod(shape))]
 
 
 def _error(description: str) -> Schema:

@@ -15,7 +15,8 @@ from edgesparse_runtime.serving.addresses import Address
 from edgesparse_runtime.serving.log import log
 from edgesparse_runtime.serving.protocol.refusal import Refusal
 from edgesparse_runtime.serving.sandbox import rehearse
-from edgesparse_runtime.serving.served_model import ServedModel, load
+from edgesparse_runtime.serving.served_model import ServedModel
+from edgesparse_runtime.serving.served_text import load_any
 from edgesparse_runtime.serving.settings import Settings
 
 # More files than any bundle has; a folder with more is not listed to its end.
@@ -140,7 +141,7 @@ class Registry:
 
     def _load(self, address: Address) -> ServedModel:
         rehearsed = rehearse(address, self._settings) if self._settings.rehearse else None
-        return load(address, self._settings, rehearsed)
+        return load_any(address, self._settings, rehearsed)
 
     def _put(self, model: ServedModel) -> None:
         self._models.setdefault(model.address.name, {})[model.address.version] = model

@@ -35,6 +35,7 @@ from edgesparse_runtime.serving.protocol.requests import InferRequest, read_requ
 from edgesparse_runtime.serving.protocol.tensors import WindowBounds
 from edgesparse_runtime.serving.registry import Registry
 from edgesparse_runtime.serving.served_model import ServedModel
+from edgesparse_runtime.serving.served_text import ServedText
 from edgesparse_runtime.serving.settings import Settings
 
 # A JSON body of more bytes is parsed off the event loop, and an answer of more values written there.
@@ -181,7 +182,7 @@ class Routes:
                 work.is_reading = False
                 outputs = model.output_names(work.operation)
                 asked = await _read(body, headers, bounds, outputs, self._long_json)
-                work.windows = len(asked.window)
+                work.windows = asked.rows
                 answer = await self._run(model, work.operation, asked)
         except TimeoutError:
             raise work.explain_timeout(self._settings.timeout) from None
@@ -194,6 +195,9 @@ class Routes:
 
     async def _run(self, model: ServedModel, operation: str, asked: InferRequest) -> Answer:
         parameters = model.parameters()
+        if isinstance(model, ServedText):
+            found, more = await model.embed(asked.texts, asked.prompt, self._batcher.scores)
+            return await self._write(model, asked, parameters | more, model.outputs(found))
         faults = await _off_loop(asked.window.size > _LONG_WINDOW, model.faults, asked.window)
         if faults:
             # No answer is surer than one to a dead sensor.
@@ -208,6 +212,15 @@ class Routes:
             outputs = model.outputs(scores)
             if self._monitors is not None:
                 self._monitors.add(model, asked.window, scores[:, : outputs["scores"].shape[1]], faults)
+        return await self._write(model, asked, parameters, outputs)
+
+    async def _write(
+        self,
+        model: ServedModel,
+        asked: InferRequest,
+        parameters: Mapping[str, Any],
+        outputs: Mapping[str, npt.NDArray[Any]],
+    ) -> Answer:
         address = model.address
         arguments = (asked, address.name, address.version, parameters, outputs)
         is_large = sum(array.size for array in outputs.values()) > _MANY_VALUES

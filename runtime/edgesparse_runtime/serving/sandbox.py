@@ -73,7 +73,7 @@ def _limit() -> None:
 
 def main(request: dict[str, Any]) -> int:
     """The work of the separate process."""
-    from edgesparse_runtime.serving.served_model import load
+    from edgesparse_runtime.serving.served_text import load_any
 
     _limit()
     address = Address(
@@ -81,7 +81,7 @@ def main(request: dict[str, Any]) -> int:
     )
     try:
         keys = tuple(Path(key) for key in request["trusted_keys"])
-        model = load(address, Settings(**request["settings"], trusted_keys=keys))
+        model = load_any(address, Settings(**request["settings"], trusted_keys=keys))
     except EdgeSparseError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return BundleError.exit_code

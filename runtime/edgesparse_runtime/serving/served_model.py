@@ -149,24 +149,44 @@ def load(address: Address, settings: Settings, rehearsed: str | None = None) -> 
         EdgeSparseError: the bundle is missing, damaged, takes named tensors, or does not reproduce its golden
             scores here.
     """
+    session, bundle_hash = open_session(address, settings, rehearsed)
+    return serve_windows(address, session, bundle_hash, settings)
+
+
+def open_session(address: Address, settings: Settings, rehearsed: str | None) -> tuple[Session, str]:
+    """The opened bundle, which reproduces its golden vectors here, and its hash.
+
+    Raises:
+        EdgeSparseError: it is missing or damaged, does not, or is not the one that was rehearsed.
+    """
     bundle = open_bundle(address.path, trusted_keys=settings.trusted_keys)
     # The manifest holds the hash of every file, and every file is read against it.
     bundle_hash = hashlib.sha256(bundle.manifest_bytes).hexdigest()
     if rehearsed is not None and bundle_hash != rehearsed:
         raise BundleError(f"{address.path} must not change between its rehearsal and its loading; it did.")
     session = Session(bundle, precision=settings.precision, threads=settings.threads)
-    if session.takes_tensors:
-        raise BundleError(
-            f"{address.path} must accept windows of channels and steps to be served; it accepts named "
-            "tensors (a drop-in model). Run it with edgesparse_runtime.Session."
-        )
     golden = check_scores(session)
     if not golden.holds:
         raise BundleError(
             f"{address.path} must reproduce its golden scores on this machine; {golden.boundary}: "
             f"{golden.detail}."
         )
-    least = int(bundle.manifest["input"].get("min_steps", 1))
+    return session, bundle_hash
+
+
+def serve_windows(address: Address, session: Session, bundle_hash: str, settings: Settings) -> ServedModel:
+    """The model of a session that takes windows.
+
+    Raises:
+        BundleError: it takes named tensors, or outputs what cannot be sent.
+    """
+    assert session.bundle is not None
+    if session.takes_tensors:
+        raise BundleError(
+            f"{address.path} must accept windows or text to be served; it accepts named tensors (a drop-in "
+            "model without a tokenizer). Run it with edgesparse_runtime.Session."
+        )
+    least = int(session.bundle.manifest["input"].get("min_steps", 1))
     channels = session.channel_count if isinstance(session.channel_count, int) else None
     bounds = WindowBounds(channels, max(1, least), settings.max_steps, settings.max_windows)
     # Dynamic int8 sets its scale over the whole batch: an answer must not depend on other requests.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 from edgesparse.dropin.sparsify import sparsify
 from edgesparse_export.dropin.bundle import export_model
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
+from edgesparse_runtime.cli.app import run
 from tests.edgesparse.dropin.tiny_models import sharpen, tiny
+from tests.edgesparse.dropin.tiny_sentences import PROMPTS, example, make_sentence_folder, sentences
 from tests.support.built_once import BuiltOnce
 
 
@@ -26,3 +29,20 @@ def bert_bundle(built_once: BuiltOnce, tmp_path: Path) -> Bundle:
 
     exported = built_once("bert", build) / "bert.edgesparse"
     return open_bundle(shutil.copytree(exported, tmp_path / "copied.edgesparse"))
+
+
+@pytest.fixture(scope="session")
+def exported(built_once: BuiltOnce) -> Path:
+    """A folder with the model `minilm` and the bundle that the commands of docs/dropin.md make of it."""
+
+    def build(place: Path) -> None:
+        make_sentence_folder(place / "minilm", prompts=PROMPTS)
+        (place / "pages.txt").write_text("\n".join(sentences(8, 80)))
+        (place / "questions.txt").write_text("\n".join(sentences(3, 6)))
+        with contextlib.chdir(place):
+            for line in example()[0]:
+                # Smaller blocks for texts of 80 words.
+                more = ["--block-size", "8"] if line[1] == "export" else []
+                assert run([*line[1:], *more]) == 0, line
+
+    return built_once("sentences", build)

@@ -19,7 +19,7 @@ from edgesparse.dropin import (
 from edgesparse.dropin.outputs import run_model
 from edgesparse.dropin.sparsify import sparsify
 from edgesparse_export.dropin.bundle import export_model
-from edgesparse_runtime.data.tensor_batch import TensorBatch
+from edgesparse_runtime.data.tensors.batch import TensorBatch
 from edgesparse_runtime.session import Session
 from tests.edgesparse.dropin.tiny_models import sharpen, tiny
 

@@ -71,7 +71,7 @@ def test_serving_refuses_a_model_that_takes_named_tensors(
     pytest.importorskip("uvicorn", reason="needs pip install 'edgesparse[serve]'")
     assert run(["serve", str(bert_bundle.path), "--port", "0"]) == 2
     error = capsys.readouterr().err
-    assert "must accept windows of channels and steps to be served; it accepts named tensors" in error
+    assert "must accept windows or text to be served; it accepts named tensors" in error
     assert error.count("\n") == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = shutil.which("chromium")
+# axe-core's script; `make prove-explain` names it.
+AXE = os.environ.get("EDGESPARSE_AXE")
 # Everything that would reach for the network fails at once, and is counted.
 _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -28,6 +31,7 @@ addEventListener("load", async () => {
   const texts = [...page.querySelectorAll("p, td, th, caption, figcaption, h1, h2, section.verdict")];
   const shown = texts.filter(e => e.getClientRects().length);
   found.smallest = Math.min(...shown.map(e => parseFloat(view.getComputedStyle(e).fontSize)));
+  found.acted = ACT;
   found.violations = [];
   if (view.axe) {
     const result = await view.axe.run(page);
@@ -38,15 +42,19 @@ addEventListener("load", async () => {
 """
 
 
-def open_page(page: Path, width: int, folder: Path, axe: Path | None = None) -> dict[str, Any]:
+def open_page(
+    page: Path, width: int, folder: Path, axe: Path | None = None, act: str = "null"
+) -> dict[str, Any]:
     """Load a page at `width` CSS pixels.
 
     Args:
         folder: an empty one, for the browser's profile.
         axe: axe-core's script, which is run in the page.
+        act: JavaScript of the `page` and its `view`; its value is `acted`.
 
     Returns:
-        width, wide (of all content), smallest (type, in pixels), language, requests, violations, console.
+        width, wide (of all content), smallest (type, in pixels), language, requests, violations,
+        acted, console.
     """
     assert CHROMIUM is not None
     content = page.read_text(encoding="utf-8")
@@ -56,7 +64,7 @@ def open_page(page: Path, width: int, folder: Path, axe: Path | None = None) -> 
     harness.write_text(
         f'<!doctype html><meta charset="utf-8"><title>harness</title><pre></pre>'
         f'<iframe style="width:{width}px;height:900px;border:0" srcdoc="{html.escape(content)}"></iframe>'
-        f"<script>{_PROBE}</script>",
+        f"<script>{_PROBE.replace('ACT', act)}</script>",
         encoding="utf-8",
     )
     command = [CHROMIUM, *_FLAGS, f"--user-data-dir={folder / 'profile'}", "--dump-dom", harness.as_uri()]

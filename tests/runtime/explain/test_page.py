@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -20,57 +17,8 @@ from edgesparse_runtime.explain.page.words import LANGUAGES, all_texts
 from edgesparse_runtime.explain.whole_set import explain_set
 from edgesparse_runtime.explain.window import Explainer
 from edgesparse_runtime.session import Session
-from tests.runtime.explain.browser import CHROMIUM, open_page
-
-_NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?%?")
-
-
-class Texts(HTMLParser):
-    """Text outside pictures and style, and the tags seen."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self._hidden = 0
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._hidden += tag in ("svg", "style")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._hidden -= tag in ("svg", "style")
-
-    def handle_data(self, data: str) -> None:
-        if not self._hidden:
-            self.found.append(data)
-
-
-def figures(value: Any, key: str = "") -> Iterator[float]:
-    """Every number of a result; ends as the last step that they hold; sixteenths as percent."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from figures(inner, name)
-    elif isinstance(value, list):
-        yield from range(len(value))
-        for inner in value:
-            yield from figures(inner, key)
-    elif isinstance(value, (int, float)):
-        yield value - 1 if key == "end" else value
-
-
-def is_figure(token: str, known: list[float]) -> bool:
-    plain = token.replace(",", "")
-    percent, number = plain.endswith("%"), plain.rstrip("%")
-    digits = len(number.partition(".")[2].partition("e")[0])
-    value = float(number)
-    for figure in known:
-        shown = 100 * figure if percent else figure
-        rounded = {float(f"{shown:.{digits}f}")} | {float(f"{shown:.{p}g}") for p in (2, 3, 4)}
-        if value in rounded:
-            return True
-    return False
+from tests.runtime.explain.browser import AXE, CHROMIUM, open_page
+from tests.runtime.explain.reading import NUMBER, Texts, figures, is_figure
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +44,12 @@ def test_every_figure_is_in_the_result(results: dict[str, Any], kind: str, langu
     known = list(figures(json.loads(json.dumps(result))))
     known += [float(f"{100 * i / 16:.0f}") for i in range(17)]
     # Numbers of the sentences themselves, and of layers' names.
-    fixed = set(_NUMBER.findall(" ".join(all_texts(language))))
+    fixed = set(NUMBER.findall(" ".join(all_texts(language))))
     texts = [t for t in Texts(page).found if not t.startswith("layers.")]
     wrong = [
         token
         for text in texts
-        for token in _NUMBER.findall(text.replace("–", " ").replace("layers.", "layers"))
+        for token in NUMBER.findall(text.replace("–", " ").replace("layers.", "layers"))
         if token not in fixed and not is_figure(token, known)
     ]
     assert not wrong
@@ -181,3 +129,12 @@ def test_a_browser_shows_it_whole_and_asks_for_nothing(
     found = open_page(tmp_path / "page.html", width, tmp_path)
     assert found["wide"] <= found["width"] and found["smallest"] >= 14
     assert found["requests"] == [] and found["console"] == []
+
+
+@pytest.mark.skipif(CHROMIUM is None or AXE is None, reason="needs chromium, and axe-core in EDGESPARSE_AXE")
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("kind", ["window", "set"])
+def test_axe_finds_nothing(results: dict[str, Any], tmp_path: Path, kind: str, language: str) -> None:
+    assert AXE is not None
+    (tmp_path / "page.html").write_text(make(results, kind, language)[0], encoding="utf-8")
+    assert open_page(tmp_path / "page.html", 390, tmp_path, Path(AXE))["violations"] == []

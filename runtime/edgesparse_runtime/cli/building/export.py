@@ -40,7 +40,10 @@ class ExportRequest(SpecOptions):
         float | None, typer.Option(help="With --hf: minimum cosine to the dense model's output.")
     ] = None
     block_size: Annotated[int, typer.Option(help="With --hf: tokens per block.")] = 32
-    tokens: Annotated[int, typer.Option(help="With --hf: truncate text to this many tokens.")] = 512
+    tokens: Annotated[
+        int | None,
+        typer.Option(help="With --hf: truncate text to this many tokens. [512, or as the folder says]"),
+    ] = None
     batch: Annotated[int, typer.Option(help="With --hf: rows per calibration batch.")] = 4
     distill: Annotated[
         int, typer.Option(help="With --hf: steps in which the weights adapt to sparse attention.")

@@ -20,7 +20,7 @@ from edgesparse_runtime.data.readers import read_dataset
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.machine.memory_bounds import check_counts, check_spans
-from edgesparse_runtime.measure.decision.sentences import in_one_sentence
+from edgesparse_runtime.measure.decision.words import model_name, verdict_sentence
 
 if TYPE_CHECKING:
     from edgesparse_export.poc.plan import Plan
@@ -173,7 +173,7 @@ def _print(out: Path, result: dict[str, Any]) -> None:
         time = row["latency"]
         rows.append(
             [
-                name,
+                model_name(row),
                 _with_ends(a, "{:.3f}"),
                 "-" if d["state"] == "reference" else _with_ends(d["difference"], "{:+.3f}"),
                 d["state"],
@@ -183,10 +183,10 @@ def _print(out: Path, result: dict[str, Any]) -> None:
                 f"{row['noise_costs']['value']:+.3f}",
             ]
         )
-    head = ["model", "accuracy [95 %]", "less dense [95 %]", "", "attention", "p50 ms", "p99", "5 % noise"]
+    head = ["model", "accuracy [95 %]", "vs dense [95 %]", "", "attention", "p50 ms", "p99", "5 % noise"]
     print_table(head, rows)
     print()
-    fields: dict[str, object] = {"verdict": in_one_sentence(result)}
+    fields: dict[str, object] = {"verdict": verdict_sentence(result)}
     for name, points in result["curve"].items():
         fields[f"labels, {name}"] = "  ".join(f"{p['series']}: {p['value']:.3f}" for p in points["points"])
     for dropped in result["dropped"]:

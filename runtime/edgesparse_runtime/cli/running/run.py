@@ -25,6 +25,7 @@ from edgesparse_runtime.cli.preflight import (
 )
 from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.cli.running.follow import FollowOptions, follow
+from edgesparse_runtime.cli.running.run_text import run_texts, takes_text
 from edgesparse_runtime.data.escape import escape_csv_row
 from edgesparse_runtime.data.for_model import read_for_model
 from edgesparse_runtime.data.input_check import check_input
@@ -44,11 +45,20 @@ class RunRequest(FollowOptions):
     """Arguments and options of `edgesparse run`."""
 
     bundle: ModelArgument
-    files: Annotated[list[str], typer.Argument(help="Data files; labels are not needed.", show_default=False)]
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            help="Data files; labels are not needed. Text models: .txt, one text per line, or .jsonl.",
+            show_default=False,
+        ),
+    ]
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file. [stdout]")] = None
     form: Annotated[
         str | None,
         typer.Option("--format", help="table, csv or json. [table, or by the ending of -o; streams: json]"),
+    ] = None
+    prompt: Annotated[
+        str | None, typer.Option(help="Text models: name of the prompt to put before each text.")
     ] = None
     precision: Precision = "auto"
     threads: Threads = None
@@ -63,12 +73,16 @@ def run(request: RunRequest) -> None:
 
     Example: edgesparse run pump.edgesparse shift_1.csv shift_2.csv -o predictions.csv
 
+    Example: edgesparse run minilm.edgesparse pages.txt -o embeddings.json
+
     Example: sensor | edgesparse run pump.edgesparse - --follow --lateness 0.5 --deadline 20
     """
     form = "json" if request.as_json else request.form
     ending = "" if request.output is None else request.output.suffix[1:]
     if request.follow:
         session = _session(request)
+        if takes_text(session):
+            raise InputError("`--follow` is for windows of samples; this model takes text. Leave it out.")
         follow(
             session, request.files, request.output, form or ("csv" if ending == "csv" else "json"), request
         )
@@ -83,7 +97,13 @@ def run(request: RunRequest) -> None:
         check_output(request.output)
         check_not_an_input(request.output, [request.bundle, *map(Path, request.files)])
     note_threads(request.threads)
-    rows = _predict(_session(request), request)
+    session = _session(request)
+    if takes_text(session):
+        run_texts(session, request.files, form, request.output, request.prompt)
+        return
+    if request.prompt is not None:
+        raise InputError("`--prompt` is for models that take text; this one does not. Leave it out.")
+    rows = _predict(session, request)
     _write(rows, form, request.output)
     if count := sum(row.get("unknown", False) for row in rows):
         note(f"{count} of {len(rows)} windows are unlike all training windows; see `unknown`")

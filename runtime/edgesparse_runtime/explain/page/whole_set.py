@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from edgesparse_runtime.explain.page.drawing import draw_bars
-from edgesparse_runtime.explain.page.frame import figure, page, section, signed, table
 from edgesparse_runtime.explain.page.words import text
+from edgesparse_runtime.measure.report.frame import figure, page, section, signed, table
 
 
 def set_page(result: dict[str, Any], lang: str = "en") -> str:

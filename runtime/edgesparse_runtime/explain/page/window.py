@@ -6,8 +6,8 @@ from typing import Any
 
 from edgesparse_runtime.arrays import FloatArray
 from edgesparse_runtime.explain.page.drawing import draw_bars, draw_map, draw_signal
-from edgesparse_runtime.explain.page.frame import figure, page, section, signed, table
 from edgesparse_runtime.explain.page.words import text
+from edgesparse_runtime.measure.report.frame import figure, page, section, signed, table
 
 _MOST_CHANNELS = 12
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from edgesparse_runtime.explain.routing import DENSE_TWIN, NO_ATTENTION
+from edgesparse_runtime.measure.report.words import LANGUAGES as LANGUAGES
+from edgesparse_runtime.measure.report.words import Words
 
 _WORDS: dict[str, tuple[str, str]] = {
     "title": ("Window {index}: {predicted} {score}", "ウィンドウ {index}：{predicted} {score}"),
@@ -103,14 +105,5 @@ _WORDS: dict[str, tuple[str, str]] = {
         "疎なモデルを見るには --attention sparse を指定してください。",
     ),
 }
-LANGUAGES = ("en", "ja")
-
-
-def text(key: str, language: str, **values: object) -> str:
-    """A sentence or a label."""
-    return _WORDS[key][LANGUAGES.index(language)].format(**values)
-
-
-def all_texts(language: str) -> list[str]:
-    """Every sentence and label, with its gaps."""
-    return [pair[LANGUAGES.index(language)] for pair in _WORDS.values()]
+WORDS = Words(_WORDS)
+text, all_texts = WORDS.text, WORDS.all_texts

@@ -31,13 +31,14 @@ def time_bundles(sessions: Mapping[str, Session], seconds: float) -> dict[str, A
         rows[name] = {
             "p50": float(p50),
             "p99": float(p99 if len(own) >= ENOUGH_FOR_P99 else own.max()),
+            "max": float(own.max()),
+            "calls": len(own),
             "ratio": ratio.value,
             "low": ratio.low,
             "high": ratio.high,
         }
     return {
         "rows": rows,
-        "calls": times.shape[1],
         "length": inputs.length,
         "threads": next(iter(sessions.values())).threads,
         "inputs": inputs.source,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -70,8 +70,15 @@ class Share:
 
 
 def mean_share(right: Mapping[int, DoubleArray], clusters: Clusters) -> Share:
-    """Accuracy over windows and seeds."""
-    return _share(np.stack(list(right.values()), axis=1), clusters)
+    """Accuracy over windows and seeds; all right, or none, leaves room for the rule of three."""
+    values = np.stack(list(right.values()), axis=1)
+    found = _share(values, clusters)
+    if found.low is None or found.high is None:
+        return found
+    unseen = UNSEEN / (found.groups or found.n)
+    low = max(0.0, min(found.low, 1.0 - unseen)) if values.all() else found.low
+    high = found.high if values.any() else min(1.0, max(found.high, unseen))
+    return replace(found, low=low, high=high)
 
 
 def compare_right(a: Mapping[int, DoubleArray], b: Mapping[int, DoubleArray], clusters: Clusters) -> Share:
@@ -89,7 +96,7 @@ def compare_right(a: Mapping[int, DoubleArray], b: Mapping[int, DoubleArray], cl
     unseen = UNSEEN / (found.groups or found.n)
     low = found.low if (by_window < 0).any() else min(found.low, found.value - unseen)
     high = found.high if (by_window > 0).any() else max(found.high, found.value + unseen)
-    return Share(found.value, low, high, found.n, found.groups, found.seeds)
+    return replace(found, low=low, high=high)
 
 
 def _share(values_nS: DoubleArray, clusters: Clusters) -> Share:

@@ -51,6 +51,7 @@ def _page(alarms: Sequence[Alarm], title: str) -> str:
         sections.append(f"<section><h2>{page_text(alarm)}</h2>{charts}</section>")
     summary = "Share of windows below each value: before, in the reference; after, in the latest windows."
     return Template(_resource("page.html")).substitute(
+        lang="en",
         title=page_text(title),
         summary=page_text(summary),
         style=_resource("page.css"),

@@ -29,6 +29,7 @@ def inspection_page(found: Inspection) -> str:
     summary = f"{len(found.pieces):,} recordings in {found.files:,} file(s), {lengths} steps each{rate}."
     package = resources.files("edgesparse_runtime.measure.report")
     return Template(package.joinpath("page.html").read_text(encoding="utf-8")).substitute(
+        lang="en",
         title=page_text(f"{found.path.name}: {words}"),
         summary=page_text(summary),
         style=package.joinpath("page.css").read_text(encoding="utf-8"),

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from edgesparse_runtime.serving.protocol.refusal import Refusal
 from edgesparse_runtime.serving.protocol.tensors import (
     FloatArray,
@@ -20,6 +22,7 @@ from edgesparse_runtime.serving.protocol.tensors import (
     read_bytes,
     read_numbers,
 )
+from edgesparse_runtime.serving.protocol.texts import TextBounds
 
 # Names of JSON types, for a value that should have been a whole number.
 _KINDS = {bool: "a truth value", str: "text", float: "not a whole number", list: "a list", dict: "an object"}
@@ -39,6 +42,8 @@ class InferRequest:
         binary: answer in raw bytes, by output name.
         binary_by_default: for an output that `binary` does not name.
         outputs: names that the request selects; empty = all.
+        texts: of a model that takes text; `window` is empty then.
+        prompt: the name of the prompt to put before each text.
     """
 
     window: FloatArray
@@ -46,6 +51,13 @@ class InferRequest:
     binary: Mapping[str, bool]
     binary_by_default: bool
     outputs: tuple[str, ...]
+    texts: tuple[str, ...] = ()
+    prompt: str | None = None
+
+    @property
+    def rows(self) -> int:
+        """Windows or texts."""
+        return len(self.texts) or len(self.window)
 
     def wants_binary(self, output: str) -> bool:
         return self.binary.get(output, self.binary_by_default)
@@ -70,11 +82,17 @@ def read_request(
     if name is not None and (not isinstance(name, str) or len(name) > _LONGEST_ID):
         raise Refusal(400, f"`id` must be text of at most {_LONGEST_ID} characters.")
     parameters = _parameters(request, "`parameters`")
-    window = _read_input(request.get("inputs"), tail, bounds)
+    texts: tuple[str, ...] = ()
+    prompt = None
+    if isinstance(bounds, TextBounds):
+        texts, prompt = _read_texts(request.get("inputs"), tail, bounds), bounds.read_prompt(parameters)
+        window = np.zeros((0, 0, 0), dtype=np.float32)
+    else:
+        window = _read_input(request.get("inputs"), tail, bounds)
     binary = _read_outputs(request.get("outputs"), outputs)
     by_default = _flag(parameters, "binary_data_output")
     check_finite(window)
-    return InferRequest(window, name, binary, by_default, tuple(binary))
+    return InferRequest(window, name, binary, by_default, tuple(binary), texts, prompt)
 
 
 def _split(body: bytes | bytearray, header_length: str | None) -> tuple[bytes | bytearray, memoryview]:
@@ -128,6 +146,14 @@ def _flag(parameters: Mapping[str, Any], name: str) -> bool:
     if not isinstance(value, bool):
         raise Refusal(400, f"`{name}` must be true or false.")
     return value
+
+
+def _read_texts(inputs: object, tail: memoryview, bounds: TextBounds) -> tuple[str, ...]:
+    if not isinstance(inputs, list) or len(inputs) != 1:
+        raise Refusal(400, "`inputs` must be a list of one tensor, `text`.")
+    if len(tail):
+        raise Refusal(400, "Texts must be sent as JSON; raw bytes follow it.")
+    return bounds.read(_object(inputs[0], "A tensor of `inputs`", _INPUT_KEYS))
 
 
 def _read_input(inputs: object, tail: memoryview, bounds: WindowBounds) -> FloatArray:

@@ -1,8 +1,8 @@
-"""The page around an explanation: head, sections, tables."""
+"""What pages are made of: head, sections, tables, figures with captions; readable by all, and in print."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import resources
 from string import Template
 
@@ -10,16 +10,23 @@ from edgesparse_runtime.measure.report.page_text import page_text
 
 
 def page(
-    title: str, summary: Sequence[str], verdict: str, reliable: bool, parts: Sequence[str], lang: str
+    title: str,
+    summary: Sequence[str],
+    verdict: str,
+    reliable: bool,
+    parts: Sequence[str],
+    lang: str,
+    *,
+    style: str = "",
 ) -> str:
-    """The whole page; `parts` are HTML, the rest is text."""
+    """The whole page; `parts` are HTML, `style` is CSS, the rest is text."""
     state = "" if reliable else " missed"
     sections = [f'<section class="verdict{state}" role="status">{page_text(verdict)}</section>', *parts]
-    return Template(_resource("explain.page", "page.html")).substitute(
+    return Template(resource("measure.report", "page.html")).substitute(
         lang=lang,
         title=page_text(title),
         summary=page_text(" ".join(summary)),
-        style=_resource("measure.report", "page.css") + _resource("explain.page", "page.css"),
+        style=resource("measure.report", "page.css") + resource("measure.report", "document.css") + style,
         sections="\n".join(part for part in sections if part),
     )
 
@@ -35,19 +42,32 @@ def figure(caption: str, picture: str) -> str:
     return f"<figure>{picture}<figcaption>{page_text(caption)}</figcaption></figure>"
 
 
-def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table that scrolls, by keyboard too, where it is wider than the page."""
+def table(
+    caption: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    late: Collection[int] = (),
+    shows_caption: bool = True,
+) -> str:
+    """A table that scrolls, by keyboard too, where it is wider than the page.
+
+    Args:
+        late: rows that are marked.
+        shows_caption: False = only a screen reader has it: a heading says the same.
+    """
     top = "".join(f'<th scope="col">{page_text(cell)}</th>' for cell in head)
     body = "".join(
-        f'<tr><th scope="row">{page_text(row[0])}</th>'
+        f'<tr{" class=late" if i in late else ""}><th scope="row">{page_text(row[0])}</th>'
         + "".join(f"<td>{page_text(cell)}</td>" for cell in row[1:])
         + "</tr>"
-        for row in rows
+        for i, row in enumerate(rows)
     )
+    kind = "" if shows_caption else ' class="unseen"'
     label = page_text(caption)
     return (
         f'<div class="scroll" role="region" aria-label="{label}" tabindex="0"><table>'
-        f"<caption>{label}</caption>"
+        f"<caption{kind}>{label}</caption>"
         f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -57,5 +77,6 @@ def signed(value: float | None) -> str:
     return "–" if value is None else f"{value:+.3g}"
 
 
-def _resource(room: str, name: str) -> str:
+def resource(room: str, name: str) -> str:
+    """A file that is installed with the package."""
     return resources.files(f"edgesparse_runtime.{room}").joinpath(name).read_text("utf-8")
