@@ -229,9 +229,9 @@ def _package(found: Distribution) -> Component:
 def _license(found: Distribution) -> dict[str, Any] | None:
     """As the package states it: an SPDX expression, else its license field's first line, or a classifier."""
     metadata = found.metadata
-    if expression := metadata.get("License-Expression"):
-        return {"expression": str(expression)}
-    stated = str(metadata.get("License") or "").strip().splitlines()
+    if "License-Expression" in metadata:
+        return {"expression": metadata["License-Expression"]}
+    stated = metadata["License"].strip().splitlines() if "License" in metadata else []
     if stated and len(stated[0]) <= _LONGEST_LICENSE:
         return {"license": {"name": stated[0]}}
     classifiers = [str(c) for c in metadata.get_all("Classifier") or [] if str(c).startswith("License ::")]
