@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ from edgesparse.dropin import dropin_layers
 from edgesparse.dropin.outputs import run_model
 from edgesparse.dropin.sparsify import sparsify
 from edgesparse_runtime.errors import InputError, MissingExtraError
-from tests.support.families import FAMILIES
+from tests.support.families import FAMILIES, Family
 
 QUICK_FAMILIES = ("XLM-RoBERTa", "Qwen3", "ModernBERT", "MPNet")
 
@@ -198,13 +199,18 @@ def compare_sentences(cases: StoredCases) -> list[Line]:
     ]
 
 
+def family_figures(family: Family) -> dict[str, Any]:
+    """What is stored of a family."""
+    return measure_family(family).figures()
+
+
 def compare_families(cases: StoredCases) -> list[Line]:
     """Every family of the table, or with `QUICK=1` a few."""
     names = QUICK_FAMILIES if QUICK else tuple(family.name for family in FAMILIES)
     chosen = [family for family in FAMILIES if family.name in names]
     lines = []
     for family in chosen:
-        found = cases.get(f"family {family.name}", lambda family=family: measure_family(family).figures())
+        found = cases.get(f"family {family.name}", partial(family_figures, family))
         if found["refused"]:
             lines.append(
                 line(f"{family.name}, refused with a sentence", family.is_refused, found["refused"], "it is")
