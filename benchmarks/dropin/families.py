@@ -19,12 +19,12 @@ import onnx_ir as ir
 import onnxruntime
 import torch
 
+from benchmarks.dropin.family_models import FAMILIES, Family, difference
 from edgesparse.dropin import dropin_layers
 from edgesparse.dropin.outputs import run_model
 from edgesparse.dropin.sparsify import sparsify
 from edgesparse_export.dropin.program import dropin_to_onnx
 from edgesparse_runtime.errors import InputError
-from tests.support.families import FAMILIES, Family, difference
 from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "dropin.md"

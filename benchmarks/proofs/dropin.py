@@ -19,6 +19,7 @@ from benchmarks.dropin import main as dropin
 from benchmarks.dropin.compare import print_rows
 from benchmarks.dropin.families import EXPORT, PARITY
 from benchmarks.dropin.families import measure as measure_family
+from benchmarks.dropin.family_models import FAMILIES, Family
 from benchmarks.dropin.sentences import measure_sentences
 from benchmarks.dropin.text import GOLDEN_COSINES
 from benchmarks.proofs.lines import Line, chosen_parts, finish, line, machine_now, skip
@@ -30,7 +31,6 @@ from edgesparse.dropin import dropin_layers
 from edgesparse.dropin.outputs import run_model
 from edgesparse.dropin.sparsify import sparsify
 from edgesparse_runtime.errors import InputError, MissingExtraError
-from tests.support.families import FAMILIES, Family
 
 QUICK_FAMILIES = ("XLM-RoBERTa", "Qwen3", "ModernBERT", "MPNet")
 

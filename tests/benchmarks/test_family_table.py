@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.dropin.family_models import FAMILIES, Family, difference
 from edgesparse.dropin.sparsify import sparsify
 from edgesparse_runtime.errors import InputError
-from tests.support.families import FAMILIES, Family, difference
 from tests.support.paths import ROOT
 
 pytest.importorskip("transformers", reason="needs pip install 'edgesparse[dropin]'")
