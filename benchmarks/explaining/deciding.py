@@ -28,7 +28,7 @@ SHORT = ("--seeds", "1", "--epochs", "1", "--set", "training.min_steps=4", "--se
 # What two runs of the same thing measure differently: seconds, and the rival's, timed with its training.
 TIMES = {"train_seconds"}
 RIVAL_TIMES = {"p50", "p99", "max", "streams", "on_time"}
-AXE = "axe-core@4.10.3"
+AXE = "axe-core@4.14.1"
 TESTS = "tests/runtime/"
 
 
@@ -160,7 +160,11 @@ def prove_decision_pages(facts: dict[str, Any]) -> list[Line]:
     script, reason = _axe()
     if script is None:
         return [*lines, skip(name, reason, target)]
-    tests = [f"{page}::axe", f"{TESTS}explain/test_page.py::axe"]
+    tests = [
+        f"{page}::axe",
+        f"{TESTS}explain/test_page.py::axe",
+        f"{TESTS}measure/test_profile.py::in_a_browser",
+    ]
     return [*lines, evidence.compare(Claim(name, tests, target, environment={"EDGESPARSE_AXE": str(script)}))]
 
 

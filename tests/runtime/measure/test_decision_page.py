@@ -102,6 +102,11 @@ def test_what_the_manager_reads_follows_from_the_deadline() -> None:
     assert "More than 1 of 100 calls is late" in decision_page(facts_of("fastest", 1.0))
     assert "which is late" in decision_page(facts_of("fastest", 2.0))
     assert "The deadline is an assumption" in decision_page(facts_of("fastest", None))
+    few = result_of("fastest")
+    few["models"]["sparse-30 float32"]["latency"] |= {"calls": 40}
+    assert "Of only 40 calls, the slowest took 4.50 ms" in decision_page(poc_facts(few, 1.0))
+    dense = facts_of("dense is fastest")
+    assert "with dense attention," not in decision_page(dense) and dense["return"]["saved"] is None
     # Whoever reads it is told what the small model, worse here, would have told.
     assert "This model cannot tell windows of no known class" in page
 
@@ -193,7 +198,7 @@ def test_command_line_writes_the_page_of_a_bundle(
     assert run([*common, "--data", str(tmp_path / "d.npz"), "--deadline", "1000"]) == 0
     facts = json.loads(capsys.readouterr().out)
     page = (tmp_path / "b.html").read_text(encoding="utf-8")
-    assert "This model answers within 1000 ms on this machine" in page
+    assert "This model answered within 1000 ms on this machine in all of" in page
     assert facts["data"]["test_series"] == 6 and set(facts["models"]) == {"float32", "int8"}
     assert not unknown_figures(page, facts, "en")
     assert run([*common, "--deadline", "0.0001"]) == 0

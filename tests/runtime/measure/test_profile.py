@@ -33,6 +33,7 @@ from edgesparse_runtime.measure.soak import slope_with_interval, soak
 from edgesparse_runtime.measure.trace import chrome_trace
 from edgesparse_runtime.measure.worker import run_job
 from edgesparse_runtime.session import Session
+from tests.runtime.explain.browser import AXE, CHROMIUM, open_page
 
 
 @pytest.fixture(scope="module")
@@ -313,6 +314,16 @@ def test_page_is_whole_and_needs_nothing_else(tmp_path: Path, result: ProfileRes
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x.html", "x.json", "x.trace.json"]
     with pytest.raises(InputError, match=r"must end in"):
         write_result(tmp_path / "x.pdf", full)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs the Debian package chromium")
+def test_page_is_whole_in_a_browser(tmp_path: Path, result: ProfileResult) -> None:
+    points = [replace(result.profile, length=n) for n in (100, 200, 400)]
+    (tmp_path / "page.html").write_text(profile_page(replace(result, sweep={"length": points})))
+    # axe-core is tried where `make prove-explain` names it.
+    found = open_page(tmp_path / "page.html", 390, tmp_path, None if AXE is None else Path(AXE))
+    assert found["wide"] <= found["width"] and found["smallest"] >= 14
+    assert found["requests"] == [] and found["console"] == [] and found["violations"] == []
 
 
 def test_names_are_escaped_in_the_page(result: ProfileResult) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from edgesparse_runtime.measure.decision.latency import ENOUGH_FOR_P99
 from edgesparse_runtime.measure.decision.words import in_points
 
 SCHEMA = "edgesparse.report/1"
@@ -55,7 +56,8 @@ def poc_facts(result: dict[str, Any], deadline: float | None) -> dict[str, Any]:
         "compared": len(models),
         "seeds": len(result["plan"]["seeds"]),
         "seed_numbers": result["plan"]["seeds"],
-        "return": _returns(use["streams"], base["streams"]),
+        # Dense attention has nothing to be compared with but itself.
+        "return": _returns(use["streams"], None if use is base else base["streams"]),
         "confusion": _confusion(result["data"]["classes"], use["confusion"]),
         "unknown": _unknown(use["unknown"]),
         "noise": 100 * result["noise"],
@@ -89,10 +91,11 @@ def bundle_facts(
     models = {p: _model(row, facts["deadline"], environment["usable_threads"]) for p, row in rows.items()}
     use = min(models, key=lambda precision: models[precision]["p50"])
     found = models[use]
+    why = "bundle" if found["p99"] <= facts["deadline"] else "bundle_late"
     return {
         **facts,
         "data": data,
-        "verdict": {"use": use, "why": "bundle" if found["on_time"] != "late_many" else "bundle_late"},
+        "verdict": {"use": use, "why": why if found["calls"] >= ENOUGH_FOR_P99 else f"{why}_few"},
         "models": models,
         "return": _returns(found["streams"], None),
         "confusion": _confusion(data["classes"], found["confusion"]) if found["confusion"] else None,
@@ -123,7 +126,8 @@ def _model(row: dict[str, Any], deadline: float, cores: int) -> dict[str, Any]:
     p99, slowest = time.get("p99"), time.get("max")
     on_time = None
     if p99 is not None and slowest is not None:
-        on_time = "late_many" if p99 > deadline else "late_none" if slowest <= deadline else "late_some"
+        late = "late_many" if time["calls"] >= ENOUGH_FOR_P99 else "late_few"
+        on_time = late if p99 > deadline else "late_none" if slowest <= deadline else "late_some"
     share, noise = row["attention_share"], row["noise_costs"]
     return {
         "rung": row["rung"],

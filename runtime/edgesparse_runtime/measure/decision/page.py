@@ -42,7 +42,7 @@ def decision_page(facts: dict[str, Any], lang: str = "en") -> str:
         _commands(facts, lang),
         _origin(facts, lang),
     ]
-    is_good = facts["verdict"]["why"] in ("fastest", "better", "dense is fastest", "bundle")
+    is_good = facts["verdict"]["why"] in ("fastest", "better", "dense is fastest", "bundle", "bundle_few")
     return page(
         say("title_poc" if is_poc else "title_bundle", name=facts["source"]),
         [summary],
@@ -70,8 +70,10 @@ def _used(facts: dict[str, Any]) -> dict[str, Any]:
 def _verdict(facts: dict[str, Any], lang: str) -> str:
     if facts["kind"] == "poc":
         return verdict_sentence(facts["result"], lang)
-    times = {"deadline": f"{facts['deadline']:g}", "p99": _ms(_used(facts)["p99"])}
-    return text(f"use_{facts['verdict']['why']}", lang, **times)
+    used = _used(facts)
+    times = {key: _ms(used[key]) for key in ("p99", "max")}
+    values = {"deadline": f"{facts['deadline']:g}", "calls": f"{used['calls']:,}"}
+    return text(f"use_{facts['verdict']['why']}", lang, **times, **values)
 
 
 def _decision(facts: dict[str, Any], lang: str) -> str:
@@ -91,7 +93,7 @@ def _decision(facts: dict[str, Any], lang: str) -> str:
             lines.append(say("no_bundle"))
     if used["streams"] is not None:
         counts = {"cores": facts["cores"], "streams": f"{used['streams']:,}", "deadline": deadline}
-        if facts["kind"] == "poc":
+        if facts["kind"] == "poc" and verdict["use"] != verdict["reference"]:
             dense = facts["models"][verdict["reference"]]["streams"]
             lines.append(say("streams_are", dense=f"{dense:,}", **counts))
         else:
@@ -154,7 +156,7 @@ def _return(facts: dict[str, Any], lang: str) -> str:
         [say("return_how")],
         f'<form class="return"{data}>{fields}</form>'
         f'<div class="scroll wraps" role="region" aria-label="{title}" tabindex="0"><table>'
-        f"<caption>{title}</caption>"
+        f'<caption class="unseen">{title}</caption>'
         f'<thead><tr><th scope="col">{page_text(say("return_with"))}</th>{top}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div><script>{resource(ROOM, 'return.js')}</script>",
     )
@@ -194,10 +196,14 @@ def _errors(facts: dict[str, Any], lang: str) -> str:
             for label, counts in zip(found["classes"], found["matrix"], strict=True)
         ]
         how = f'<p class="sub">{page_text(_capital(say("errors_how", name=name)))}</p>'
-        return title + how + table(say("errors"), [say("true"), *found["classes"]], rows)
+        return title + how + table(say("errors"), [say("true"), *found["classes"]], rows, shows_caption=False)
     rows = [[row["true"], row["taken"], f"{row['count']:,}"] for row in found["top"]]
     how = f'<p class="sub">{page_text(say("errors_top", name=name, shown=found["shown"]))}</p>'
-    return title + how + table(say("errors"), [say("true"), say("taken"), say("count")], rows)
+    return (
+        title
+        + how
+        + table(say("errors"), [say("true"), say("taken"), say("count")], rows, shows_caption=False)
+    )
 
 
 def _unknown(facts: dict[str, Any], lang: str) -> str:
@@ -207,7 +213,7 @@ def _unknown(facts: dict[str, Any], lang: str) -> str:
     rows = [[kind, f"{share:.0%}"] for kind, share in found["kinds"].items()]
     sentence = say("unknown_how", refused=f"{found['refused']:.1%}", n=f"{found['n']:,}")
     head = [say("unknown_kind"), say("unknown_share")]
-    return section(say("unknown"), [sentence], table(say("unknown"), head, rows))
+    return section(say("unknown"), [sentence], table(say("unknown"), head, rows, shows_caption=False))
 
 
 def _table(facts: dict[str, Any], lang: str) -> str:
@@ -223,7 +229,7 @@ def _table(facts: dict[str, Any], lang: str) -> str:
     lines = [say("table_how", seeds=facts["seeds"])] if is_poc else []
     if any(row["rung"] == "multirocket-hydra" for row in facts["models"].values()):
         lines.append(say("alone"))
-    parts = [table(say("table"), head, rows)]
+    parts = [table(say("table"), head, rows, shows_caption=False)]
     if is_poc:
         seeds = sorted({seed for row in facts["models"].values() for seed in row["by_seed"]}, key=int)
         by_seed = [
@@ -231,7 +237,14 @@ def _table(facts: dict[str, Any], lang: str) -> str:
             for row in facts["models"].values()
         ]
         parts.append(f"<h3>{page_text(say('seeds'))}</h3>")
-        parts.append(table(say("seeds"), [say("model"), *(say("seed", seed=s) for s in seeds)], by_seed))
+        parts.append(
+            table(
+                say("seeds"),
+                [say("model"), *(say("seed", seed=s) for s in seeds)],
+                by_seed,
+                shows_caption=False,
+            )
+        )
     return section(say("table"), lines, *parts)
 
 
@@ -274,7 +287,12 @@ def _curve(facts: dict[str, Any], lang: str) -> str:
         for kind, width in (("wide", svg.WIDE), ("narrow", svg.NARROW))
     )
     head = [say("model"), say("labels"), say("accuracy")]
-    return section(say("curve"), lines, figure(say("curve"), charts), table(say("curve"), head, rows))
+    return section(
+        say("curve"),
+        lines,
+        figure(say("curve"), charts),
+        table(say("curve"), head, rows, shows_caption=False),
+    )
 
 
 def _commands(facts: dict[str, Any], lang: str) -> str:

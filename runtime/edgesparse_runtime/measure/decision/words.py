@@ -57,6 +57,16 @@ _WORDS: dict[str, tuple[str, str]] = {
         "This model is too slow for {deadline} ms on this machine: 1 of 100 calls took {p99} ms or longer.",
         "このモデルはこの機械では {deadline} ms に間に合いません（100 回に 1 回は {p99} ms 以上）。",
     ),
+    "use_bundle_few": (
+        "This model answered within {deadline} ms on this machine in all of {calls} calls; the slowest took "
+        "{max} ms.",
+        "このモデルはこの機械で {calls} 回すべて {deadline} ms 以内に応答しました（最長 {max} ms）。",
+    ),
+    "use_bundle_late_few": (
+        "This model is too slow for {deadline} ms on this machine: the slowest of {calls} calls took "
+        "{max} ms.",
+        "このモデルはこの機械では {deadline} ms に間に合いません（{calls} 回中の最長 {max} ms）。",
+    ),
     "points": ("{value} points [{low}, {high}]", "{value} ポイント［{low}, {high}］"),
     "points_alone": ("{value} points, no interval", "{value} ポイント、区間なし"),
     "title_poc": ("Proof of concept: {name}", "概念実証：{name}"),
@@ -70,7 +80,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "manager": ("For the decision", "意思決定のために"),
     "sure": (
         "How sure: each model was trained {seeds} times and tested on the same {n} series. In 95 of 100 such "
-        "trials the interval in brackets holds the true difference from dense attention.",
+        "trials, the interval in brackets contains the true difference from dense attention.",
         "確かさ：各モデルを {seeds} 回学習し、同じ {n} 件の系列で試験しました。同様の試行 100 回中 95 回で、"
         "角括弧の区間が密な注意との真の差を含みます。",
     ),
@@ -147,8 +157,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
     "return": ("Return on investment", "投資対効果"),
     "return_how": (
-        "Your figures go into the fields; what they start with is made up. Machines are as many as the "
-        "streams need under the deadline.",
+        "Enter your own figures; the initial ones are made up. Machines are as many as the streams need "
+        "under the deadline.",
         "欄に実際の数値を入力してください。初期値は仮のものです。機械の台数は、期限内に全ストリームを処理"
         "するのに必要な数です。",
     ),
@@ -159,7 +169,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "return_machines": ("machines needed", "必要な台数"),
     "return_cost": ("cost of machines", "機械の費用"),
     "return_saved": (
-        "saved against dense attention, less the work",
+        "saved compared with dense attention, less the one-time work",
         "密な注意に対する節約額（作業費を除く）",
     ),
     "return_none": ("not within the deadline", "期限内に処理不可"),
@@ -179,6 +189,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "More than 1 of 100 calls is late: the 99th percentile is {p99} ms, the deadline {deadline} ms.",
         "100 回に 1 回より多く遅延します（99 パーセンタイル {p99} ms、期限 {deadline} ms）。",
     ),
+    "late_few": (
+        "Of only {calls} calls, the slowest took {max} ms, which is later than {deadline} ms.",
+        "わずか {calls} 回の呼び出しで最長 {max} ms となり、{deadline} ms を超えました。",
+    ),
     "errors": ("Which class is taken for which", "どのクラスを取り違えるか"),
     "errors_how": (
         "{name}, test series over all trainings. A row per true class, a column per decision.",
@@ -194,7 +208,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "no_errors": ("No test series was decided wrongly.", "誤判定はありません。"),
     "unknown": ("Windows of no known class", "未知のウィンドウ"),
     "unknown_how": (
-        "{refused} of the good windows are called unknown (n = {n}). Of windows that no sound sensor gives:",
+        "{refused} of the good windows are called unknown (n = {n}). Of windows that no healthy sensor "
+        "produces:",
         "正常なウィンドウの {refused} を未知と判定します（n = {n}）。"
         "正常なセンサーでは起きないウィンドウでは：",
     ),
@@ -212,7 +227,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
     "next": ("Next step", "次の一歩"),
     "next_poc": (
-        "Check the bundle on the machine of the line, then let it run beside today's system.",
+        "Check the bundle on the machine of the line, then run it in parallel with today's system.",
         "現場の機械でバンドルを確認し、現行システムと並行して動かしてください。",
     ),
     "next_rival": (

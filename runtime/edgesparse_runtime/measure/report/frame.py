@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import resources
 from string import Template
 
@@ -42,19 +42,32 @@ def figure(caption: str, picture: str) -> str:
     return f"<figure>{picture}<figcaption>{page_text(caption)}</figcaption></figure>"
 
 
-def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table that scrolls, by keyboard too, where it is wider than the page."""
+def table(
+    caption: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    late: Collection[int] = (),
+    shows_caption: bool = True,
+) -> str:
+    """A table that scrolls, by keyboard too, where it is wider than the page.
+
+    Args:
+        late: rows that are marked.
+        shows_caption: False = only a screen reader has it: a heading says the same.
+    """
     top = "".join(f'<th scope="col">{page_text(cell)}</th>' for cell in head)
     body = "".join(
-        f'<tr><th scope="row">{page_text(row[0])}</th>'
+        f'<tr{" class=late" if i in late else ""}><th scope="row">{page_text(row[0])}</th>'
         + "".join(f"<td>{page_text(cell)}</td>" for cell in row[1:])
         + "</tr>"
-        for row in rows
+        for i, row in enumerate(rows)
     )
+    kind = "" if shows_caption else ' class="unseen"'
     label = page_text(caption)
     return (
         f'<div class="scroll" role="region" aria-label="{label}" tabindex="0"><table>'
-        f"<caption>{label}</caption>"
+        f"<caption{kind}>{label}</caption>"
         f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

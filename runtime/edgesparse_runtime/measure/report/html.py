@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from importlib import resources
+from collections.abc import Callable
 from string import Template
 
 from edgesparse_runtime.measure.modules import Module
 from edgesparse_runtime.measure.paced_load import Paced
 from edgesparse_runtime.measure.report import svg
+from edgesparse_runtime.measure.report.frame import resource, section, table
 from edgesparse_runtime.measure.report.page_text import page_text
 from edgesparse_runtime.measure.results import Profile, ProfileResult
 from edgesparse_runtime.measure.soak import Soak
 
+ROOM = "measure.report"
 _MOST_BARS = 16
 _SWEEPS = {"threads": "threads", "batch": "windows per call", "length": "steps per window"}
 
@@ -38,11 +39,11 @@ def profile_page(result: ProfileResult) -> str:
         _soak(result.soak),
         _machine(result),
     ]
-    return Template(_resource("page.html")).substitute(
+    return Template(resource(ROOM, "page.html")).substitute(
         lang="en",
         title=page_text(f"{name}: {p.p50:.2f} ms"),
         summary=page_text(summary),
-        style=_resource("page.css"),
+        style=resource(ROOM, "page.css") + resource(ROOM, "document.css"),
         sections="\n".join(section for section in sections if section),
     )
 
@@ -74,9 +75,9 @@ def _latency(result: ProfileResult) -> str:
     lines = {"p50": p.p50, "p95": p.p95, "p99": p.p99}
     course = [(float(i), t) for i, t in enumerate(times)]
     sampled = "" if len(times) == p.calls else f" The charts show every {-(-p.calls // len(times))}th call."
-    return _section(
+    return section(
         "How long calls took",
-        f"{p.calls:,} calls, each on new input ({p.inputs}, shifted and scaled).{sampled}",
+        [f"{p.calls:,} calls, each on new input ({p.inputs}, shifted and scaled).{sampled}"],
         _chart(lambda width: svg.histogram(times, lines, x_label="milliseconds per call", width=width))
         + _chart(
             lambda width: svg.scatter(
@@ -101,10 +102,12 @@ def _modules(modules: list[Module]) -> str:
     if rest := modules[_MOST_BARS:]:
         spent = sum(m.milliseconds for m in rest)
         rows.append((f"{len(rest)} more", spent, f"{spent:.3f} ms, {sum(m.share for m in rest):.1%}"))
-    return _section(
+    return section(
         "Where the time goes",
-        f"PyTorch modules, milliseconds per call under the profiler; {_attention_shares(modules)}"
-        "Density is the share of blocks that attention reads.",
+        [
+            f"PyTorch modules, milliseconds per call under the profiler; {_attention_shares(modules)}"
+            "Density is the share of blocks that attention reads."
+        ],
         _chart(lambda width: svg.bars(rows, unit="ms", width=width)),
     )
 
@@ -135,9 +138,9 @@ def _sweep(setting: str, points: list[Profile]) -> str:
         ]
         for x, p in zip(places, points, strict=True)
     ]
-    return _section(
+    return section(
         f"By {label}",
-        "",
+        [],
         _chart(
             lambda width: svg.curves(
                 lines,
@@ -147,7 +150,12 @@ def _sweep(setting: str, points: list[Profile]) -> str:
                 width=width,
             )
         )
-        + _table([label, "p50 ms", "p90", "p99", "max", "windows/s", "model's MB"], rows),
+        + table(
+            f"By {label}",
+            [label, "p50 ms", "p90", "p99", "max", "windows/s", "model's MB"],
+            rows,
+            shows_caption=False,
+        ),
     )
 
 
@@ -168,11 +176,19 @@ def _paced(paced: list[Paced]) -> str:
         for q in paced
     ]
     head = ["windows/s", "deadline ms", "late", "p50 ms", "p99", "max", "computing", "answered/s"]
-    return _section(
+    return section(
         "At a fixed rate",
-        "Milliseconds from when a window was due to its answer. Between windows the processor idles, its "
-        "clock drops and its caches go cold, so a paced call takes longer than one of many in a row.",
-        _table(head, rows, late={i for i, q in enumerate(paced) if q.missed}),
+        [
+            "Milliseconds from when a window was due to its answer. Between windows the processor idles, its "
+            "clock drops and its caches go cold, so a paced call takes longer than one of many in a row."
+        ],
+        table(
+            "At a fixed rate",
+            head,
+            rows,
+            shows_caption=False,
+            late={i for i, q in enumerate(paced) if q.missed},
+        ),
     )
 
 
@@ -180,10 +196,12 @@ def _soak(soak: Soak | None) -> str:
     if soak is None:
         return ""
     course = [(float(x), y) for x, y in soak.course]
-    return _section(
+    return section(
         f"{soak.runs:,} runs with changing lengths",
-        f"{soak.lengths[0]:,} to {soak.lengths[1]:,} steps, {soak.seconds:.0f} s. After the first tenth, "
-        f"memory changed by {soak.slope_mb:+.2f} MB [{soak.slope_low:+.2f}, {soak.slope_high:+.2f}].",
+        [
+            f"{soak.lengths[0]:,} to {soak.lengths[1]:,} steps, {soak.seconds:.0f} s. After the first tenth, "
+            f"memory changed by {soak.slope_mb:+.2f} MB [{soak.slope_low:+.2f}, {soak.slope_high:+.2f}]."
+        ],
         _chart(
             lambda width: svg.curves(
                 {"memory": course}, x_label="run", y_label="resident MB", marks=False, width=width
@@ -208,36 +226,14 @@ def _machine(result: ProfileResult) -> str:
         ["system", e["system"]],
         ["versions", ", ".join(f"{name} {v}" for name, v in e["versions"].items())],
     ]
-    cells = "".join(f"<tr><td>{page_text(a)}</td><td>{page_text(b)}</td></tr>" for a, b in rows)
-    return _section("The machine, and what disturbed it", "", f'<table class="facts">{cells}</table>')
+    cells = "".join(f'<tr><th scope="row">{page_text(a)}</th><td>{page_text(b)}</td></tr>' for a, b in rows)
+    return section("The machine, and what disturbed it", [], f'<table class="facts">{cells}</table>')
 
 
 def _known(value: float | None, form: str) -> str:
     return "not visible" if value is None else form.format(value)
 
 
-def _section(title: str, summary: str, content: str) -> str:
-    """One part of the page; `title` and `summary` are text, `content` is HTML."""
-    below = f'<p class="sub">{page_text(summary)}</p>' if summary else ""
-    return f"<section><h2>{page_text(title)}</h2>{below}{content}</section>"
-
-
 def _chart(draw: Callable[[int], str]) -> str:
     """The same chart drawn for a page and for a phone, so that its text is readable on both."""
     return f'<div class="wide">{draw(svg.WIDE)}</div><div class="narrow">{draw(svg.NARROW)}</div>'
-
-
-def _table(head: list[str], rows: list[list[str]], *, late: Collection[int] = ()) -> str:
-    """A table that scrolls where it is wider than the page; rows in `late` are marked."""
-    top = "".join(f"<th>{page_text(cell)}</th>" for cell in head)
-    body = "".join(
-        ('<tr class="late">' if i in late else "<tr>")
-        + "".join(f"<td>{page_text(cell)}</td>" for cell in row)
-        + "</tr>"
-        for i, row in enumerate(rows)
-    )
-    return f'<div class="scroll"><table><tr>{top}</tr>{body}</table></div>'
-
-
-def _resource(name: str) -> str:
-    return resources.files("edgesparse_runtime.measure.report").joinpath(name).read_text("utf-8")
