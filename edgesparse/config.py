@@ -29,6 +29,7 @@ TASKS = ("classification", "regression", "forecasting")
 MOST_THREADS, LARGEST_BLOCK = 1024, 1024
 SHARE = both(at_least(0), below(1))
 DILATIONS = Bound("whole numbers from 1 on", lambda value: bool(value) and min(value) >= 1)
+ODD = Bound("odd and at least 1", lambda value: value > 0 and value % 2 == 1, "Use 5.")
 VALUE_FILTER = Bound("odd or 0", lambda value: value == 0 or (value > 0 and value % 2 == 1), "Use 5.")
 # Keys of run folders and files written before version 0.2, and what they are called now.
 RENAMED_KEYS = {
@@ -69,6 +70,11 @@ class ModelConfig:
         value_filter: size of the convolution over values; 0 = none.
         dropout: in the layers; the head has twice as much.
         causal: a token's score depends on steps up to its own only (docs/training.md).
+        stretched: steps that windows of unequal length are stretched to, by a model without layers; 0 = none,
+            None = chosen by leave-one-out.
+        fixed_scale: windows are normalized by mean and spread of the training windows instead of their own,
+            in a model without layers; None = chosen likewise.
+        smoothed: steps that the skip's differences are averaged over; None = 5, or chosen likewise.
     """
 
     width: int = bounded(64, at_least(1))
@@ -87,6 +93,9 @@ class ModelConfig:
     value_filter: int = bounded(5, VALUE_FILTER)
     dropout: float = bounded(0.1, both(at_least(0), below(0.5)))
     causal: bool = False
+    stretched: int | None = bounded(None, at_least(0))
+    fixed_scale: bool | None = None
+    smoothed: int | None = bounded(None, ODD)
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -97,6 +106,11 @@ class ModelConfig:
                 "`causal` must be false with the skip (`stem` 2 or no layers): its features are of the whole "
                 "window. Use model.stem=1 with one layer or more."
             )
+        for name in ("stretched", "fixed_scale"):
+            if self.layers and getattr(self, name):
+                raise InputError(
+                    f"`{name}` needs a model without layers; there are {self.layers}. Use model.layers=0."
+                )
         if self.layers == 0 and self.stem == 1:
             raise InputError("`layers` must be at least 1 with `stem` 1; got 0. Use model.stem=2.")
 

@@ -7,18 +7,23 @@ FAIL that says so.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
 from benchmarks.dropin import main as dropin
 from benchmarks.dropin.compare import print_rows
+from benchmarks.dropin.families import EXPORT, PARITY
+from benchmarks.dropin.families import measure as measure_family
+from benchmarks.dropin.family_models import FAMILIES, Family
+from benchmarks.dropin.sentences import measure_sentences
 from benchmarks.dropin.text import GOLDEN_COSINES
-from benchmarks.proofs.lines import Line, finish, line, machine_now
-from benchmarks.support.settings import report_path
+from benchmarks.proofs.lines import Line, chosen_parts, finish, line, machine_now, skip
+from benchmarks.support.settings import QUICK, report_path
 from benchmarks.support.stored_cases import StoredCases
 from edgesparse.attention.heads import merge_heads
 from edgesparse.attention.reference import sparse_attention
@@ -26,6 +31,8 @@ from edgesparse.dropin import dropin_layers
 from edgesparse.dropin.outputs import run_model
 from edgesparse.dropin.sparsify import sparsify
 from edgesparse_runtime.errors import InputError, MissingExtraError
+
+QUICK_FAMILIES = ("XLM-RoBERTa", "Qwen3", "ModernBERT", "MPNet")
 
 
 def compare_whisper(cases: StoredCases) -> list[Line]:
@@ -147,21 +154,100 @@ def compare_decoder() -> list[Line]:
     ]
 
 
+def compare_sentences(cases: StoredCases) -> list[Line]:
+    """Text in, embedding out."""
+    found = cases.get("sentences", measure_sentences)
+    library = found["sentence_transformers"]
+    title = "MiniLM from text, every block kept, to sentence-transformers, largest difference"
+    lines = [
+        line(
+            "MiniLM from text, known cosines, largest deviation",
+            found["golden"] < 0.001,
+            found["golden"],
+            "< 0.001",
+        ),
+        line(
+            f"MiniLM from text, every block kept, to PyTorch on {found['texts']} texts, largest difference",
+            found["whole"] <= 1e-5,
+            found["whole"],
+            "<= 1e-5",
+        ),
+        skip(title, "sentence-transformers is not installed")
+        if library is None
+        else line(title, library <= 1e-5, library, "<= 1e-5"),
+    ]
+    for key, what in (
+        ("alone", "a text alone and in a batch"),
+        ("int8 alone", "the same in int8"),
+        ("cli", "`edgesparse run` to Python"),
+        ("serve", "`edgesparse serve` to Python"),
+    ):
+        title = f"MiniLM from text, {what}, largest difference"
+        lines.append(line(title, found[key] <= 1e-5, found[key], "<= 1e-5"))
+    near, int8 = found["cosine"], found["int8 cosine"]
+    return [
+        *lines,
+        line(
+            "MiniLM from text, density 0.5, mean cosine to dense beyond 64 tokens",
+            near >= 0.98,
+            near,
+            ">= 0.98",
+        ),
+        line("MiniLM from text, lowest cosine to dense", None, found["least cosine"]),
+        line("MiniLM from text, int8, mean cosine to float32", int8 >= 0.99, int8, ">= 0.99"),
+        line("MiniLM from text, int8, lowest cosine to float32", None, found["int8 least cosine"]),
+    ]
+
+
+def family_figures(family: Family) -> dict[str, Any]:
+    """What is stored of a family."""
+    return measure_family(family).figures()
+
+
+def compare_families(cases: StoredCases) -> list[Line]:
+    """Every family of the table, or with `QUICK=1` a few."""
+    names = QUICK_FAMILIES if QUICK else tuple(family.name for family in FAMILIES)
+    chosen = [family for family in FAMILIES if family.name in names]
+    lines = []
+    for family in chosen:
+        found = cases.get(f"family {family.name}", partial(family_figures, family))
+        if found["refused"]:
+            lines.append(
+                line(f"{family.name}, refused with a sentence", family.is_refused, found["refused"], "it is")
+            )
+            continue
+        for key, what, most in (
+            ("parity", "every block kept, to dense, padded on either side", PARITY),
+            ("export", "exported, in plain onnxruntime to PyTorch", EXPORT),
+        ):
+            title = f"{family.name}, {what}, of the largest value"
+            lines.append(line(title, found[key] <= most, found[key], f"<= {most:g}"))
+    return lines
+
+
+PARTS: dict[str, Callable[[StoredCases], list[Line]]] = {
+    "decoder": lambda cases: compare_decoder(),
+    "families": compare_families,
+    "sentences": compare_sentences,
+    "whisper": compare_whisper,
+    "minilm": compare_minilm,
+}
+
+
 def main() -> int:
     """Measures, compares with the targets, writes prove_dropin.json."""
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    parts = chosen_parts(__doc__, PARTS)
     torch.set_num_threads(int(os.environ.get("THREADS", "1")))
     machine = machine_now(1)
-    cases, lines = dropin.store(), compare_decoder()
-    for part in (compare_whisper, compare_minilm):
+    cases = dropin.store()
+    lines: list[Line] = []
+    for name in parts:
         try:
-            lines += part(cases)
+            lines += PARTS[name](cases)
         except (MissingExtraError, InputError) as error:
-            lines.append(line(f"{part.__name__}: {error}", False, 0.0, "installed"))
-    parts = ("whisper", "whisper-time", "minilm")
-    measured = {name: cases.get(name, dict) for name in parts if name in cases}
+            lines.append(line(f"{name}: {error}", False, 0.0, "installed"))
+    stored = ("whisper", "whisper-time", "minilm", "sentences")
+    measured = {name: cases.get(name, dict) for name in stored if name in cases}
     return finish(report_path("prove_dropin"), lines, machine, measured=measured)
 
 

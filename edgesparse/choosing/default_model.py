@@ -12,7 +12,11 @@ MODELS: dict[str, dict[str, object]] = {
 }
 # Settings that the small model knows too; any other selects a transformer, as its own options do.
 SMALL_SETTINGS = frozenset(
-    [f"model.{name}" for name in ("dilations", "filters", "layers", "patch", "stem", "thresholds")]
+    [
+        f"model.{name}"
+        for name in ("competing_groups", "dilations", "filters", "fixed_scale", "layers", "patch")
+    ]
+    + [f"model.{name}" for name in ("smoothed", "stem", "stretched", "thresholds")]
     + [f"training.{name}" for name in ("seed", "task", "threads", "validation_share")]
 )
 

@@ -9,7 +9,7 @@ Shapes: `n` series, `F` features, `K` outputs.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor
@@ -20,7 +20,8 @@ from edgesparse.model.skip import Skip
 from edgesparse_runtime.errors import InputError
 
 NOISE, NOISE_WEIGHT = 0.05, 0.03
-# Beyond this many series the closed form takes minutes and more of them hardly help: a part is used.
+# Beyond this many series the closed form takes minutes and more of them hardly help: a part is used. So many
+# for as many features; the fewer features, the more.
 MOST_SERIES = 4096
 LEAST_SPREAD = 1e-5
 
@@ -35,6 +36,7 @@ class SkipReport:
         shrinkage: chosen by leave-one-out.
         loss: leave-one-out log loss, or mean squared error of standardized targets.
         left_out: the metric of every series by the map that the others give.
+        tried: answers to what was open about the features, each with its loss (`edgesparse.training.stem`).
     """
 
     features: int
@@ -42,6 +44,7 @@ class SkipReport:
     shrinkage: float
     loss: float
     left_out: dict[str, object]
+    tried: list[dict[str, object]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -62,7 +65,8 @@ def fit_skip(
         Outputs [n, K] of every series by the map without it, what was fitted, and to how many series.
     """
     n = len(clean_nF)
-    chosen = torch.arange(n) if n <= MOST_SERIES else torch.linspace(0, n - 1, MOST_SERIES).long()
+    most = max(MOST_SERIES, MOST_SERIES**3 // skip.features**2)
+    chosen = torch.arange(n) if n <= most else torch.linspace(0, n - 1, most).long()
     versions = torch.stack([clean_nF[chosen], noisy_nF[chosen]])
     weights = torch.tensor([1.0, NOISE_WEIGHT])[:, None, None] / (1.0 + NOISE_WEIGHT)
     center = (weights * versions).sum(0).mean(0)

@@ -32,6 +32,12 @@ NAME = "edgesparse"
 _CROSS = re.compile(r"cross|encoder_attn|encdec", re.IGNORECASE)
 # What is written into a configuration beside the rule's own name.
 _MARKS = (NAME, "attn_implementation")
+# What to use instead of a family that is refused (docs/dropin.md has the table).
+FAMILIES = "BERT, RoBERTa, XLM-R, ModernBERT"
+_NO_WEIGHTS = (
+    "`output_attentions` must be left out; sparse attention has no weight for each pair of tokens. "
+    "Load the dense model with attn_implementation='eager' to see them."
+)
 _UNSUPPORTED = ("softcap", "position_bias", "s_aux")
 
 
@@ -66,6 +72,25 @@ def attach_huggingface(model: PreTrainedModel, rule: DropinConfig) -> None:
             delattr(module, NAME)
         if _CROSS.search(name.rsplit(".", 1)[-1]):
             module.edgesparse_is_cross = True
+        if isinstance(module, PreTrainedModel) and not _refuses_weights(module):
+            module.register_forward_pre_hook(refuse_weights, with_kwargs=True)
+
+
+def refuse_weights(module: PreTrainedModel, args: Any, kwargs: Mapping[str, Any]) -> None:
+    """Before a forward pass: some families never tell the attention function, and return no weights silently.
+
+    Raises:
+        InputError: weights of attention are asked for, by argument or by the configuration.
+    """
+    wanted = kwargs.get("output_attentions")
+    if wanted is None:
+        wanted = getattr(module.config, "output_attentions", False)
+    if wanted and module.config._attn_implementation == NAME:
+        raise InputError(_NO_WEIGHTS)
+
+
+def _refuses_weights(module: nn.Module) -> bool:
+    return any(hook is refuse_weights for hook in module._forward_pre_hooks.values())
 
 
 def _without_interface(model: PreTrainedModel) -> str:
@@ -80,7 +105,7 @@ def _without_interface(model: PreTrainedModel) -> str:
         )
     return (
         f"{name} must look its attention up in transformers' AttentionInterface; it computes its own, which "
-        "cannot be exchanged. Use a model of another family: BERT, RoBERTa, XLM-R, ModernBERT."
+        f"cannot be exchanged. Use a model of another family: {FAMILIES}."
     )
 
 
@@ -148,6 +173,8 @@ def remember_huggingface(model: PreTrainedModel) -> Callable[[], None]:
         for m in model.modules()
     ]
 
+    hooks = {id(m) for m in model.modules() if _refuses_weights(m)}
+
     def undo() -> None:
         for config, implementation, marks in kept:
             config._attn_implementation_internal = implementation
@@ -163,6 +190,11 @@ def remember_huggingface(model: PreTrainedModel) -> Callable[[], None]:
             for name in flags:
                 module.__dict__.pop(name, None)
             module.__dict__.update(own)
+            if id(module) not in hooks:
+                found = module._forward_pre_hooks
+                for key in [key for key, hook in found.items() if hook is refuse_weights]:
+                    del found[key]
+                    module._forward_pre_hooks_with_kwargs.pop(key, None)
 
     return undo
 
@@ -188,12 +220,12 @@ def attention(
     del dropout
     unsupported = next((name for name in _UNSUPPORTED if kwargs.get(name) is not None), None)
     if unsupported:
-        raise InputError(f"Attention with `{unsupported}` must stay dense. Use attn_implementation='eager'.")
-    if kwargs.get("output_attentions"):
         raise InputError(
-            "`output_attentions` must be left out; sparse attention has no weight for each pair of tokens. "
-            "Load the dense model with attn_implementation='eager' to see them."
+            f"Attention with `{unsupported}` must stay dense: the operator has no such term. Use a model of "
+            f"another family: {FAMILIES}; or attn_implementation='eager'."
         )
+    if kwargs.get("output_attentions"):
+        raise InputError(_NO_WEIGHTS)
     is_local = kwargs.get("sliding_window") is not None
     causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
     scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from edgesparse.config import ModelConfig
-from edgesparse.model.normalize import FixedNormalize, real_steps
+from edgesparse.model.normalize import FixedNormalize, Normalize, real_steps
 from edgesparse.model.transformer import SequenceTransformer
 
 
@@ -107,5 +107,6 @@ class Forecaster(SequenceTransformer):
         if isinstance(self.normalize, FixedNormalize):
             ones = torch.ones_like(window_BCT[:, 0, 0])
             return ones * self.normalize.center[self.target], ones * self.normalize.spread[self.target]
+        assert isinstance(self.normalize, Normalize)
         mean, log_spread = self.normalize.level(window_BCT).chunk(2, dim=1)
         return mean[:, self.target], log_spread[:, self.target].exp()

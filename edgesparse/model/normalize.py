@@ -146,3 +146,25 @@ class FixedNormalize(nn.Module):
         centered = (values - mean[:, None]).masked_fill(~seen, 0.0)
         self.center.copy_(mean)
         self.spread.copy_(((centered**2).sum((0, 2)) / count).sqrt().clamp(min=SMALLEST_SPREAD))
+
+
+class TrainingScale(nn.Module):
+    """Each channel by its mean and spread over the training windows, as `FixedNormalize` has it.
+
+    Level and scale of a window stay in the signal, and are given back as features as well.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fixed = FixedNormalize(channels)
+        self.own = Normalize(channels, is_joint=False)
+
+    def forward(self, window_BCT: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalized window [B, C, T] with missing values at 0, and features [B, 2*C]."""
+        features: Tensor = self.own(window_BCT)[1]
+        return self.fixed(window_BCT)[0], features
+
+    def fit(self, windows_BCT: Tensor) -> None:
+        """Learn each channel's mean and spread, and what level and scale are usual."""
+        self.fixed.fit(windows_BCT)
+        self.own.fit(windows_BCT)

@@ -18,7 +18,7 @@ from edgesparse.model.competing_filters import GROUPS, CompetingFilters
 from edgesparse.model.filter_bank import FilterBank, mean_over_tokens
 from edgesparse.model.normalize import Normalize
 
-# Steps that differences are averaged over: of noise a fifth is left.
+# Steps that differences are averaged over where nothing else is chosen: of noise a fifth is left.
 SMOOTHED = 5
 # A share of a few steps in a thousand is rare, however few: its root must not be steep there.
 LEAST_SHARE = 1e-3
@@ -33,6 +33,7 @@ class Skip(nn.Module):
         bank: the model's own filter bank, whose shape the one on differences has.
         joint_scale: of the differences' channels, as of the window's.
         groups: of competing filters per dilation.
+        smoothed: steps that the differences are averaged over.
     """
 
     center: Tensor
@@ -41,9 +42,17 @@ class Skip(nn.Module):
     bias: Tensor
 
     def __init__(
-        self, bank: FilterBank, *, channels: int, outputs: int, joint_scale: bool, groups: int = GROUPS
+        self,
+        bank: FilterBank,
+        *,
+        channels: int,
+        outputs: int,
+        joint_scale: bool,
+        groups: int = GROUPS,
+        smoothed: int = SMOOTHED,
     ) -> None:
         super().__init__()
+        self.smoothed = smoothed
         self.normalize = Normalize(channels, is_joint=joint_scale)
         filters, thresholds = bank.threshold.shape[1:]
         self.bank = FilterBank(
@@ -98,22 +107,22 @@ class Skip(nn.Module):
     @torch.no_grad()
     def fit_stem(self, normal_BCT: Tensor, real_BT: Tensor | None) -> None:
         """Learn the differences' normalization, thresholds and ramps from normalized training windows."""
-        self.normalize.fit(smoothed_differences(normal_BCT, real_BT))
+        self.normalize.fit(smoothed_differences(normal_BCT, real_BT, self.smoothed))
         differences = self._differences(normal_BCT, real_BT)[0]
         self.bank.fit(differences, real_BT)
         self.compete.fit(normal_BCT, real_BT)
         self.compete_differences.fit(differences, real_BT)
 
     def _differences(self, normal_BCT: Tensor, real_BT: Tensor | None) -> tuple[Tensor, Tensor]:
-        normal, level = self.normalize(smoothed_differences(normal_BCT, real_BT))
+        normal, level = self.normalize(smoothed_differences(normal_BCT, real_BT, self.smoothed))
         return normal, level
 
 
-def smoothed_differences(normal_BCT: Tensor, real_BT: Tensor | None) -> Tensor:
-    """From each step to the next, averaged over five; NaN at padding."""
+def smoothed_differences(normal_BCT: Tensor, real_BT: Tensor | None, smoothed: int = SMOOTHED) -> Tensor:
+    """From each step to the next, averaged over `smoothed` of them; NaN at padding."""
     steps = pad(normal_BCT[..., 1:] - normal_BCT[..., :-1], (1, 0))
     if real_BT is not None:
         # The step into the padding is none.
         steps = steps * real_BT[:, None]
-    smooth = avg_pool1d(steps, SMOOTHED, 1, SMOOTHED // 2)
+    smooth = avg_pool1d(steps, smoothed, 1, smoothed // 2) if smoothed > 1 else steps
     return smooth if real_BT is None else smooth.masked_fill(~real_BT[:, None], torch.nan)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +25,9 @@ from edgesparse.config import ModelConfig
 from edgesparse.model.competing_filters import GROUPS
 from edgesparse.model.dropout import Dropout
 from edgesparse.model.filter_bank import LENGTH, MOST_FILTERS, FilterBank, token_mask
-from edgesparse.model.normalize import FixedNormalize, Normalize, real_steps
-from edgesparse.model.skip import Skip
+from edgesparse.model.normalize import FixedNormalize, Normalize, TrainingScale, real_steps
+from edgesparse.model.skip import SMOOTHED, Skip
+from edgesparse.model.stretch import stretch
 
 FILTERS = 28
 # A model without layers has so many times as many on windows of at most so many steps; not on more series
@@ -96,9 +98,13 @@ class SequenceTransformer(nn.Module):
         self.patch = config.patch
         self.block_size = config.block_size
         self.variable_length = variable_length
-        self.normalize = (
-            FixedNormalize(channels) if config.causal else Normalize(channels, is_joint=joint_scale)
-        )
+        self.normalize: FixedNormalize | TrainingScale | Normalize
+        if config.causal:
+            self.normalize = FixedNormalize(channels)
+        elif config.fixed_scale:
+            self.normalize = TrainingScale(channels)
+        else:
+            self.normalize = Normalize(channels, is_joint=joint_scale)
         self.bank = FilterBank(
             channels,
             filters=config.filters or FILTERS,
@@ -115,6 +121,7 @@ class SequenceTransformer(nn.Module):
                 outputs=outputs,
                 joint_scale=joint_scale,
                 groups=config.competing_groups or GROUPS,
+                smoothed=config.smoothed or SMOOTHED,
             )
         if config.layers == 0:
             self.layers = nn.ModuleList()
@@ -138,8 +145,7 @@ class SequenceTransformer(nn.Module):
         """Raw windows [B, C, T], NaN = missing -> logits or standardized targets [B, outputs]."""
         if self.skip is None:
             return self._pooled_scores(*self.embed_window(window_BCT))
-        real = real_steps(window_BCT) if self.variable_length else None
-        normal, level = self.normalize(window_BCT)
+        normal, level, real = self._normalized(window_BCT)
         shares = self.bank(normal, real)
         scores: Tensor = self.skip(normal, real, shares, level)
         return scores + self._pooled_scores(*self._embed(shares, level, real)) if len(self.layers) else scores
@@ -158,8 +164,7 @@ class SequenceTransformer(nn.Module):
         """The skip's features [B, F] in their own units."""
         if self.skip is None:
             raise ValueError("`skip_features` needs a model with the skip; set model.stem=2.")
-        real = real_steps(window_BCT) if self.variable_length else None
-        normal, level = self.normalize(window_BCT)
+        normal, level, real = self._normalized(window_BCT)
         return self.skip.raw(normal, real, self.bank(normal, real), level)
 
     def _pooled_scores(self, tokens_BNW: Tensor, mask_BN: Tensor | None) -> Tensor:
@@ -188,9 +193,20 @@ class SequenceTransformer(nn.Module):
 
     def embed_window(self, window_BCT: Tensor) -> tuple[Tensor, Tensor | None]:
         """Tokens [B, N, W], and which of them are real (None = all)."""
+        return self.embed_normal(*self._normalized(window_BCT))
+
+    def _normalized(self, window_BCT: Tensor) -> tuple[Tensor, Any, Tensor | None]:
+        """Normalized window [B, C, T or S], its level features (None in a causal model), and real steps."""
+        window, real = self._equalized(window_BCT)
+        normal, level = self.normalize(window)
+        return normal, level, real
+
+    def _equalized(self, window_BCT: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Windows stretched to one length where the model does that, and which steps are real."""
         real = real_steps(window_BCT) if self.variable_length else None
-        normal, level = self.normalize(window_BCT)
-        return self.embed_normal(normal, level, real)
+        if real is None or not self.config.stretched:
+            return window_BCT, real
+        return stretch(window_BCT, real, self.config.stretched), None
 
     def embed_normal(
         self, normal_BCT: Tensor, level: Tensor | None, real_BT: Tensor | None
@@ -214,9 +230,9 @@ class SequenceTransformer(nn.Module):
 
     def fit_stem(self, windows_BCT: Tensor) -> None:
         """Learn normalization and thresholds from raw training windows; nothing else is learned here."""
-        self.normalize.fit(windows_BCT)
-        normal = self.normalize(windows_BCT)[0]
-        real = real_steps(windows_BCT) if self.variable_length else None
+        windows, real = self._equalized(windows_BCT)
+        self.normalize.fit(windows)
+        normal = self.normalize(windows)[0]
         self.bank.fit(normal, real)
         if self.skip is not None:
             self.skip.fit_stem(normal, real)
@@ -233,6 +249,8 @@ def choose_sizes(config: ModelConfig, lengths: Sequence[int]) -> ModelConfig:
     padding at most places. A model without layers has nothing but its filters' features: it gets more filters
     where windows are short, so that there is time for them.
     """
+    if config.stretched:
+        lengths = [config.stretched] * len(lengths)
     steps = typical_steps(lengths)
     patch = config.patch or choose_patch(steps)
     block_size = config.block_size or choose_block_size(math.ceil(steps / patch))
@@ -242,10 +260,14 @@ def choose_sizes(config: ModelConfig, lengths: Sequence[int]) -> ModelConfig:
     if config.layers == 0:
         # Nothing attends.
         sized = replace(sized, stem=2, attention="dense")
-    is_short = config.layers == 0 and steps <= SHORT and len(lengths) <= FEW_SERIES
-    times = TIMES if is_short else 1
+    times = TIMES if is_short(config, lengths) else 1
     filters = config.filters or min(MOST_FILTERS, times * FILTERS)
     return replace(sized, filters=filters, competing_groups=config.competing_groups or times * GROUPS)
+
+
+def is_short(config: ModelConfig, lengths: Sequence[int]) -> bool:
+    """Whether there is time for more filters: a model without layers, windows few and short enough."""
+    return config.layers == 0 and typical_steps(lengths) <= SHORT and len(lengths) <= FEW_SERIES
 
 
 def typical_steps(lengths: Sequence[int]) -> int:

@@ -6,7 +6,7 @@ of a twentieth of a window's spread wipes it out, and a model that never saw an 
 alone. But where fine structure tells classes apart it is worth several points of accuracy: most windows stay
 as they are.
 
-Everything random is drawn for the whole batch (edgesparse/training/processes.py).
+Everything random is drawn for the whole batch (edgesparse/training/parallel/processes.py).
 """
 
 from __future__ import annotations

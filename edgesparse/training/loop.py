@@ -25,7 +25,7 @@ from edgesparse.config import TrainingConfig, is_same_config
 from edgesparse.training.budget import BudgetController
 from edgesparse.training.checkpoint import load_checkpoint, save_checkpoint
 from edgesparse.training.data import Windows
-from edgesparse.training.processes import Processes
+from edgesparse.training.parallel.processes import Processes
 from edgesparse.training.run_folder import LOG, write_text
 from edgesparse.training.schedule import attention_share, learning_rate
 from edgesparse_runtime.errors import InputError

@@ -34,9 +34,10 @@ from edgesparse.training.checkpoint import FILE_NAME, read_tensors, write_tensor
 from edgesparse.training.data import Windows, fingerprint, to_tensor
 from edgesparse.training.loop import Batch, Learner, Loss, fit, plan_steps
 from edgesparse.training.masked_spans import Reconstruction, hide_tokens
-from edgesparse.training.processes import Processes
+from edgesparse.training.parallel.processes import Processes
 from edgesparse.training.run_folder import Run, save_run
-from edgesparse.training.supervised import STEM_SERIES, router_loss
+from edgesparse.training.stem import STEM_SERIES
+from edgesparse.training.supervised import router_loss
 from edgesparse.training.train import train
 from edgesparse_runtime.data.channels import check_channels
 from edgesparse_runtime.data.series_set import SeriesSet

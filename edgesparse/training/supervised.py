@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +17,24 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from edgesparse.attention.record import Records, attention_records
-from edgesparse.closed_form.fit_skip import NOISE, SkipReport, check_skip, fit_skip
+from edgesparse.closed_form.fit_skip import SkipReport, check_skip
 from edgesparse.config import RunConfig, TrainingConfig
 from edgesparse.model.build import build_model
 from edgesparse.model.data_facts import DataFacts
-from edgesparse.model.skip import Skip
-from edgesparse.model.transformer import SequenceTransformer, choose_sizes
-from edgesparse.training.augment import augment, shift_in_time, spread
+from edgesparse.model.transformer import SequenceTransformer
+from edgesparse.training.augment import augment, shift_in_time
 from edgesparse.training.budget import BudgetController, ComputeReport, fit_budget, sparse_layers
 from edgesparse.training.consistency import consistency_loss
 from edgesparse.training.data import TrainingSet, class_weights, data_facts, evenly_spaced, training_set
-from edgesparse.training.evaluation import metric_of, predict, run_apart
+from edgesparse.training.evaluation import metric_of, predict
 from edgesparse.training.head_stats import as_log_line, head_stats
 from edgesparse.training.loop import Batch, Learner, Loss, fit, plan_steps
 from edgesparse.training.masked_spans import Reconstruction, hide_tokens
-from edgesparse.training.processes import Processes
+from edgesparse.training.parallel.processes import Processes
 from edgesparse.training.run_folder import LOG, write_text
 from edgesparse.training.schedule import augmented_share
 from edgesparse.training.split import hold_out
+from edgesparse.training.stem import STEM_SERIES, choose_stem, fit_model_skip
 from edgesparse_runtime.data.channels import check_channels
 from edgesparse_runtime.data.forecasting import cut_horizon
 from edgesparse_runtime.data.series_set import SeriesSet
@@ -42,8 +42,7 @@ from edgesparse_runtime.errors import InputError
 
 # From this many series on, a share is held out by default to watch training.
 ENOUGH_TO_HOLD_OUT, HELD_OUT = 1000, 0.1
-# Windows that normalization and thresholds are fitted on, and that the budget is measured on.
-STEM_SERIES = 256
+# Windows that the budget is measured on.
 BUDGET_SERIES = 64
 # Windows that the heads are measured on, and how many times over a run the log has what they do.
 HEAD_SERIES = 8
@@ -97,14 +96,15 @@ def fit_labeled(
     check_skip(config)
     data = with_targets(data, settings)
     facts = data_facts(data, settings)
-    config = replace(config, model=choose_sizes(config.model, [x.shape[1] for x in data.series]))
+    lengths = [x.shape[1] for x in data.series]
     if validation is None:
         data, validation = _split(data, settings)
     else:
         validation = with_targets(check_channels(validation, data.channels), settings)
     training, held = (training_set(part, facts, settings) for part in (data, validation))
+    config, tried = choose_stem(config, training, lengths)
     model, auxiliary = _build(training, config, initial, processes)
-    left_out, skip = (None, None) if model.skip is None else _fit_skip(model, model.skip, training, settings)
+    left_out, skip = (None, None) if model.skip is None else fit_model_skip(model, training, settings, tried)
     out.mkdir(parents=True, exist_ok=True)
     if not len(model.layers):
         assert skip is not None
@@ -144,22 +144,6 @@ def _build(
     auxiliary = Reconstruction(config.model.width, model.bank.features)
     auxiliary.fit(model, data.sample(STEM_SERIES))
     return model, auxiliary
-
-
-def _fit_skip(
-    model: SequenceTransformer, skip: Skip, data: TrainingSet, settings: TrainingConfig
-) -> tuple[Tensor, SkipReport]:
-    """Fit the skip; its outputs [n, K] for series that it was fitted without, and how good they are."""
-    generator = torch.Generator().manual_seed(settings.seed)
-
-    def on_noise(window_BCT: Tensor) -> Tensor:
-        noise = torch.randn(window_BCT.shape, generator=generator)
-        return model.skip_features(window_BCT + NOISE * spread(window_BCT) * noise)
-
-    clean, noisy = run_apart(model, data, model.skip_features), run_apart(model, data, on_noise)
-    left_out, found, series = fit_skip(skip, clean, noisy, data.targets_B, len(data.facts.classes))
-    metric = metric_of(left_out, data, settings).to_dict()
-    return left_out, SkipReport(skip.features, series, found.shrinkage, found.loss, metric)
 
 
 def budget_windows(data: TrainingSet) -> Tensor:

@@ -22,7 +22,7 @@ from edgesparse.training.cross_fit import FOLDS_FILE, CrossValidation, cross_fit
 from edgesparse.training.data import data_warnings
 from edgesparse.training.evaluation import by_class, metric_of, predict, run_apart
 from edgesparse.training.head_stats import head_stats
-from edgesparse.training.processes import Processes
+from edgesparse.training.parallel.processes import Processes
 from edgesparse.training.run_folder import LOG, RUN, Run, RunReport, load_run, save_run
 from edgesparse.training.supervised import HEAD_SERIES, Fitted, budget_windows, fit_labeled
 from edgesparse.training.temperature import Temperature, fit_temperature

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,19 @@ def small_bundle(built_once: BuiltOnce) -> Bundle:
     return open_bundle(built_once("small", build) / "small.edgesparse")
 
 
+@pytest.fixture(scope="session")
+def stretched_bundle(built_once: BuiltOnce) -> Bundle:
+    """The same with windows stretched to one length and normalized by the training windows' spread."""
+
+    def build(folder: Path) -> None:
+        series = make_series(24, steps=300, unequal=True)
+        model = replace(SMALL, stretched=256, fixed_scale=True, smoothed=1)
+        run = train(series, RunConfig(model=model), folder / "run", quiet=True)
+        export_run(run, folder / "stretched.edgesparse", data=series)
+
+    return open_bundle(built_once("stretched", build) / "stretched.edgesparse")
+
+
 @pytest.fixture
 def small_run(small_bundle: Bundle) -> Run:
     return load_run(small_bundle.path.parent / "run")
@@ -71,6 +85,24 @@ def test_plain_onnxruntime_outputs_what_torch_does(small_bundle: Bundle, small_r
         rtol=ENGINES.relative,
         atol=ENGINES.absolute,
     )
+
+
+@pytest.mark.parametrize("steps", [300, 211])
+def test_stretched_windows_run_alike_everywhere(stretched_bundle: Bundle, steps: int) -> None:
+    """With missing values, alone and in a batch of unequal windows."""
+    run = load_run(stretched_bundle.path.parent / "run")
+    windows = make_series(5, steps=steps, seed=3).to_batch()
+    windows[1, :, steps // 2 :] = np.nan
+    windows[2, 0, 20:40] = np.nan
+    expected = run.to_scores(run.model(torch.from_numpy(windows))).detach().numpy()
+    tolerance = {"rtol": ENGINES.relative, "atol": ENGINES.absolute}
+    plain = onnxruntime.InferenceSession(stretched_bundle.read(stretched_bundle.model_file("float32")))
+    np.testing.assert_allclose(plain.run(["scores"], {"window": windows})[0], expected, **tolerance)
+    session = Session(stretched_bundle, precision="float32")
+    np.testing.assert_allclose(session.predict(windows), expected, **tolerance)
+    alone = session.predict(windows[1:2, :, : steps // 2])
+    np.testing.assert_allclose(alone, expected[1:2], **tolerance)
+    assert all(check.holds for check in verify(stretched_bundle))
 
 
 def test_it_verifies_and_has_nothing_for_int8(

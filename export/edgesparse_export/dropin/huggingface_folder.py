@@ -162,6 +162,7 @@ def load_folder(folder: Path, *, is_plain: bool = False) -> Any:
     """
     import transformers
 
+    check_no_adapter(folder)
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} must be a Hugging Face model folder; it has no config.json.")
     # A folder that was saved sparse names our implementation, which this registers.
@@ -193,6 +194,19 @@ def load_folder(folder: Path, *, is_plain: bool = False) -> Any:
     if getattr(config, "is_encoder_decoder", False):
         model = model.get_encoder()
     return model.eval().requires_grad_(False)
+
+
+def check_no_adapter(folder: Path) -> None:
+    """Refuse a folder with an adapter of PEFT beside the model: loading it could leave the adapter out.
+
+    Raises:
+        InputError: it holds one.
+    """
+    if (folder / "adapter_config.json").is_file():
+        raise InputError(
+            f"{folder} must hold a whole model; it holds an adapter of PEFT. Merge it first: "
+            "model.merge_and_unload().save_pretrained(FOLDER)."
+        )
 
 
 def _model_class(config: Any) -> Any:

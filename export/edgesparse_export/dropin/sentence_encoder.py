@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -21,10 +22,7 @@ STATES = "last_hidden_state"
 
 
 class SentenceEncoder(nn.Module):
-    """Ids and padding mask to `sentence_embedding` [B, D], and the states that it was pooled from.
-
-    Padding is on the right.
-    """
+    """Ids and padding mask to `sentence_embedding` [B, D], and the states that it was pooled from."""
 
     further_outputs = (STATES,)
 
@@ -43,11 +41,14 @@ class SentenceEncoder(nn.Module):
 
 def pool(states_BND: Tensor, mask_BN: Tensor, pooling: str) -> Tensor:
     """One vector per text [B, D], as sentence-transformers' Pooling computes it."""
-    if pooling == "cls":
-        return states_BND[:, 0]
-    if pooling == "lasttoken":
-        last_B = mask_BN.sum(1) - 1
-        index = last_B[:, None, None].expand(-1, 1, states_BND.shape[-1])
+    if pooling in ("cls", "lasttoken"):
+        # The first or last real token, on whichever side the padding is.
+        places_N = torch.arange(mask_BN.shape[1], device=mask_BN.device)
+        if pooling == "lasttoken":
+            place_B = (mask_BN * places_N).amax(1)
+        else:
+            place_B = places_N[-1] - (mask_BN * places_N.flip(0)).amax(1)
+        index = place_B[:, None, None].expand(-1, 1, states_BND.shape[-1])
         return states_BND.gather(1, index)[:, 0]
     mask_BN1 = mask_BN[..., None].to(states_BND.dtype)
     if pooling == "max":

@@ -1,7 +1,7 @@
 """Is a window one that sensors in order can give? Rules that need no learning; docs/data.md, "Dead sensors".
 
 A classifier gives one of its classes to every window, also to one whose sensor is dead. So each answer says
-what is wrong with its window: too much missing, flat, clipped, out of range, or two channels swapped.
+what is wrong with its window: too much missing, flat, stuck, clipped, out of range, or two channels swapped.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from edgesparse_runtime.errors import InputError
 MOST_MISSING = 0.5
 # Share of steps at the window's own largest or smallest value from which it is clipped.
 CLIPPED = 0.2
+# Share of steps in a row at one value, anywhere in the window, from which a channel is stuck.
+STUCK = 0.25
 # Channels with fewer values are switches and steps: they stand at their ends by nature.
 FEWEST_VALUES = 9
 # A window may lie this many widths of the training range outside of it.
@@ -43,6 +45,7 @@ class Typical:
         flat: share of windows in which it never moves.
         missing: share of its values that are missing.
         clipped: largest share of a window's steps at its largest or smallest value.
+        stuck: largest share of a window's steps in a row at one value; 1 = not known, of older bundles.
     """
 
     low: float
@@ -52,6 +55,7 @@ class Typical:
     flat: float = 0.0
     missing: float = 0.0
     clipped: float = 0.0
+    stuck: float = 1.0
 
     def to_dict(self) -> dict[str, float]:
         return asdict(self)
@@ -63,7 +67,8 @@ class Fault:
 
     Attributes:
         channel: its name; of swapped channels the first.
-        kind: "missing", "flat", "clipped", "out of range", "too strong", "too weak" or "swapped with NAME".
+        kind: "missing", "flat", "stuck", "clipped", "out of range", "too strong", "too weak" or
+            "swapped with NAME".
     """
 
     channel: str
@@ -153,9 +158,23 @@ class _Facts:
         self.at_end = np.array(ends, dtype=np.float64) / np.maximum(1, count)
         self.is_flat = (count > 1) & (self.high == self.low)
 
+    def stuck(self, channel: int) -> float:
+        """Share of the steps in the longest row of equal values."""
+        return _longest_row(self.window[channel]) / max(1, int(self.window.shape[1]))
+
     def values(self, channel: int) -> int:
         """Different values of a channel."""
         return len(np.unique(self.window[channel]))
+
+
+def _longest_row(values: FloatArray) -> int:
+    """Steps of the longest row of equal values; missing ones are equal to none."""
+    same = values[1:] == values[:-1]
+    # Most channels never stay where they are for a quarter of the window, not even in pieces.
+    if np.count_nonzero(same) < STUCK * len(values) - 1:
+        return 1
+    ends = np.flatnonzero(np.concatenate(([True], ~same, [True])))
+    return int(np.diff(ends).max())
 
 
 def _median(window_CT: FloatArray) -> FloatArray:
@@ -178,6 +197,9 @@ def _find_fault(facts: _Facts, i: int, typical: Typical | None) -> str:
         return "clipped"
     if typical is None:
         return ""
+    stuck = facts.stuck(i)
+    if stuck >= max(STUCK, 1.5 * typical.stuck) and facts.values(i) >= FEWEST_VALUES:
+        return "stuck"
     if typical.spread_high > 0 and facts.spread[i] > LOUDER * typical.spread_high:
         return "too strong"
     if _distance(facts.level[i], typical) > FAR:
@@ -217,6 +239,7 @@ def typical_of(windows: Sequence[FloatArray]) -> list[Typical | None]:
                 flat=float(np.mean([row.min() == row.max() for row in rows])),
                 missing=float(1 - len(values) / max(1, steps)),
                 clipped=float(at_end),
+                stuck=max(_longest_row(x[channel]) / max(1, x.shape[1]) for x in windows),
             )
         )
     return found

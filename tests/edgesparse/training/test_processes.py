@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from edgesparse.model.dropout import Dropout
-from edgesparse.training.accelerate_processes import SharedDropout
 from edgesparse.training.checkpoint import read_tensors
-from edgesparse.training.processes import Processes, gather_gradients, spread_gradients
+from edgesparse.training.parallel.accelerate_processes import SharedDropout
+from edgesparse.training.parallel.processes import Processes, gather_gradients, spread_gradients
 from tests.support.processes import start as start_process
 from tests.support.synthetic import make_series
 from tests.support.tolerances import PROCESSES, PROCESSES_LOSS

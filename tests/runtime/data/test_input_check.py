@@ -72,6 +72,22 @@ def test_a_sensor_at_fault_is_named(channel: int, values: object, fault: str) ->
     assert faults(CHECK, changed(channel, values)) == [fault]
 
 
+def test_a_sensor_that_stops_in_the_middle_of_its_range_is_stuck() -> None:
+    x = window()
+    x[0, 60:120] = x[0, 60]
+    assert faults(CHECK, x) == ["vibration: stuck"]
+    x[0, 85] = 0.7
+    assert faults(CHECK, x) == []
+    # A channel that rests by nature, and an older bundle, which does not know whether it does.
+    resting = np.where(np.arange(STEPS) < 80, 0.0, RNG.standard_normal(STEPS)).astype(np.float32)
+    check = InputCheck(("x",), typical_of([resting[None]] * 3))
+    assert faults(check, resting[None]) == []
+    known = [typical.to_dict() for typical in typical_of(TRAINING) if typical is not None]
+    older = [{"typical": {k: v for k, v in facts.items() if k != "stuck"}} for facts in known]
+    x[0, 60:120] = x[0, 60]
+    assert faults(InputCheck(NAMES, typical_of_manifest({"channels": older})), x) == []
+
+
 def test_swapped_channels_are_named() -> None:
     x = window()[[0, 2, 1, 3]]
     assert faults(CHECK, x) == ["current: swapped with temperature"]

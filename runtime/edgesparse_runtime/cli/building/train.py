@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgesparse.choosing.choose_model import ModelChoice
     from edgesparse.config import RunConfig
     from edgesparse.training.cross_fit import CrossValidation
-    from edgesparse.training.processes import Processes
+    from edgesparse.training.parallel.processes import Processes
     from edgesparse.training.run_folder import Run, RunReport
 
 # Routing in smaller blocks costs more than it saves.
@@ -111,12 +111,12 @@ def train(request: TrainRequest) -> None:
     """
     require("train", "train", "torch", "safetensors", "yaml")
     wait_briefly()
-    from edgesparse.training.accelerate_processes import is_launched
+    from edgesparse.training.parallel.accelerate_processes import is_launched
 
     processes = None
     if is_launched():
         require("train", "distributed", "accelerate")
-        from edgesparse.training.accelerate_processes import AcceleratedProcesses
+        from edgesparse.training.parallel.accelerate_processes import AcceleratedProcesses
 
         processes = AcceleratedProcesses()
     config = _resolve(request)
@@ -343,11 +343,12 @@ def _print_report(out: Path, report: RunReport) -> None:
 
 
 def _choice(report: RunReport) -> dict[str, object]:
-    """What the transformer adds, where that was measured."""
-    found = report.get("choice")
-    if found is None:
-        return {}
-    return {"model": f"{found['model']}: {found['reason']}"}
+    """What was chosen by measurement: the model, and what its fixed features are computed on."""
+    fields: dict[str, object] = {}
+    if found := report.get("choice"):
+        fields["model"] = f"{found['model']}: {found['reason']}"
+    taken = [entry["taken"] for entry in report.get("skip", {}).get("tried", []) if entry.get("taken")]
+    return fields | ({"chosen by leave-one-out": "; ".join(taken)} if taken else {})
 
 
 def _measured(report: RunReport) -> dict[str, object]:

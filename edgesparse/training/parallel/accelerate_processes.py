@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from edgesparse.model.dropout import Dropout
-from edgesparse.training.processes import Processes, gather_gradients, spread_gradients
+from edgesparse.training.parallel.processes import Processes, gather_gradients, spread_gradients
 from edgesparse_runtime.errors import InputError
 
 
