@@ -41,6 +41,9 @@ wheel: $(VENV)/.dev  ## the wheel, in dist/
 wheels: $(VENV)/.dev  ## source and every wheel that can be built here, in dist/, with a list in wheels.json
 	$(RUN) -m benchmarks.wheels.build
 
+examples: $(VENV)/.dev  ## run every script in examples/ and compare what it prints with its expected table
+	$(RUN) -m benchmarks.examples.run
+
 prove-main: $(VENV)/.dev  ## the main job's claims, PASS or FAIL per line
 	$(RUN) -m benchmarks.proofs.main
 

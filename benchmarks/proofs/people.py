@@ -9,25 +9,44 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from benchmarks.estimators.peers import FOLDS, cross_validate
 from benchmarks.estimators.suites import EXCEPTIONS, SUITES, run_suite
+from benchmarks.examples.run import EXAMPLES, run_example
 from benchmarks.proofs.lines import Line, chosen_parts, finish, line, machine_now, skip
-from benchmarks.support.settings import QUICK, report_path
+from benchmarks.support.settings import QUICK, SCRATCH, report_path
+from benchmarks.wheels.build import BUILDS, Entry, build_all
+from benchmarks.wheels.fresh import Found, try_wheel
+from edgesparse.training.train import train
+from edgesparse_export.run_bundle import export_run
+from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.readers import read_dataset
 from edgesparse_runtime.errors import EdgeSparseError
+from tests.support.paths import ROOT
 from tests.support.processes import edgesparse
 from tests.support.recordings.faults import FAULTS, Planted
 from tests.support.recordings.folders import VARIANTS, Variant, make_folder
+from tests.support.synthetic import make_series, tiny_config
+from tests.support.tolerances import ENGINES
 
 # Failed checks that a line shows.
 MOST_SHOWN = 5
 # Of accuracy, below MiniRocket's mean.
 MOST_BELOW = 0.03
+# For all examples.
+MOST_MINUTES = 15
+QUICK_EXAMPLES = ("scikit_learn", "watch")
+# Built everywhere; the others need tools that a machine may lack.
+NEEDED = ("source", "any machine", "this machine")
+IN_QUICK = NEEDED
+# What `prove_platform` found, for the report.
+WHEELS: list[dict[str, Any]] = []
 
 
 def prove_data() -> list[Line]:
@@ -154,7 +173,118 @@ def compare_cross_validation() -> Line:
     return line(name, bool(ours >= theirs - MOST_BELOW), figure, target)
 
 
-PARTS: dict[str, Callable[[], list[Line]]] = {"data": prove_data, "tools": prove_tools}
+def prove_wheels() -> tuple[list[Line], list[dict[str, Any]]]:
+    """The lines, and the list of wheels with where each was run."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        entries = {entry["what"]: entry for entry in build_all(folder, IN_QUICK if QUICK else tuple(BUILDS))}
+        bundle = make_bundle(folder)
+        ran: dict[str, str] = {}
+        lines = [
+            compare_wheel(folder, entries["any machine"], bundle, ran, name="the pure wheel", native=False),
+            compare_wheel(folder, entries["this machine"], bundle, ran, name="the native wheel", native=True),
+        ]
+        if QUICK:
+            lines.append(skip("source, installed without a compiler", "left out", "as the pure wheel"))
+        else:
+            source = "source, installed"
+            lines.append(compare_wheel(folder, entries["source"], bundle, ran, name=source, native=False))
+        lines.append(compare_arm64(entries.get("AArch64"), ran))
+    listed = [{**entry, "run": ran.get(what, "not run")} for what, entry in entries.items()]
+    return [list_wheels(listed), *lines], listed
+
+
+def make_bundle(folder: Path) -> Bundle:
+    """The small bundle of the tests."""
+    series = make_series()
+    run = train(series, tiny_config(), folder / "run", quiet=True)
+    return export_run(run, folder / "tiny.edgesparse", data=series)[0]
+
+
+def list_wheels(listed: list[dict[str, Any]]) -> Line:
+    built = [entry for entry in listed if entry["file"]]
+    figure = "; ".join(
+        f"{entry['tag'] or 'source'} {entry['bytes'] / 1e6:.2f} MB, {entry['run']}" for entry in built
+    )
+    note = "; ".join(f"{entry['what']}: {entry['reason']}" for entry in listed if entry["reason"])
+    holds = {entry["what"] for entry in built} >= set(NEEDED)
+    return line("wheels, and where each was run", holds, figure, "source, native and pure are built", note)
+
+
+def compare_wheel(
+    folder: Path, entry: Entry, bundle: Bundle, ran: dict[str, str], *, name: str, native: bool
+) -> Line:
+    """A wheel predicts in an environment of its own; one without kernels, where no compiler can be found."""
+    where = "in a fresh environment" + ("" if native else " without a compiler")
+    target = (
+        "native kernels" if native else "function body, doctor says what is missed"
+    ) + ", scores within 1e-4"
+    if not entry["file"]:
+        return line(f"{name} {where}", False, entry["reason"], target)
+    try:
+        found = try_wheel(
+            folder / entry["file"],
+            bundle,
+            folder / f"env {entry['what']}",
+            hides_compilers=not native,
+            relative=ENGINES.relative,
+            absolute=ENGINES.absolute,
+        )
+    except RuntimeError as error:
+        return line(f"{name} {where}", False, str(error).splitlines()[-1][:200], target)
+    ran[entry["what"]] = f"run here {where}"
+    figure = f"{found['engine'].split(' (')[0]}, largest difference {found['difference']:.1e}"
+    note = f"compilers that could be started: {', '.join(found['compilers']) or 'none'}" if not native else ""
+    return line(f"{name} {where}", holds(found, native=native), figure, target, note)
+
+
+def holds(found: Found, *, native: bool) -> bool:
+    is_native = found["engine"].startswith("native")
+    missed = any("no native kernels" in advice for advice in found["advice"])
+    # Where kernels are slower than the function body, as the scalar ones are, a session runs the latter.
+    right_engine = is_native or "scalar" in found["engine"] if native else not is_native
+    return found["close"] and right_engine and missed != native and (native or not found["compilers"])
+
+
+def compare_arm64(entry: Entry | None, ran: dict[str, str]) -> Line:
+    """The operator's cases under an emulated AArch64 Python, against float64 and this machine's bits."""
+    name, target = "the AArch64 wheel under an emulated Python", "every case agrees, native (neon)"
+    if entry is None:
+        return skip(name, "left out", target)
+    command = [sys.executable, "-m", "tests.kernels.arm64_wheel"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        ran["AArch64"] = "run under qemu-user here"
+    said = (done.stdout.strip() or done.stderr.strip() or "nothing").splitlines()[-1]
+    return line(name, done.returncode == 0, said[:200], target)
+
+
+def prove_platform() -> list[Line]:
+    """Wheels, and fresh environments without a compiler; the list goes into the report."""
+    lines, WHEELS[:] = prove_wheels()
+    return lines
+
+
+def prove_examples() -> list[Line]:
+    """Every script in examples/ prints its table."""
+    results = [run_example(script) for script in EXAMPLES if not QUICK or script.stem in QUICK_EXAMPLES]
+    wrong = [str(result) for result in results if result.different or result.missing]
+    seconds = sum(result.seconds for result in results)
+    times = ", ".join(f"{result.name} {result.seconds:.0f} s" for result in results)
+    figure = f"{len(results) - len(wrong)} of {len(results)} in {seconds / 60:.1f} minutes"
+    target = f"{len(results)} of {len(results)} in under {MOST_MINUTES} minutes"
+    holds = bool(results) and not wrong and seconds < 60 * MOST_MINUTES
+    return [
+        line("examples that print their expected table", holds, figure, target, "; ".join([times, *wrong]))
+    ]
+
+
+PARTS: dict[str, Callable[[], list[Line]]] = {
+    "data": prove_data,
+    "tools": prove_tools,
+    "platform": prove_platform,
+    "examples": prove_examples,
+}
 
 
 def main() -> int:
@@ -162,7 +292,8 @@ def main() -> int:
     chosen = chosen_parts(__doc__, PARTS) or list(PARTS)
     machine = machine_now()
     lines = [entry for part in chosen for entry in PARTS[part]()]
-    return finish(report_path("prove_people"), lines, machine)
+    path = report_path("prove_people") if set(chosen) == set(PARTS) else SCRATCH / "prove_people.json"
+    return finish(path, lines, machine, wheels=WHEELS)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from edgesparse_runtime.bundle.write import copy_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.evaluate import independent_groups, known_labels
+from edgesparse_runtime.model_check.metadata import stamp
 from edgesparse_runtime.operation.update.challenger import STALE
 from edgesparse_runtime.operation.update.known import join, names_of
 from edgesparse_runtime.operation.update.paired import Paired, compare_right
@@ -110,7 +111,12 @@ def write_full(
                 made, _ = quantize_bundle(made, data=data)
         changed = {**fields, "name": bundle.manifest["name"], "metrics": run.report["metrics"]}
         # A reference of windows that were trained on would be surer than any later window.
-        return copy_bundle(made, out, {}, changed, without=[n for n in STALE if n in made.manifest["files"]])
+        stated = {**made.manifest, **changed}
+        models = [model["file"] for model in made.manifest["models"].values()]
+        files = {name: stamp(made.read(name), stated) for name in models}
+        return copy_bundle(
+            made, out, files, changed, without=[n for n in STALE if n in made.manifest["files"]]
+        )
 
 
 def _named(data: SeriesSet, classes: tuple[str, ...]) -> SeriesSet:

@@ -31,6 +31,7 @@ from edgesparse_runtime.data.series_set import Grid, SeriesSet
 from edgesparse_runtime.errors import GateError
 from edgesparse_runtime.explain.prototypes import FILE as PROTOTYPES
 from edgesparse_runtime.explain.prototypes import choose_prototypes
+from edgesparse_runtime.model_check.metadata import stamp
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.monitor.model import learn_from
 from edgesparse_runtime.stream.monitor.reference import FILE as MONITOR
@@ -74,9 +75,9 @@ def export_run(
         )
     fields = manifest_fields(run, out, verdict)
     files = {
-        MODEL: proto,
+        MODEL: stamp(proto, fields),
         GOLDEN: pack_golden(windows=windows, **golden),
-        CARD: write_card(fields).encode(),
+        CARD: write_card(fields, data).encode(),
     }
     reference = None if data is None else learn_monitor(run, proto, data)
     if reference is not None:

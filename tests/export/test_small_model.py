@@ -141,6 +141,8 @@ def test_manifest_and_card_say_that_nothing_attends(
     assert small_bundle.manifest["attention"]["mode"] == "none"
     card = small_bundle.read("card.md").decode()
     assert "leave-one-out" in card and "dense attention" not in card
+    headings = [line for line in card.splitlines() if line.startswith("## ")]
+    assert headings == ["## Intended use", "## Data by group", "## Limits", "## Unknown windows"]
     assert command(["inspect", str(small_bundle.path)]) == 0
     assert "none: fixed features and a linear map" in capsys.readouterr().out
 

@@ -25,6 +25,7 @@ from edgesparse_runtime.bundle.write import check_target, write_bundle
 from edgesparse_runtime.data.escape import escape_terminal
 from edgesparse_runtime.data.tensors.batch import PREFIX, TensorBatch
 from edgesparse_runtime.errors import GateError
+from edgesparse_runtime.model_check.metadata import stamp
 from edgesparse_runtime.session import Session
 
 # Of states as the model returns them, and of one vector per text.
@@ -79,6 +80,7 @@ def export_model(
     for i, selection in enumerate(session.selections(golden)):
         arrays[f"selection_float32.{i}"] = selection
     fields = _fields(model, batch, out, verdict, calibration, source)
+    content = stamp(content, fields)
     files = {MODEL: content, GOLDEN: pack_golden(**arrays), CARD: _card(fields).encode()}
     if text is not None:
         files |= text[0]

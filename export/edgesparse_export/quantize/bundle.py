@@ -25,6 +25,7 @@ from edgesparse_runtime.data.forecasting import cut_horizon
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.data.tensors.batch import golden_inputs
 from edgesparse_runtime.errors import GateError, InputError
+from edgesparse_runtime.model_check.metadata import stamp
 from edgesparse_runtime.session import Session
 
 # Limit of a search that starts by itself because the gate failed.
@@ -200,6 +201,7 @@ def _add(bundle: Bundle, model: onnx.ModelProto, found: Found) -> tuple[Bundle, 
     left = {n.name for n in quantized.graph.node if n.op_type in ("MatMul", "Gemm") and n.name in before}
     candidates = set(recipe.nodes(model)) - set(attention_nodes(model)) - set(recipe.float32)
     linear = candidates if recipe.mode == "static" else candidates - left
+    content = stamp(content, bundle.manifest)
     report = QuantizeReport(
         recipe,
         len(linear),

@@ -32,6 +32,7 @@ from edgesparse_runtime.cli.checking import explain as explain_verb
 from edgesparse_runtime.cli.checking import inspect as inspect_verb
 from edgesparse_runtime.cli.checking import profile as profile_verb
 from edgesparse_runtime.cli.checking import report as report_verb
+from edgesparse_runtime.cli.checking import sbom as sbom_verb
 from edgesparse_runtime.cli.checking import verify as verify_verb
 from edgesparse_runtime.cli.command import as_command
 from edgesparse_runtime.cli.running import deploy as deploy_verb
@@ -69,6 +70,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "pack": pack_verb.pack,
     "unpack": pack_verb.unpack,
     "sign": sign_verb.sign,
+    "sbom": sbom_verb.sbom,
     "wheelhouse": wheelhouse_verb.wheelhouse,
     "doctor": doctor_verb.doctor,
 }

@@ -13,6 +13,7 @@ import numpy as np
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.bundle.write import copy_bundle
 from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.model_check.metadata import stamp
 from edgesparse_runtime.operation.events.rule import FILE as EVENTS
 from edgesparse_runtime.operation.update.head import Head, with_head
 from edgesparse_runtime.session import Session
@@ -37,7 +38,9 @@ def write_challenger(bundle: Bundle, head: Head, path: Path, fields: Mapping[str
     renamed: dict[str, str] = {}
     for model in (*bundle.manifest["models"].values(), *bundle.manifest["dense"].values()):
         before = bundle.read(model["file"])
-        after = with_head(before, head, f"{bundle.path}: {model['file']}")
+        after = stamp(
+            with_head(before, head, f"{bundle.path}: {model['file']}"), {**bundle.manifest, **fields}
+        )
         files[model["file"]] = after
         renamed[_sha256(before)] = _sha256(after)
     files[_GOLDEN] = _golden(bundle, files)
