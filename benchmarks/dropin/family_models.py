@@ -107,7 +107,7 @@ FAMILIES = (
     Family("SigLIP", "SigLIP, vision", _of("SiglipVisionModel", "SiglipVisionConfig", **_IMAGE), "image"),
     Family(
         "ModernBERT",
-        "gte-modernbert, nomic-embed v2, granite",
+        "gte-modernbert, granite-embedding R2, mmBERT",
         _of(
             "ModernBertModel", "ModernBertConfig",
             **{**_TEXT, **_IDS, "num_hidden_layers": 2, "local_attention": 8},
@@ -116,13 +116,24 @@ FAMILIES = (
         layers=2,
     ),
     Family(
-        "Gemma 3", "EmbeddingGemma",
+        "Gemma 3", "Gemma 3",
         _of(
             "Gemma3TextModel", "Gemma3TextConfig",
             **{**_DECODER, "num_hidden_layers": 2, "layer_types": ["sliding_attention", "full_attention"],
                "sliding_window": 8, "query_pre_attn_scalar": 8},
         ),
         "causal", layers=2,
+    ),
+    Family(
+        "Gemma 3, both directions",
+        "EmbeddingGemma",
+        _of(
+            "Gemma3TextModel", "Gemma3TextConfig",
+            **{**_DECODER, "num_hidden_layers": 2, "layer_types": ["sliding_attention", "full_attention"],
+               "sliding_window": 8, "query_pre_attn_scalar": 8, "use_bidirectional_attention": True},
+        ),
+        layers=2,
+        refused="Attention masks must be padding, plain causal or a sliding window",
     ),
     Family(
         "Mistral", "e5-mistral",

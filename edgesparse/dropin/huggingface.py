@@ -326,7 +326,8 @@ def padding_mask(
     if mask_function not in (causal_mask_function, bidirectional_mask_function):
         raise InputError(
             "Attention masks must be padding, plain causal or a sliding window; this input (packed "
-            "sequences, a mask of pairs) needs another. Give each sequence a row of its own, with padding."
+            "sequences, a mask of pairs) or model (EmbeddingGemma) needs another. Give each sequence a row "
+            f"of its own, with padding; or use a model of another family: {FAMILIES}."
         )
     if q_length > 1 and isinstance(q_offset, int) and kv_length > q_length + q_offset:
         raise InputError("The cache must be a dynamic one; a static cache has empty places. Leave it out.")
