@@ -111,6 +111,25 @@ def test_what_the_manager_reads_follows_from_the_deadline() -> None:
     assert "This model cannot tell windows of no known class" in page
 
 
+def test_fragile_models_and_single_trainings_are_pointed_out() -> None:
+    result = result_of("fastest")
+    share = {"low": -0.5, "high": -0.3, "n": 300, "groups": None, "seeds": 1}
+    for name, row in result["models"].items():
+        row["noise_costs"] = share | {"value": -0.09 if name.startswith("small") else -0.41}
+    result["plan"]["seeds"] = [0]
+    facts = poc_facts(result, None)
+    page = decision_page(facts)
+    assert (
+        "Beware of noise: with 5 % noise on every channel, the accuracy of the model with 70 % less" in page
+    )
+    assert "least affected is the small model (-9.0 points [-50.0, -30.0])." in page
+    assert "each model was trained once and tested" in page and "another training may come out" in page
+    assert not unknown_figures(page, json.loads(json.dumps(facts)), "en")
+    for row in result["models"].values():
+        row["noise_costs"] = share | {"value": -0.02}
+    assert "Beware of noise" not in decision_page(poc_facts(result, None))
+
+
 def test_what_was_not_shown_dropped_or_left_out_is_said() -> None:
     result = result_of("none shown")
     result["data"]["in_both"] = 4

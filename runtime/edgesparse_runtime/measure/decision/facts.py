@@ -14,6 +14,8 @@ SCHEMA = "edgesparse.report/1"
 DEADLINE = 100.0
 # What the fields of the return on investment start with: made up, and the page says so.
 STREAMS, PRICE, WORK = 100, 1000, 2000
+# Points of accuracy that noise may cost a bundle before the page warns; a poc states its margin.
+FRAGILE = 3.0
 MOST_CONFUSIONS, LARGEST_MATRIX = 10, 12
 
 
@@ -95,7 +97,11 @@ def bundle_facts(
     return {
         **facts,
         "data": data,
-        "verdict": {"use": use, "why": why if found["calls"] >= ENOUGH_FOR_P99 else f"{why}_few"},
+        "verdict": {
+            "use": use,
+            "margin": FRAGILE,
+            "why": why if found["calls"] >= ENOUGH_FOR_P99 else f"{why}_few",
+        },
         "models": models,
         "return": _returns(found["streams"], None),
         "confusion": _confusion(data["classes"], found["confusion"]) if found["confusion"] else None,

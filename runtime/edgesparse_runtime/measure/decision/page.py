@@ -88,9 +88,11 @@ def _decision(facts: dict[str, Any], lang: str) -> str:
         ends = {key: _percent(accuracy[key]) for key in ("low", "high")}
         lines.append(say("accuracy_is", name=name, accuracy=_percent(accuracy["value"]), **ends))
     if facts["kind"] == "poc":
-        lines.append(say("sure", seeds=facts["seeds"], n=facts["data"]["test_series"]))
+        key = "sure_once" if facts["seeds"] == 1 else "sure"
+        lines.append(say(key, seeds=facts["seeds"], n=facts["data"]["test_series"]))
         if not verdict["has_bundle"]:
             lines.append(say("no_bundle"))
+    lines += _fragile(facts, lang)
     if used["streams"] is not None:
         counts = {"cores": facts["cores"], "streams": f"{used['streams']:,}", "deadline": deadline}
         if facts["kind"] == "poc" and verdict["use"] != verdict["reference"]:
@@ -102,6 +104,20 @@ def _decision(facts: dict[str, Any], lang: str) -> str:
         lines.append(say("default_deadline"))
     lines.append(say("energy"))
     return f"<section>{_list(lines)}</section>"
+
+
+def _fragile(facts: dict[str, Any], lang: str) -> list[str]:
+    """A warning where noise costs more accuracy than the margin, and which model it costs least."""
+    used, verdict = _used(facts), facts["verdict"]
+    if used["noise"] is None or used["noise"]["value"] >= -verdict["margin"]:
+        return []
+    steady = max(facts["models"].values(), key=lambda row: row["noise"]["value"])
+    values = {"noise": f"{facts['noise']:g}", "points": points(used["noise"], lang)}
+    values["name"] = in_sentence(used, lang)
+    if steady["noise"]["value"] == used["noise"]["value"]:
+        return [text("fragile_alone", lang, **values)]
+    other = {"steady": in_sentence(steady, lang), "other": points(steady["noise"], lang)}
+    return [text("fragile", lang, **values, **other)]
 
 
 def _not_shown(facts: dict[str, Any], lang: str) -> str:
@@ -117,6 +133,8 @@ def _not_shown(facts: dict[str, Any], lang: str) -> str:
         lines.append(f"{say('open', margin=margin, names=names)} {needs}")
     groups = data["test_groups"]
     lines.append(say("no_groups") if groups is None else say("with_groups", groups=groups))
+    if facts["seeds"] == 1:
+        lines.append(say("one_seed"))
     lines.append(say("chosen", models=facts["compared"]))
     if data["in_both"]:
         lines.append(say("in_both", count=data["in_both"]))

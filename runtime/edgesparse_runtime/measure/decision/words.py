@@ -84,6 +84,26 @@ _WORDS: dict[str, tuple[str, str]] = {
         "確かさ：各モデルを {seeds} 回学習し、同じ {n} 件の系列で試験しました。同様の試行 100 回中 95 回で、"
         "角括弧の区間が密な注意との真の差を含みます。",
     ),
+    "sure_once": (
+        "How sure: each model was trained once and tested on the same {n} series. In 95 of 100 such trials, "
+        "the interval in brackets contains the true difference between these trained models.",
+        "確かさ：各モデルを 1 回学習し、同じ {n} 件の系列で試験しました。同様の試行 100 回中 95 回で、"
+        "角括弧の区間がこれらの学習済みモデルの真の差を含みます。",
+    ),
+    "fragile": (
+        "Beware of noise: with {noise} % noise on every channel, the accuracy of {name} changes by {points}; "
+        "least affected is {steady} ({other}).",
+        "雑音に注意：全チャネルに {noise} % の雑音を加えると、{name}の精度は {points} 変わります。"
+        "影響が最も小さいのは{steady}です（{other}）。",
+    ),
+    "fragile_alone": (
+        "Beware of noise: with {noise} % noise on every channel, the accuracy of {name} changes by {points}.",
+        "雑音に注意：全チャネルに {noise} % の雑音を加えると、{name}の精度は {points} 変わります。",
+    ),
+    "one_seed": (
+        "Other trainings: each model was trained once, and another training may come out differently.",
+        "学習のばらつき：各モデルの学習は 1 回だけで、再学習すると結果が変わる可能性があります。",
+    ),
     "accuracy_is": (
         "{name} decides {accuracy} of the test series correctly (95 % interval {low} to {high}).",
         "{name}の正解率は {accuracy}（95 % 区間 {low} ～ {high}）です。",
