@@ -75,7 +75,7 @@ def test_a_reload_without_a_free_descriptor_is_tried_again(
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as patched:
-        patched.setattr(registry_module, "load", fail)
+        patched.setattr(registry_module, "load_any", fail)
         for _ in range(2):
             with pytest.raises(OSError, match="Too many open files"):
                 registry.reload_changed()
@@ -102,7 +102,7 @@ def test_a_bundle_that_fails_does_not_keep_others_from_being_reloaded(
             raise OSError(5, "Input/output error")
         return load(address, *arguments)
 
-    monkeypatch.setattr(registry_module, "load", load_second)
+    monkeypatch.setattr(registry_module, "load_any", load_second)
     for _ in range(2):
         with suppress(OSError):
             registry.reload_changed()

@@ -33,7 +33,7 @@ CASES: dict[str, dict[str, tuple[float, float, float]]] = {
 }
 SENTENCES = {
     "fastest": "Use the model with 70 % less attention compute: 1.60x as fast as dense attention",
-    "dense is fastest": "Use dense attention: other models are as accurate, but none is faster",
+    "dense is fastest": "Use dense attention: other models are as accurate, but none was shown to be faster",
     "better": "Use MultiRocket-Hydra: its accuracy is higher than that of the model with 70 % less",
     "none shown": "Use dense attention for now: with 300 test series, no other model could be shown",
 }

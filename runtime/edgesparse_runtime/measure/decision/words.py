@@ -36,8 +36,8 @@ _WORDS: dict[str, tuple[str, str]] = {
         "{name}の採用を推奨します。精度が{other}を上回ります（{points}）。",
     ),
     "use_dense_fastest": (
-        "Use dense attention: other models are as accurate, but none is faster on this machine.",
-        "密な注意の採用を推奨します。同等の精度のモデルはありますが、この機械ではどれも速くありません。",
+        "Use dense attention: other models are as accurate, but none was shown to be faster here.",
+        "密な注意の採用を推奨します。同等の精度のモデルはありますが、この機械でより速いと示せたものはありません。",
     ),
     "use_none_shown": (
         "Use dense attention for now: with {n} test series, no other model could be shown to stay within "
