@@ -260,14 +260,11 @@ def choose_sizes(config: ModelConfig, lengths: Sequence[int]) -> ModelConfig:
     if config.layers == 0:
         # Nothing attends.
         sized = replace(sized, stem=2, attention="dense")
-    times = TIMES if is_short(config, lengths) else 1
+    # There is time for more filters where windows are short and few.
+    is_short = config.layers == 0 and steps <= SHORT and len(lengths) <= FEW_SERIES
+    times = TIMES if is_short else 1
     filters = config.filters or min(MOST_FILTERS, times * FILTERS)
     return replace(sized, filters=filters, competing_groups=config.competing_groups or times * GROUPS)
-
-
-def is_short(config: ModelConfig, lengths: Sequence[int]) -> bool:
-    """Whether there is time for more filters: a model without layers, windows few and short enough."""
-    return config.layers == 0 and typical_steps(lengths) <= SHORT and len(lengths) <= FEW_SERIES
 
 
 def typical_steps(lengths: Sequence[int]) -> int:

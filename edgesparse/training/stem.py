@@ -23,7 +23,7 @@ from edgesparse.closed_form.fit_skip import NOISE, SkipReport, fit_skip
 from edgesparse.config import ModelConfig, RunConfig, TrainingConfig
 from edgesparse.model.build import build_model
 from edgesparse.model.skip import SMOOTHED
-from edgesparse.model.transformer import SequenceTransformer, choose_sizes, is_short
+from edgesparse.model.transformer import SequenceTransformer, choose_sizes, typical_steps
 from edgesparse.training.augment import spread
 from edgesparse.training.data import TrainingSet, evenly_spaced, training_set
 from edgesparse.training.evaluation import metric_of, run_apart
@@ -35,8 +35,8 @@ TRIED_SERIES = 512
 # An answer other than the first is taken if it takes more off the loss than so many standard errors over the
 # series, and this share off the loss that counts noise too.
 ERRORS, LEAST_GAIN = 1.0, 0.02
-# For windows so short that there is time for them.
-MORE_DILATIONS = (1, 2, 4, 8, 16, 32)
+# For windows of at most so many steps: there is time for them.
+MORE_DILATIONS, MORE_UNTIL = (1, 2, 4, 8, 16, 32), 1024
 # Windows whose means and spreads all lie closer together than this, in spreads, are normalized already.
 SAME_LEVEL = 1e-2
 
@@ -109,9 +109,8 @@ def _questions(config: RunConfig, data: TrainingSet) -> Iterator[dict[str, Any]]
         yield {"fixed_scale": True}
     if model.smoothed is None:
         yield {"smoothed": 1}
-    if model.dilations == ModelConfig().dilations and is_short(
-        model, [x.shape[1] for x in data.series.series]
-    ):
+    is_short = typical_steps([x.shape[1] for x in data.series.series]) <= MORE_UNTIL
+    if model.dilations == ModelConfig().dilations and is_short:
         yield {"dilations": MORE_DILATIONS}
 
 
