@@ -138,7 +138,8 @@ def _not_shown(facts: dict[str, Any], lang: str) -> str:
     lines.append(say("chosen", models=facts["compared"]))
     if data["in_both"]:
         lines.append(say("in_both", count=data["in_both"]))
-    lines += [say("dropped", what=found["what"]) for found in facts["dropped"]]
+    if facts["dropped"]:
+        lines.append(say("dropped", what="; ".join(found["what"] for found in facts["dropped"])))
     for key in ("left_out", "failed"):
         lines += [say(key, what=what, reason=reason) for what, reason in facts[key].items()]
     lines.append(say("one_machine"))

@@ -258,8 +258,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "engineer": ("For the ML engineer", "機械学習エンジニアのために"),
     "table": ("All models", "全モデル"),
     "table_how": (
-        "Accuracy over {seeds} trainings. Difference in points from dense attention in float32, paired by "
-        "series and seed, 95 % interval. One window per call, one thread, interleaved calls.",
+        "Accuracy is the mean over trainings: {seeds}. Difference in points from dense attention in float32, "
+        "paired by series and seed, 95 % interval. One window per call, one thread, interleaved calls.",
         "精度は {seeds} 回の学習の平均。差は float32 の密な注意に対するポイント（系列と乱数種で対応づけ、"
         "95 % 区間）。1 呼び出し 1 ウィンドウ、1 スレッド、交互に呼び出して測定。",
     ),
