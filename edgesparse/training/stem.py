@@ -35,6 +35,8 @@ TRIED_SERIES = 512
 # An answer other than the first is taken if it takes more off the loss than so many standard errors over the
 # series, and this share off the loss that counts noise too.
 ERRORS, LEAST_GAIN = 1.0, 0.02
+# Windows are stretched to the longest, but to at most so many times the median length.
+MOST_STRETCHED = 5
 # For windows of at most so many steps: there is time for them.
 MORE_DILATIONS, MORE_UNTIL = (1, 2, 4, 8, 16, 32), 1024
 # Windows whose means and spreads all lie closer together than this, in spreads, are normalized already.
@@ -103,14 +105,15 @@ def _questions(config: RunConfig, data: TrainingSet) -> Iterator[dict[str, Any]]
     model = config.model
     if model.layers or config.training.task == "forecasting":
         return
+    lengths = [x.shape[1] for x in data.series.series]
     if model.stretched is None and data.facts.variable_length:
-        yield {"stretched": data.facts.longest}
+        # One window many times as long as the others must not make all of them so long, and so slow.
+        yield {"stretched": min(data.facts.longest, round(MOST_STRETCHED * float(np.median(lengths))))}
     if model.fixed_scale is None and _has_level(data):
         yield {"fixed_scale": True}
     if model.smoothed is None:
         yield {"smoothed": 1}
-    is_short = typical_steps([x.shape[1] for x in data.series.series]) <= MORE_UNTIL
-    if model.dilations == ModelConfig().dilations and is_short:
+    if model.dilations == ModelConfig().dilations and typical_steps(lengths) <= MORE_UNTIL:
         yield {"dilations": MORE_DILATIONS}
 
 

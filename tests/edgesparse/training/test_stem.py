@@ -68,6 +68,14 @@ def test_windows_of_any_tempo_are_stretched(tmp_path: Path) -> None:
     assert tried[1]["taken"] == f"windows are stretched to {model.stretched} steps"
 
 
+def test_one_long_window_does_not_make_all_as_long(tmp_path: Path) -> None:
+    data = gestures(20)
+    longest = [*data.series[:-1], np.tile(data.series[-1], 40)[:, :3000]]
+    _, tried = fitted(data.with_series(longest), tmp_path, smoothed=5, fixed_scale=False)
+    median = float(np.median([x.shape[1] for x in longest]))
+    assert tried[1]["stretched"] == round(5 * median)
+
+
 def test_level_counts_where_it_tells_the_class(tmp_path: Path) -> None:
     model, tried = fitted(levels(), tmp_path)
     assert model.fixed_scale is True
