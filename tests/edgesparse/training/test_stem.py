@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from edgesparse.config import ModelConfig, RunConfig
 from edgesparse.training.run_folder import load_run
+from edgesparse.training.stem import _is_lower
 from edgesparse.training.train import train
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
@@ -108,3 +110,13 @@ def test_more_dilations_are_tried_on_short_windows_unless_some_are_given(tmp_pat
     given = replace(every, dilations=(1, 2))
     run = train(levels(12), RunConfig(model=given), tmp_path / "given", quiet=True)
     assert run.report["skip"]["tried"] == []
+
+
+def test_lower_by_less_than_chance_is_not_lower() -> None:
+    """One standard error over the series: a gain of one series alone is none."""
+    losses = torch.full((16,), 0.5)
+    assert _is_lower(losses - 0.01, losses)
+    assert not _is_lower(losses + 0.01, losses) and not _is_lower(losses, losses)
+    one = losses.clone()
+    one[0] -= 0.4
+    assert (losses - one - 0.01).mean() > 0 and not _is_lower(one + 0.01, losses)
