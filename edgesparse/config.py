@@ -52,8 +52,8 @@ class ModelConfig:
     Attributes:
         width: size of a token.
         stem: edition of the fixed features: 1 = the filter bank, per token; 2 = with it a skip, a linear map
-            of pooled features, fitted in closed form, that the transformer adds to (docs/training.md). None
-            = 1.
+            of pooled features, fitted in closed form, that the transformer adds to (docs/guides/training.md).
+            None = 1.
         layers: transformer layers; 0 = the skip alone, which is `stem` 2.
         num_heads: attention heads a layer; must divide `width`.
         patch: steps a token; None = chosen from the training windows' typical length.
@@ -69,7 +69,7 @@ class ModelConfig:
         summaries: dropped blocks take part as one summary token each.
         value_filter: size of the convolution over values; 0 = none.
         dropout: in the layers; the head has twice as much.
-        causal: a token's score depends on steps up to its own only (docs/training.md).
+        causal: a token's score depends on steps up to its own only (docs/guides/training.md).
         stretched: steps that windows of unequal length are stretched to, by a model without layers; 0 = none,
             None = chosen by leave-one-out.
         fixed_scale: windows are normalized by mean and spread of the training windows instead of their own,
@@ -138,7 +138,7 @@ class TrainingConfig:
         label_smoothing: share of the target spread over all classes.
         shift: largest circular shift of a training window, as a share of its length.
         augment: share of a classifier's training windows that are augmented, once attention is at its budget
-            (noise, drift, gaps, uneven speed, coarse sampling; docs/training.md).
+            (noise, drift, gaps, uneven speed, coarse sampling; docs/guides/training.md).
         rule: what a budget is kept with: "top_p", the same share of the router's mass for every query block,
             or "top_k", the same number of blocks (docs/benchmarks.md compares them).
         average_decay: of the running average of the weights that is kept in the end.

@@ -1,4 +1,4 @@
-"""The families of transformers: `python -m benchmarks.dropin.families --write` makes docs/dropin.md's table.
+"""Families of transformers: `python -m benchmarks.dropin.families --write` writes docs/guides/dropin.md.
 
 Each is a model of random weights: what holds is that the arithmetic is the family's own. In PyTorch, sparse
 attention that keeps every block is compared with the family's dense attention, padded on the right and on the
@@ -27,7 +27,7 @@ from edgesparse_export.dropin.program import dropin_to_onnx
 from edgesparse_runtime.errors import InputError
 from tests.support.paths import ROOT
 
-PAGE = ROOT / "docs" / "dropin.md"
+PAGE = ROOT / "docs" / "guides" / "dropin.md"
 BEGIN, END = "<!-- families: begin -->", "<!-- families: end -->"
 # Of the largest value of an output.
 PARITY, EXPORT = 1e-5, 1e-4
@@ -120,7 +120,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("families", nargs="*", help="names; default: all")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/dropin.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/guides/dropin.md")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     found = []

@@ -1,7 +1,7 @@
 """Text in, embedding out, on MiniLM: through Python, the command line, the server and sentence-transformers.
 
-The package's folder is exported by the commands of docs/dropin.md, once, and everything is compared on manual
-pages that were not calibrated on. The dense model is PyTorch's, pooled and normalized by
+The package's folder is exported by the commands of docs/guides/dropin.md, once, and everything is compared on
+manual pages that were not calibrated on. The dense model is PyTorch's, pooled and normalized by
 `benchmarks.dropin.text`.
 """
 

@@ -55,7 +55,7 @@ INVARIANCE = [
 # Data sets of each property; streams, servers and verbs try half as many, int8 models a hundredth.
 EACH = 20 if QUICK else 700
 EXAMPLES = 100 if QUICK else 5_000
-# Sections of docs/data.md that are rules; each names the tests that hold it.
+# Sections of docs/guides/data.md that are rules; each names the tests that hold it.
 RULES = (
     "Forms",
     "Alone",
@@ -92,12 +92,12 @@ def compare_examples(evidence: Evidence) -> Line:
 
 def compare_rules() -> Line:
     """The page of rules: each section names tests that exist."""
-    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guides" / "data.md").read_text(encoding="utf-8")
     files = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
     sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
     named = {rule: set(re.findall(r"test_\w+\.py", sections.get(rule, ""))) for rule in RULES}
     missing = [rule for rule, tests in named.items() if not tests or tests - files]
-    name, held = "docs/data.md: every rule names the tests that hold it", len(RULES) - len(missing)
+    name, held = "docs/guides/data.md: every rule names the tests that hold it", len(RULES) - len(missing)
     return line(name, not missing, f"{held} of {len(RULES)}", f"all {len(RULES)} rules", "; ".join(missing))
 
 

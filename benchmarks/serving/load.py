@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
-# docs/numerics.md, between engines.
+# docs/reference/numerics.md, between engines.
 _RELATIVE, _ABSOLUTE = 1e-4, 1e-5
 
 

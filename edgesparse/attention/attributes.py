@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Attributes:
-    """See docs/operator.md.
+    """See docs/reference/operator.md.
 
     Attributes:
         num_heads: query heads H.

@@ -91,8 +91,8 @@ class AttentionConfig:
 class SparseAttention(BlockAttention):
     """Self-attention over selected blocks, with summaries and a value convolution for what was dropped.
 
-    The rule is docs/operator.md. While `warmup` is true attention is dense and only the router learns (its
-    loss needs no selection).
+    The rule is docs/reference/operator.md. While `warmup` is true attention is dense and only the router
+    learns (its loss needs no selection).
     """
 
     router: Router | None

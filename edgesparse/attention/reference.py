@@ -1,4 +1,4 @@
-"""The naive twin: the whole operator of docs/operator.md, one query block at a time, written to be read.
+"""The naive twin: the operator of docs/reference/operator.md, one query block at a time, written to be read.
 
 The fast path, the ONNX function body and the C++ kernels are all tested against it; on float64 inputs it is
 the reference that errors are measured from.

@@ -1,4 +1,4 @@
-"""Relative block selection: which key blocks each query block attends to (docs/operator.md, Selection).
+"""Relative block selection: the key blocks a query block attends to (docs/reference/operator.md, Selection).
 
 Shapes: `B` batch, `H` heads, `Q` query blocks, `K` key blocks.
 """

@@ -1,4 +1,4 @@
-"""Drop-in: make the attention of an existing, trained transformer sparse (docs/dropin.md)."""
+"""Drop-in: make the attention of an existing, trained transformer sparse (docs/guides/dropin.md)."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ NAME = "edgesparse"
 _CROSS = re.compile(r"cross|encoder_attn|encdec", re.IGNORECASE)
 # What is written into a configuration beside the rule's own name.
 _MARKS = (NAME, "attn_implementation")
-# What to use instead of a family that is refused (docs/dropin.md has the table).
+# What to use instead of a family that is refused (docs/guides/dropin.md has the table).
 FAMILIES = "BERT, RoBERTa, XLM-R, ModernBERT"
 _NO_WEIGHTS = (
     "`output_attentions` must be left out; sparse attention has no weight for each pair of tokens. "

@@ -25,7 +25,7 @@ LABEL_TYPES = (str, int, float)
 class SparseTransformerClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[misc]
     """Classifies series; by default with the small model of `edgesparse train`.
 
-    Parameters are those of `edgesparse.estimators.options.Options`; docs/estimators.md has them all.
+    Parameters are those of `edgesparse.estimators.options.Options`; docs/guides/estimators.md has them all.
 
     Attributes:
         classes_: the labels, sorted, as `y` had them.
@@ -38,7 +38,7 @@ class SparseTransformerClassifier(ClassifierMixin, SequenceEstimator):  # type: 
         """Train on labeled series.
 
         Args:
-            X: series, in any form that docs/estimators.md lists.
+            X: series, in any form that docs/guides/estimators.md lists.
             y: their labels.
             groups: the machine, run or person of each series; those of one group are held out together.
 

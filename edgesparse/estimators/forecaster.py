@@ -60,7 +60,7 @@ class SparseTransformerForecaster(RegressorMixin, SequenceEstimator):  # type: i
         """Train on series that end in the steps to forecast, or on series and what came next.
 
         Args:
-            X: series, in any form that docs/estimators.md lists.
+            X: series, in any form that docs/guides/estimators.md lists.
             y: the next steps [n, H] of the target channel after each series; None = the last `horizon` steps
                 of each series are what is learned.
 

@@ -25,7 +25,7 @@ class Options:
         preset: size of the transformer: "tiny", "small" or "base". None = tiny.
         attention: "sparse" or "dense". None = sparse.
         budget: share of dense attention's compute, 0 to 1. None = 0.3.
-        epochs: passes over the training series. None = as docs/training.md says.
+        epochs: passes over the training series. None = as docs/guides/training.md says.
         settings: any other setting, as `{"training.validation_share": 0.2, "model.width": 32}`.
         random_state: seed of all random numbers. None = another one each time.
         n_jobs: threads; -1 = one per core, None = as PyTorch is set.

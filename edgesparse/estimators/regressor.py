@@ -19,7 +19,7 @@ from edgesparse_runtime.arrays import DoubleArray
 class SparseTransformerRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc]
     """Predicts a number per series; by default with the transformer of `edgesparse train --task regression`.
 
-    Parameters are those of `edgesparse.estimators.options.Options`; docs/estimators.md has them all.
+    Parameters are those of `edgesparse.estimators.options.Options`; docs/guides/estimators.md has them all.
     """
 
     task: ClassVar[str] = "regression"
@@ -28,7 +28,7 @@ class SparseTransformerRegressor(RegressorMixin, SequenceEstimator):  # type: ig
         """Train on series and their numbers.
 
         Args:
-            X: series, in any form that docs/estimators.md lists.
+            X: series, in any form that docs/guides/estimators.md lists.
             y: a number for each.
             groups: the machine, run or person of each series; those of one group are held out together.
 

@@ -4,7 +4,7 @@ normalize -> filter bank -> linear embedding -> layers of attention and feed-for
 linear head. Everything is part of the module, so the exported file takes raw windows too. With the second
 edition of the stem a skip is added, `edgesparse.model.skip`, and with no layers it is all there is.
 
-A causal model's token sees the past only, in every one of these steps (docs/training.md): fixed
+A causal model's token sees the past only, in every one of these steps (docs/guides/training.md): fixed
 normalization, filters that end at their step, causal attention, and the mean over the tokens so far.
 
 Shapes: `B` batch, `C` channels, `T` steps, `N` tokens, `W` width.

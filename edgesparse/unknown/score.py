@@ -7,7 +7,8 @@ Two distances in the skip's standardized features, of which a random part is eno
 2. of a linear regression on the classes from the nearest class: a known window lies near a corner of the
    simplex (1, 0, 0), an unknown one in between or beyond. This finds a class that training never had.
 
-The score is the first times the second plus `BASE`, over a threshold. Neither does both (docs/operate.md).
+The score is the first times the second plus `BASE`, over a threshold. Neither does both
+(docs/guides/operate.md).
 
 Shapes: `B` batch, `F` features of the skip, `m` of them used, `M` prototypes, `K` classes.
 """

@@ -20,7 +20,7 @@ from edgesparse_export.program import Postprocess
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
-# docs/numerics.md, row "torch, function body, kernel".
+# docs/reference/numerics.md, row "torch, function body, kernel".
 RELATIVE, ABSOLUTE = 1e-4, 1e-5
 # A block whose share lies within rounding of `top_p` may fall on either side.
 LEAST_AGREEMENT = 0.999

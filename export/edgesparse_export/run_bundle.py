@@ -93,7 +93,7 @@ def export_run(
 
 
 def learn_monitor(run: Run, proto: bytes, data: SeriesSet) -> bytes | None:
-    """The reference that `edgesparse monitor` compares windows with (docs/operate.md).
+    """The reference that `edgesparse monitor` compares windows with (docs/guides/operate.md).
 
     None where every window looks as if a sensor were dead: nothing can be compared with such data.
     """
@@ -106,7 +106,7 @@ def learn_monitor(run: Run, proto: bytes, data: SeriesSet) -> bytes | None:
 
 
 def learn_prototypes(run: Run, proto: bytes, data: SeriesSet) -> bytes | None:
-    """Typical windows of each class, for `edgesparse explain` (docs/explain.md); None of a regression."""
+    """Typical windows per class, for `edgesparse explain` (docs/guides/explain.md); None of a regression."""
     if run.task != "classification":
         return None
     data = check_channels(data, tuple(run.facts.channels))

@@ -16,8 +16,9 @@ from edgesparse_runtime.session import Session
 
 # More blocks than any window has.
 ALL_BLOCKS = 1 << 30
-# At 100 % density both compute the same: float32 as between engines (docs/numerics.md). The int8 kernel
-# rounds what the twin's attention does not: a share of the largest score, as `make prove-target` allows it.
+# At 100 % density both compute the same: float32 as between engines (docs/reference/numerics.md). The int8
+# kernel rounds what the twin's attention does not: a share of the largest score, as `make prove-target`
+# allows it.
 RELATIVE, ABSOLUTE, INT8_SHARE = 1e-4, 1e-5, 0.1
 
 

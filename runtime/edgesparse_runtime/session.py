@@ -30,14 +30,14 @@ class Session:
 
     Args:
         model: a bundle (folder or archive), an opened `Bundle`, or an .onnx file.
-        precision: "float32", "int8", or "auto" = the faster one here (docs/break-even.md).
+        precision: "float32", "int8", or "auto" = the faster one here (docs/concepts/break-even.md).
         threads: threads of one prediction; None = what affinity and quota allow.
         top_p: share of the router's mass that query blocks keep, over the exported one; sparse models only.
         max_blocks: cap on key blocks per query block, over the exported one; sparse models only.
         content: an ONNX model in memory, in place of the file; `model` then only names it.
         engine: what runs sparse attention: "native", "body" (the ONNX function), or "auto" = the faster.
         attention: "auto" = the dense twin on windows so short that it was measured to be faster here
-            (docs/break-even.md); "sparse" = never; "dense" = always the twin.
+            (docs/concepts/break-even.md); "sparse" = never; "dense" = always the twin.
         trace: a folder for onnxruntime's profile and its graph of the model; `end_trace` closes it.
         operators: that a model that you trust may hold besides those known to be safe, as `ai.onnx::LSTM`.
 
@@ -188,7 +188,7 @@ class Session:
         return self._outputs(["scores"], data, batch_size, may_switch, options)[0]
 
     def embed(self, texts: Sequence[str], *, prompt: str | None = None, batch_size: int = 16) -> FloatArray:
-        """The embedding of each text [n, size] (docs/dropin.md); one too long is truncated with a warning."""
+        """Embeddings [n, size] (docs/guides/dropin.md); a text too long is truncated with a warning."""
         room = importlib.import_module("edgesparse_runtime.data.tensors.embedding")
         found: FloatArray = room.embed(self, texts, prompt, batch_size)
         return found
@@ -269,7 +269,7 @@ class Session:
         return np.asarray(np.array(self.classes, dtype=np.str_)[scores.argmax(-1)], dtype=np.str_)
 
     def explain(self, window: WindowData, *, against: str | None = None) -> dict[str, Any]:
-        """What one window's decision rests on, as `edgesparse explain --json` (docs/explain.md)."""
+        """What one window's decision rests on, as `edgesparse explain --json` (docs/guides/explain.md)."""
         room = importlib.import_module("edgesparse_runtime.explain.window")
         found: dict[str, Any] = room.Explainer(self, against=against).explain_one(window).to_dict()
         return found

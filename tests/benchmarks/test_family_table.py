@@ -1,4 +1,4 @@
-"""The families of docs/dropin.md's table: right in PyTorch, padded on either side, or refused.
+"""The families of docs/guides/dropin.md's table: right in PyTorch, padded on either side, or refused.
 
 `python -m benchmarks.dropin.families` also exports each, which takes seconds.
 """
@@ -61,7 +61,7 @@ def test_a_failed_sparsify_leaves_no_hook() -> None:
 
 
 def test_the_page_has_a_row_for_every_family() -> None:
-    page = (ROOT / "docs" / "dropin.md").read_text()
+    page = (ROOT / "docs" / "guides" / "dropin.md").read_text()
     table = page.split("<!-- families: begin -->")[1].split("<!-- families: end -->")[0]
     rows = {line.split("|")[1].strip(): line for line in table.strip().splitlines()[2:]}
     assert list(rows) == [family.name for family in FAMILIES]

@@ -40,12 +40,12 @@ def test_int8_rows_keep_their_bits_when_queries_or_keys_change(library: Path, wh
 
 
 def test_int8_rows_move_by_a_rounding_when_a_later_value_changes(library: Path) -> None:
-    """docs/numerics.md: up to 64 values of a column share a scale, later ones too."""
+    """docs/reference/numerics.md: up to 64 values of a column share a scale, later ones too."""
     clean, changed = run_twice(library, "value", 4.0, "int8")
     assert np.sqrt(np.mean((clean - changed) ** 2)) <= INT8_OF_VALUES
 
 
-@pytest.mark.xfail(strict=True, reason="a weight of zero times NaN is NaN: docs/numerics.md")
+@pytest.mark.xfail(strict=True, reason="a weight of zero times NaN is NaN: docs/reference/numerics.md")
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 @pytest.mark.parametrize("which", ["key", "value"])
 def test_a_later_nan_does_not_reach_earlier_rows(library: Path, which: str, precision: str) -> None:

@@ -31,7 +31,7 @@ def check(library: Path, case: Case, threads: int = 1) -> None:
 
 
 def rows_on_edge(case: Case, selection: NDArray[np.bool_], expected: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Rows [B, H, NQ] that differ, and rightly: their sum lies within rounding of `top_p` (docs/numerics.md).
+    """Rows [B, H, NQ] that rightly differ: within rounding of `top_p` (docs/reference/numerics.md).
 
     Such a row is what the reference chooses when `top_p` is that rounding lower or higher.
     """
@@ -204,7 +204,7 @@ def test_selection_is_optional(library: Path) -> None:
 
 
 def test_error_is_at_most_twice_that_of_naive_float32(library: Path) -> None:
-    """The promise of docs/numerics.md for float kernels, on dense attention where naive is unambiguous."""
+    """docs/reference/numerics.md for float kernels, on dense attention where naive is unambiguous."""
     for seed in range(3):
         case = Case("error", Shape(512, 512, h=2, g=2, d=64, v=64), 64, {}, {"top_p": 1.0, "max_blocks": 99})
         case = replace(case, draw={**case.draw, "seed": seed})

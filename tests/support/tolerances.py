@@ -1,4 +1,4 @@
-"""How closely two computations of the same thing must agree: the rows of docs/numerics.md.
+"""How closely two computations of the same thing must agree: the rows of docs/reference/numerics.md.
 
 Set by measurement and never widened without a changelog line.
 """

@@ -22,7 +22,8 @@ from edgesparse_runtime.data.readers import write_csv
 from edgesparse_runtime.data.series_set import SeriesSet
 from tests.support.paths import ROOT
 
-PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in sorted((ROOT / "docs").glob("*.md")))]
+DOCS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
+PAGES = ["README.md", "CONTRIBUTING.md", *DOCS]
 
 
 @dataclass(frozen=True)

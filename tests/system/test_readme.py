@@ -14,7 +14,7 @@ from edgesparse_runtime.cli.app import VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "runtime" / "kernels" / "README.md"]
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "runtime" / "kernels" / "README.md"]
 )
 
 
@@ -44,7 +44,7 @@ def test_extras_of_the_readme_are_those_there_are() -> None:
 
 
 def test_manifest_page_is_of_this_schema(shared_bundle: Bundle) -> None:
-    page = (ROOT / "docs" / "bundle.md").read_text()
+    page = (ROOT / "docs" / "reference" / "bundle.md").read_text()
     assert f"schema version {SCHEMA_VERSION}" in page
     for field in shared_bundle.manifest:
         assert f"`{field}`" in page, field

@@ -315,7 +315,7 @@ def select_readable(process: subprocess.Popen[str], timeout: float) -> bool:
 
 
 def test_runs_on_a_read_only_machine_without_a_home(shared_bundle: Bundle) -> None:
-    """The recipe of docs/streaming.md: nothing is written anywhere but to stdout and stderr."""
+    """The recipe of docs/guides/streaming.md: nothing is written anywhere but to stdout and stderr."""
     remount = "mount -o remount,ro,bind /"
     if shutil.which("unshare") is None:
         pytest.skip("unshare is not installed")

@@ -152,7 +152,7 @@ def far_windows(name: str, base: SeriesSet) -> dict[str, SeriesSet]:
 
 
 def broken_windows(base: SeriesSet) -> dict[str, SeriesSet]:
-    """The windows that a newcomer tried (docs/operate.md, "Unknown windows")."""
+    """The windows that a newcomer tried (docs/guides/operate.md, "Unknown windows")."""
     kinds: dict[str, Make] = {
         "zeros": lambda x, rng: np.zeros_like(x),
         "all missing": lambda x, rng: np.full_like(x, np.nan),

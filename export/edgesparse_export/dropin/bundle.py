@@ -31,7 +31,7 @@ from edgesparse_runtime.session import Session
 # Of states as the model returns them, and of one vector per text.
 TASK, EMBEDDING = "encoding", "embedding"
 DENSE = "model.dense.onnx"
-# docs/numerics.md, row "exported drop-in model against torch": of a token's largest entry.
+# docs/reference/numerics.md, row "exported drop-in model against torch": of a token's largest entry.
 OF_LARGEST = 1e-4
 FloatArray = npt.NDArray[np.float32]
 

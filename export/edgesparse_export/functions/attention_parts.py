@@ -1,8 +1,9 @@
 """The steps of the operator's function body in standard operators: blocks, selection, gathering, summaries.
 
 `functions/sparse_attention.py` calls them one after the other and inlines them, so that a model carries one
-function. The steps are those of docs/operator.md and of `edgesparse/attention/gather.py`; conditions on
-attributes become `If` nodes over constants, which onnxruntime folds away when it loads the model.
+function. The steps are those of docs/reference/operator.md and of `edgesparse/attention/gather.py`;
+conditions on attributes become `If` nodes over constants, which onnxruntime folds away when it loads the
+model.
 
 The file cannot postpone its annotations: onnxscript reads them. Shape legend: `B` batch, `N`/`M` query and
 key tokens, `H`/`G` query and key/value heads, `D`/`E` head size of keys/values, `Q`/`K` blocks, `S` most

@@ -1,7 +1,7 @@
 """The operators around attention as model-local ONNX functions: specification, fallback and test oracle.
 
 `Linear` and `LinearSplit` (int8 weights, computed in float32 here), `BlockScores` (the router) and
-`ValueConvolution`; docs/operator.md says what each must do. The stem's is in `filter_bank.py`.
+`ValueConvolution`; docs/reference/operator.md says what each must do. The stem's is in `filter_bank.py`.
 
 The file cannot postpone its annotations: onnxscript reads them. Shape legend: `B` batch, `N` tokens, `H`/`G`
 query and key/value heads, `D` head size, `R` width of a router projection, `K` blocks, `P`/`Q` panels of 16

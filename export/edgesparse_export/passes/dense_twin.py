@@ -6,7 +6,7 @@
 3. Models with grouped heads have no twin: the fused operator has no such form.
 
 On short windows the router and the selection can cost more than they save; the runtime then uses the twin
-(docs/break-even.md).
+(docs/concepts/break-even.md).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from edgesparse_export.step.token_program import to_query_heads
 
 
 class BlockProgram(nn.Module):
-    """What the tokens of the next block look at: the rule of docs/operator.md for one row of query blocks."""
+    """What the next block looks at: docs/reference/operator.md's rule for one row of query blocks."""
 
     def __init__(self, model: SequenceTransformer) -> None:
         super().__init__()

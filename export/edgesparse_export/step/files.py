@@ -1,4 +1,4 @@
-"""A causal model to two small ONNX files that carry a stream on token by token (docs/streaming.md).
+"""A causal model to two small ONNX files that carry a stream on token by token (docs/guides/streaming.md).
 
 `step` computes one token from the tokens before it; `block` is run when a block of tokens is full, and
 prepares what the next block's tokens look at. All state is the caller's: both are functions of their inputs.

@@ -1,4 +1,4 @@
-"""What a manifest holds, as types; docs/bundle.md says what each field means.
+"""What a manifest holds, as types; docs/reference/bundle.md says what each field means.
 
 `manifest.schema.json` holds every manifest that is opened to the same form, so code may rely on these types.
 Fields that only one verb writes and reads for display (`report`, `recipe`, `config`) stay open.

@@ -43,7 +43,7 @@ class Bundle:
 
     Attributes:
         path: its folder or archive.
-        manifest: the manifest (docs/bundle.md), brought up to the newest schema version.
+        manifest: the manifest (docs/reference/bundle.md), brought up to the newest schema version.
         source: where its files are read from.
         manifest_bytes: the manifest as it lies there; this is what a signature signs.
         signature: 64 bytes, or None where there is none. `open_bundle` checks it when it is given keys.

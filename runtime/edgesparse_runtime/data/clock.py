@@ -1,4 +1,4 @@
-"""One parser of times, for tables, `.ts`, Parquet and streams; the rule is docs/data.md, "Time".
+"""One parser of times, for tables, `.ts`, Parquet and streams; the rule is docs/guides/data.md, "Time".
 
 `settle` finds the form of a column of times; the `Clock` that it returns reads one value after the other.
 Nothing is ever sorted as text: what has no clock is refused, with its place and value.

@@ -1,7 +1,7 @@
 """Data as a model was trained on them: its window, stride, period, zone and channels hold in every verb.
 
-docs/data.md, "The grid". `read_for_model` is what `run`, `evaluate`, `quantize`, `export` and `profile` read
-their data with.
+docs/guides/data.md, "The grid". `read_for_model` is what `run`, `evaluate`, `quantize`, `export` and
+`profile` read their data with.
 """
 
 from __future__ import annotations

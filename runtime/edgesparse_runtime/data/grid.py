@@ -1,7 +1,7 @@
 """Times to steps of an even grid: the one rule of gaps, repeats and jumps, for files and streams.
 
-docs/data.md, "The grid". `StepGrid` places one sample after the other, as a stream does; `place_rows` does
-the same for a whole recording whose rows are in time order.
+docs/guides/data.md, "The grid". `StepGrid` places one sample after the other, as a stream does; `place_rows`
+does the same for a whole recording whose rows are in time order.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Is a window one that sensors in order can give? Rules that need no learning; docs/data.md, "Dead sensors".
+"""Can sensors in order give this window? Rules that need no learning; docs/guides/data.md, "Dead sensors".
 
 A classifier gives one of its classes to every window, also to one whose sensor is dead. So each answer says
 what is wrong with its window: too much missing, flat, stuck, clipped, out of range, or two channels swapped.

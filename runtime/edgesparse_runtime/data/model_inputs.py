@@ -1,7 +1,7 @@
 """What most models take: `WindowInputs`, raw windows of channels. Named tensors are in tensors/.
 
 Both lay data out for `Session` under one rule: an answer depends on its own input alone, not on what lies
-beside it (docs/data.md).
+beside it (docs/guides/data.md).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Recordings, as a reader finds them, to the series or windows of a `SeriesSet`.
 
-Here, and nowhere else, times become steps and recordings become windows (docs/data.md, "The grid").
+Here, and nowhere else, times become steps and recordings become windows (docs/guides/data.md, "The grid").
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # What must be equal for a measurement to count.
 MACHINE = ("cpu", "instruction_sets", "threads", "onnxruntime", "engine", "kernels")
-# docs/break-even.md: a twin pays for its memory only when it is faster by the whole interval and so much.
+# docs/concepts/break-even.md: a twin pays for its memory only when faster by the whole interval and so much.
 LEAST_GAIN = 1.02
 # Most decisions that may differ between twin and sparse model; the limit that int8 has too.
 MOST_FLIPPED = 0.01

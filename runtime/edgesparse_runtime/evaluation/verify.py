@@ -25,9 +25,9 @@ from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.replay import run_tokens, without_padding
 from edgesparse_runtime.stream.token_stream import StepModel, has_step_model
 
-# docs/numerics.md: float32 as between engines; int8 rounds to steps, so it is bounded in the score's unit.
+# docs/reference/numerics.md: float32 as between engines; int8 rounds to steps, so bounded in score units.
 TOLERANCES = {"float32": (1e-4, 1e-5), "int8": (0.0, 0.02)}
-# A block whose share lies within rounding of `top_p` may fall on either side (docs/numerics.md).
+# A block whose share lies within rounding of `top_p` may fall on either side (docs/reference/numerics.md).
 LEAST_AGREEMENT, TIE_DIFFERENCE = 0.999, 1e-6
 
 

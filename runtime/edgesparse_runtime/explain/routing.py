@@ -26,7 +26,7 @@ DIAGONAL, WINDOW, SHARE = "diagonal", "window", "share"
 # What ended the selection of a query block.
 TOP_P, MAX_BLOCKS, NOTHING_LEFT = "top_p", "max_blocks", "nothing left"
 _OPERATOR, _BANK, _DOMAIN = "SparseAttention", "FilterBank", "edgesparse"
-# Positions of the operator's inputs and outputs (docs/operator.md).
+# Positions of the operator's inputs and outputs (docs/reference/operator.md).
 _SCORES, _TOP_P, _MAX_BLOCKS, _SELECTION = 3, 4, 5, 1
 _FLOAT, _INT64, _BOOL = 1, 7, 9
 NO_ATTENTION = "This model has no sparse attention, so there is no routing to record."

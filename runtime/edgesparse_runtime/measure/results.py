@@ -20,7 +20,7 @@ class Profile:
         model: path.
         precision: that ran.
         engine: what ran attention.
-        why: why the dense twin runs or does not (docs/break-even.md).
+        why: why the dense twin runs or does not (docs/concepts/break-even.md).
         threads: per prediction.
         batch: windows per call.
         length: steps per window.

@@ -1,4 +1,4 @@
-"""Scores of a live stream: from a sensor, a pipe, a growing file or a broker (docs/streaming.md).
+"""Scores of a live stream: from a sensor, a pipe, a growing file or a broker (docs/guides/streaming.md).
 
 ```python
 from edgesparse_runtime.stream import stream_scores

@@ -50,7 +50,7 @@ class SourceCounts:
 
 @dataclass
 class Counts:
-    """What happened to the samples of a stream (docs/streaming.md defines each count).
+    """What happened to the samples of a stream (docs/guides/streaming.md defines each count).
 
     Attributes:
         samples: that arrived and could be read.

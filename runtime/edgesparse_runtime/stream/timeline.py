@@ -1,7 +1,7 @@
 """`Timeline`: samples as they arrive, out of order and with holes, to steps of an even grid.
 
-The rule is docs/streaming.md, "Time". It looks at time stamps only, never at the machine's clock, so the same
-samples in the same order always give the same steps.
+The rule is docs/guides/streaming.md, "Time". It looks at time stamps only, never at the machine's clock, so
+the same samples in the same order always give the same steps.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`StepModel` and `TokenStream`: a causal model advanced token by token, all state in numpy.
 
-The two ONNX files and their inputs are described in docs/streaming.md, "Causal models".
+The two ONNX files and their inputs are described in docs/guides/streaming.md, "Causal models".
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-// Which key blocks a query block attends to: rules 1 to 4 of docs/operator.md.
+// Which key blocks a query block attends to: rules 1 to 4 of docs/reference/operator.md.
 #pragma once
 
 #include <cstdint>

@@ -33,7 +33,7 @@ def bert_bundle(built_once: BuiltOnce, tmp_path: Path) -> Bundle:
 
 @pytest.fixture(scope="session")
 def exported(built_once: BuiltOnce) -> Path:
-    """A folder with the model `minilm` and the bundle that the commands of docs/dropin.md make of it."""
+    """A folder with the model `minilm` and the bundle that docs/guides/dropin.md's commands make of it."""
 
     def build(place: Path) -> None:
         make_sentence_folder(place / "minilm", prompts=PROMPTS)

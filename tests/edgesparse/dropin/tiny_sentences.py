@@ -90,8 +90,8 @@ def write(path: Path, value: object) -> None:
 
 
 def example() -> tuple[list[list[str]], str]:
-    """The commands, and the Python, of the section on text in docs/dropin.md."""
-    page = (ROOT / "docs" / "dropin.md").read_text()
+    """The commands, and the Python, of the section on text in docs/guides/dropin.md."""
+    page = (ROOT / "docs" / "guides" / "dropin.md").read_text()
     section = page.split("## Text in, embeddings out\n")[1].split("\n## ")[0]
     blocks = re.findall(r"```\n(.*?)```", section, flags=re.DOTALL)
     commands = [shlex.split(line) for line in blocks[0].splitlines()]

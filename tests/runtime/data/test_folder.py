@@ -1,4 +1,4 @@
-"""A folder of recordings: what is a class, what a group, and what is refused (docs/data.md)."""
+"""A folder of recordings: what is a class, what a group, and what is refused (docs/guides/data.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data frames in memory are read as tables are (docs/data.md, "From Python")."""
+"""Data frames in memory are read as tables are (docs/guides/data.md, "From Python")."""
 
 from __future__ import annotations
 

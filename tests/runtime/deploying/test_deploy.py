@@ -231,8 +231,8 @@ def deploy(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 def test_the_examples_in_docs_are_what_the_command_prints(
     shared_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """docs/deploy.md shows both files; only names and hashes of the bundle may differ."""
-    page = (ROOT / "docs" / "deploy.md").read_text()
+    """docs/guides/deploy.md shows both files; only names and hashes of the bundle may differ."""
+    page = (ROOT / "docs" / "guides" / "deploy.md").read_text()
     for target, options in (("container", ()), ("kserve", ("--image", "registry.example/tiny:latest"))):
         assert deploy(monkeypatch, target, shared_bundle.path, *options) == 0
         shown = page.split(f"<!-- {target} -->\n```")[1].split("\n", 1)[1].split("```")[0]

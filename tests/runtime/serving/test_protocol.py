@@ -89,9 +89,11 @@ def test_explain_gives_the_selection(server: Running, session: Session) -> None:
         assert (outputs[name] == expected).all()
         assert answer.json["parameters"][f"density.{name}"] == pytest.approx(expected.mean())
     assert answer.json["parameters"]["block_size"] == 8
-    page = (ROOT / "docs" / "serving.md").read_text()
+    page = (ROOT / "docs" / "guides" / "serving.md").read_text()
     for name in answer.json["parameters"].keys() | outputs.keys():
-        assert re.sub(r"\.\d+$", ".<layer>", name) + "`" in page, f"docs/serving.md does not explain {name}"
+        assert re.sub(r"\.\d+$", ".<layer>", name) + "`" in page, (
+            f"docs/guides/serving.md does not explain {name}"
+        )
 
 
 def test_a_wrong_method_is_told_the_right_one(server: Running) -> None:
@@ -116,7 +118,7 @@ def test_what_is_no_http_is_refused_as_json(server: Running) -> None:
 
 
 def test_parameters_that_nobody_knows_change_nothing(server: Running) -> None:
-    """As docs/serving.md says."""
+    """As docs/guides/serving.md says."""
     plain = server.infer("pump", WINDOW).json
     tensor = {"name": "window", "datatype": "FP32", "shape": [2, 2, 300], "data": WINDOW.ravel().tolist()}
     body = {"inputs": [tensor | {"parameters": {"a": 1}}], "parameters": {"top_p": 7, "timeout": "x"}}

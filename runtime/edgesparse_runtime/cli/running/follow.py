@@ -71,7 +71,7 @@ class FollowOptions(TableOptions):
     monitor: Annotated[
         Path | None,
         typer.Option(
-            help="Streams: notice a changed line; the state is kept in this file (docs/operate.md)."
+            help="Streams: notice a changed line; the state is kept in this file (docs/guides/operate.md)."
         ),
     ] = None
     reference: Annotated[

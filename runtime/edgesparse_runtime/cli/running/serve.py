@@ -68,7 +68,7 @@ class ServeRequest(Request):
     ] = False
     monitor: Annotated[
         Path | None,
-        typer.Option(help="Notice a changed line; states are kept in this folder (docs/operate.md)."),
+        typer.Option(help="Notice a changed line; states are kept in this folder (docs/guides/operate.md)."),
     ] = None
     false_alarms: Annotated[
         str, typer.Option(help="Most false alarms of the monitor, per model: 1/90d, 1/100000w.")

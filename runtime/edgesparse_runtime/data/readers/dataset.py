@@ -39,8 +39,8 @@ def read_dataset(path: str | PathLike[str] | Any, options: ReadOptions | None = 
 
     Args:
         path: .csv or .parquet (one row a time step), .npz (arrays X, y, group), .tsv (UCR), .ts (sktime),
-            .wav, .mat (MATLAB 5), or a folder of recordings (docs/data.md, "A folder of recordings"). A frame
-            of pandas or polars, an xarray or a Hugging Face dataset is read as a table.
+            .wav, .mat (MATLAB 5), or a folder of recordings (docs/guides/data.md, "A folder of recordings").
+            A frame of pandas or polars, an xarray or a Hugging Face dataset is read as a table.
         options: where names do not say what is meant.
 
     Raises:

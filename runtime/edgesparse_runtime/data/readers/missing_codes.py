@@ -1,7 +1,7 @@
 """Numbers that loggers write where they have no value: -999, 32767, 1e30.
 
 Whether -999 is a reading cannot be told from one row, and an answer depends on its own input alone
-(docs/data.md, "Alone"): so the value stays what it is, and a note names it.
+(docs/guides/data.md, "Alone"): so the value stays what it is, and a note names it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which column of a table is what: time, series, group, label or channel; docs/data.md, "Roles".
+"""Which column of a table is what: time, series, group, label or channel; docs/guides/data.md, "Roles".
 
 A name alone is not enough where the same name is used for signals (`t`, `step`, `run`, `y`): then what
 the column holds decides, and the reason is kept for the user to read.

@@ -1,6 +1,6 @@
 """What numbers in a column of times count: seconds, finer units, or days since some epoch.
 
-The column's name decides, then the size of the numbers; docs/data.md, "Time".
+The column's name decides, then the size of the numbers; docs/guides/data.md, "Time".
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""From scores to decisions: k of n windows, hysteresis and refractory time per class (docs/operate.md)."""
+"""Scores to decisions: k of n windows, hysteresis, refractory time per class (docs/guides/operate.md)."""

@@ -1,1 +1,1 @@
-"""A new model tried beside or in place of the one that runs, and taken back by itself (docs/operate.md)."""
+"""A new model beside or in place of the current one, taken back by itself (docs/guides/operate.md)."""

@@ -1,1 +1,1 @@
-"""A folder of recordings: its files as one table, with label and group from where they are (docs/data.md)."""
+"""A folder of recordings as one table, label and group from where its files are (docs/guides/data.md)."""

@@ -1,7 +1,7 @@
 """Data frames in memory: pandas, polars, xarray and Hugging Face datasets; none of them is imported here.
 
-A frame is a table as a file is: a row per time step and columns by their roles (docs/data.md). Where cells
-hold arrays, as in most Hugging Face datasets, each row is a series.
+A frame is a table as a file is: a row per time step and columns by their roles (docs/guides/data.md). Where
+cells hold arrays, as in most Hugging Face datasets, each row is a series.
 """
 
 from __future__ import annotations
