@@ -71,13 +71,18 @@ def SparseAttention(
     value_picked = _edgesparse.GatherBlocks(value_blocked, picked, group)
     token_bias = _edgesparse.TokenBias(mask, picked, picked_kept, block_size=block_size, is_causal=is_causal)
     with_summaries = op.Cast(op.Constant(value_int=summaries), to=9)
+    # One name a branch: several are put in the order of a set, and the file would change from run to run.
     if with_summaries:
         key_seen = _edgesparse.AppendMeans(key_picked, key_blocked, mask, group)
-        value_seen = _edgesparse.AppendMeans(value_picked, value_blocked, mask, group)
-        bias = _edgesparse.AppendSummaryBias(token_bias, counts, reach, selection)
     else:
         key_seen = op.Identity(key_picked)
+    if with_summaries:
+        value_seen = _edgesparse.AppendMeans(value_picked, value_blocked, mask, group)
+    else:
         value_seen = op.Identity(value_picked)
+    if with_summaries:
+        bias = _edgesparse.AppendSummaryBias(token_bias, counts, reach, selection)
+    else:
         bias = op.Identity(token_bias)
     merged = _edgesparse.AttendBlocks(query_scaled, key_seen, value_seen, bias)
     output = op.Slice(merged, zero, op.Shape(query, start=1, end=2), one)
