@@ -22,6 +22,8 @@ from benchmarks.support.settings import QUICK, SCRATCH
 from edgesparse_runtime.data.readers import write_csv
 
 MOST_MINUTES = 30.0
+# Until the trainings of a killed poc have ended.
+MOST_SECONDS_AFTER = 3.0
 KILLS = 3
 # The generated set is learned in a few steps: what is proved is the course, not the accuracy.
 SHORT = ("--seeds", "1", "--epochs", "1", "--set", "training.min_steps=4", "--seconds", "0.2")
@@ -39,12 +41,12 @@ def prove_poc(facts: dict[str, Any]) -> list[Line]:
         for part, count in (("TRAIN", 40), ("TEST", 60)):
             write_csv(folder / f"set_{part}.csv", plant("pitch", count, seed=len(part)).data)
         arguments = ["set_TRAIN.csv", "--test", "set_TEST.csv", *SHORT]
-        whole = _poc(folder, arguments, "whole")
-        cut, kills = _killed(folder, arguments, "cut", whole)
-        facts["poc"] = {"seconds": whole, "seconds_killed": cut, "kills": kills}
+        whole = _poc(folder, arguments, "whole", _environment())
+        cut, kills, orphans = _killed(folder, arguments, "cut", whole)
+        facts["poc"] = {"seconds": whole, "seconds_killed": cut, "kills": kills, "orphans": orphans}
         # The times of the models are those of the first run: the second must have made the same models.
         shutil.copy(folder / "whole" / "cells" / "latency.json", folder / "cut" / "cells" / "latency.json")
-        _poc(folder, arguments, "cut")
+        _poc(folder, arguments, "cut", _environment())
         reports = [_report(folder, run) for run in ("whole", "cut")]
     same = _without_times(reports[0]) == _without_times(reports[1])
     found = [
@@ -53,7 +55,8 @@ def prove_poc(facts: dict[str, Any]) -> list[Line]:
             same and kills > 0,
             f"{kills} kills (SIGKILL); {len(reports[0]['models'])} models",
             "all the same",
-        )
+        ),
+        line("poc killed: trainings that outlived it", kills > 0 and orphans == 0, orphans, "0"),
     ]
     return [*found, _acsf1(facts)]
 
@@ -81,7 +84,7 @@ def _command(arguments: list[str]) -> list[str]:
     return [sys.executable, "-m", "edgesparse_runtime.cli", *arguments]
 
 
-def _poc(folder: Path, arguments: list[str], out: str) -> float:
+def _poc(folder: Path, arguments: list[str], out: str, environment: dict[str, str] | None = None) -> float:
     """Seconds of a whole run."""
     start = time.monotonic()
     done = subprocess.run(
@@ -89,15 +92,15 @@ def _poc(folder: Path, arguments: list[str], out: str) -> float:
         cwd=folder,
         capture_output=True,
         text=True,
-        env=_environment(),
+        env=environment,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return time.monotonic() - start
 
 
-def _killed(folder: Path, arguments: list[str], out: str, seconds: float) -> tuple[float, int]:
-    """Run until it ends, killed a few times on the way; seconds, and how often it was killed."""
-    rng, start, kills = random.Random(0), time.monotonic(), 0
+def _killed(folder: Path, arguments: list[str], out: str, seconds: float) -> tuple[float, int, int]:
+    """Run until it ends, killed a few times on the way; seconds, kills, and trainings that outlived one."""
+    rng, start, kills, orphans = random.Random(0), time.monotonic(), 0, 0
     while kills < KILLS:
         process = subprocess.Popen(
             _command(["poc", *arguments, "-o", out]),
@@ -105,6 +108,7 @@ def _killed(folder: Path, arguments: list[str], out: str, seconds: float) -> tup
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=_environment(),
+            start_new_session=True,
         )
         try:
             process.wait(rng.uniform(0.2, 0.6) * seconds)
@@ -113,8 +117,22 @@ def _killed(folder: Path, arguments: list[str], out: str, seconds: float) -> tup
             process.send_signal(signal.SIGKILL)
             process.wait()
             kills += 1
-    _poc(folder, arguments, out)
-    return time.monotonic() - start, kills
+            time.sleep(MOST_SECONDS_AFTER)
+            orphans += _processes_of(process.pid)
+    _poc(folder, arguments, out, _environment())
+    return time.monotonic() - start, kills, orphans
+
+
+def _processes_of(session: int) -> int:
+    """Processes of a session that are alive."""
+    found = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        found += int(fields[3]) == session and fields[0] != "Z"
+    return found
 
 
 def _environment() -> dict[str, str]:

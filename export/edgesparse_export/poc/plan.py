@@ -64,6 +64,7 @@ class Plan:
         margin: of accuracy that a model may lose and still count as not worse.
         seconds: computing time to measure each model's latency for.
         time_budget: seconds of computing, over all runs; None = no limit.
+        jobs: trainings side by side.
         left_out: rungs that cannot be measured, and why.
     """
 
@@ -72,6 +73,7 @@ class Plan:
     margin: float = 0.03
     seconds: float = 2.0
     time_budget: float | None = None
+    jobs: int = 1
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property

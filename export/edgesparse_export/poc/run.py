@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from edgesparse.training.data import fingerprint
 from edgesparse_export.poc.cell import Workplace, run_cell
 from edgesparse_export.poc.plan import DENSE, RIVAL, RUNGS, Block, Cell, Plan, overrides
 from edgesparse_export.poc.store import RESULT, CellStore
+from edgesparse_export.poc.workers import run_cells
 from edgesparse_runtime.bundle.atomic import replace_text
 from edgesparse_runtime.bundle.version import tool_version
 from edgesparse_runtime.data.series_set import SeriesSet
@@ -114,16 +115,27 @@ def _measure(course: _Course, place: Workplace) -> None:
             if found is not None:
                 course.cells[cell.name] = found
     began, total = time.monotonic(), sum(len(block.cells) for block in blocks)
-    for i, block in enumerate(blocks):
-        missing = [cell for cell in block.cells if cell.name not in course.cells]
-        if missing and _is_over(course, block, missing):
-            continue
-        for cell in missing:
-            found = run_cell(cell, place)
-            course.store.put(cell, found)
-            course.cells[cell.name] = found
-            rest = [c for b in blocks[i:] for c in b.cells if c.name not in course.cells]
-            _tell(course, cell, f"{len(course.cells)}/{total}", rest, time.monotonic() - began)
+    for cells, later in _rounds(course, blocks):
+        # The rival's latency is measured with its training: nothing may run beside that.
+        alone = [cell for cell in cells if cell == Cell(RIVAL, 0)]
+        others = [cell for cell in cells if cell not in alone]
+        for part, jobs in ((alone, 1), (others, course.plan.jobs)):
+            for cell, found in run_cells(part, place, jobs, run_cell):
+                course.store.put(cell, found)
+                course.cells[cell.name] = found
+                rest = [c for c in (*cells, *later) if c.name not in course.cells]
+                _tell(course, cell, f"{len(course.cells)}/{total}", rest, time.monotonic() - began)
+
+
+def _rounds(course: _Course, blocks: list[Block]) -> Iterator[tuple[list[Cell], list[Cell]]]:
+    """Cells to measure now, and those that may follow: all at once, or block by block under a time budget."""
+    missing = [[cell for cell in block.cells if cell.name not in course.cells] for block in blocks]
+    if course.plan.time_budget is None:
+        yield [cell for cells in missing for cell in cells], []
+        return
+    for i, (block, cells) in enumerate(zip(blocks, missing, strict=True)):
+        if cells and not _is_over(course, block, cells):
+            yield cells, [cell for later in missing[i + 1 :] for cell in later]
 
 
 def _is_over(course: _Course, block: Block, missing: list[Cell]) -> bool:
@@ -148,6 +160,7 @@ def _tell(course: _Course, cell: Cell, done: str, rest: list[Cell], seconds: flo
         right = from_text(found["answers"]["float32"]["right"])
         what = f"accuracy {right.mean():.3f}, {found['seconds']:.0f} s"
     left = course.expected(rest)
+    left = None if left is None else left / min(course.plan.jobs, max(1, len(rest)))
     eta = "" if left is None or not rest else f", ETA {left / 60:.0f} min"
     labels = "" if cell.share == 1 else f", {cell.share:.0%} of the labels"
     course.say(f"poc: {done}  {seconds:.0f} s{eta}  {cell.rung}, seed {cell.seed}{labels}: {what}")
@@ -196,6 +209,7 @@ def _result(course: _Course, latency: dict[str, Any], training: SeriesSet, test:
         "plan": {
             "seeds": sorted({cell["seed"] for cell in full}),
             "asked_seeds": course.plan.seeds,
+            "jobs": course.plan.jobs,
             "settings": list(course.plan.settings),
             "margin": course.plan.margin,
             "time_budget": course.plan.time_budget,

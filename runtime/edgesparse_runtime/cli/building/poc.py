@@ -21,12 +21,15 @@ from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.machine.memory_bounds import check_counts, check_spans
 from edgesparse_runtime.measure.decision.words import model_name, verdict_sentence
+from edgesparse_runtime.onnx_model import default_threads
 
 if TYPE_CHECKING:
     from edgesparse_export.poc.plan import Plan
 
 # Of the series, where no test file is given.
 HELD_OUT = 0.3
+# A training takes a gigabyte.
+MOST_JOBS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,9 @@ class PocRequest(TableOptions):
         typer.Option(help="Seconds of computing; what does not fit is dropped and named. [no limit]"),
     ] = None
     seconds: Annotated[float, typer.Option(help="Seconds to measure each model's latency.")] = 2.0
+    jobs: Annotated[
+        int | None, typer.Option(help="Trainings side by side, one thread each. [the cores, at most 4]")
+    ] = None
     epochs: Epochs = None
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="section.key=value of training; may be repeated.")
@@ -89,6 +95,7 @@ def poc(request: PocRequest) -> None:
         margin=request.margin,
         seconds=request.seconds,
         time_budget=request.time_budget,
+        jobs=request.jobs or min(default_threads(), MOST_JOBS),
         left_out={} if missing is None else {RIVAL: missing},
     )
     _check_settings(plan, overrides("dense", 0, settings))
@@ -103,7 +110,7 @@ def poc(request: PocRequest) -> None:
 
 
 def _check(request: PocRequest) -> None:
-    check_counts({"--seeds": request.seeds})
+    check_counts({"--seeds": request.seeds, "--jobs": request.jobs})
     check_spans({"--seconds": request.seconds})
     if not 0 < request.margin < 1:
         raise InputError(f"`--margin` must be between 0 and 1; got {request.margin:g}. Use 0.03.")
