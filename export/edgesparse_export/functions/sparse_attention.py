@@ -21,6 +21,7 @@ from edgesparse_export.functions.inline import inline_calls
 _edgesparse = Opset(DOMAIN, VERSION)
 
 
+# One function: the operator's body in the file is one too; its longer steps are in attention_parts.py.
 @script(_edgesparse, default_opset=op)
 def SparseAttention(
     query: FLOAT["B", "N", "HD"],
