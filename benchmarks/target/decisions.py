@@ -28,8 +28,8 @@ from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.session import Session
+from tests.support.kernels.isas import ISA_FLAGS
 
-ISAS = ("avx512vnni", "avx2", "neon", "scalar")
 GOLDEN = """
 import json, sys
 import numpy as np
@@ -111,7 +111,7 @@ def measure_set(name: str, folder: Path, settings: list[str]) -> dict[str, Any]:
 def measure_golden(bundle: Bundle) -> dict[str, Any]:
     """Golden decisions of each instruction set of this machine, each in a pinned process."""
     found: dict[str, Any] = {}
-    for isa in ISAS:
+    for isa in ISA_FLAGS:
         done = subprocess.run(
             [sys.executable, "-c", GOLDEN, str(bundle.path)],
             env={**os.environ, "EDGESPARSE_ISA": isa, "EDGESPARSE_ENGINE": ""},

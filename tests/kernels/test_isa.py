@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -66,6 +67,20 @@ def test_a_damaged_library_gives_the_reason(tmp_path: Path) -> None:
     engine = runtime_library.register(onnxruntime.SessionOptions(), str(damaged))
     assert engine.isa is None
     assert "Failed to load library" in engine.reason
+
+
+def test_avxvnni_multiplies_bytes_in_one_instruction_and_holds_none_of_avx512(kernels_build: Path) -> None:
+    """What no processor without AVX-VNNI can run shows here: how its products were compiled."""
+    objects = list(kernels_build.rglob("avxvnni.cc.o"))
+    if not objects:
+        pytest.skip("this compiler does not build the table")
+    command = ["objdump", "-d", "--no-show-raw-insn", str(objects[0])]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    products = [line for line in listed.splitlines() if "vpdpbusd" in line]
+    assert len(products) > 100
+    assert all("{vex}" in line for line in products)
+    assert not re.search(r"%zmm|%k[0-7]|%[xy]mm(1[6-9]|2\d|3[01])", listed)
+    assert "vpmaddwd" not in listed
 
 
 def test_one_symbol_is_exported(library: Path) -> None:

@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 
 # Instruction sets that matter to the kernels, as Linux names them.
-_FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp")
+_FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8", "asimd", "asimddp")
 
 
 def cpu_name() -> str:

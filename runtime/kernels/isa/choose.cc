@@ -8,6 +8,9 @@
 #ifndef EDGESPARSE_AVX2
 const edgesparse::Table* edgesparse::avx2_table() { return nullptr; }
 #endif
+#ifndef EDGESPARSE_AVXVNNI
+const edgesparse::Table* edgesparse::avxvnni_table() { return nullptr; }
+#endif
 #ifndef EDGESPARSE_AVX512
 const edgesparse::Table* edgesparse::avx512_table() { return nullptr; }
 #endif
@@ -20,7 +23,7 @@ namespace {
 
 using Source = const Table* (*)();
 // Best first.
-constexpr Source kSources[] = {avx512_table, avx2_table, neon_table, scalar_table};
+constexpr Source kSources[] = {avx512_table, avxvnni_table, avx2_table, neon_table, scalar_table};
 
 const Table* choose() {
   const char* const pin = std::getenv("EDGESPARSE_ISA");

@@ -108,6 +108,7 @@ inline int64_t int8_scratch(int64_t head_size, int64_t value_size) {
 
 const Table* scalar_table();
 const Table* avx2_table();  // null where the build or the machine lacks it, as below
+const Table* avxvnni_table();
 const Table* avx512_table();
 const Table* neon_table();
 

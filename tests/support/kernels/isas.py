@@ -8,6 +8,7 @@ from pathlib import Path
 ISA_FLAGS: dict[str, frozenset[str]] = {
     "scalar": frozenset(),
     "avx2": frozenset({"avx2", "fma"}),
+    "avxvnni": frozenset({"avx2", "fma", "avx_vnni"}),
     "avx512vnni": frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni", "fma"}),
     "neon": frozenset({"asimddp"}),
 }

@@ -1,4 +1,4 @@
-// Vectors of 8 floats: AVX2 and FMA.
+// Vectors of 8 floats: AVX2 and FMA; with __AVXVNNI__, the byte products of AVX-VNNI too.
 #pragma once
 
 #include <immintrin.h>
@@ -16,7 +16,12 @@ struct Vector {
   typedef float F __attribute__((vector_size(32)));
   typedef int32_t I __attribute__((vector_size(32)));
 
+#ifdef __AVXVNNI__
+  static constexpr int kInt8TileRows[3] = {0, 8, 6};
+#else
+  // Widened keys and queries take registers of their own.
   static constexpr int kInt8TileRows[3] = {0, 8, 4};
+#endif
   static constexpr int kQueryBias = 128, kWeightBias = 0;
 
   static F LoadU(const float* p) { return (F)_mm256_loadu_ps(p); }
@@ -49,14 +54,19 @@ struct Vector {
   static I in_order(__m256i lanes) {
     return (I)_mm256_permutevar8x32_epi32(lanes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
   }
-  // Bytes are widened to 16 bits: the byte multiply of AVX2 (maddubs) saturates, and would give another
-  // answer than VNNI.
+  // sum + the products of four unsigned bytes and four signed ones.
   static I SumOfMulQuadAccumulate(I bytes, I keys, I sum) {
+#ifdef __AVXVNNI__
+    return (I)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)bytes, (__m256i)keys);
+#else
+    // Bytes are widened to 16 bits: the byte multiply of AVX2 (maddubs) saturates, and would give another
+    // answer than VNNI.
     const __m256i a = (__m256i)bytes, b = (__m256i)keys;
     const __m256i even = _mm256_madd_epi16(_mm256_and_si256(a, _mm256_set1_epi16(255)),
                                            _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8));
     const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(a, 8), _mm256_srai_epi16(b, 8));
     return sum + (I)even + (I)odd;
+#endif
   }
 };
 
