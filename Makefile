@@ -7,7 +7,7 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help demo dev check fix test test-fast bench wheel wheels examples prove-main prove-learning prove-target prove-serve prove-dropin prove-house prove-answers \
-  prove-security prove-operate prove-people prove-explain clean
+  prove-security prove-operate prove-people prove-explain site screenshots clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -40,6 +40,12 @@ wheel: $(VENV)/.dev  ## the wheel, in dist/
 
 wheels: $(VENV)/.dev  ## source and every wheel that can be built here, in dist/, with a list in wheels.json
 	$(RUN) -m benchmarks.wheels.build
+
+site: $(VENV)/.dev  ## docs/ as a site in build/site, warnings as errors, every link followed
+	$(RUN) -m benchmarks.site.build
+
+screenshots: $(VENV)/.dev  ## pictures in docs/images, from a model that is trained for them (needs Debian's chromium)
+	$(RUN) -m benchmarks.site.screenshots
 
 examples: $(VENV)/.dev  ## run every script in examples/ and compare what it prints with its expected table
 	$(RUN) -m benchmarks.examples.run

@@ -42,7 +42,9 @@ def sparsify(
             called.
         density: share of query-key pairs to attend to; or
         fidelity: least cosine to the dense model's output.
-        block_size, window, summaries: see `DropinConfig`.
+        block_size: tokens per block.
+        window: blocks on either side that are always kept.
+        summaries: whether each dropped block contributes one summary token.
         distill_steps: see `calibrate`.
 
     Returns:

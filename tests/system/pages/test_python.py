@@ -1,4 +1,4 @@
-"""Every Python block of README, CONTRIBUTING and the docs runs.
+"""Every Python block of README, CONTRIBUTING and docs runs; `test_commands.py` has the tutorials.
 
 Each runs in a folder that holds what the pages speak of: `demo/appliance_TEST.csv`, `appliance.edgesparse`,
 `pump_TRAIN.csv`, `pump_TEST.csv`, `pump.edgesparse` and recordings in `shift/`. Names that a block takes from
@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +19,15 @@ import pytest
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.readers import write_csv
 from edgesparse_runtime.data.series_set import SeriesSet
-from tests.support.paths import ROOT
+from tests.system.pages.blocks import PAGES, TUTORIALS, Block, read_blocks
 
-DOCS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
-PAGES = ["README.md", "CONTRIBUTING.md", *DOCS]
-
-
-@dataclass(frozen=True)
-class Block:
-    page: str
-    line: int
-    code: str
-    not_run: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.page}:{self.line}"
-
-
-def read_blocks(page: str) -> list[Block]:
-    text = (ROOT / page).read_text(encoding="utf-8")
-    found = []
-    for match in re.finditer(r"(?:<!-- not run: (.*?) -->\n+)?^```python\n(.*?)^```", text, re.M | re.S):
-        line = text.count("\n", 0, match.start(2))
-        found.append(Block(page, line, match.group(2), match.group(1) or ""))
-    return found
-
-
-BLOCKS = [block for page in PAGES for block in read_blocks(page)]
+BLOCKS = [
+    block
+    for page in PAGES
+    if page not in TUTORIALS
+    for block in read_blocks(page)
+    if block.language == "python"
+]
 
 
 def give_model(folder: Path, stack: ExitStack) -> dict[str, Any]:
@@ -124,6 +104,6 @@ def test_python_of_a_page_runs(block: Block, demo_folder: Path, monkeypatch: pyt
     with ExitStack() as stack:
         names: dict[str, Any] = {}
         for word, give in GIVEN.items():
-            if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", block.code):
+            if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", block.text):
                 names |= give(demo_folder, stack)
-        exec(compile(block.code, block.name, "exec"), names)
+        exec(compile(block.text, block.name, "exec"), names)

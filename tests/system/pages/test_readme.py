@@ -12,7 +12,7 @@ from edgesparse_runtime.bundle.names import SCHEMA_VERSION
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.cli.app import VERBS
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "runtime" / "kernels" / "README.md"]
 )

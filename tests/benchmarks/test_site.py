@@ -1,0 +1,86 @@
+"""The site is built without a warning, every link leads somewhere, and nothing is loaded from elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.site.build import build_site
+from benchmarks.site.links import Report, read_site
+from tests.support.paths import ROOT
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
+    pytest.importorskip("mkdocs", reason="needs pip install 'edgesparse[docs]'")
+    site = tmp_path_factory.mktemp("site")
+    return site, build_site(site)
+
+
+def test_site_builds_without_a_warning_and_no_link_is_broken(built: tuple[Path, Report]) -> None:
+    site, report = built
+    assert report.broken == [] and report.outside == []
+    pages = {path.relative_to(ROOT / "docs").with_suffix(".html") for path in (ROOT / "docs").rglob("*.md")}
+    assert len(pages) > 20 and all((site / page).is_file() for page in pages)
+    assert report.links > 20 * len(pages)
+
+
+def test_pages_are_filled_from_the_sources(built: tuple[Path, Report]) -> None:
+    site, _ = built
+    found = {
+        "reference/runtime.html": 'id="edgesparse_runtime.Session.predict"',
+        "reference/estimators.html": 'id="edgesparse.estimators.SparseTransformerClassifier.fit"',
+        "reference/edgesparse.html": 'id="edgesparse.sparsify"',
+        "reference/export.html": 'id="edgesparse_export.export_run"',
+        "reference/command-line.html": "--save-spec",
+    }
+    for page, part in found.items():
+        assert part in (site / page).read_text(encoding="utf-8"), page
+    examples = (site / "examples.html").read_text(encoding="utf-8")
+    for script in (ROOT / "examples").glob("*.py"):
+        assert examples.count(f"examples/{script.name}") >= 2, script.name
+
+
+def test_no_link_leaves_the_site(built: tuple[Path, Report]) -> None:
+    """In the repository the page links to the file; here it names it."""
+    site, _ = built
+    page = (site / "threat-model.html").read_text(encoding="utf-8")
+    assert "<code>SECURITY.md</code>" in page and "../SECURITY.md" not in page
+
+
+PAGE = '<a id="here"></a><a href="{}">x</a><img src="{}" alt=""><link rel="stylesheet" href="style.css">'
+
+
+@pytest.mark.parametrize(
+    ("link", "picture", "broken", "outside"),
+    [
+        ("#here", "data:image/png;base64,AA", 0, 0),
+        ("#there", "picture.png", 1, 0),
+        ("other.html#place", "picture.png", 0, 0),
+        ("other.html#no", "picture.png", 1, 0),
+        ("missing.html", "missing.png", 2, 0),
+        ("../outside.html", "picture.png", 1, 0),
+        ("https://example.org", "https://example.org/x.png", 0, 1),
+        ("https://example.org", "//example.org/x.png", 0, 1),
+    ],
+)
+def test_links_are_read(tmp_path: Path, link: str, picture: str, broken: int, outside: int) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (tmp_path / "outside.html").touch()
+    (site / "picture.png").touch()
+    (site / "style.css").touch()
+    (site / "other.html").write_text('<p id="place">')
+    (site / "index.html").write_text(PAGE.format(link, picture))
+    report = read_site(site)
+    assert (report.pages, len(report.broken), len(report.outside)) == (2, broken, outside)
+
+
+def test_styles_load_nothing_from_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "style.css").write_text(
+        "a { background: url('https://example.org/a.png') } b { src: url(b.woff) }"
+    )
+    assert read_site(tmp_path).outside == ["style.css: https://example.org/a.png"]
