@@ -3,6 +3,7 @@
 1. A link to a file of the repository outside docs/ becomes its path as code: the site is complete by itself.
 2. `<!-- every example -->` becomes the scripts of examples/ with the tables that they print.
 3. `<!-- every verb -->` becomes the command line's help.
+4. The search is given a name for screen readers.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typer.main import get_command
 from edgesparse_runtime.cli.app import VERBS, app
 
 ROOT = Path(__file__).resolve().parents[2]
+# The theme's search has no name.
+SEARCH = 'data-md-component="search" role="dialog"'
 LINK = re.compile(r"\[([^\]]+)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -28,6 +31,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         if mark in markdown:
             markdown = markdown.replace(mark, make())
     return markdown
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Called by mkdocs once per page, with its HTML."""
+    return output.replace(SEARCH, f'{SEARCH} aria-label="Search"')
 
 
 def _without_outside(match: re.Match[str], folder: Path) -> str:

@@ -8,6 +8,8 @@ import pytest
 
 from benchmarks.site.build import build_site
 from benchmarks.site.links import Report, read_site
+from tests.benchmarks.browsing import open_site, search_in
+from tests.runtime.explain.browser import AXE, CHROMIUM
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.system
@@ -84,3 +86,35 @@ def test_styles_load_nothing_from_elsewhere(tmp_path: Path) -> None:
         "a { background: url('https://example.org/a.png') } b { src: url(b.woff) }"
     )
     assert read_site(tmp_path).outside == ["style.css: https://example.org/a.png"]
+
+
+NEEDS_BROWSER = pytest.mark.skipif(CHROMIUM is None, reason="needs the Debian package chromium")
+
+
+@NEEDS_BROWSER
+def test_a_browser_loads_nothing_from_elsewhere(built: tuple[Path, Report], tmp_path: Path) -> None:
+    found, console = open_site(built[0], ["index.html", "guides/data.html"], 390, tmp_path, None)
+    assert console == [] and len(found) == 2
+    for page in found.values():
+        assert page["elsewhere"] == [] and page["wide"] <= page["width"] and "EdgeSparse" in page["title"]
+
+
+@NEEDS_BROWSER
+def test_search_works_from_a_folder(built: tuple[Path, Report], tmp_path: Path) -> None:
+    """Opened as a file, with no server, where browsers start no worker."""
+    text, console = search_in(built[0] / "guides" / "data.html", "decimal", tmp_path)
+    assert console == [] and "matching documents" in text and "Your data" in text
+
+
+@NEEDS_BROWSER
+@pytest.mark.skipif(AXE is None, reason="needs axe-core in EDGESPARSE_AXE")
+@pytest.mark.parametrize(("width", "is_dark"), [(390, False), (1440, False), (390, True)])
+def test_axe_finds_nothing_on_any_page(
+    built: tuple[Path, Report], tmp_path: Path, width: int, is_dark: bool
+) -> None:
+    assert AXE is not None
+    site = built[0]
+    pages = sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html"))
+    found, console = open_site(site, pages, width, tmp_path, Path(AXE), is_dark=is_dark)
+    assert {name: page["violations"] for name, page in found.items() if page["violations"]} == {}
+    assert console == [] and [n for n, page in found.items() if page["wide"] > page["width"]] == []
