@@ -84,8 +84,8 @@ def open_site(
         is_dark: the reader prefers dark colors.
 
     Returns:
-        By page: title, width, wide (of all content), elsewhere (requests to other places), violations; and what
-        went to the console.
+        By page: title, width, wide (of all content), elsewhere (requests to other places), violations; and
+        what went to the console.
     """
     (folder / "site").symlink_to(site)
     if axe is not None:
