@@ -26,7 +26,7 @@ PLAIN_ISA = "scalar"
 
 
 class Engine(NamedTuple):
-    """What runs `edgesparse::SparseAttention`: the kernel's instruction set, or the reason there is none."""
+    """What runs `edgesparse::SparseAttention`: a kernel's instruction set, or why none or no better."""
 
     isa: str | None
     reason: str
@@ -99,7 +99,7 @@ def attach(options: onnxruntime.SessionOptions) -> str:
 
 @cache
 def _probe(library: str, pinned_isa: str) -> tuple[str | None, str]:
-    """The instruction set that the library picks, or None and why it does not load.
+    """The instruction set that the library picks, or None; and why no better.
 
     Loads the library into a session of its own first: one that fails must not spoil the caller's options.
     """
@@ -108,7 +108,8 @@ def _probe(library: str, pinned_isa: str) -> tuple[str | None, str]:
     try:
         options.register_custom_ops_library(library)
         session = onnxruntime.InferenceSession(_info_model(), options, providers=["CPUExecutionProvider"])
-        return str(session.run(None, {})[0][0]), ""
+        isa, reason = session.run(None, {})[0]
+        return str(isa), str(reason)
     except Exception as error:  # onnxruntime raises a class of its own for each status
         return None, first_line(error)
 

@@ -68,3 +68,11 @@ def test_doctor_says_what_is_missed_and_how_to_get_it(has_library: bool) -> None
     if advice:
         assert "edgesparse-*-manylinux_*.whl" in advice[0]
         assert "pip install --force-reinstall --no-deps --no-binary edgesparse edgesparse" in advice[0]
+
+
+@pytest.mark.parametrize("remark", ["", "The system refuses an instruction set."])
+def test_doctor_passes_on_what_the_kernels_say_of_their_choice(remark: str) -> None:
+    found = describe_environment() | {"engine_remark": remark}
+    advice = doctor._advice(found, {})  # type: ignore[arg-type]
+    assert ("The system refuses an instruction set." in advice) == bool(remark)
+    assert "" not in advice

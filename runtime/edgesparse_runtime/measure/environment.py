@@ -40,6 +40,7 @@ class Environment(TypedDict):
     throttling: dict[str, Any] | None
     governor: str
     engine: str
+    engine_remark: str
     library: bool
     versions: dict[str, str]
     telemetry: str
@@ -59,6 +60,7 @@ def describe_environment() -> Environment:
         "throttling": throttling(),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "engine": str(engine),
+        "engine_remark": engine.reason if engine.isa else "",
         "library": get_library_path() is not None,
         "versions": {
             "edgesparse": tool_version(),

@@ -35,8 +35,14 @@ struct LinearJob {
   void* scratch;  // linear_scratch() bytes, 64-byte aligned
 };
 
+// Bytes from a row to the next: rows that lie a multiple of 1,024 apart would share a few sets of the cache.
+inline int64_t linear_stride(int64_t depth) { return depth % 1024 == 0 ? depth + 64 : depth; }
+
+// Sums of products in 32 rows and 32 columns, twice: the matrix unit works on one while the other is read.
+constexpr int64_t kLinearSums = 32 * 32;
+
 inline int64_t linear_scratch(int64_t depth) {
-  return kRows * depth + kPanelKeys * depth * 4 + kRows * 8 + 192;
+  return kRows * linear_stride(depth) + kPanelKeys * depth * 4 + kRows * 8 + 2 * kLinearSums * 4 + 192;
 }
 
 }  // namespace edgesparse

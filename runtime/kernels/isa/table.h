@@ -103,18 +103,23 @@ inline int64_t float_scratch(int64_t head_size, int64_t value_size) {
 
 inline int64_t int8_scratch(int64_t head_size, int64_t value_size) {
   return kRows * (kUnitKeys + padded_values(value_size) + 6 + kUnitKeys / 4 + (head_size + 3) / 4) +
-         kPanelKeys;
+         kUnitKeys * padded_values(value_size) / 4 + kPanelKeys;
 }
 
 const Table* scalar_table();
 const Table* avx2_table();  // null where the build or the machine lacks it, as below
 const Table* avxvnni_table();
 const Table* avx512_table();
+const Table* amx_table();
+const Table* amx_emulated_table();  // for tests: what amx_table does, its matrix unit in plain C++
 const Table* neon_table();
 
 // The best table of this machine, or the one that EDGESPARSE_ISA names. A name that does not exist here
 // gives null: a pin that silently falls back would make every test of a pinned path worthless.
 const Table* chosen_table();
+
+// Why a better table than the chosen one could not be had, as a sentence; null where nothing is to be said.
+const char* what_was_refused();
 
 // The names that EDGESPARSE_ISA may take here, for error messages.
 const char* available_tables();

@@ -1,4 +1,5 @@
-// edgesparse::KernelInfo: a string that names the instruction set, for tests and for `doctor`.
+// edgesparse::KernelInfo: the name of the instruction set, and what is to be said of the choice or "", for
+// tests and for `doctor`.
 #include "isa/table.h"
 #include "ops/custom_op.h"
 #include "ops/operators.h"
@@ -12,10 +13,12 @@ struct KernelInfo {
 
   ort::Status* read_attributes(const Node&) { return nullptr; }
   ort::Status* compute(const Call& call) const {
-    const int64_t shape = 1;
+    const int64_t shape = 2;
+    const char* const refused = what_was_refused();
+    const char* const texts[] = {chosen_table()->name, refused ? refused : ""};
     ort::Value* output = nullptr;
     EDGESPARSE_RETURN_IF(call.ort.KernelContext_GetOutput(call.context, 0, &shape, 1, &output));
-    return call.ort.FillStringTensor(output, &chosen_table()->name, 1);
+    return call.ort.FillStringTensor(output, texts, 2);
   }
 };
 

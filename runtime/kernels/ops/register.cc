@@ -38,8 +38,9 @@ extern "C" __attribute__((visibility("default"))) edgesparse::ort::Status* Regis
   if (!api) return nullptr;
   const ort::Functions ort(api);
   if (!chosen_table())
-    return refuse(ort, "EDGESPARSE_ISA must name an instruction set of this machine (%s); unset it.",
-                  available_tables());
+    return refuse(ort, "EDGESPARSE_ISA must name an instruction set of this machine (%s); unset it.%s%s",
+                  available_tables(), what_was_refused() ? " " : "",
+                  what_was_refused() ? what_was_refused() : "");
   static std::mutex mutex;
   static ort::CustomOpDomain* domain = nullptr;
   const std::lock_guard<std::mutex> lock(mutex);

@@ -150,7 +150,7 @@ std::vector<Case> all_cases() {
   for (const int64_t n : {15, 16, 17, 63, 64, 65, 131})
     for (const bool causal : {false, true})
       cases.push_back({n, n, 2, 1, 40, 24, n < 60 ? 16 : 20, causal, Input::kRandom, n % 4});
-  for (const int64_t d : {1, 7, 8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 128})
+  for (const int64_t d : {1, 7, 8, 12, 16, 24, 32, 48, 64, 68, 80, 96, 100, 112, 128})
     cases.push_back({130, 130, 2, 2, d, d, 64, d % 16 != 0, Input::kRandom, 1});
   for (const int64_t block : {1, 3, 16, 64, 100, 128, 1000})
     cases.push_back({150, 150, 2, 1, 32, 40, block, block != 64, Input::kRandom, 0});

@@ -165,9 +165,11 @@ int test_layers(int* ran) {
     std::printf("FAIL %s %lld\n", what, (long long)size);
   };
   const Line lines[] = {
-      {1, 16, 16, 1, false, false, false, false}, {64, 128, 96, 3, true, false, false, false},
-      {63, 48, 80, 1, true, true, false, false},  {17, 256, 128, 1, false, false, true, false},
-      {13, 32, 112, 1, false, true, true, true},  {5, 448, 48, 1, true, false, false, true}};
+      {1, 16, 16, 1, false, false, false, false},  {64, 128, 96, 3, true, false, false, false},
+      {63, 48, 80, 1, true, true, false, false},   {17, 256, 128, 1, false, false, true, false},
+      {13, 32, 112, 1, false, true, true, true},   {5, 448, 48, 1, true, false, false, true},
+      {49, 80, 48, 3, false, false, false, true},  {33, 176, 64, 1, true, true, false, false},
+      {20, 272, 16, 1, false, false, true, false}, {52, 1024, 32, 1, false, false, true, true}};
   for (const Line& c : lines) note(linear_agrees(c), "linear", c.depth);
   note(bank_agrees(1, 28, 4, 4, 4, {1, 4, 16}, 7), "bank", 28);
   note(bank_agrees(3, 5, 3, 1, 8, {2}, 9), "bank", 5);

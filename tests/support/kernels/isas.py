@@ -10,6 +10,11 @@ ISA_FLAGS: dict[str, frozenset[str]] = {
     "avx2": frozenset({"avx2", "fma"}),
     "avxvnni": frozenset({"avx2", "fma", "avx_vnni"}),
     "avx512vnni": frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni", "fma"}),
+    "amx": frozenset(
+        {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni", "fma", "amx_tile", "amx_int8"}
+    ),
+    # In builds for tests: the code of `amx` over AVX2 and a matrix unit in plain C++.
+    "amx_emulated": frozenset({"avx2", "fma"}),
     "neon": frozenset({"asimddp"}),
 }
 

@@ -63,6 +63,8 @@ def _advice(found: Environment, missing: dict[str, list[str]]) -> list[str]:
     advice = []
     if not found["engine"].startswith("native"):
         advice.append(f"Sparse attention runs as {found['engine']}: correct, but slower than the kernels.")
+    if found["engine_remark"]:
+        advice.append(found["engine_remark"])
     if not found["library"]:
         advice.append(
             "This installation has no native kernels: int8 models run at float32 speed or slower, and long "

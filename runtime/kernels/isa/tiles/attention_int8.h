@@ -116,8 +116,8 @@ struct Int8State {
 
 // Scores of one unit to 8-bit weights. factor = 2^(maximum of this unit - running maximum).
 template <int NV>
-EDGESPARSE_INLINE void int8_soften_rows(const Int8State& s) {
-  for (int64_t row = 0; row < s.rows; row += W) {
+EDGESPARSE_INLINE void int8_soften_rows(const Int8State& s, int64_t from, int64_t to) {
+  for (int64_t row = from; row < to; row += W) {
     const F unit_maximum = largest_scores<NV>(s.scores + row * kUnitKeys);
     const F before = Vector::LoadU(s.maximum + row);
     const F now = Vector::Max(unit_maximum, before);
@@ -188,7 +188,8 @@ void quantize_query(const Job& job, const Int8State& s) {
   }
 }
 
-void attend_int8(const Job& job) {
+// Lays out the scratch, and fills what a job starts from.
+Int8State start_int8(const Job& job) {
   Int8State s;
   s.rows = job.rows;
   s.quads = (job.head_size + 3) / 4;
@@ -212,7 +213,18 @@ void attend_int8(const Job& job) {
   }
   for (int64_t i = s.rows * kUnitKeys; i < round_up(s.rows, W) * kUnitKeys; ++i) s.scores[i] = 0.0f;
   quantize_query(job, s);
+  return s;
+}
 
+// The end of the run of panels from `from` that share the scales of their values.
+int end_of_run(const Panel* panels, int from, int count) {
+  int to = from + 1;
+  while (to < count && panels[to].scales == panels[from].scales) ++to;
+  return to;
+}
+
+void attend_int8(const Job& job) {
+  const Int8State s = start_int8(job);
   for_units<uint8_t>(
       job, s.quads + 2, s.value_stride / 4,
       [&](const Unit<uint8_t>& unit, int64_t first, int panels, const NextUnit& next_keys,
@@ -223,10 +235,11 @@ void attend_int8(const Job& job) {
               s.rows, Int8ScoreRows<NV>{s.q, s.q_scale, s.quads, unit, next_keys, (int)vector, s.scores});
         });
         mask_unit(job, first, panels, s.scores);
-        soften_unit(job, panels, [&](auto vectors) { int8_soften_rows<decltype(vectors)::value>(s); });
+        soften_unit(job, panels,
+                    [&](auto vectors) { int8_soften_rows<decltype(vectors)::value>(s, 0, s.rows); });
         for (int from = 0, to; from < panels; from = to) {
           const float* const scales = job.panels[first + from].scales;
-          for (to = from + 1; to < panels && job.panels[first + to].scales == scales;) ++to;
+          to = end_of_run(job.panels + first, from, panels);
           // The first run of a unit also rescales what earlier units left.
           const float* const correction = from == 0 ? s.correction : s.ones;
           for_column_tiles(s.value_stride / W, [&](auto tile, int64_t vector) {

@@ -14,6 +14,14 @@ struct RowGroup {
   int64_t depth;
 };
 
+// Rows as bytes, in a job's scratch.
+struct QuantizedRows {
+  uint8_t* bytes;  // rows `stride` apart
+  int64_t stride;
+  float* step;
+  int32_t* zero;
+};
+
 // Lane r is the sum of row r's sixteen partial sums in the order of the lanes: one order on every instruction
 // set.
 EDGESPARSE_INLINE F add_16_rows(F (&partial)[kPerPanel][W]) {
@@ -63,8 +71,8 @@ __attribute__((noinline)) void normalize_rows(const LinearJob& job, RowGroup& gr
 
 // Bytes, steps and zeros of the first `count` rows; a row that is not finite gets a NaN step, so NaN comes
 // out of it alone.
-__attribute__((noinline)) void quantize_rows(const RowGroup& group, int64_t count, uint8_t* bytes,
-                                             float* step, int32_t* zero) {
+__attribute__((noinline)) void quantize_rows(const RowGroup& group, int64_t count, int64_t first,
+                                             const QuantizedRows& rows) {
   F low[W], high[W], poison[W];
   for (int r = 0; r < W; ++r) {
     low[r] = high[r] = poison[r] = Vector::Set(0.0f);
@@ -87,10 +95,11 @@ __attribute__((noinline)) void quantize_rows(const RowGroup& group, int64_t coun
   Vector::StoreU(bad, spoilt);
   store_int(zeros, round_to_int(least * inverse));
   for (int r = 0; r < count; ++r) {
-    step[r] = steps[r];
-    zero[r] = bad[r] == 0.0f ? zeros[r] : 0;
-    const F factor = Vector::Set(factors[r]), shift = Vector::Set(static_cast<float>(zero[r]));
-    uint8_t* const to = bytes + r * group.depth;
+    const int32_t zero = bad[r] == 0.0f ? zeros[r] : 0;
+    rows.step[first + r] = steps[r];
+    rows.zero[first + r] = zero;
+    const F factor = Vector::Set(factors[r]), shift = Vector::Set(static_cast<float>(zero));
+    uint8_t* const to = rows.bytes + (first + r) * rows.stride;
     for (int64_t d = 0; d < group.depth; d += W) {
       F t = Vector::LoadU(group.row[r] + d) * factor + shift;
       t = smaller(Vector::Max(t, Vector::Set(0.0f)), Vector::Set(255.0f));
@@ -115,18 +124,25 @@ EDGESPARSE_INLINE F gelu(F x) {
   return half * Vector::MulAdd(magnitude(x), one - tail, x);
 }
 
+// What follows the product, for W columns of one row.
+EDGESPARSE_INLINE F finish(const LinearJob& job, I exact, F scale, F bias, float step, int64_t row,
+                           int64_t column) {
+  F y = Vector::MulAdd(to_float(exact) * scale, Vector::Set(step), bias);
+  if (job.gelu) y = gelu(y);
+  if (job.residual) y = y + Vector::LoadU(job.residual + row * job.columns + column);
+  return y;
+}
+
 template <int NV>
 struct LinearRows {
   const LinearJob& job;
-  const uint8_t* bytes;
-  const float* step;
-  const int32_t* zero;
+  QuantizedRows in;
   int64_t first;  // vector of columns
 
   template <int R>
   EDGESPARSE_INLINE void operator()(int64_t row) const {
     const int64_t quads = job.depth / 4, part = job.columns / job.parts;
-    const uint8_t* rows = bytes + row * job.depth;
+    const uint8_t* rows = in.bytes + row * in.stride;
     const int8_t* weight[NV];
     I sum[R][NV] = {};
     EDGESPARSE_UNROLL
@@ -138,7 +154,7 @@ struct LinearRows {
       for (int v = 0; v < NV; ++v) w[v] = load_int(weight[v] + quad * 64);
       EDGESPARSE_UNROLL
       for (int r = 0; r < R; ++r) {
-        const I a = broadcast_bytes(rows + r * job.depth + quad * 4);
+        const I a = broadcast_bytes(rows + r * in.stride + quad * 4);
         EDGESPARSE_UNROLL
         for (int v = 0; v < NV; ++v) sum[r][v] = Vector::SumOfMulQuadAccumulate(a, w[v], sum[r][v]);
       }
@@ -151,21 +167,21 @@ struct LinearRows {
       float* const to = job.output[column / part] + column % part;
       EDGESPARSE_UNROLL
       for (int r = 0; r < R; ++r) {
-        const I exact = sum[r][v] - total * broadcast_int(zero[row + r] + (Vector::kQueryBias - 128));
-        F y = Vector::MulAdd(to_float(exact) * scale, Vector::Set(step[row + r]), bias);
-        if (job.gelu) y = gelu(y);
-        if (job.residual) y = y + Vector::LoadU(job.residual + (row + r) * job.columns + column);
+        const I exact = sum[r][v] - total * broadcast_int(in.zero[row + r] + (Vector::kQueryBias - 128));
+        const F y = finish(job, exact, scale, bias, in.step[row + r], row + r, column);
         Vector::StoreU(to + (row + r) * part, y);
       }
     }
   }
 };
 
-void linear(const LinearJob& job) {
+QuantizedRows quantize_input(const LinearJob& job) {
   float* const lines = static_cast<float*>(job.scratch);
-  float* const step = lines + kPanelKeys * job.depth;
-  int32_t* const zero = reinterpret_cast<int32_t*>(step + kRows);
-  uint8_t* const bytes = reinterpret_cast<uint8_t*>(zero + kRows);
+  QuantizedRows in;
+  in.step = lines + kPanelKeys * job.depth;
+  in.zero = reinterpret_cast<int32_t*>(in.step + kRows);
+  in.bytes = reinterpret_cast<uint8_t*>(in.zero + kRows);
+  in.stride = linear_stride(job.depth);
   for (int64_t first = 0; first < job.rows; first += W) {
     RowGroup group;
     group.depth = job.depth;
@@ -173,11 +189,16 @@ void linear(const LinearJob& job) {
     for (int64_t r = 0; r < W; ++r)
       group.row[r] = job.input + (first + (r < count ? r : count - 1)) * job.depth;
     if (job.gain) normalize_rows(job, group, lines);
-    quantize_rows(group, count, bytes + first * job.depth, step + first, zero + first);
+    quantize_rows(group, count, first, in);
   }
+  return in;
+}
+
+void linear(const LinearJob& job) {
+  const QuantizedRows in = quantize_input(job);
   for_column_tiles(job.columns / W, [&](auto tile, int64_t vector) {
     constexpr int NV = decltype(tile)::value;
-    run_row_tiles<Vector::kInt8TileRows[NV]>(job.rows, LinearRows<NV>{job, bytes, step, zero, vector});
+    run_row_tiles<Vector::kInt8TileRows[NV]>(job.rows, LinearRows<NV>{job, in, vector});
   });
 }
 
