@@ -18,7 +18,8 @@ from benchmarks.explaining.planted import plant
 from benchmarks.learning.data import MissingPackage, load
 from benchmarks.proofs.evidence import Claim, Evidence
 from benchmarks.proofs.lines import Line, line, skip
-from benchmarks.support.settings import QUICK, SCRATCH
+from benchmarks.support.axe import find_axe
+from benchmarks.support.settings import QUICK
 from edgesparse_runtime.data.readers import write_csv
 
 MOST_MINUTES = 30.0
@@ -30,7 +31,6 @@ SHORT = ("--seeds", "1", "--epochs", "1", "--set", "training.min_steps=4", "--se
 # What two runs of the same thing measure differently: seconds, and the rival's, timed with its training.
 TIMES = {"train_seconds"}
 RIVAL_TIMES = {"p50", "p99", "max", "streams", "on_time"}
-AXE = "axe-core@4.14.1"
 TESTS = "tests/runtime/"
 
 
@@ -175,7 +175,7 @@ def prove_decision_pages(facts: dict[str, Any]) -> list[Line]:
     evidence.run_together(claims)
     lines = [evidence.compare(claim) for claim in claims]
     name, target = "pages: axe-core finds nothing", "no violation"
-    script, reason = _axe()
+    script, reason = find_axe()
     if script is None:
         return [*lines, skip(name, reason, target)]
     tests = [
@@ -184,19 +184,3 @@ def prove_decision_pages(facts: dict[str, Any]) -> list[Line]:
         f"{TESTS}measure/test_profile.py::in_a_browser",
     ]
     return [*lines, evidence.compare(Claim(name, tests, target, environment={"EDGESPARSE_AXE": str(script)}))]
-
-
-def _axe() -> tuple[Path | None, str]:
-    """axe-core's script, fetched once by npm; else why there is none."""
-    folder = SCRATCH / "axe"
-    script = folder / "package" / "axe.min.js"
-    if script.exists():
-        return script, ""
-    if shutil.which("npm") is None:
-        return None, "npm is not installed"
-    folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(["npm", "pack", AXE, "--silent"], cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        return None, f"npm could not fetch {AXE}"
-    shutil.unpack_archive(folder / done.stdout.split()[-1], folder, filter="data")
-    return script, ""

@@ -20,6 +20,7 @@ from benchmarks.estimators.peers import FOLDS, cross_validate
 from benchmarks.estimators.suites import EXCEPTIONS, SUITES, run_suite
 from benchmarks.examples.run import EXAMPLES, run_example
 from benchmarks.proofs.lines import Line, chosen_parts, finish, line, machine_now, skip
+from benchmarks.site.prove import prove_site
 from benchmarks.support.settings import QUICK, SCRATCH, report_path
 from benchmarks.wheels.build import BUILDS, Entry, build_all
 from benchmarks.wheels.fresh import Found, try_wheel
@@ -284,6 +285,7 @@ PARTS: dict[str, Callable[[], list[Line]]] = {
     "tools": prove_tools,
     "platform": prove_platform,
     "examples": prove_examples,
+    "site": prove_site,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,8 @@ def test_axe_finds_nothing_on_any_page(
     assert AXE is not None
     site = built[0]
     pages = sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html"))
+    # A shortened proof opens some of them.
+    pages = pages[:: max(1, len(pages) // int(os.environ.get("EDGESPARSE_SITE_PAGES", len(pages))))]
     found, console = open_site(site, pages, width, tmp_path, Path(AXE), is_dark=is_dark)
     assert {name: page["violations"] for name, page in found.items() if page["violations"]} == {}
     assert console == [] and [n for n, page in found.items() if page["wide"] > page["width"]] == []
