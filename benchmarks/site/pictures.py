@@ -22,7 +22,7 @@ NAMES = {
 }
 CELL = 26
 # Room for the titles.
-LEAST_WIDTH = 480
+LEAST_WIDTH = 560
 LEFT, TOP = 60, 44
 
 
