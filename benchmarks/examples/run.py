@@ -19,6 +19,8 @@ from tests.support.processes import run
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 # Of a figure with a decimal point: processors round differently, and a decision may flip.
 TOLERANCE = 0.02
+# What a script ends with where it cannot run here.
+MISSING = re.compile(r"ModuleNotFoundError: No module named '(\w+)|(\S+) is not installed$")
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Result:
 
     Attributes:
         different: lines that differ from the table, or the error it ended in.
-        missing: the package that is not installed; "" where it ran.
+        missing: the package or program that is not installed; "" where it ran.
     """
 
     name: str
@@ -50,8 +52,8 @@ def run_example(script: Path) -> Result:
     seconds = time.monotonic() - started
     if done.returncode != 0:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        found = re.match(r"ModuleNotFoundError: No module named '(\w+)", last[0])
-        return Result(script.stem, seconds, [] if found else last, found[1] if found else "")
+        found = MISSING.match(last[0])
+        return Result(script.stem, seconds, [] if found else last, (found[1] or found[2]) if found else "")
     return Result(script.stem, seconds, differences(done.stdout, expected_table(script)))
 
 

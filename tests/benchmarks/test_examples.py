@@ -39,6 +39,19 @@ def test_an_example_prints_its_table(script: Path, capsys: pytest.CaptureFixture
     assert not result.missing and not result.different, str(result)
 
 
+def test_a_script_that_lacks_something_is_left_out_by_its_name(tmp_path: Path) -> None:
+    for line, missing in (
+        ("import no_such_package", "no_such_package"),
+        ("exit('broker is not installed')", "broker"),
+    ):
+        script = tmp_path / "script.py"
+        script.write_text(line, encoding="utf-8")
+        found = run_example(script)
+        assert found.missing == missing and not found.different
+    script.write_text("exit('something else')", encoding="utf-8")
+    assert run_example(script).different == ["something else"]
+
+
 def test_the_comparison_sees_what_differs() -> None:
     table = "a 0.90 3\nb [0.10, x]\n"
     assert not differences("a 0.91 3\nb [0.11, x]\n", table)
