@@ -19,10 +19,10 @@ from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import Sample, SampleParser, Stream, StreamOptions
 from edgesparse_runtime.stream.backlog import Backlog
-from edgesparse_runtime.stream.broker import LONGEST_MESSAGE, BrokerAddress, _Subscriber
 from edgesparse_runtime.stream.counts import Counts
 from edgesparse_runtime.stream.lines import MOST_COLUMNS, LineParser
 from edgesparse_runtime.stream.live import run_live
+from edgesparse_runtime.stream.network.broker import LONGEST_MESSAGE, BrokerAddress, _Subscriber
 from edgesparse_runtime.stream.notes import MOST_NOTES, Notes
 from edgesparse_runtime.stream.sample import Score
 from edgesparse_runtime.stream.sources import Line

@@ -28,6 +28,7 @@ BLOCKED = (
     "prometheus_client",
     "cryptography",
     "ray",
+    "asyncua",
 )
 # What the extra `serve` brings is imported here and by the verb alone.
 SERVER = {f"edgesparse_runtime.serving.{name}" for name in ("http.connection", "metrics", "routes", "server")}

@@ -12,9 +12,11 @@ from types import FrameType
 
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.stream.backlog import Backlog
-from edgesparse_runtime.stream.broker import BrokerAddress, read_broker
 from edgesparse_runtime.stream.counts import Counts
 from edgesparse_runtime.stream.lines import LineParser
+from edgesparse_runtime.stream.network.broker import BrokerAddress, read_broker
+from edgesparse_runtime.stream.network.opcua import ServerAddress, read_server
+from edgesparse_runtime.stream.network.wanted import NOTHING, Wanted
 from edgesparse_runtime.stream.notes import Notes
 from edgesparse_runtime.stream.parse import LONGEST_NAME, SampleParser
 from edgesparse_runtime.stream.places import Places
@@ -25,6 +27,8 @@ from edgesparse_runtime.stream.stream import MOST_MACHINES, Stream
 # Most lines that wait to be scored.
 BACKLOG = 65_536
 _WAKE = 0.2
+# How the addresses of sources over a network begin.
+BROKERS, SERVERS = ("mqtt:", "mqtts:"), ("opc.tcp:",)
 
 Note = Callable[[str], None]
 
@@ -33,17 +37,20 @@ class Reader:
     """A source that is being read: its backlog, and how to stop it.
 
     Args:
-        source: "-" for standard input, a file to follow, or mqtt://HOST/TOPIC.
+        source: "-" for standard input, a file to follow, mqtt://HOST/TOPIC, or opc.tcp://HOST?node=NODEID.
         counts: where what a source loses is counted.
         note: told what a person should know.
         limit: most lines that wait to be scored.
+        wanted: what the model needs.
 
     Raises:
         InputError: no such source.
-        EdgeSparseError: a broker refuses the connection.
+        EdgeSparseError: a broker or server refuses the connection.
     """
 
-    def __init__(self, source: str, counts: Counts, *, note: Note, limit: int = BACKLOG) -> None:
+    def __init__(
+        self, source: str, counts: Counts, *, note: Note, limit: int = BACKLOG, wanted: Wanted = NOTHING
+    ) -> None:
         if limit < 1:
             raise InputError(f"`backlog` must be at least 1 line; got {limit}.")
 
@@ -53,8 +60,10 @@ class Reader:
 
         self.backlog: Backlog[Line] = Backlog(limit, on_drop=drop)
         self._stop: Callable[[], None] = lambda: None
-        if source.startswith(("mqtt:", "mqtts:")):
-            self._stop = read_broker(BrokerAddress.parse(source), self.backlog, counts, note)
+        if source.startswith(BROKERS):
+            self._stop = read_broker(BrokerAddress.parse(source), self.backlog, counts, note, wanted)
+        elif source.startswith(SERVERS):
+            self._stop = read_server(ServerAddress.parse(source), self.backlog, counts, note, wanted)
         elif source == "-":
             self._start(lambda: read_pipe(sys.stdin.buffer, self.backlog))
         else:

@@ -14,8 +14,8 @@ from edgesparse_runtime.errors import EdgeSparseError, InputError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import Counts, Sample, SampleParser
 from edgesparse_runtime.stream.backlog import Backlog
-from edgesparse_runtime.stream.broker import BrokerAddress, read_broker
 from edgesparse_runtime.stream.lines import LineParser
+from edgesparse_runtime.stream.network.broker import BrokerAddress, read_broker
 from edgesparse_runtime.stream.sources import Line, LineSplitter, follow_file
 
 

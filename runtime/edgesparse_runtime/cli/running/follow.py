@@ -25,6 +25,7 @@ from edgesparse_runtime.stream.append_log import AppendLog
 from edgesparse_runtime.stream.live import BACKLOG, Reader, run_live
 from edgesparse_runtime.stream.monitor.model import signals_for
 from edgesparse_runtime.stream.monitor.rate import DEFAULT
+from edgesparse_runtime.stream.network.wanted import Wanted
 from edgesparse_runtime.stream.sample import Score
 from edgesparse_runtime.stream.write import Form, ScoreWriter, Sink
 
@@ -38,7 +39,10 @@ class FollowOptions(TableOptions):
 
     follow: Annotated[
         bool,
-        typer.Option("--follow", help="Score a stream: - for stdin, a growing file, mqtt://HOST/TOPIC."),
+        typer.Option(
+            "--follow",
+            help="Score a stream: - for stdin, a growing file, mqtt://HOST/TOPIC, opc.tcp://HOST?node=ID.",
+        ),
     ] = False
     period: Annotated[
         float | None, typer.Option(help="Streams: seconds between steps. [from the first samples]")
@@ -118,7 +122,8 @@ def follow(
     parser = SampleParser(
         session, stream.counts, time_column=options.time_column, time_unit=options.time_unit
     )
-    reader = Reader(files[0], stream.counts, note=note, limit=options.backlog)
+    wanted = Wanted(tuple(parser.channels), _period(session, options))
+    reader = Reader(files[0], stream.counts, note=note, limit=options.backlog, wanted=wanted)
     classes = session.bundle.classes if session.bundle else ()
     note(_begin_line(files[0], stream))
     began = time.perf_counter()
@@ -196,6 +201,13 @@ def _in_steps(session: Session, options: FollowOptions) -> tuple[int | None, int
         None if window is None else window.to_steps(period, what, "--window"),
         None if stride is None else stride.to_steps(period, what, "--stride"),
     )
+
+
+def _period(session: Session, options: FollowOptions) -> float | None:
+    """Seconds between steps: stated, else the model's."""
+    if options.period is None and session.bundle is not None:
+        return grid_of(session.bundle.manifest).period
+    return options.period
 
 
 def _why_no_score(stream: Stream) -> str:

@@ -34,6 +34,7 @@ from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.operation.rollout.followed import FollowedSession
 from edgesparse_runtime.operation.rollout.store import LINK, is_store
 from edgesparse_runtime.session import Session
+from edgesparse_runtime.stream.live import BROKERS, SERVERS
 
 FORMS = ("table", "csv", "json")
 # What a row has besides its series, where the file has it.
@@ -88,8 +89,8 @@ def run(request: RunRequest) -> None:
         )
         return
     request.check_unused()
-    if any(file == "-" or file.startswith(("mqtt:", "mqtts:")) for file in request.files):
-        raise InputError("Standard input and brokers are streams. Add --follow.")
+    if any(file == "-" or file.startswith((*BROKERS, *SERVERS)) for file in request.files):
+        raise InputError("Standard input, brokers and OPC UA servers are streams. Add --follow.")
     form = form or (ending if ending in ("csv", "json") else "table")
     if form not in FORMS:
         raise InputError(f"`--format` must be one of {', '.join(FORMS)}; got {form}.")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgesparse_runtime.errors import EdgeSparseError, InputError, MissingExtraError
-from edgesparse_runtime.stream.broker import PASSWORD_VARIABLE, BrokerAddress
+from edgesparse_runtime.stream.network.broker import PASSWORD_VARIABLE, BrokerAddress
 
 # Messages that wait while the broker is away; further ones are counted and dropped.
 _MOST_WAITING = 10_000
