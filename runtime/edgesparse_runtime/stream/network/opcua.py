@@ -71,7 +71,7 @@ class ServerAddress:
 
 
 def _interval(query: Mapping[str, list[str]]) -> float | None:
-    text = query.get("interval", [None])[-1]  # type: ignore[list-item]
+    text = query.get("interval", [None])[-1]
     if text is None:
         return None
     try:

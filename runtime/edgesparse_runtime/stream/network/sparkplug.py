@@ -144,10 +144,10 @@ class SparkplugNodes:
     def _begin(self, machine: str, node: _Node, device: _Device, payload: Payload) -> None:
         """Take names, aliases and types from a birth certificate."""
         named = [metric for metric in payload.metrics if metric.name is not None]
-        device.types = {m.name: m.datatype for m in named if m.name in self._channels}  # type: ignore[misc]
+        device.types = {m.name: m.datatype for m in named if m.name in self._channels}
         device.values = dict.fromkeys(device.types)
         device.is_born = True
-        node.aliases |= {m.alias: m.name for m in named if m.alias is not None and m.name in device.types}  # type: ignore[misc]
+        node.aliases |= {m.alias: m.name for m in named if m.alias is not None and m.name in device.types}
         missing = sorted(self._channels - set(device.types))
         if device.types and missing:
             others = [str(m.name)[:40] for m in named if m.name not in device.types][:_SHOWN]

@@ -132,7 +132,7 @@ def _metric(message: memoryview) -> Metric:
     numbers = {key: value for key, value in found.items() if isinstance(value, int)}
     name = found.get(1)
     return Metric(
-        None if name is None else bytes(name).decode(),  # type: ignore[arg-type]
+        None if name is None else bytes(name).decode(),
         None if numbers.get(7) else _value(found),
         numbers.get(2),
         numbers.get(3),

@@ -1,0 +1,1 @@
+"""Opens a bundle in other engines and compares their answers with its golden vectors."""
