@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.engines.engines import Missing, install_npm
+from benchmarks.engines.run import PACKAGES, open_in
 from benchmarks.estimators.peers import FOLDS, cross_validate
 from benchmarks.estimators.suites import EXCEPTIONS, SUITES, run_suite
 from benchmarks.examples.run import EXAMPLES, run_example
@@ -191,6 +193,7 @@ def prove_wheels() -> tuple[list[Line], list[dict[str, Any]]]:
             source = "source, installed"
             lines.append(compare_wheel(folder, entries["source"], bundle, ran, name=source, native=False))
         lines.append(compare_arm64(entries.get("AArch64"), ran))
+        lines.append(compare_browser(bundle))
     listed = [{**entry, "run": ran.get(what, "not run")} for what, entry in entries.items()]
     return [list_wheels(listed), *lines], listed
 
@@ -258,6 +261,20 @@ def compare_arm64(entry: Entry | None, ran: dict[str, str]) -> Line:
         ran["AArch64"] = "run under qemu-user here"
     said = (done.stdout.strip() or done.stderr.strip() or "nothing").splitlines()[-1]
     return line(name, done.returncode == 0, said[:200], target)
+
+
+def compare_browser(bundle: Bundle) -> Line:
+    """The same bundle in onnxruntime-web, where no kernels of ours exist."""
+    name, target = "a bundle in onnxruntime-web in headless Chromium", "the golden scores, within 1e-4"
+    packages: Path | Missing
+    try:
+        packages = install_npm(PACKAGES)
+    except Missing as error:
+        packages = error
+    found = open_in("onnxruntime-web", bundle, "float32", packages)
+    if found.verdict == "left out":
+        return skip(name, found.detail, target)
+    return line(name, found.verdict == "right", f"{found.engine}: {found.detail}", target)
 
 
 def prove_platform() -> list[Line]:
