@@ -58,7 +58,7 @@ def install_npm(folder: Path) -> Path:
             "--no-audit",
             "--no-fund",
             "--prefix",
-            folder,
+            str(folder),
             *names,
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -75,7 +75,7 @@ def run_node(bundle: Bundle, precision: str, packages: Path) -> Answer:
         "shape": windows.shape,
         "windows": base64.b64encode(windows.astype("<f4").tobytes()).decode(),
     }
-    command = ["node", HERE / "node.mjs", packages]
+    command = ["node", str(HERE / "node.mjs"), str(packages)]
     done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(next((x for x in done.stderr.splitlines() if "Error" in x), "no answer"))
@@ -88,10 +88,10 @@ def run_web(bundle: Bundle, precision: str, packages: Path) -> Answer:
     chromium = shutil.which("chromium")
     if chromium is None:
         raise Missing("chromium is not installed")
-    serve = [sys.executable, SERVE, bundle.path, "--precision", precision, "--port", "0", "--once"]
+    serve = [sys.executable, str(SERVE), str(bundle.path), "--precision", precision, "--port", "0", "--once"]
     with (
         tempfile.TemporaryDirectory() as profile,
-        subprocess.Popen([*serve, "--packages", packages], stdout=subprocess.PIPE, text=True) as server,
+        subprocess.Popen([*serve, "--packages", str(packages)], stdout=subprocess.PIPE, text=True) as server,
     ):
         assert server.stdout is not None
         address = server.stdout.readline().strip()
