@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.attention.case import FLOAT32_ERROR, INT8_ERROR, Case, Contender
+from benchmarks.attention.counted_cycles import PROCESSORS, measure_speed_up, missing_tools
 from benchmarks.attention.kernel_programs import hash_sources, measure_peak, profile_phases, run_program
 from benchmarks.attention.measure import PAUSE_SECONDS, measure, time_contenders
 from benchmarks.attention.ours import make_native
 from benchmarks.attention.parts import make_balance, make_router
-from benchmarks.proofs.lines import Line, finish, line, machine_now
+from benchmarks.proofs.lines import Line, finish, line, machine_now, skip
 from benchmarks.support.interleaved import find_ratio
 from benchmarks.support.machine import machine_facts
 from benchmarks.support.settings import QUICK, SCRATCH
@@ -50,6 +51,8 @@ CLAIMS = [
     ("break-even with fused dense", SHORT[0], "float32_over_dense", 1.0),
     ("break-even with fused dense", SHORT[1], "float32_over_dense", 1.0),
 ]
+# Cycles of the scalar table over those of NEON without the dot product, by precision.
+NEON = {"int8": 8.0, "float32": 4.0}
 MEMORY = """
 import sys
 import numpy as np
@@ -104,6 +107,25 @@ def measure_balance(library: str) -> dict[str, float]:
     return found
 
 
+def count_neon(store: StoredCases) -> list[Line]:
+    """Cycles of the scalar table over NEON's, estimated: no board is timed."""
+    lines = []
+    missing = missing_tools()
+    for processor in PROCESSORS[-1:] if QUICK else PROCESSORS:
+        for precision, least in NEON.items():
+            name = f"NEON without dot product over scalar, {precision}, {processor}, counted cycles"
+            if missing:
+                lines.append(
+                    skip(name, f"not installed: apt-get install {' '.join(missing)}", f">= {least:g}")
+                )
+                continue
+            case = f"neon-{processor}-{precision}"
+            found = store.get(case, partial(measure_speed_up, "neon", precision, processor))
+            note = f"{found['instructions']:.1f}x in instructions; emulated, no board was timed"
+            lines.append(line(name, found["cycles"] >= least, found["cycles"], f">= {least:g}", note))
+    return lines
+
+
 def compare(store: StoredCases, build: Path) -> list[Line]:
     """Measures what is not stored yet; prints and returns a line each."""
     library = str(build / LIBRARY_NAME)
@@ -131,7 +153,7 @@ def compare(store: StoredCases, build: Path) -> list[Line]:
     balance = store.get("balance", partial(measure_balance, library))
     for name, value in balance.items():
         lines.append(line(f"two threads over one, two heads {name}", None, value))
-    return lines
+    return lines + count_neon(store)
 
 
 def main() -> int:

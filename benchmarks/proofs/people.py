@@ -252,7 +252,7 @@ def holds(found: Found, *, native: bool) -> bool:
 
 def compare_arm64(entry: Entry | None, ran: dict[str, str]) -> Line:
     """The operator's cases under an emulated AArch64 Python, against float64 and this machine's bits."""
-    name, target = "the AArch64 wheel under an emulated Python", "every case agrees, native (neon)"
+    name, target = "the AArch64 wheel under an emulated Python", "every case agrees, native (neon_dotprod)"
     if entry is None:
         return skip(name, "left out", target)
     command = [sys.executable, "-m", "tests.kernels.arm64_wheel"]

@@ -120,7 +120,7 @@ def main() -> None:
     program = ["qemu-aarch64-static", "-L", str(root), str(root / "usr" / "bin" / PYTHON)]
     arguments = [str(FOLDER / "emulated.py"), str(models)]
     facts = json.loads(command([*program, *arguments], FOLDER, PYTHONPATH=str(site)).splitlines()[-1])
-    assert facts["engine"] == "native (neon)", facts
+    assert facts["engine"] == "native (neon_dotprod)", facts
     scalar = run_cases(build_kernels() / "edgesparse_kernels.so", "scalar", FOLDER / "scalar.npz")
     assert scalar is not None
     with np.load(models / "outputs.npz") as outputs:

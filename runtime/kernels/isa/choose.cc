@@ -21,6 +21,9 @@ const edgesparse::Table* edgesparse::amx_table() { return nullptr; }
 #ifndef EDGESPARSE_AMX_EMULATED
 const edgesparse::Table* edgesparse::amx_emulated_table() { return nullptr; }
 #endif
+#ifndef EDGESPARSE_NEON_DOTPROD
+const edgesparse::Table* edgesparse::neon_dotprod_table() { return nullptr; }
+#endif
 #ifndef EDGESPARSE_NEON
 const edgesparse::Table* edgesparse::neon_table() { return nullptr; }
 #endif
@@ -37,8 +40,8 @@ struct Source {
 };
 // Best first.
 constexpr Source kSources[] = {
-    {amx_table, kAmxByDefault}, {avx512_table}, {avxvnni_table}, {avx2_table}, {neon_table}, {scalar_table},
-    {amx_emulated_table, false}};
+    {amx_table, kAmxByDefault}, {avx512_table}, {avxvnni_table}, {avx2_table},
+    {neon_dotprod_table},       {neon_table},   {scalar_table},  {amx_emulated_table, false}};
 
 const Table* choose() {
   const char* pin = std::getenv("EDGESPARSE_ISA");

@@ -1,29 +1,13 @@
-// AArch64 NEON with dot product. Compiled with its own flags; called only where the machine has them.
+// AArch64 NEON, which every AArch64 has.
 #include "isa/vector/neon.h"
 // It is written in terms of `Vector`.
 #include "isa/tiles/all.h"
 
-#if defined(__linux__)
-#include <sys/auxv.h>
-#endif
-
 namespace edgesparse {
-namespace {
-
-bool has_dot_product() {
-#if defined(__linux__)
-  constexpr unsigned long kDotProduct = 1ul << 20;  // HWCAP_ASIMDDP
-  return (getauxval(AT_HWCAP) & kDotProduct) != 0;
-#else
-  return true;  // every Apple core that runs AArch64 macOS has it
-#endif
-}
-
-}  // namespace
 
 const Table* neon_table() {
   static constexpr Table table = fill_table("neon");
-  return has_dot_product() ? &table : nullptr;
+  return &table;
 }
 
 }  // namespace edgesparse

@@ -103,7 +103,7 @@ inline int64_t float_scratch(int64_t head_size, int64_t value_size) {
 
 inline int64_t int8_scratch(int64_t head_size, int64_t value_size) {
   return kRows * (kUnitKeys + padded_values(value_size) + 6 + kUnitKeys / 4 + (head_size + 3) / 4) +
-         kUnitKeys * padded_values(value_size) / 4 + kPanelKeys;
+         kUnitKeys * padded_values(value_size) / 4 + padded_values(value_size) + kPanelKeys;
 }
 
 const Table* scalar_table();
@@ -112,6 +112,7 @@ const Table* avxvnni_table();
 const Table* avx512_table();
 const Table* amx_table();
 const Table* amx_emulated_table();  // for tests: what amx_table does, its matrix unit in plain C++
+const Table* neon_dotprod_table();
 const Table* neon_table();
 
 // The best table of this machine, or the one that EDGESPARSE_ISA names. A name that does not exist here

@@ -15,7 +15,8 @@ ISA_FLAGS: dict[str, frozenset[str]] = {
     ),
     # In builds for tests: the code of `amx` over AVX2 and a matrix unit in plain C++.
     "amx_emulated": frozenset({"avx2", "fma"}),
-    "neon": frozenset({"asimddp"}),
+    "neon": frozenset({"asimd"}),
+    "neon_dotprod": frozenset({"asimd", "asimddp"}),
 }
 
 

@@ -23,11 +23,11 @@ struct Int8ScoreRows {
     if (first == 0) next.prefetch(row, R);
     const uint8_t* rows = q + row * quads * 4;
     const uint8_t* keys[NV];
-    I sum[R][NV];
+    Sum sum[R][NV];
     EDGESPARSE_UNROLL
     for (int v = 0; v < NV; ++v) {
       keys[v] = unit.keys[(first + v) / kPerPanel] + (first + v) % kPerPanel * W * 4;
-      const I start = load_int(keys[v] + quads * 64);
+      const Sum start = Vector::StartSum(load_int(keys[v] + quads * 64));
       EDGESPARSE_UNROLL
       for (int r = 0; r < R; ++r) sum[r][v] = start;
     }
@@ -49,7 +49,8 @@ struct Int8ScoreRows {
       EDGESPARSE_UNROLL
       for (int r = 0; r < R; ++r)
         Vector::StoreU(scores + (row + r) * kUnitKeys + (first + v) * W,
-                       Vector::MulAdd(to_float(sum[r][v]) * scale, Vector::Set(q_scale[row + r]), bias));
+                       Vector::MulAdd(to_float(Vector::FinishSum(sum[r][v])) * scale,
+                                      Vector::Set(q_scale[row + r]), bias));
     }
   }
 };
@@ -63,15 +64,14 @@ struct Int8ValueRows {
   const NextUnit& next;
   int from, to;  // panels that share `scales`
   const float* scales;
+  const int32_t* left_out;  // of every column, by the weights' bias
   int64_t value_stride, column;
   float* out;
 
   template <int R>
   EDGESPARSE_INLINE void operator()(int64_t row) const {
     if (column == 0 && from == 0) next.prefetch(row, R);
-    I sum[R][NV] = {};
-    I total[NV] = {};
-    const I ones = broadcast_int(0x01010101);
+    Sum sum[R][NV] = {};
     for (int panel = from; panel < to; ++panel) {
       const uint8_t* values = unit.values[panel] + column * 4;
       const uint8_t* weights = p + row * kUnitKeys + panel * kPanelKeys;
@@ -79,11 +79,7 @@ struct Int8ValueRows {
       for (int quad = 0; quad < 4; ++quad) {
         I b[NV];
         EDGESPARSE_UNROLL
-        for (int v = 0; v < NV; ++v) {
-          b[v] = load_int(values + (quad * value_stride + v * W) * 4);
-          if constexpr (Vector::kWeightBias != 0)
-            total[v] = Vector::SumOfMulQuadAccumulate(ones, b[v], total[v]);
-        }
+        for (int v = 0; v < NV; ++v) b[v] = load_int(values + (quad * value_stride + v * W) * 4);
         EDGESPARSE_UNROLL
         for (int r = 0; r < R; ++r) {
           const I a = broadcast_bytes(weights + r * kUnitKeys + quad * 4);
@@ -98,8 +94,8 @@ struct Int8ValueRows {
       EDGESPARSE_UNROLL
       for (int r = 0; r < R; ++r) {
         float* const to_row = out + (row + r) * value_stride + column + v * W;
-        I exact = sum[r][v];
-        if constexpr (Vector::kWeightBias != 0) exact += total[v] * Vector::kWeightBias;
+        I exact = Vector::FinishSum(sum[r][v]);
+        if constexpr (Vector::kWeightBias != 0) exact += load_int(left_out + column + v * W);
         Vector::StoreU(to_row, Vector::MulAdd(to_float(exact) * scale, Vector::Set(factor[row + r]),
                                               Vector::LoadU(to_row) * Vector::Set(correction[row + r])));
       }
@@ -107,10 +103,25 @@ struct Int8ValueRows {
   }
 };
 
+// What the weights' bias leaves out of each column: the bias times the sum of its values.
+[[maybe_unused]] void sum_left_out(const Unit<uint8_t>& unit, int from, int to, int64_t value_stride,
+                                   int32_t* left_out) {
+  const I ones = broadcast_int(0x01010101);
+  for (int64_t column = 0; column < value_stride; column += W) {
+    Sum sum = {};
+    for (int panel = from; panel < to; ++panel) EDGESPARSE_UNROLL
+    for (int quad = 0; quad < 4; ++quad)
+      sum = Vector::SumOfMulQuadAccumulate(
+          ones, load_int(unit.values[panel] + (quad * value_stride + column) * 4), sum);
+    store_int(left_out + column, Vector::FinishSum(sum) * Vector::kWeightBias);
+  }
+}
+
 struct Int8State {
   int64_t rows, quads, value_stride;
   uint8_t* q;
   uint8_t* p;
+  int32_t* left_out;
   float *q_scale, *scores, *out, *sum, *maximum, *correction, *factor, *ones;
 };
 
@@ -202,7 +213,8 @@ Int8State start_int8(const Job& job) {
   s.factor = s.correction + kRows;
   s.ones = s.factor + kRows;
   s.q_scale = s.ones + kRows;
-  s.p = reinterpret_cast<uint8_t*>(s.q_scale + kRows);
+  s.left_out = reinterpret_cast<int32_t*>(s.q_scale + kRows);
+  s.p = reinterpret_cast<uint8_t*>(s.left_out + s.value_stride);
   s.q = s.p + kRows * kUnitKeys;
 
   for (int64_t i = 0; i < s.rows * s.value_stride; ++i) s.out[i] = 0.0f;
@@ -241,12 +253,13 @@ void attend_int8(const Job& job) {
           const float* const scales = job.panels[first + from].scales;
           to = end_of_run(job.panels + first, from, panels);
           // The first run of a unit also rescales what earlier units left.
+          if constexpr (Vector::kWeightBias != 0) sum_left_out(unit, from, to, s.value_stride, s.left_out);
           const float* const correction = from == 0 ? s.correction : s.ones;
           for_column_tiles(s.value_stride / W, [&](auto tile, int64_t vector) {
             constexpr int NV = decltype(tile)::value;
             run_row_tiles<Vector::kInt8TileRows[NV]>(
                 s.rows, Int8ValueRows<NV>{s.p, correction, s.factor, unit, next_values, from, to, scales,
-                                          s.value_stride, vector * W, s.out});
+                                          s.left_out, s.value_stride, vector * W, s.out});
           });
         }
       });

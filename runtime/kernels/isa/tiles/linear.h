@@ -144,7 +144,7 @@ struct LinearRows {
     const int64_t quads = job.depth / 4, part = job.columns / job.parts;
     const uint8_t* rows = in.bytes + row * in.stride;
     const int8_t* weight[NV];
-    I sum[R][NV] = {};
+    Sum sum[R][NV] = {};
     EDGESPARSE_UNROLL
     for (int v = 0; v < NV; ++v)
       weight[v] = job.weight + (first + v) / kPerPanel * quads * 64 + (first + v) % kPerPanel * W * 4;
@@ -167,7 +167,8 @@ struct LinearRows {
       float* const to = job.output[column / part] + column % part;
       EDGESPARSE_UNROLL
       for (int r = 0; r < R; ++r) {
-        const I exact = sum[r][v] - total * broadcast_int(in.zero[row + r] + (Vector::kQueryBias - 128));
+        const I exact = Vector::FinishSum(sum[r][v]) -
+                        total * broadcast_int(in.zero[row + r] + (Vector::kQueryBias - 128));
         const F y = finish(job, exact, scale, bias, in.step[row + r], row + r, column);
         Vector::StoreU(to + (row + r) * part, y);
       }
@@ -207,10 +208,10 @@ void sum_weights(const int8_t* weight, int64_t depth, int64_t columns, int32_t* 
   const I ones = broadcast_int(0x01010101);
   for (int64_t column = 0; column < columns; column += W) {
     const int8_t* panel = weight + column / kPanelKeys * depth * kPanelKeys + column % kPanelKeys * 4;
-    I sum = {};
+    Sum sum = {};
     for (int64_t quad = 0; quad < depth / 4; ++quad)
       sum = Vector::SumOfMulQuadAccumulate(ones, load_int(panel + quad * 64), sum);
-    store_int(sums + column, sum);
+    store_int(sums + column, Vector::FinishSum(sum));
   }
 }
 

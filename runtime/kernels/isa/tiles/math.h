@@ -19,6 +19,7 @@ namespace {
 
 using F = Vector::F;
 using I = Vector::I;
+using Sum = Vector::Sum;
 constexpr int W = Vector::kLanes;
 // Vectors that hold one entry of each of the 16 lanes of a panel.
 constexpr int kPerPanel = kPanelKeys / W;

@@ -80,10 +80,10 @@ bool quantize_keys(Rows16 rows, int64_t head_size, const float* shift, void* pan
 
   const I ones = broadcast_int(0x01010101);
   for (int part = 0; part < kPanelKeys; part += W) {
-    I sum = {};
+    Sum sum = {};
     for (int64_t quad = 0; quad < quads; ++quad)
       sum = Vector::SumOfMulQuadAccumulate(ones, load_int(bytes + quad * 64 + part * 4), sum);
-    store_int(bytes + quads * 64 + part * 4, sum * -Vector::kQueryBias);
+    store_int(bytes + quads * 64 + part * 4, Vector::FinishSum(sum) * -Vector::kQueryBias);
   }
   return finite;
 }

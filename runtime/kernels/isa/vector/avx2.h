@@ -54,8 +54,12 @@ struct Vector {
   static I in_order(__m256i lanes) {
     return (I)_mm256_permutevar8x32_epi32(lanes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
   }
+  // A sum of byte products under way.
+  typedef I Sum;
+  static Sum StartSum(I from) { return from; }
+  static I FinishSum(Sum sum) { return sum; }
   // sum + the products of four unsigned bytes and four signed ones.
-  static I SumOfMulQuadAccumulate(I bytes, I keys, I sum) {
+  static Sum SumOfMulQuadAccumulate(I bytes, I keys, Sum sum) {
 #ifdef __AVXVNNI__
     return (I)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)bytes, (__m256i)keys);
 #else

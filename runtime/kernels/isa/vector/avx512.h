@@ -49,8 +49,12 @@ struct Vector {
     return (I)_mm512_permutexvar_epi32(
         _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), lanes);
   }
+  // A sum of byte products under way.
+  typedef I Sum;
+  static Sum StartSum(I from) { return from; }
+  static I FinishSum(Sum sum) { return sum; }
   // sum + the products of four unsigned bytes and four signed ones.
-  static I SumOfMulQuadAccumulate(I bytes, I keys, I sum) {
+  static Sum SumOfMulQuadAccumulate(I bytes, I keys, Sum sum) {
     return (I)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)bytes, (__m512i)keys);
   }
 };

@@ -1,4 +1,4 @@
-// Vectors of 4 floats: AArch64.
+// Vectors of 4 floats: AArch64; with __ARM_FEATURE_DOTPROD, the byte products of Armv8.2 too.
 #pragma once
 
 #include <arm_neon.h>
@@ -15,7 +15,12 @@ struct Vector {
   typedef float F __attribute__((vector_size(16)));
   typedef int32_t I __attribute__((vector_size(16)));
 
-  static constexpr int kInt8TileRows[5] = {0, 12, 12, 8, 4};
+#ifdef __ARM_FEATURE_DOTPROD
+  static constexpr int kInt8TileRows[5] = {0, 12, 12, 8, 6};
+#else
+  // A sum takes two registers. More rows would fit, and leave none for the products of the next quad.
+  static constexpr int kInt8TileRows[5] = {0, 8, 4, 2, 2};
+#endif
   // Signed by signed is what there is: the query is stored as it is, a weight as p - 128.
   static constexpr int kQueryBias = 0, kWeightBias = 128;
 
@@ -37,17 +42,32 @@ struct Vector {
     return (I)vcombine_s8(vmovn_s16(low), vmovn_s16(high));
   }
   static I pack_unsigned(I a, I b, I c, I d) { return pack_signed(a, b, c, d); }
-  // sum + the products of four signed bytes and four others.
-  static I SumOfMulQuadAccumulate(I bytes, I keys, I sum) {
 #ifdef __ARM_FEATURE_DOTPROD
+  // A sum of byte products under way.
+  typedef I Sum;
+  static Sum StartSum(I from) { return from; }
+  static I FinishSum(Sum sum) { return sum; }
+  // sum + the products of four signed bytes and four others.
+  static Sum SumOfMulQuadAccumulate(I bytes, I keys, Sum sum) {
     return (I)vdotq_s32((int32x4_t)sum, (int8x16_t)bytes, (int8x16_t)keys);
-#else
-    const int8x16_t a = (int8x16_t)bytes, b = (int8x16_t)keys;
-    const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)));
-    const int32x4_t high = vpaddlq_s16(vmull_high_s8(a, b));
-    return sum + (I)vpaddq_s32(low, high);
-#endif
   }
+#else
+  // Two lanes per sum, so that every product of 16 bits is widened by the instruction that adds it: in 16
+  // bits two products of -128 by -128 would overflow.
+  struct Sum {
+    int32x4_t low, high;
+  };
+  static Sum StartSum(I from) {
+    const int32x4_t none = vdupq_n_s32(0);
+    return {vzip1q_s32((int32x4_t)from, none), vzip2q_s32((int32x4_t)from, none)};
+  }
+  static I FinishSum(Sum sum) { return (I)vpaddq_s32(sum.low, sum.high); }
+  static Sum SumOfMulQuadAccumulate(I bytes, I keys, Sum sum) {
+    const int8x16_t a = (int8x16_t)bytes, b = (int8x16_t)keys;
+    return {vpadalq_s16(sum.low, vmull_s8(vget_low_s8(a), vget_low_s8(b))),
+            vpadalq_s16(sum.high, vmull_high_s8(a, b))};
+  }
+#endif
 };
 
 }  // namespace
