@@ -45,6 +45,10 @@ class ReportRequest(TableOptions):
         float | None, typer.Option(help="Milliseconds allowed from a window to its answer. [100]")
     ] = None
     seconds: Annotated[float, typer.Option(help="Of a bundle: seconds to measure latency.")] = 2.0
+    watts: Annotated[
+        float | None,
+        typer.Option(help="Watts of the machine at work, for energy where the processor does not count it."),
+    ] = None
     lang: Annotated[str, typer.Option(help="Language of the page: en or ja.")] = "en"
 
 
@@ -67,7 +71,7 @@ def _check(request: ReportRequest) -> None:
         raise InputError(f"`--lang` must be {' or '.join(LANGUAGES)}; got {request.lang}.")
     if request.output is None and not request.as_json:
         raise InputError("`report` needs a page to write. Add -o page.html, or --json.")
-    check_spans({"--deadline": request.deadline, "--seconds": request.seconds})
+    check_spans({"--deadline": request.deadline, "--seconds": request.seconds, "--watts": request.watts})
     if request.output is not None:
         if request.output.suffix != ".html":
             raise InputError(f"`--output` must end in .html; got {request.output.name}.")
@@ -93,7 +97,7 @@ def _poc(request: ReportRequest) -> dict[str, Any]:
         raise InputError(f"{path} is damaged. Run the same `edgesparse poc` again.") from None
     if schema != SCHEMA:
         raise InputError(f"{path} must be of schema {SCHEMA}; got {schema}. Use the version that wrote it.")
-    return poc_facts(result, request.deadline)
+    return poc_facts(result, request.deadline, request.watts)
 
 
 def _bundle(request: ReportRequest) -> dict[str, Any]:
@@ -107,7 +111,7 @@ def _bundle(request: ReportRequest) -> dict[str, Any]:
     source: dict[str, Any] = {"classes": list(bundle.classes), "path": None}
     if data is not None:
         source |= {"source": data.source, "path": str(request.data), "test_series": len(data)}
-    facts = bundle_facts(bundle.path.name, rows, latency, request.deadline, source)
+    facts = bundle_facts(bundle.path.name, rows, latency, request.deadline, source, request.watts)
     return facts | {"path": str(request.source)}
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from edgesparse_runtime.measure.decision.energy import energy_facts
 from edgesparse_runtime.measure.decision.latency import ENOUGH_FOR_P99
 from edgesparse_runtime.measure.decision.words import in_points
 
@@ -19,11 +20,12 @@ FRAGILE = 3.0
 MOST_CONFUSIONS, LARGEST_MATRIX = 10, 12
 
 
-def poc_facts(result: dict[str, Any], deadline: float | None) -> dict[str, Any]:
+def poc_facts(result: dict[str, Any], deadline: float | None, watts: float | None = None) -> dict[str, Any]:
     """Facts of a poc's result (poc.json).
 
     Args:
         deadline: milliseconds from a window to its answer; None = `DEADLINE`.
+        watts: of the machine at work, where its reader states them.
     """
     verdict, latency = result["verdict"], result["latency"]
     environment = latency["environment"]
@@ -60,6 +62,7 @@ def poc_facts(result: dict[str, Any], deadline: float | None) -> dict[str, Any]:
         "seed_numbers": result["plan"]["seeds"],
         # Dense attention has nothing to be compared with but itself.
         "return": _returns(use["streams"], None if use is base else base["streams"]),
+        "energy": energy_facts(models, verdict["use"], None if use is base else verdict["reference"], watts),
         "confusion": _confusion(result["data"]["classes"], use["confusion"]),
         "unknown": _unknown(use["unknown"]),
         "noise": 100 * result["noise"],
@@ -80,6 +83,7 @@ def bundle_facts(
     latency: dict[str, Any],
     deadline: float | None,
     data: dict[str, Any],
+    watts: float | None = None,
 ) -> dict[str, Any]:
     """Facts of one bundle.
 
@@ -87,6 +91,7 @@ def bundle_facts(
         rows: by precision, as a poc's `models` has them; the fastest is the one of the sentences.
         latency: as `time_bundles` gives it, with `environment`.
         data: of the labeled series that were given: `source`, `classes`, `test_series`.
+        watts: of the machine at work, where its reader states them.
     """
     environment = latency["environment"]
     facts = _frame("bundle", name, deadline, environment)
@@ -104,6 +109,7 @@ def bundle_facts(
         },
         "models": models,
         "return": _returns(found["streams"], None),
+        "energy": energy_facts(models, use, None, watts),
         "confusion": _confusion(data["classes"], found["confusion"]) if found["confusion"] else None,
         "unknown": _unknown(found["unknown"]),
         "noise": 5,
@@ -122,8 +128,6 @@ def _frame(kind: str, source: str, deadline: float | None, environment: dict[str
         "cpu": environment["cpu"],
         "system": environment["system"],
         "versions": environment["versions"],
-        # Nothing here measures it, and no figure of a data sheet stands for a measurement.
-        "energy": None,
     }
 
 
@@ -144,6 +148,7 @@ def _model(row: dict[str, Any], deadline: float, cores: int) -> dict[str, Any]:
         "p99": p99,
         "max": slowest,
         "calls": time.get("calls"),
+        "joules": time.get("joules"),
         "ratio": {key: time[key] for key in ("ratio", "low", "high")} if "ratio" in time else None,
         "on_time": on_time,
         "streams": None if p99 is None else math.floor(deadline / p99) * cores,

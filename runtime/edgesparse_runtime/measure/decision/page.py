@@ -102,8 +102,21 @@ def _decision(facts: dict[str, Any], lang: str) -> str:
             lines.append(say("streams_bundle", **counts))
     if facts["deadline_is_assumed"]:
         lines.append(say("default_deadline"))
-    lines.append(say("energy"))
+    lines.append(_energy(facts, lang))
     return f"<section>{_list(lines)}</section>"
+
+
+def _energy(facts: dict[str, Any], lang: str) -> str:
+    say, found = _speaker(lang), facts["energy"]
+    if found is None or found["use"] is None:
+        return say("energy")
+    values = {"use": f"{found['use']:.3g}"}
+    if found["watts"] is not None:
+        values["watts"] = f"{found['watts']:g}"
+    told = [say(f"energy_{found['source']}", **values)]
+    if found["base"] is not None:
+        told.append(say("energy_base", base=f"{found['base']:.3g}"))
+    return " ".join(told)
 
 
 def _fragile(facts: dict[str, Any], lang: str) -> list[str]:

@@ -133,6 +133,17 @@ _WORDS: dict[str, tuple[str, str]] = {
         "期限は仮定です。--deadline で指定してください。",
     ),
     "energy": ("Energy: not measured.", "エネルギー：未測定。"),
+    "energy_counter": (
+        "Energy: {use} J per 1,000 windows, read from the processor's own counter (RAPL), which also counts "
+        "whatever else the processor did.",
+        "エネルギー：1,000 ウィンドウあたり {use} J（プロセッサのカウンター RAPL による。"
+        "同時に動いていた他の処理を含む）。",
+    ),
+    "energy_stated": (
+        "Energy: {use} J per 1,000 windows if the machine draws {watts} W, as stated; not measured.",
+        "エネルギー：指定された {watts} W を機械が消費するとして、1,000 ウィンドウあたり {use} J（未測定）。",
+    ),
+    "energy_base": ("Dense attention: {base} J.", "密な注意：{base} J。"),
     "no_bundle": (
         "It is not a model that EdgeSparse exports: it runs in Python with the package aeon.",
         "EdgeSparse が書き出すモデルではなく、パッケージ aeon を使い Python で動きます。",
