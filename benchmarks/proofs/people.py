@@ -22,7 +22,7 @@ from benchmarks.estimators.peers import FOLDS, cross_validate
 from benchmarks.estimators.suites import EXCEPTIONS, SUITES, run_suite
 from benchmarks.examples.run import EXAMPLES, run_example
 from benchmarks.proofs.lines import Line, chosen_parts, finish, line, machine_now, skip
-from benchmarks.site.prove import prove_site
+from benchmarks.site.check import check_site
 from benchmarks.support.settings import QUICK, SCRATCH, report_path
 from benchmarks.wheels.build import BUILDS, Entry, build_all
 from benchmarks.wheels.fresh import Found, try_wheel
@@ -294,6 +294,14 @@ def prove_examples() -> list[Line]:
     holds = bool(results) and not wrong and seconds < 60 * MOST_MINUTES
     return [
         line("examples that print their expected table", holds, figure, target, "; ".join([times, *wrong]))
+    ]
+
+
+def prove_site() -> list[Line]:
+    """It builds, its snippets run, and people can read it."""
+    return [
+        skip(shown.name, shown.figure, shown.target) if shown.holds is None else line(*shown)
+        for shown in check_site()
     ]
 
 

@@ -7,8 +7,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
-from benchmarks.proofs.lines import Line, line, skip
 from benchmarks.site.build import SiteError, build_site
 from benchmarks.site.screenshots import IMAGES, MOST_BYTES
 from benchmarks.support.axe import find_axe
@@ -21,24 +21,38 @@ SITE_TESTS = "tests/benchmarks/test_site.py"
 QUICK_PAGES = "4"
 
 
-def prove_site() -> list[Line]:
-    """Every line, in the order of the page's life."""
+class Shown(NamedTuple):
+    """What a proof prints of the site.
+
+    Attributes:
+        holds: None = not measured, and `figure` says why.
+    """
+
+    name: str
+    holds: bool | None
+    figure: str
+    target: str
+    note: str = ""
+
+
+def check_site() -> list[Shown]:
+    """Every claim, in the order of the page's life."""
     return [compare_build(), compare_snippets(), compare_browser(), compare_pictures()]
 
 
-def compare_build() -> Line:
+def compare_build() -> Shown:
     """Warnings are errors, and the HTML's own links are followed."""
     name, target = "site: built with warnings as errors, every link followed", "none wrong"
     try:
         report = build_site(SCRATCH / "site")
     except SiteError as error:
-        return line(name, False, str(error).splitlines()[-1][:200], target)
+        return Shown(name, False, str(error).splitlines()[-1][:200], target)
     wrong = [*report.broken, *report.outside]
     figure = f"{report.pages} pages, {report.links} links, {len(wrong)} wrong"
-    return line(name, not wrong and report.pages > 20, figure, target, "; ".join(wrong[:5]))
+    return Shown(name, not wrong and report.pages > 20, figure, target, "; ".join(wrong[:5]))
 
 
-def compare_snippets() -> Line:
+def compare_snippets() -> Shown:
     """Python blocks and commands of every page; tutorials whole, as a reader runs them, unless QUICK=1."""
     name, target = "site: commands and Python of the pages", "all that can run"
     how: dict[str, str] = {} if QUICK else {"EDGESPARSE_LONG": "1"}
@@ -47,15 +61,15 @@ def compare_snippets() -> Line:
     figure = ", ".join(f"{count} {word}" for word, count in counts.items())
     holds = counts.get("passed", 0) > 30 and not counts.keys() & {"failed", "error", "errors"}
     note = "tutorials not run" if QUICK else "tutorials run from empty folders"
-    return line(name, holds, figure, target, note if holds else said)
+    return Shown(name, holds, figure, target, note if holds else said)
 
 
-def compare_browser() -> Line:
+def compare_browser() -> Shown:
     """Every page at 390 and 1,440 px, light and dark, by axe-core; nothing is loaded from elsewhere."""
     name, target = "site: axe-core at 390 and 1,440 px, light and dark; requests", "nothing found"
     script, reason = find_axe()
     if script is None or shutil.which("chromium") is None:
-        return skip(name, reason or "chromium is not installed", target)
+        return Shown(name, None, reason or "chromium is not installed", target)
     how = {"EDGESPARSE_AXE": str(script)}
     if QUICK:
         how["EDGESPARSE_SITE_PAGES"] = QUICK_PAGES
@@ -63,10 +77,10 @@ def compare_browser() -> Line:
     figure = f"{counts.get('passed', 0)} passed, {counts.get('failed', 0)} failed"
     holds = counts.get("passed", 0) == 5 and not counts.keys() - {"passed", "deselected"}
     note = f"{QUICK_PAGES} of the pages" if QUICK else ""
-    return line(name, holds, figure, target, note if holds else said)
+    return Shown(name, holds, figure, target, note if holds else said)
 
 
-def compare_pictures() -> Line:
+def compare_pictures() -> Shown:
     """Each picture that a page shows is there and small; `explain` is shown in both languages."""
     name, target = (
         "site: pictures of pages and of a selection",
@@ -80,7 +94,7 @@ def compare_pictures() -> Line:
         f"{len(shown) - len(wrong)} of {len(shown)}, largest {max(sizes.values(), default=0) / 1000:.0f} kB"
     )
     holds = not wrong and {"explain.png", "explain_ja.png", "selection.svg"} <= set(shown)
-    return line(name, holds, figure, target, ", ".join(wrong))
+    return Shown(name, holds, figure, target, ", ".join(wrong))
 
 
 def _size(path: Path) -> int:
