@@ -3,7 +3,8 @@
 1. A link to a file of the repository outside docs/ becomes its path as code: the site is complete by itself.
 2. `<!-- every example -->` becomes the scripts of examples/ with the tables that they print.
 3. `<!-- every verb -->` becomes the command line's help.
-4. The search is given a name for screen readers.
+4. For screen readers the search is given a name, and a column without a header has none.
+5. There is no page for addresses that a server does not know: the theme's is not readable by all.
 """
 
 from __future__ import annotations
@@ -35,7 +36,13 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 def on_post_page(output: str, **_: Any) -> str:
     """Called by mkdocs once per page, with its HTML."""
+    output = output.replace("<th></th>", "<td></td>")
     return output.replace(SEARCH, f'{SEARCH} aria-label="Search"')
+
+
+def on_post_build(config: Any, **_: Any) -> None:
+    """Called by mkdocs once, at the end."""
+    (Path(config.site_dir) / "404.html").unlink(missing_ok=True)
 
 
 def _without_outside(match: re.Match[str], folder: Path) -> str:
