@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.learning import long_range, made_tasks
 from edgesparse_runtime.data.readers import read_dataset
 from edgesparse_runtime.data.series_set import SeriesSet
 
@@ -105,21 +104,6 @@ def _watch() -> Split:
     return data.take(np.flatnonzero(~is_test)), data.take(np.flatnonzero(is_test))
 
 
-def _long_range(task: str, steps: int) -> Source:
-    training, test = long_range.TRAINING_SERIES, long_range.TEST_SERIES
-
-    def read() -> Split:
-        if task in long_range.TASKS:
-            make = long_range.TASKS[task]
-            return make(training, steps, 0), make(test, steps, 1)
-        whole = made_tasks.make(task, steps, training + test, seed=0)
-        return whole.take(range(training)), whole.take(range(training, len(whole)))
-
-    return Source(read, long_range.MAX_STEPS)
-
-
-LONG_TASKS = (*made_tasks.TASKS, *long_range.TASKS)
-LONG_RANGE = [f"{task}-{steps}" for steps in (1024, 2048, 4096) for task in LONG_TASKS]
 SETS: dict[str, Source] = {
     "ACSF1": _sktime("ACSF1"),
     "OSULeaf": _sktime("OSULeaf"),
@@ -130,4 +114,4 @@ SETS: dict[str, Source] = {
     "FreezerRegularTrain": _ucr("FreezerRegularTrain"),
     "CinCECGTorso": _ucr("CinCECGTorso"),
     "watch": Source(_watch),
-} | {name: _long_range(name.split("-")[0], int(name.split("-")[1])) for name in LONG_RANGE}
+}

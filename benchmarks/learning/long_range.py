@@ -1,62 +1,105 @@
-"""One more made task beside those of made_tasks.py: ListOps, an expression whose value is asked for."""
+"""Long range that is learned: made tasks, every series new, lengths in stages.
+
+What two distant places say together is learned late and suddenly; series that come again and again are
+learned by heart before. So no series is used twice, and the first stage is short, where a step costs little
+and places are few, and dense. Each further length goes on from the one before it and ends at the budget.
+
+`fit_long` gives what `benchmarks.learning.models.fit_and_judge` gives.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from edgesparse_runtime.data.series_set import SeriesSet
-
-FloatArray = npt.NDArray[np.float32]
-# Training and test series of a made task, and optimizer steps on it.
-TRAINING_SERIES, TEST_SERIES, MAX_STEPS = 2000, 500, 600
-LIST_OPERATORS = ("max", "min", "median", "sum")
+from benchmarks.learning import made_tasks
+from benchmarks.learning.models import BUDGET, VARIANTS, as_text, judge, widest_band
+from edgesparse.config import RunConfig, resolve_config
+from edgesparse.training.run_folder import Run, load_run
+from edgesparse.training.train import train
 
 
-def list_operations(count: int, steps: int, seed: int) -> SeriesSet:
-    """Nested max, min, median and sum modulo ten over digits (ListOps; Nangia and Bowman 2018): the result.
+@dataclass(frozen=True)
+class Stage:
+    """Windows of one length, and how many."""
 
-    A symbol lasts four steps; the rest of the window is silence. Channels: digit, operator number, opening,
-    closing.
+    steps: int
+    series: int
+
+
+# Dense throughout; recall, which takes two steps of attention, is learned last, and needs two places within a
+# quarter of the window.
+FIRST = {"match": Stage(256, 12_800), "product": Stage(256, 12_800), "recall": Stage(512, 57_600)}
+# Dense at first, at the budget in the end.
+LATER = (Stage(1024, 6_400), Stage(4096, 1_600))
+LENGTHS = (1024, 4096)
+LONG_RANGE = [f"{task}-{steps}" for steps in LENGTHS for task in made_tasks.TASKS]
+TEST_SERIES = 500
+# The same tokens at all lengths: those of 1,024 steps, of filters that fit the shortest.
+SIZES = ("model.patch=5", "model.block_size=16", "model.dilations=[1, 4, 16]")
+SETTINGS = (
+    "training.epochs=1",
+    "training.min_steps=1",
+    "training.max_steps=1000000",
+    "training.batch_size=64",
+    "training.validation_share=0.0",
+    f"training.budget={BUDGET}",
+)
+DENSE = ("training.dense_share=1.0", "training.anneal_share=1.0")
+
+
+def stages_of(task: str) -> tuple[Stage, ...]:
+    """From the shortest to the longest."""
+    return (FIRST[task], *LATER)
+
+
+def fit_long(name: str, model: str, seed: int, kept: Path) -> dict[str, Any]:
+    """Train on a task up to a length and test there.
+
+    Args:
+        name: of `LONG_RANGE`.
+        model: a key of `VARIANTS`.
+        kept: folder of the runs of this code, where a longer length finds the shorter one's.
     """
-    rng = np.random.default_rng(seed)
-    hold = 4
-    data = np.zeros((count, 4, steps), dtype=np.float32)
-    answers = []
-    for x in data:
-        symbols, value = _expression(rng, steps // hold, depth=4)
-        for i, (channel, level) in enumerate(symbols):
-            x[channel, i * hold : (i + 1) * hold] = level
-        x += 0.02 * rng.standard_normal(x.shape).astype(np.float32)
-        answers.append(value)
-    return _series_set(data, answers, "list operations")
+    task, _, length = name.partition("-")
+    run, seconds = _fit(task, int(length), model, seed, kept)
+    test = made_tasks.make(task, int(length), TEST_SERIES, seed=_seed(seed, 0))
+    compute = run.report["compute"]
+    share = compute["density"] if VARIANTS[model].is_band else compute["attention_share"]
+    return {
+        "seconds": seconds,
+        "parameters": run.report["parameters"],
+        "attention_share": share,
+        "model_share": compute["model_share"],
+        "right": as_text(judge(run, test)),
+    }
 
 
-def _expression(rng: np.random.Generator, room: int, depth: int) -> tuple[list[tuple[int, float]], int]:
-    """Symbols (channel, level) and value of an expression that takes at most `room` symbols."""
-    if depth == 0 or room < 8:
-        digit = int(rng.integers(10))
-        return [(0, (digit + 1) / 10)], digit
-    operator = int(rng.integers(len(LIST_OPERATORS)))
-    symbols: list[tuple[int, float]] = [(1, (operator + 1) / len(LIST_OPERATORS)), (2, 1.0)]
-    values = []
-    arguments = int(rng.integers(2, 6))
-    for _ in range(arguments):
-        inner, value = _expression(rng, (room - 3) // arguments, depth - 1)
-        symbols += inner
-        values.append(value)
-    symbols.append((3, 1.0))
-    result = (max(values), min(values), int(np.median(values)), sum(values) % 10)[operator]
-    return symbols, result
+def _fit(task: str, steps: int, model: str, seed: int, kept: Path) -> tuple[Run, float]:
+    """The run at a length, and the processor seconds of all stages up to it."""
+    folder = kept / f"{task}-{steps}-{model.replace(' ', '-')}-{seed}"
+    cost = folder.with_suffix(".json")
+    if cost.exists():
+        return load_run(folder), float(json.loads(cost.read_text(encoding="utf-8")))
+    stages = stages_of(task)
+    number = [stage.steps for stage in stages].index(steps)
+    before, spent = _fit(task, stages[number - 1].steps, model, seed, kept) if number else (None, 0.0)
+    start = time.process_time()
+    data = made_tasks.make(task, steps, stages[number].series, seed=_seed(seed, number + 1))
+    settings = [*SETTINGS, *SIZES, f"training.seed={seed}", "training.threads=1", *VARIANTS[model].overrides]
+    config = resolve_config(RunConfig(), None, settings + list(() if number else DENSE))
+    if VARIANTS[model].is_band:
+        config = widest_band(config, data)
+    initial = None if before is None else before.model.state_dict()
+    run = train(data, config, folder, quiet=True, initial=initial)
+    spent += time.process_time() - start
+    cost.write_text(json.dumps(spent), encoding="utf-8")
+    return run, spent
 
 
-def _series_set(data: FloatArray, answers: list[int], source: str) -> SeriesSet:
-    names = tuple(f"channel {i}" for i in range(data.shape[1]))
-    return SeriesSet(list(data), names, np.array([str(a) for a in answers]), source=source)
-
-
-TASKS: dict[str, Callable[[int, int, int], SeriesSet]] = {
-    "listops": list_operations,
-}
+def _seed(seed: int, part: int) -> int:
+    """Test series and those of each stage are different ones."""
+    return 10 * seed + part

@@ -112,7 +112,7 @@ def _ours(
     settings = [f"training.seed={seed}", "training.threads=1", f"training.budget={BUDGET}"]
     config = resolve_config(RunConfig(), None, [*settings, *overrides, *variant.overrides])
     if variant.is_band:
-        config = _band(config, training)
+        config = widest_band(config, training)
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         run = train(training, config, Path(folder) / "run", quiet=True)
@@ -126,7 +126,7 @@ def _ours(
     }, partial(judge, run)
 
 
-def _band(config: RunConfig, training: SeriesSet) -> RunConfig:
+def widest_band(config: RunConfig, training: SeriesSet) -> RunConfig:
     """The widest window whose blocks are at most the budget's share, and no budget for anything else."""
     sizes = choose_sizes(config.model, [x.shape[1] for x in training.series])
     assert sizes.patch is not None and sizes.block_size is not None

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.learning.data import LONG_RANGE
+from benchmarks.learning.long_range import LONG_RANGE
 from benchmarks.learning.models import RIVALS
 from benchmarks.learning.store import COMMITTED, Job, benchmark_version, code_version, commit
 from tests.support.paths import ROOT, source_environment

@@ -24,8 +24,9 @@ import torch
 
 from benchmarks.learning.behavior import LARGE, behavior
 from benchmarks.learning.confirmation import CONFIRMATION, OPENED, load_confirmation
-from benchmarks.learning.data import LONG_RANGE, SETS, load, take_labels
+from benchmarks.learning.data import SETS, load, take_labels
 from benchmarks.learning.disturbances import DISTURBED_SETS
+from benchmarks.learning.long_range import LONG_RANGE, fit_long, stages_of
 from benchmarks.learning.models import RIVALS, fit_and_judge
 from benchmarks.support.import_closure import hash_code, import_closure
 from benchmarks.support.machine import describe_machine
@@ -94,6 +95,24 @@ class Job:
 
     def run(self) -> Record:
         """Train, test and store."""
+        torch.set_num_threads(1)
+        found = self._run_long() if self.set in LONG_RANGE else self._run_set()
+        record = {"job": asdict(self), "machine": describe_machine(1), **found}
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        staging = self.path.with_suffix(".new")
+        staging.write_text(json.dumps(record) + "\n", encoding="utf-8")
+        staging.replace(self.path)
+        return record
+
+    def _run_long(self) -> Record:
+        task, _, length = self.set.partition("-")
+        series = sum(stage.series for stage in stages_of(task) if stage.steps <= int(length))
+        kept = FOLDER / "stages" / code_version(self)
+        found = fit_long(self.set, self.model, self.seed, kept)
+        # Of the code alone: what short runs of a trainer show does not say that stages end the same.
+        return {"code": code_version(self), "series": series, "n": len(found["right"]), **found}
+
+    def _run_set(self) -> Record:
         is_confirmation = self.set in CONFIRMATION + OPENED
         training, test = load_confirmation(self.set) if is_confirmation else load(self.set)
         training = take_labels(training, self.labels, self.seed)
@@ -101,26 +120,18 @@ class Job:
         most = None if is_confirmation else SETS[self.set].max_steps
         if most is not None:
             overrides = (f"training.max_steps={most}", *overrides)
-        torch.set_num_threads(1)
         # The robustness table's runs.
         is_disturbed = self.set in DISTURBED_SETS and self.model in DISTURBED_MODELS and self.labels == "100%"
         found = fit_and_judge(
             self.model, training, test, self.seed, overrides, is_disturbed=is_disturbed and not self.overrides
         )
-        record = {
-            "job": asdict(self),
+        return {
             **versions(self, len(training), len(training.channels)),
-            "machine": describe_machine(1),
             "series": len(training),
             "channels": len(training.channels),
             "n": len(test),
             **found,
         }
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        staging = self.path.with_suffix(".new")
-        staging.write_text(json.dumps(record) + "\n", encoding="utf-8")
-        staging.replace(self.path)
-        return record
 
 
 @cache

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.learning.confirmation import CONFIRMATION, OPENED, SIBLINGS
-from benchmarks.learning.data import LONG_RANGE
 from benchmarks.learning.disturbances import DISTURBANCES, DISTURBED_SETS
+from benchmarks.learning.long_range import LONG_RANGE
 from benchmarks.learning.published import CLASSIFIERS, published
 from benchmarks.learning.statistics import Estimate, Rights, paired_difference
 from benchmarks.learning.store import DISTURBED_MODELS, Job, Record

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.learning import behavior, made_tasks, store
+from benchmarks.learning import behavior, long_range, made_tasks, store
 from benchmarks.learning.data import take_labels
 from benchmarks.learning.disturbances import DISTURBANCES, disturb
-from benchmarks.learning.long_range import LIST_OPERATORS, TASKS, list_operations
 from benchmarks.learning.models import VARIANTS
 from benchmarks.learning.statistics import paired_difference
 from benchmarks.learning.store import ROOT, Job
@@ -22,30 +20,6 @@ from benchmarks.learning.tables import TABLES
 from benchmarks.support.import_closure import import_closure, source_text
 from edgesparse_runtime.data.series_set import SeriesSet
 from tests.support.synthetic import make_series
-
-
-def value_of(symbols: Iterator[tuple[int, float]]) -> int | None:
-    """Value of the next expression that is read off a window; None = a closing bracket."""
-    channel, level = next(symbols)
-    if channel == 0:
-        return round(level * 10) - 1
-    if channel == 3:
-        return None
-    operator = LIST_OPERATORS[round(level * len(LIST_OPERATORS)) - 1]
-    assert next(symbols)[0] == 2
-    values = list(iter(partial(value_of, symbols), None))
-    reduce = {"max": max, "min": min, "median": np.median, "sum": sum}[operator]
-    return int(reduce(values)) % 10  # type: ignore[operator]
-
-
-def test_expressions_have_the_value_that_the_window_shows() -> None:
-    data = list_operations(20, 1024, seed=3)
-    assert data.labels is not None
-    for x, label in zip(data.series, data.labels, strict=True):
-        shown = x.reshape(4, -1, 4).mean(-1)
-        used = shown[:, np.abs(shown).max(0) > 0.05]
-        symbols = zip(used.argmax(0).tolist(), used.max(0).tolist(), strict=True)
-        assert str(value_of(symbols)) == label
 
 
 @pytest.mark.parametrize("task", list(made_tasks.TASKS))
@@ -60,11 +34,30 @@ def test_level_and_spread_do_not_tell_the_class(task: str) -> None:
         assert (np.abs(means[0] - means[1]) < 0.35 * figures.std(0) + 1e-6).all()
 
 
-@pytest.mark.parametrize("task", list(TASKS))
+@pytest.mark.parametrize("task", list(made_tasks.TASKS))
 def test_tasks_repeat_and_differ_by_seed(task: str) -> None:
-    first, again, other = (TASKS[task](6, 1024, seed) for seed in (0, 0, 1))
+    first, again, other = (made_tasks.make(task, 1024, 6, seed=seed) for seed in (0, 0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(first.series, again.series, strict=True))
     assert not np.array_equal(first.series[0], other.series[0])
+
+
+def test_a_longer_length_goes_on_from_the_shorter_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    short = tuple(replace(stage, series=64) for stage in long_range.stages_of("product"))
+    monkeypatch.setattr(long_range, "stages_of", lambda task: short)
+    started = []
+    real = long_range.train
+
+    def train(data: SeriesSet, *given: Any, initial: Any, **more: Any) -> Any:
+        started.append((data.series[0].shape[1], initial is not None))
+        return real(data, *given, initial=initial, **more)
+
+    monkeypatch.setattr(long_range, "train", train)
+    at_1024 = long_range.fit_long("product-1024", "sparse", 0, tmp_path)
+    at_4096 = long_range.fit_long("product-4096", "sparse", 0, tmp_path)
+    assert started == [(256, False), (1024, True), (4096, True)]
+    assert len(at_4096["right"]) == long_range.TEST_SERIES and at_4096["seconds"] > at_1024["seconds"]
 
 
 def test_smaller_parts_lie_within_larger_ones_and_keep_classes() -> None:
@@ -112,7 +105,9 @@ def test_paired_difference_uses_the_seeds_that_both_have() -> None:
 @pytest.mark.slow
 def test_results_of_other_code_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "FOLDER", tmp_path)
-    job = Job("product-1024", "stem with ridge", "20")
+    short = tuple(replace(stage, series=64) for stage in long_range.stages_of("product"))
+    monkeypatch.setattr(long_range, "stages_of", lambda task: short)
+    job = Job("product-1024", "sparse")
     record = job.run()
     assert len(record["right"]) == record["n"] == 500
     assert (job.stored() or {})["right"] == record["right"]

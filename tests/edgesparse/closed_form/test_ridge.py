@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from edgesparse.closed_form.ridge import fit_ridge
+from edgesparse.closed_form.ridge import NEUTRAL, SHRINKAGE, fit_ridge
 
 
 def naive(x_VnF: Tensor, target_nK: Tensor, shrinkage: float, weights: tuple[float, ...]) -> Tensor:
@@ -67,3 +69,22 @@ def test_few_series_that_are_all_right_do_not_make_certain() -> None:
     x = (2.0 * targets - 1.0)[None, :, None] + torch.zeros(1, 6, 4)
     found = fit_ridge(x, targets, 2, (1.0,))
     assert 0.8 < float(found.left_out.softmax(-1).max()) < 0.99
+
+
+def test_one_series_a_class_leaves_nothing_to_choose_by() -> None:
+    features = torch.randn(2, 6, 40, generator=torch.Generator().manual_seed(3))
+    found = fit_ridge(features, torch.arange(6), 6, (1.0, 0.03))
+    assert found.shrinkage == NEUTRAL and found.loss == pytest.approx(math.log(6))
+    # Each is still told from the others.
+    assert torch.equal((features[0] @ found.weight.mT + found.bias).argmax(1), torch.arange(6))
+
+
+def test_a_class_of_one_series_has_no_part_in_the_choice() -> None:
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.tensor([0] * 10 + [1] * 10)
+    features = torch.randn(1, 20, 30, generator=generator) + 1.5 * targets[None, :, None]
+    alone = fit_ridge(features, targets, 2, (1.0,))
+    more = torch.cat([features, 4 * torch.randn(1, 12, 30, generator=generator)], dim=1)
+    found = fit_ridge(more, torch.cat([targets, torch.arange(2, 14)]), 14, (1.0,))
+    assert alone.shrinkage < SHRINKAGE[-1] and found.shrinkage < SHRINKAGE[-1]
+    assert (found.left_out[:20].argmax(1) == targets).float().mean() >= 0.9
