@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import cross_entropy, one_hot
 
 from edgesparse.closed_form.ridge import NEUTRAL, SHRINKAGE, fit_ridge
 
@@ -88,3 +88,6 @@ def test_a_class_of_one_series_has_no_part_in_the_choice() -> None:
     found = fit_ridge(more, torch.cat([targets, torch.arange(2, 14)]), 14, (1.0,))
     assert alone.shrinkage < SHRINKAGE[-1] and found.shrinkage < SHRINKAGE[-1]
     assert (found.left_out[:20].argmax(1) == targets).float().mean() >= 0.9
+    # The loss is that of the others alone.
+    expected = cross_entropy(found.left_out[:20], targets, label_smoothing=1 / (32 + 14))
+    assert found.loss == pytest.approx(float(expected), rel=1e-4)
