@@ -217,7 +217,10 @@ def test_command_line_writes_the_page_of_a_bundle(
     assert run([*common, "--data", str(tmp_path / "d.npz"), "--deadline", "1000"]) == 0
     facts = json.loads(capsys.readouterr().out)
     page = (tmp_path / "b.html").read_text(encoding="utf-8")
-    assert "This model answered within 1000 ms on this machine in all of" in page
+    # A quick machine makes enough calls for a 99th percentile, a slow one does not.
+    calls = facts["models"][facts["verdict"]["use"]]["calls"]
+    within = "answers within 1000 ms" if calls >= 100 else "answered within 1000 ms on this machine in all of"
+    assert f"This model {within}" in page
     assert facts["data"]["test_series"] == 6 and set(facts["models"]) == {"float32", "int8"}
     assert not unknown_figures(page, facts, "en")
     assert run([*common, "--deadline", "0.0001"]) == 0
