@@ -25,7 +25,7 @@ from edgesparse.training.data import Windows, to_tensor
 from edgesparse.training.evaluation import predict
 from edgesparse.training.run_folder import LOG, Run
 from edgesparse.training.supervised import fit_labeled
-from edgesparse.training.train import make_report
+from edgesparse.training.train import fit_unknown_score, make_report
 from edgesparse_runtime.arrays import FloatArray
 from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.bundle.write import copy_bundle
@@ -153,10 +153,14 @@ def fit_in_memory(
             choice = found.to_dict()
         fitted = fit_labeled(data, config, out, quiet=quiet)
         report = make_report(fitted, quiet=quiet)
+        told = fit_unknown_score(fitted)
+        if told is not None:
+            report["unknown"] = told[1].to_dict()
         if choice is not None:
             report["choice"] = choice
         log = (out / LOG).read_text(encoding="utf-8").splitlines()
-    run = Run(Path("in memory"), fitted.config, replace(fitted.facts, source=""), fitted.model, report)
+    facts, score = replace(fitted.facts, source=""), None if told is None else told[0]
+    run = Run(Path("in memory"), fitted.config, facts, fitted.model, report, score)
     return Trained(run, [json.loads(line) for line in log])
 
 

@@ -105,22 +105,11 @@ def _train(
 ) -> Run:
     fitted = fit_labeled(data, config, folder, validation=validation, resume=resume, **more)
     report = make_report(fitted, quiet=more["quiet"])
-    found = _fit_unknown(fitted)
+    found = fit_unknown_score(fitted)
     if found is not None:
         report["unknown"] = found[1].to_dict()
     score = None if found is None else found[0]
     return Run(folder, fitted.config, fitted.facts, fitted.model, report, score)
-
-
-def _fit_unknown(fitted: Fitted) -> tuple[UnknownScore, UnknownReport] | None:
-    """What tells windows unlike all training windows; None without a skip."""
-    if fitted.model.skip is None:
-        return None
-    training, features = fitted.training, partial(features_of, fitted.model)
-    known = run_apart(fitted.model, training, features)
-    held = run_apart(fitted.model, fitted.validation, features) if len(fitted.validation) else known[:0]
-    groups = independent_groups(training.series)
-    return fit_unknown(known, training.targets_B, len(fitted.facts.classes), groups, held)
 
 
 def _refit(
@@ -166,6 +155,17 @@ def _joined(data: SeriesSet, more: SeriesSet) -> SeriesSet:
         columns[name] = None if any(part is None for part in parts) else np.concatenate(parts)
     series = [*data.series, *more.series]
     return replace(data, series=series, ids=None, recordings=None, starts=None, **columns)
+
+
+def fit_unknown_score(fitted: Fitted) -> tuple[UnknownScore, UnknownReport] | None:
+    """What tells windows unlike all training windows; None without a skip."""
+    if fitted.model.skip is None:
+        return None
+    training, features = fitted.training, partial(features_of, fitted.model)
+    known = run_apart(fitted.model, training, features)
+    held = run_apart(fitted.model, fitted.validation, features) if len(fitted.validation) else known[:0]
+    groups = independent_groups(training.series)
+    return fit_unknown(known, training.targets_B, len(fitted.facts.classes), groups, held)
 
 
 def make_report(fitted: Fitted, *, quiet: bool = True) -> RunReport:

@@ -12,6 +12,7 @@ import pytest
 
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.cli import app
+from edgesparse_runtime.cli.output import print_fields, print_table
 from edgesparse_runtime.data.readers import write_csv
 from tests.support.processes import edgesparse
 from tests.support.synthetic import make_series
@@ -26,6 +27,13 @@ def table(tmp_path: Path) -> Path:
     path = tmp_path / "pump.csv"
     write_csv(path, make_series(2, steps=600, seed=3))
     return path
+
+
+def test_tables_align_wide_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["列", "n"], [["ポンプ1", 2], ["ab", 30]])
+    assert capsys.readouterr().out == "列        n\nポンプ1   2\nab       30\n"
+    print_fields({"時刻": "a", "e\u0301": "b"})
+    assert capsys.readouterr().out == "時刻  a\ne\u0301     b\n"
 
 
 def test_an_output_may_not_be_an_input(

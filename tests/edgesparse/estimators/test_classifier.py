@@ -25,6 +25,7 @@ from edgesparse.estimators.options import Options, to_run_config
 from edgesparse.training.train import train
 from edgesparse_runtime.cli.building.train import TrainRequest, _resolve
 from edgesparse_runtime.data.series_set import SeriesSet
+from edgesparse_runtime.session import Session
 from tests.edgesparse.estimators.panels import SMALL, TINY, make_batch
 
 X, Y = make_batch()
@@ -115,6 +116,28 @@ def test_a_bundle_gives_the_same_answers(model: SparseTransformerClassifier, tmp
         SparseTransformerClassifier.from_bundle(path).score(X, y)
     with pytest.raises(InvalidInputError, match="must be a model for regression; it is for classification"):
         SparseTransformerRegressor.from_bundle(path)
+
+
+def test_a_saved_bundle_tells_unknown_windows_as_that_of_train_does(
+    model: SparseTransformerClassifier, tmp_path: Path
+) -> None:
+    data = SeriesSet(list(X), ("channel_0", "channel_1"), Y)
+    run = train(data, to_run_config(model, "classification"), tmp_path / "run", quiet=True)
+    assert model.report_["unknown"] == run.report["unknown"]
+    # A pickle keeps what tells them.
+    pickle.loads(pickle.dumps(model)).save(tmp_path / "pump.edgesparse", X)
+    session = Session(tmp_path / "pump.edgesparse")
+    far = 30 * np.random.default_rng(0).standard_normal(X[:4].shape).astype(np.float32).cumsum(axis=2)
+    _, known = session.predict_with_unknown(X)
+    _, other = session.predict_with_unknown(far)
+    assert known is not None and other is not None
+    assert (other > 1).all() and (known > 1).mean() <= 0.2
+    assert session.bundle is not None
+    assert session.bundle.manifest["unknown"] == {"threshold": 1.0} | run.report["unknown"]
+    # A transformer without the small model's features cannot tell.
+    plain = SparseTransformerClassifier(settings=TINY).fit(X, Y)
+    plain.save(tmp_path / "plain.edgesparse")
+    assert Session(tmp_path / "plain.edgesparse").predict_with_unknown(X)[1] is None
 
 
 def test_what_is_stopped_leaves_the_estimator_as_it_was(

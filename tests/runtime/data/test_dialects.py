@@ -151,6 +151,28 @@ def test_a_japanese_file_names_its_cure(tmp_path: Path) -> None:
         read(tmp_path, "時刻,振動\n1,2\n".encode("cp932"))
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding", "cell"),
+    [
+        ("Zeit;Schwinggröße (g)\n1;2\n", "cp1252", "Schwinggröße (g)"),
+        ("label,temp °C\na,1\n", "cp1252", "temp °C"),
+        ("série,pression\n1,2\n", "cp1252", "série"),
+        ("label,圧力 MPa\na,1\n", "cp932", "圧力 MPa"),
+    ],
+)
+def test_the_encoding_that_is_named_reads_words(tmp_path: Path, text: str, encoding: str, cell: str) -> None:
+    """German bytes are valid Shift-JIS too, which reads them as signs inside of words."""
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, text.encode(encoding))
+    assert f"or --encoding {encoding}, which reads {cell!r}." in str(caught.value)
+
+
+def test_a_column_of_remarks_is_refused_with_the_channels_that_leave_it_out(tmp_path: Path) -> None:
+    content = "time,振動 [g],備考,電流 [A],state,label\n0,1,良,2,x,a\n1,1,良,2,x,a\n"
+    with pytest.raises(InputError, match=r"Give --channels '振動 \[g\],電流 \[A\]' to leave it out\."):
+        read(tmp_path, content)
+
+
 def test_bytes_are_text(tmp_path: Path) -> None:
     """Case byte-strings: classes were called b'walk'."""
     np.savez(

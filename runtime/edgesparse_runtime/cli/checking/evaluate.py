@@ -66,6 +66,7 @@ def evaluate(request: EvaluateRequest) -> None:
     told = _evaluate_unknown(session, series, request)
     if request.as_json:
         facts = {"bundle": str(request.bundle), "data": str(request.data), "precision": session.precision}
+        facts["sha256"] = opened.manifest["files"][opened.model_file(session.precision)]["sha256"]
         unknown = None if told is None else told.to_dict()
         print_json("evaluate", {**facts, **result.to_dict(), "unknown": unknown})
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.cli.options import BundleArgument, RemoteOptions, Threads, TrustedKeys
@@ -35,7 +36,8 @@ def verify(request: VerifyRequest) -> None:
     is_damaged = bool(broken) and broken[0].boundary == "hashes"
     if request.as_json:
         fields = {"bundle": str(bundle), "holds": not broken, "broken": [c.boundary for c in broken]}
-        print_json("verify", {**fields, "checks": [c.to_dict() for c in checks]})
+        models = {} if is_damaged else _models(bundle)
+        print_json("verify", {**fields, "models": models, "checks": [c.to_dict() for c in checks]})
     elif not is_damaged:
         print_fields(
             {
@@ -59,3 +61,13 @@ def _checks(request: VerifyRequest) -> list[Check]:
     open_bundle(request.bundle, trusted_keys=keys)
     with connect(target, request.bundle, wheelhouse=request.wheelhouse) as connection:
         return [Check(**check) for check in connection.verify(request.threads)]
+
+
+def _models(path: Path) -> dict[str, dict[str, str]]:
+    """Which models were verified, by precision."""
+    bundle = open_bundle(path)
+    files = bundle.manifest["files"]
+    return {
+        precision: {"sha256": files[bundle.model_file(precision)]["sha256"]}
+        for precision in bundle.precisions
+    }

@@ -106,7 +106,8 @@ def monitor(request: MonitorRequest) -> None:
     watch.save()
     if request.output is not None:
         write_output(request.output, draw_alarms(alarms, request.output.suffix, bundle.name))
-    result = {"bundle": words[0], "data": words[1], **watch.to_dict()}
+    sha256 = bundle.manifest["files"][bundle.model_file(session.precision)]["sha256"]
+    result = {"bundle": words[0], "data": words[1], "sha256": sha256, **watch.to_dict()}
     _show(result, alarms, as_json=request.as_json)
     if watch.problem:
         note(watch.problem)

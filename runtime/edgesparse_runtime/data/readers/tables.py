@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -121,7 +122,12 @@ def _values(table: Table, roles: Roles) -> list[DoubleArray]:
         try:
             found.append(to_floats(cells, table.path, partial(_cell, table, name), comma))
         except InputError as error:
-            raise InputError(f"{error}{_text_hint(cells, roles)}") from None
+            others = [
+                other
+                for other, values in zip(roles.channels, columns, strict=True)
+                if other != name and not _are_words(values)
+            ]
+            raise InputError(f"{error}{_text_hint(cells, roles, others)}") from None
     return found
 
 
@@ -129,13 +135,22 @@ def _cell(table: Table, name: str, row: int) -> str:
     return f"{table.place(row)}, column {name[:80]}"
 
 
-def _text_hint(cells: Sequence[Any], roles: Roles) -> str:
+def _text_hint(cells: Sequence[Any], roles: Roles, others: Sequence[str]) -> str:
     """A column of words may be the label that nobody named."""
-    words = {str(cell) for cell in cells[:1000] if not is_missing(cell)}
-    if any(any(c.isdigit() for c in word) for word in words):
+    if not _are_words(cells):
         return " Correct the cell, or empty it where the value is missing."
+    if len({str(cell) for cell in cells[:1000] if not is_missing(cell)}) > 50:
+        return ""
     label = "" if roles.label is not None else "--label-column if it is the label, or "
-    return f" Give {label}--channels to leave it out." if len(words) <= 50 else ""
+    can_be_named = 0 < len(others) <= 12 and not any("," in other for other in others)
+    named = f" {shlex.quote(','.join(others))}" if can_be_named else ""
+    return f" Give {label}--channels{named} to leave it out."
+
+
+def _are_words(cells: Sequence[Any]) -> bool:
+    """True for cells without a digit, of which the first 1,000 are looked at."""
+    words = {str(cell) for cell in cells[:1000] if not is_missing(cell)}
+    return not any(any(c.isdigit() for c in word) for word in words)
 
 
 def _group_rows(table: Table, roles: Roles) -> list[IndexArray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,12 @@ MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "?", "<na>"
 TRUTH = {"true": 1.0, "false": 0.0}
 # Encodings that a hint can name; tried in this order.
 _OTHER_ENCODINGS = ("cp932", "gb18030", "cp1252")
+_MOST_LOOKED_AT = 100_000
+_FOREIGN = re.compile(r"([\x00-\x7f]?)([^\x00-\x7f]+)(?=([\x00-\x7f]?))")
+_DELIMITERS = re.compile(r'[,;\t\r\n"]')
+_LOWER = re.compile(r"[a-z]")
+# Single signs of a byte each, such as a degree sign read as Japanese.
+_HALF_WIDTH = re.compile(r"[\uff61-\uff9f]{1,2}")
 
 
 def is_missing(value: object) -> bool:
@@ -79,17 +86,38 @@ def _decoded(content: bytes, path: Path, encoding: str) -> str:
 
 
 def _conversion(content: bytes, path: Path) -> str:
-    """How to convert the file, by the first encoding that reads it."""
+    """How to convert the file, by the first encoding that reads it as words, and what it reads then."""
+    is_western = False
     for name in _OTHER_ENCODINGS:
         try:
-            content.decode(name)
+            text = content.decode(name)
         except UnicodeDecodeError:
+            continue
+        is_western = is_western or _is_western(text)
+        if is_western and name != _OTHER_ENCODINGS[-1]:
             continue
         return (
             f"If it is {name.upper()}: iconv -f {name.upper()} -t UTF-8 {path.name} > "
-            f"converted{path.suffix}, or --encoding {name}."
+            f"converted{path.suffix}, or --encoding {name}, which reads {_foreign_cell(text)!r}."
         )
     return "Save it as UTF-8."
+
+
+def _foreign_cell(text: str) -> str:
+    """The first cell that is not ASCII, or its part around that."""
+    at = next((i for i, c in enumerate(text) if not c.isascii()), 0)
+    before, after = _DELIMITERS.split(text[max(0, at - 40) : at])[-1], text[at : at + 40]
+    return (before + _DELIMITERS.split(after)[0]).strip()
+
+
+def _is_western(text: str) -> bool:
+    """True where an Eastern encoding gives signs inside of Western words: M醇quina instead of Máquina."""
+    found = _FOREIGN.findall(text[:_MOST_LOOKED_AT])
+    odd = sum(
+        bool(_LOWER.fullmatch(before) or _LOWER.fullmatch(after) or _HALF_WIDTH.fullmatch(run))
+        for before, run, after in found
+    )
+    return 2 * odd > len(found)
 
 
 def read_lines(path: Path, encoding: str | None = None) -> list[str]:

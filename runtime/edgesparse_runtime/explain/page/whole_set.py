@@ -41,7 +41,7 @@ def _class(result: dict[str, Any], found: dict[str, Any], lang: str) -> str:
         for i in range(result["places"])
     ]
     head += [text("attended", lang)] if attended else []
-    tables = [table(f"{title}: {label}", head, rows)]
+    tables = [table(f"{title}: {label}", head, rows, shows_caption=False)]
     if found["channels"]:
         rows = [
             [name, f"{share:.1%}", signed(value)]

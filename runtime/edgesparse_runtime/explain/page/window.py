@@ -56,7 +56,7 @@ def _influence(result: dict[str, Any], window_CT: FloatArray, lang: str) -> str:
     against = result["against"] if len(result["scores"]) > 2 else None
     head = [title, *([text("against", lang, against=against)] if against else []), text("without", lang)]
     rows = [[_steps(s), *_figures(s, against)] for s in segments]
-    tables = [table(title, [text("steps", lang), *head], rows)]
+    tables = [table(title, [text("steps", lang), *head], rows, shows_caption=False)]
     if found["channels"]:
         rows = [[c["name"], *_figures(c, against)] for c in found["channels"]]
         tables.append(table(text("channel", lang), [text("channel", lang), *head], rows))

@@ -78,14 +78,18 @@ def histogram(values: Sequence[float], lines: Mapping[str, float], *, x_label: s
     for i, n in enumerate(heights):
         left, right = x_scale(low + i * bin_width), x_scale(low + (i + 1) * bin_width)
         top, wide = y_scale(n), max(right - left - 1, 1)
-        title = f"{n} calls from {low + i * bin_width:.3g} to {low + (i + 1) * bin_width:.3g}"
+        title = f"{_calls(n)} from {low + i * bin_width:.3g} to {low + (i + 1) * bin_width:.3g}"
         parts.append(
             f'<rect class="bar c0" x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" '
             f'height="{y_scale(0) - top:.1f}"><title>{title}</title></rect>'
         )
     parts += _rules(lines, x_scale)
-    note = f'<p class="note">{beyond} calls lie beyond the right edge.</p>' if beyond else ""
+    note = f'<p class="note">Beyond the right edge: {_calls(beyond)}.</p>' if beyond else ""
     return _svg(parts, "calls", width) + note
+
+
+def _calls(count: int) -> str:
+    return f"{count} call{'' if count == 1 else 's'}"
 
 
 def _rules(lines: Mapping[str, float], x_scale: _Scale) -> list[str]:
