@@ -22,7 +22,6 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from benchmarks.target.fused_gelu import fuse_gelu
 from edgesparse.model.transformer import SequenceTransformer, choose_sizes
 from edgesparse.presets import small
 from edgesparse.training.budget import set_selection
@@ -78,10 +77,9 @@ def embeddings(model: SequenceTransformer, tokens: int) -> Tensor:
 
 
 def whole_model(attention: Attention, tokens: int) -> onnx.ModelProto:
-    """Raw windows to scores; GELU fused in the dense rival."""
+    """Raw windows to scores."""
     model = make_model(attention, tokens)
-    proto = ir.to_proto(to_onnx(model, walks(model, tokens), lambda scores: scores))
-    return fuse_gelu(proto) if attention == "dense" else proto
+    return ir.to_proto(to_onnx(model, walks(model, tokens), lambda scores: scores))
 
 
 def encoder(attention: Attention, tokens: int) -> onnx.ModelProto:

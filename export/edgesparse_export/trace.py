@@ -11,6 +11,8 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
+from edgesparse_export.passes.gelu import halve_last
+
 # Our library and the function body need no newer operator set; onnxruntime 1.22 reads it.
 OPSET = 18
 # The exporter's note on a node that `profile` reads: the modules that it stands in.
@@ -39,6 +41,7 @@ def trace(
         )
     assert exported is not None
     drop_notes(exported.model)
+    halve_last(exported.model)
     return exported.model
 
 

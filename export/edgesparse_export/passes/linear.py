@@ -14,7 +14,6 @@ set.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -25,7 +24,8 @@ import onnx_ir as ir
 
 from edgesparse_export.functions.attach import attach_bodies
 from edgesparse_export.functions.domain import DOMAIN, VERSION
-from edgesparse_export.passes.match import constant_of, integer, is_number, number, only_user, other_input
+from edgesparse_export.passes.gelu import gelu_of
+from edgesparse_export.passes.match import constant_of, integer, number, only_user, other_input
 
 # Columns of a packed panel, and what rows and columns must be multiples of.
 PANEL = 16
@@ -129,27 +129,12 @@ def _take_bias(layer: _Layer) -> None:
 
 
 def _take_gelu(layer: _Layer) -> None:
-    """`h * (erf(h / sqrt(2)) + 1) * 0.5`, in the order in which torch's exporter writes it."""
     h = layer.end.outputs[0]
-    users = [use.node for use in h.uses()]
-    if len(users) != 2 or h.is_graph_output():
+    chain = gelu_of(h)
+    if not chain or len(list(h.uses())) != 2 or h.is_graph_output():
         return
-    divide = next((u for u in users if u.op_type == "Div"), None)
-    product = next((u for u in users if u.op_type == "Mul"), None)
-    if divide is None or product is None or not is_number(divide.inputs[1], math.sqrt(2.0)):
-        return
-    chain = [divide]
-    for kind, factor in (("Erf", None), ("Add", 1.0), ("Mul", 0.5)):
-        following = only_user(chain[-1].outputs[0])
-        if following is None or following.op_type != kind:
-            return
-        if factor is not None and not is_number(other_input(following, chain[-1].outputs[0]), factor):
-            return
-        chain.append(following)
-    if only_user(chain[-1].outputs[0]) is not product:
-        return
-    layer.gelu, layer.end = True, product
-    layer.taken += [*chain, product]
+    layer.gelu, layer.end = True, chain[-1]
+    layer.taken += chain
 
 
 def _take_residual(layer: _Layer) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -13,6 +15,7 @@ from torch import nn
 from edgesparse.attention.router import Router
 from edgesparse.model.filter_bank import FilterBank
 from edgesparse.training.run_folder import Run
+from edgesparse_export.passes.gelu import halve_last
 from edgesparse_export.passes.linear import pack_weight, use_native_linear
 from edgesparse_export.program import to_onnx
 from edgesparse_export.quantize.int8 import linear_nodes, quantize_natively
@@ -58,9 +61,54 @@ def export(module: nn.Module, width: int) -> onnx.ModelProto:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_layers_are_taken_with_what_stands_around_them() -> None:
+def test_onnxruntime_fuses_a_gelu_that_is_halved_last(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    before = export(Block(32, 64), 32)
+    reordered = ir.from_proto(before)
+    assert halve_last(reordered) == 1
+    after = ir.to_proto(reordered)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(after.SerializeToString(), options)
+    kinds = {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
+    assert "BiasGelu" in kinds and "Erf" not in kinds
+    x = np.random.default_rng(0).standard_normal((3, 11, 32)).astype(np.float32)
+    np.testing.assert_allclose(run_plain(after, {"x": x}), run_plain(before, {"x": x}), rtol=1e-5, atol=1e-6)
+    # Unfused, the order changes no bit.
+    plain = onnxruntime.SessionOptions()
+    plain.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    outputs = [
+        onnxruntime.InferenceSession(m.SerializeToString(), plain).run(None, {"x": x})[0]
+        for m in (before, after)
+    ]
+    np.testing.assert_array_equal(*outputs)
+    # A second time there is nothing to move.
+    halve_last(reordered)
+    assert ir.to_proto(reordered) == after
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_only_resembles_a_gelu_is_left_alone() -> None:
+    model = export(Block(32, 64), 32)
+    for initializer in model.graph.initializer:
+        if onnx.numpy_helper.to_array(initializer).tolist() == 0.5:
+            initializer.CopyFrom(onnx.numpy_helper.from_array(np.float32(0.25), initializer.name))
+    resembling = ir.from_proto(model)
+    assert halve_last(resembling) == 0
+    converted, _ = use_native_linear(model, linear_nodes(model))
+    assert "FeedForward" not in {node.op_type for node in converted.graph.node}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("is_reordered", [False, True])
+def test_layers_are_taken_with_what_stands_around_them(is_reordered: bool) -> None:
     torch.manual_seed(0)
     model = export(Block(32, 64), 32)
+    if is_reordered:
+        changed = ir.from_proto(model)
+        halve_last(changed)
+        model = ir.to_proto(changed)
     converted, taken = use_native_linear(model, linear_nodes(model))
     nodes = [n for n in converted.graph.node if n.domain == "edgesparse"]
     flags = [{a.name: onnx.helper.get_attribute_value(a) for a in n.attribute} for n in nodes]
