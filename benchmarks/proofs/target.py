@@ -12,8 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from benchmarks.proofs.lines import Line, finish, line, machine_now, skip
@@ -21,10 +23,12 @@ from benchmarks.proofs.target_settings import SETTINGS, bundles_folder, open_sto
 from benchmarks.proofs.target_tools import CLAIMS as TOOL_CLAIMS
 from benchmarks.support.settings import QUICK, report_path
 from benchmarks.support.stored_cases import StoredCases
+from benchmarks.target.choice import BODY, PLAIN, measure_pinned
 from benchmarks.target.decisions import make_bundle, measure_golden, measure_set
 from benchmarks.target.memory import TOKENS as LONGEST
 from benchmarks.target.memory import measure_memory
 from benchmarks.target.speed import measure_encoder, measure_whole
+from tests.support.kernels.isas import expected_isas
 
 SECONDS = 4.0 if QUICK else 15.0
 THREADS = (1,) if QUICK else (1, 2)
@@ -37,6 +41,8 @@ TARGETS = {
     4096: {"dense float32": 4.0, "dense int8": 2.0},
 }
 OPENVINO = {256: 1.0, 2048: 1.8}
+# Most that `auto` may take, of the time of another choice and of plain onnxruntime's dense model.
+WITHIN = {"fastest": 1.05, "dense": 1.02}
 MOST_MEMORY, MOST_FLIPPED = 0.30, 0.01
 
 Claim = Callable[[StoredCases], list[Line]]
@@ -88,6 +94,54 @@ def openvino(store: StoredCases) -> list[Line]:
     return lines
 
 
+def choice(store: StoredCases) -> list[Line]:
+    """`auto` without a measurement, each instruction set of this machine pinned, and the function body.
+
+    The scalar table is left out: it runs only where it is pinned, and is then what was asked for.
+    """
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        for isa in (*sorted(expected_isas() - {"scalar", "amx_emulated"}), BODY):
+            found = store.get(f"choice-{isa}", partial(measure_pinned, isa, Path(folder)))
+            if (found["isa"] or BODY) != isa:
+                note = f"not loaded: {found['engine']}"
+                lines.append(line(f"auto, {isa}", False, 0.0, "a table of this machine", note))
+                continue
+            rivals = {
+                length: {k: v for k, v in over.items() if k != PLAIN}
+                for length, over in found["over"].items()
+            }
+            fastest = {
+                length: min(over.items(), key=lambda item: item[1]["value"])
+                for length, over in rivals.items()
+            }
+            dense = {length: (PLAIN, over[PLAIN]) for length, over in found["over"].items()}
+            lines += [
+                worst_line(
+                    f"auto over the fastest precision and engine, {isa}", found, fastest, WITHIN["fastest"]
+                ),
+                worst_line(f"auto over plain onnxruntime's dense, {isa}", found, dense, WITHIN["dense"]),
+            ]
+    return lines
+
+
+def worst_line(
+    name: str, found: dict[str, Any], rivals: dict[str, tuple[str, dict[str, float]]], most: float
+) -> Line:
+    """Time of `auto` over that of a rival per length: the worst, and all."""
+    times = {length: 1 / ratio["value"] for length, (_, ratio) in rivals.items()}
+    length = max(times, key=lambda n: times[n])
+    rival, ratio = rivals[length]
+    right = found["right"][found["auto"]]
+    note = (
+        f"[{1 / ratio['high']:.2f}, {1 / ratio['low']:.2f}] at {length} tokens: {found['auto']} "
+        f"{ratio['ours_ms']:.2f} ms, {rival} {ratio['rival_ms']:.2f}; by tokens "
+        + ", ".join(f"{n}: {t:.2f}" for n, t in times.items())
+    )
+    holds = right and times[length] <= most
+    return line(name, holds, times[length], f"<= {most:g}", note if right else "outputs differ")
+
+
 def memory(store: StoredCases) -> list[Line]:
     """Peak memory of a run."""
     found = store.get("memory", measure_memory)
@@ -128,7 +182,7 @@ def decisions(store: StoredCases) -> list[Line]:
     return lines
 
 
-CLAIMS: list[Claim] = [speed, openvino, memory, decisions, *TOOL_CLAIMS]
+CLAIMS: list[Claim] = [speed, choice, openvino, memory, decisions, *TOOL_CLAIMS]
 
 
 def main() -> int:

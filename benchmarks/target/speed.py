@@ -44,7 +44,7 @@ def measure_whole(tokens: int, threads: int, seconds: float) -> dict[str, Any]:
     expected = {name: _scores(make_model(name, tokens), x) for name in ("sparse", "dense")}
     window = x[:1].numpy()
     wrong = {
-        name: _distance(run(window), expected["sparse" if "sparse" in name else "dense"])
+        name: distance(run(window), expected["sparse" if "sparse" in name else "dense"])
         for name, run in runs.items()
     }
     limits = {name: ALLOWED["int8" if "int8" in name else "float32"] for name in runs}
@@ -65,7 +65,7 @@ def measure_encoder(tokens: int, threads: int, seconds: float) -> dict[str, Any]
     window = x[:1].numpy()
     dense = _scores(Encoder(model).eval(), x)
     expected = {name: _scores(sparse, x) if name == OURS else dense for name in runs}
-    wrong = {name: _distance(run(window), expected[name]) for name, run in runs.items()}
+    wrong = {name: distance(run(window), expected[name]) for name, run in runs.items()}
     limits = {name: ALLOWED["float32" if "float32" in name else "int8"] for name in runs}
     found = _compare(runs, window, seconds, wrong, limits)
     return found | {"openvino_precision": precision}
@@ -76,7 +76,7 @@ def _scores(model: torch.nn.Module, x: torch.Tensor) -> FloatArray:
         return np.asarray(model(x[:1]).numpy())
 
 
-def _distance(actual: FloatArray, expected: FloatArray) -> float:
+def distance(actual: FloatArray, expected: FloatArray) -> float:
     """Largest difference over the largest score."""
     return float(np.abs(actual - expected).max() / np.abs(expected).max())
 

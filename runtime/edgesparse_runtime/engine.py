@@ -1,7 +1,7 @@
 """Finds and loads the native operator library, and reports which engine will run.
 
 The library is optional: a model carries each operator as an ONNX function as well, so without the library
-the same file runs, only slower. Whoever opens a session should therefore report which engine it got.
+the same file runs, only slower.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from edgesparse_runtime.model_check.protobuf_wire import write_field
 ENGINE_VARIABLE = "EDGESPARSE_ENGINE"
 ISA_VARIABLE = "EDGESPARSE_ISA"
 LIBRARY_NAME = "edgesparse_kernels.so"
-# Without vector instructions.
 PLAIN_ISA = "scalar"
+# They multiply bytes in one instruction; int8 gains nothing with the others (docs/performance.md).
+FASTER_IN_INT8 = ("amx", "avx512vnni", "avxvnni", "neon_dotprod")
 
 
 class Engine(NamedTuple):
@@ -36,11 +37,8 @@ class Engine(NamedTuple):
 
 
 def get_library_path() -> str | None:
-    """The path of the operator library that was installed with this package, or None.
-
-    In an editable install the library lies in site-packages and not beside this file, so the package's
-    resources are asked.
-    """
+    """The path of the operator library that was installed with this package, or None."""
+    # An editable install has it in site-packages, not beside this file.
     try:
         found = resources.files("edgesparse_runtime").joinpath(LIBRARY_NAME)
     except ModuleNotFoundError:
@@ -92,9 +90,11 @@ def register(options: onnxruntime.SessionOptions, path: str | None = None, wante
     return engine
 
 
-def attach(options: onnxruntime.SessionOptions) -> str:
-    """Registers the library and returns `native (avx512vnni)` or `function body (<reason>)`."""
-    return str(register(options))
+def usual_precision(isa: str | None) -> tuple[str, str]:
+    """The precision that is faster with these kernels, or without any, and why."""
+    if isa in FASTER_IN_INT8:
+        return "int8", f"faster with {isa} kernels"
+    return "float32", f"no gain from int8 {f'with {isa}' if isa else 'without native'} kernels"
 
 
 @cache

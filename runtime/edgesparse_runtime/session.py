@@ -16,7 +16,7 @@ from edgesparse_runtime.bundle.names import SUFFIX
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.data.model_inputs import WindowData, WindowInputs
 from edgesparse_runtime.dense_twin.switch import NO_TWIN, Switch
-from edgesparse_runtime.engine import PLAIN_ISA, find_engine
+from edgesparse_runtime.engine import find_engine, usual_precision
 from edgesparse_runtime.errors import BundleError, InputError
 from edgesparse_runtime.onnx_model import OnnxModel
 from edgesparse_runtime.onnx_model import default_threads as default_threads
@@ -330,16 +330,12 @@ def _pick_precision(bundle: Bundle, precision: str, threads: int, engine: str) -
         return precision, "as given"
     if len(bundle.precisions) == 1:
         return bundle.precisions[0], "the only one"
-    found = find_engine(engine)
+    found, choice = find_engine(engine), None
     if bundle.manifest["breakeven"]:
         from edgesparse_runtime.dense_twin.precision import measured_choice
 
         choice = measured_choice(bundle.manifest, threads, str(found))
-        if choice is not None:
-            return choice
-    if found.isa in (None, PLAIN_ISA):
-        return "float32", "no gain from int8 without native kernels"
-    return "int8", "faster with native kernels"
+    return choice or usual_precision(found.isa)
 
 
 def _find_inputs(model: OnnxModel, bundle: Bundle | None) -> WindowInputs | TensorInputs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import onnxruntime
 import pytest
 
 from edgesparse_runtime import engine
+from edgesparse_runtime import session as session_module
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.bundle.write import rewrite_bundle
 from edgesparse_runtime.dense_twin.lookup import describe_machine, hash_of
 from edgesparse_runtime.session import Session
+from tests.support.kernels.isas import ISA_FLAGS
 from tests.support.processes import edgesparse
 
 # Of a measurement, but for what differs in a test.
@@ -63,11 +66,39 @@ def test_the_body_is_registered_nowhere() -> None:
     assert engine.register(options, wanted="body").isa is None
 
 
-def test_int8_runs_with_kernels_and_float32_without(shared_bundle: Bundle) -> None:
+def test_float32_runs_in_the_function_body(shared_bundle: Bundle) -> None:
     assert Session(shared_bundle, engine="body").precision == "float32"
     assert Session(shared_bundle, engine="body", precision="int8").precision == "int8"
-    if engine.find_engine().isa not in (None, engine.PLAIN_ISA):
-        assert Session(shared_bundle).precision == "int8"
+
+
+@pytest.mark.parametrize(
+    ("isa", "expected", "reason"),
+    [
+        ("amx", "int8", "faster with amx kernels"),
+        ("avx512vnni", "int8", "faster with avx512vnni kernels"),
+        ("avxvnni", "int8", "faster with avxvnni kernels"),
+        ("avx2", "float32", "no gain from int8 with avx2 kernels"),
+        ("neon_dotprod", "int8", "faster with neon_dotprod kernels"),
+        ("neon", "float32", "no gain from int8 with neon kernels"),
+        ("of_tomorrow", "float32", "no gain from int8 with of_tomorrow kernels"),
+    ],
+)
+def test_the_instruction_set_decides_where_nothing_was_measured(
+    monkeypatch: pytest.MonkeyPatch, shared_bundle: Bundle, isa: str, expected: str, reason: str
+) -> None:
+    monkeypatch.setattr(session_module, "find_engine", lambda wanted: engine.Engine(isa, ""))
+    session = Session(shared_bundle)
+    assert (session.precision, session.precision_reason) == (expected, reason)
+    assert Session(shared_bundle, precision="int8").precision == "int8"
+
+
+def test_int8_is_the_choice_only_of_tables_that_exist() -> None:
+    assert set(ISA_FLAGS) > set(engine.FASTER_IN_INT8)
+
+
+def test_profile_states_the_precision_and_why(shared_bundle: Bundle) -> None:
+    shown = edgesparse("profile", str(shared_bundle.path), "--seconds", "0.05", "--precision", "float32")
+    assert re.search(r"^precision +float32, as given$", shown.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,6 @@ def test_scores_are_probabilities(shared_bundle: Bundle, series: SeriesSet) -> N
     np.testing.assert_allclose(scores.sum(-1), 1.0, atol=1e-5)
 
 
-def test_auto_takes_int8_where_there_is_one(shared_bundle: Bundle) -> None:
-    assert Session(shared_bundle).precision == "int8"
-    assert Session(shared_bundle, precision="float32").precision == "float32"
-
-
 def test_channels_are_put_in_order(shared_bundle: Bundle, series: SeriesSet) -> None:
     swapped = SeriesSet([x[::-1] for x in series.series], series.channels[::-1])
     session = Session(shared_bundle)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
-from edgesparse_runtime.engine import attach
+from edgesparse_runtime.engine import register
 from edgesparse_runtime.errors import InputError
 
 Method = Literal["minmax", "entropy", "percentile"]
@@ -142,7 +142,7 @@ def _session(model: onnx.ModelProto, tensors: list[str]) -> onnxruntime.Inferenc
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.inter_op_num_threads = 1
-    attach(options)
+    register(options)
     return onnxruntime.InferenceSession(
         opened.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

@@ -24,6 +24,7 @@ class Profile:
         threads: per prediction.
         batch: windows per call.
         length: steps per window.
+        precision_why: why this precision runs; "" = unknown.
         window: steps of the model's training windows; None = unknown, or of different lengths.
         inputs: where the windows came from.
         calls: how many were timed.
@@ -54,6 +55,7 @@ class Profile:
     memory_before: float
     memory_peak: float
     window: int | None = None
+    precision_why: str = ""
 
     @property
     def memory_model(self) -> float:

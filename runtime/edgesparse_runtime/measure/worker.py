@@ -142,6 +142,7 @@ def measure(job: Job) -> ProfileResult:
         memory_before=before,
         memory_peak=peak_memory(),
         window=inputs.window,
+        precision_why=session.precision_reason,
     )
     traced = _trace_modules(job, session, inputs) if job.modules else None
     paced = []

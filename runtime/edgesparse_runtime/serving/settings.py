@@ -23,7 +23,7 @@ class Settings:
         host, port: where to listen; port 0 = any free one.
         threads: of one model run.
         parallel: concurrent model runs; None = usable cores / `threads`.
-        precision: "float32", "int8" or "auto" = int8 where the bundle holds it.
+        precision: "float32", "int8" or "auto" = the faster one here.
         max_batch: windows per model run.
         batch_wait: longest time in seconds that a window waits for others to share its run.
         queue: most requests in flight; more are answered with 429.

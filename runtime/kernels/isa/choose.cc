@@ -31,7 +31,8 @@ const edgesparse::Table* edgesparse::neon_table() { return nullptr; }
 namespace edgesparse {
 namespace {
 
-// AMX is chosen by name only until it has been measured against AVX-512.
+// AMX is chosen by name only: measured on a Xeon that has both, whole models and attention took as long with
+// AVX-512, and only linear layers alone were faster (docs/performance.md, "Every table on one Xeon").
 constexpr bool kAmxByDefault = false;
 
 struct Source {

@@ -61,7 +61,7 @@ def test_a_model_becomes_a_bundle_that_verifies_in_both_precisions(
     with pytest.raises(InputError, match="Inputs must be arrays by name"):
         session.predict(np.zeros((1, 1, 8), dtype=np.float32))
     if kind == "bert":
-        found = profile(bundle.path, seconds=0.1, threads=1)
+        found = profile(bundle.path, precision="int8", seconds=0.1, threads=1)
         assert (found.precision, found.length) == ("int8", 70)
 
 

@@ -136,7 +136,7 @@ def test_an_archive_says_what_the_folder_says(
 def test_an_archive_of_a_read_only_place_leaves_nothing_behind(archive: Path) -> None:
     archive.parent.chmod(0o555)
     try:
-        assert Session(archive).precision == "int8"
+        assert Session(archive, precision="int8").precision == "int8"
         assert [p.name for p in archive.parent.iterdir()] == ["one.edgesparse"]
     finally:
         archive.parent.chmod(0o755)

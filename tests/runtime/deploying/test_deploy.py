@@ -155,7 +155,8 @@ def test_a_replaced_version_is_said(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     command = ("triton", shared_bundle.path, "-o", tmp_path / "m", "--json")
-    for more, replaced in ((("--precision", "float32"), None), ((), "other"), ((), "same")):
+    float32, int8 = ("--precision", "float32"), ("--precision", "int8")
+    for more, replaced in ((float32, None), (int8, "other"), (int8, "same")):
         assert deploy(monkeypatch, *command, *more) == 0
         shown = capsys.readouterr()
         assert json.loads(shown.out)["replaced"] == replaced

@@ -136,8 +136,7 @@ def test_infinite_and_missing_values_are_missing(session: Session) -> None:
 
 
 def test_int8_windows_run_too(shared_bundle: Bundle, recording: np.ndarray) -> None:
-    session = Session(shared_bundle, threads=1)
-    assert session.precision == "int8"
+    session = Session(shared_bundle, precision="int8", threads=1)
     scores = list(stream_scores(session, list(recording[:, :600].T)))
     np.testing.assert_array_equal(scores[0].values, session.predict(recording[:, :600])[0])
 

@@ -173,6 +173,7 @@ def _fields(result: ProfileResult) -> dict[str, object]:
         fields["verdict" if len(result.paced) == 1 else f"verdict {i + 1}"] = q.verdict
     fields |= {
         "model": f"{p.model} ({p.precision}, {p.engine})",
+        **({"precision": f"{p.precision}, {p.precision_why}"} if p.precision_why else {}),
         "attention": f"{'dense twin' if 'dense twin' in p.engine else 'as exported'}; {p.why}",
         "machine": f"{where}{environment['cpu']}, {p.threads} of {environment['cores']} cores",
         "input": f"{p.batch} window(s) of {p.length} steps{_beside_window(p)}, {p.calls} calls, {p.inputs}",
