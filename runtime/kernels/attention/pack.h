@@ -55,14 +55,23 @@ struct Packed {
   char* keys_of(int64_t panel) const { return keys + panel * key_bytes; }
   char* values_of(int64_t panel) const { return values + panel * value_bytes; }
 
-  Panel panel(int64_t group, int64_t block, int64_t part, int64_t last_for_row_0) const {
+  Panel panel(int64_t group, int64_t block, int64_t part, int64_t last_for_row_0, int64_t lanes) const {
     const int64_t index = panel_of(group, block, part);
-    return {keys_of(index), values_of(index), bias_of(group, block, part), last_for_row_0,
-            scales_of(group, block, part)};
+    return {keys_of(index),
+            values_of(index),
+            bias_of(group, block, part),
+            last_for_row_0,
+            scales_of(group, block, part),
+            lanes};
   }
   Panel summary_panel(int64_t group, int64_t part, const float* weights) const {
     const int64_t index = panel_of(group, key_blocks, part);
-    return {keys_of(index), values_of(index), weights, kNotDiagonal, scales_of(group, key_blocks, part)};
+    return {keys_of(index),
+            values_of(index),
+            weights,
+            kNotDiagonal,
+            scales_of(group, key_blocks, part),
+            std::min<int64_t>(kPanelKeys, key_blocks - part * kPanelKeys)};
   }
   // Sums of a block's tokens become means.
   void divide_means(int64_t group, int64_t block, const Problem& problem) const;

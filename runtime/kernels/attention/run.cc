@@ -132,7 +132,8 @@ int64_t list_panels(const Problem& p, const Packed& packed, int64_t b, int64_t g
     for (int64_t lane = 0; lane < tokens; lane += kPanelKeys) {
       // Row r of block i is token i*block_size + r, which is past the keys of every earlier block.
       arrays.panels[count++] =
-          packed.panel(group, j, lane / kPanelKeys, p.causal && j == i ? -lane : kNotDiagonal);
+          packed.panel(group, j, lane / kPanelKeys, p.causal && j == i ? -lane : kNotDiagonal,
+                       std::min<int64_t>(kPanelKeys, tokens - lane));
     }
   }
   if (!p.summaries || !any_dropped) return count;

@@ -36,6 +36,7 @@ struct Panel {
   const float* bias;       // base-2 logarithm of each key's weight; minus infinity = not there
   int64_t last_for_row_0;  // row r may see lanes up to last_for_row_0 + r; kNotDiagonal = all lanes
   const float* scales;     // int8 only: one per column of the values, shared by the panels packed together
+  int64_t lanes;           // no key is there from this lane on
 };
 
 // The output may be the query, with V = D and one stride for both: every table reads a row to its end before

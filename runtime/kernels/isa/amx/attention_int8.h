@@ -81,7 +81,8 @@ struct MatrixAttention {
     const int64_t rows = s.rows - row < kRowTile ? s.rows - row : kRowTile;
     for (int i = 0; i < panels; ++i) {
       const int64_t last = job.panels[first + i].last_for_row_0;
-      if (last != kNotDiagonal) mask_diagonal(s.scores + row * kUnitKeys + i * kPanelKeys, last + row, rows);
+      if (last != kNotDiagonal)
+        mask_diagonal<kPanelKeys>(s.scores + row * kUnitKeys + i * kPanelKeys, last + row, rows);
     }
   }
 

@@ -3,6 +3,9 @@
 // One job is up to 64 query rows against a list of key panels. Per unit of four panels (64 keys):
 // scores = Q K^T, running maximum, P = 2^(score - maximum), O = O * correction + P V. Logarithms are in
 // base 2, the factor log2(e) being folded into the query's scale.
+//
+// A panel of a block of fewer than 16 tokens is partly empty. Where vectors are shorter than a panel, a unit
+// leaves the empty strips out: their weights would be exactly 0.
 #pragma once
 
 #include "isa/tiles/units.h"
@@ -10,17 +13,43 @@
 namespace edgesparse {
 namespace {
 
+// Keys that are left out or not, together.
+constexpr int kStripKeys = W < 8 ? 8 : W;
+constexpr int kPerStrip = kStripKeys / W;
+
+// The strips of a unit that hold a key.
+struct Strips {
+  const float* keys[kUnitKeys / kStripKeys];  // rows kPanelKeys apart
+  const float* values[kUnitKeys / kStripKeys];
+  const float* bias[kUnitKeys / kStripKeys];
+  int64_t last_for_row_0[kUnitKeys / kStripKeys];
+  int count;
+
+  Strips(const Job& job, int64_t first, int panels, int64_t value_stride) : count(0) {
+    for (int i = 0; i < panels; ++i) {
+      const Panel& panel = job.panels[first + i];
+      for (int lane = 0; lane < kPanelKeys && lane < panel.lanes; lane += kStripKeys) {
+        keys[count] = (const float*)panel.keys + lane;
+        values[count] = (const float*)panel.values + lane * value_stride;
+        bias[count] = panel.bias + lane;
+        last_for_row_0[count++] =
+            panel.last_for_row_0 == kNotDiagonal ? kNotDiagonal : panel.last_for_row_0 - lane;
+      }
+    }
+  }
+};
+
 // scores[R][NV * W] = bias + q[R][D] . keys[D][NV * W], for NV vectors from vector `first` of the unit.
 template <int R, int NV>
-EDGESPARSE_INLINE void score_tile(const float* q, int64_t q_stride, int64_t head_size,
-                                  const Unit<float>& unit, int first, float* scores) {
+EDGESPARSE_INLINE void score_tile(const float* q, int64_t q_stride, int64_t head_size, const Strips& unit,
+                                  int first, float* scores) {
   const float* keys[NV];
   F sum[R][NV];
   EDGESPARSE_UNROLL
   for (int v = 0; v < NV; ++v) {
-    const int panel = (first + v) / kPerPanel, lane = (first + v) % kPerPanel * W;
-    keys[v] = unit.keys[panel] + lane;
-    const F bias = Vector::LoadU(unit.bias[panel] + lane);
+    const int strip = (first + v) / kPerStrip, lane = (first + v) % kPerStrip * W;
+    keys[v] = unit.keys[strip] + lane;
+    const F bias = Vector::LoadU(unit.bias[strip] + lane);
     EDGESPARSE_UNROLL
     for (int r = 0; r < R; ++r) sum[r][v] = bias;
   }
@@ -42,10 +71,10 @@ EDGESPARSE_INLINE void score_tile(const float* q, int64_t q_stride, int64_t head
   }
 }
 
-// out[R][NV * W] = out * correction + p[R][panels * 16] . values, for NV vectors from column `column`.
+// out[R][NV * W] = out * correction + p[R][keys] . values, for NV vectors from column `column`.
 template <int R, int NV>
-EDGESPARSE_INLINE void value_tile(const float* p, const float* correction, const Unit<float>& unit,
-                                  int panels, int64_t value_stride, int64_t column, float* out) {
+EDGESPARSE_INLINE void value_tile(const float* p, const float* correction, const Strips& unit,
+                                  int64_t value_stride, int64_t column, float* out) {
   F sum[R][NV];
   EDGESPARSE_UNROLL
   for (int r = 0; r < R; ++r) {
@@ -53,11 +82,11 @@ EDGESPARSE_INLINE void value_tile(const float* p, const float* correction, const
     EDGESPARSE_UNROLL
     for (int v = 0; v < NV; ++v) sum[r][v] = Vector::LoadU(out + r * value_stride + v * W) * c;
   }
-  for (int panel = 0; panel < panels; ++panel) {
-    const float* values = unit.values[panel] + column;
-    const float* weights = p + panel * kPanelKeys;
+  for (int strip = 0; strip < unit.count; ++strip) {
+    const float* values = unit.values[strip] + column;
+    const float* weights = p + strip * kStripKeys;
     EDGESPARSE_NO_UNROLL
-    for (int key = 0; key < kPanelKeys; ++key) {
+    for (int key = 0; key < kStripKeys; ++key) {
       F b[NV];
       EDGESPARSE_UNROLL
       for (int v = 0; v < NV; ++v) b[v] = Vector::LoadU(values + key * value_stride + v * W);
@@ -80,7 +109,7 @@ template <int NV>
 struct ScoreRows {
   const float* q;
   int64_t q_stride, head_size;
-  const Unit<float>& unit;
+  const Strips& unit;
   const NextUnit& next;
   int first;
   float* scores;
@@ -95,15 +124,14 @@ template <int NV>
 struct ValueRows {
   const float* p;
   const float* correction;
-  const Unit<float>& unit;
+  const Strips& unit;
   const NextUnit& next;
-  int panels;
   int64_t value_stride, column;
   float* out;
   template <int R>
   EDGESPARSE_INLINE void operator()(int64_t row) const {
     if (column == 0) next.prefetch(row, R);
-    value_tile<R, NV>(p + row * kUnitKeys, correction + row, unit, panels, value_stride, column,
+    value_tile<R, NV>(p + row * kUnitKeys, correction + row, unit, value_stride, column,
                       out + row * value_stride + column);
   }
 };
@@ -164,21 +192,24 @@ void attend(const Job& job) {
 
   for_units<float>(
       job, head_size, value_stride,
-      [&](const Unit<float>& unit, int64_t first, int panels, const NextUnit& next_keys,
+      [&](const Unit<float>&, int64_t first, int panels, const NextUnit& next_keys,
           const NextUnit& next_values) {
-        for_column_tiles(panels * kPerPanel, [&](auto tile, int64_t vector) {
+        const Strips unit(job, first, panels, value_stride);
+        for_column_tiles(unit.count * kPerStrip, [&](auto tile, int64_t vector) {
           constexpr int NV = decltype(tile)::value;
           run_row_tiles<Vector::kTileRows[NV]>(
               rows, ScoreRows<NV>{q, head_size, head_size, unit, next_keys, (int)vector, scores});
         });
-        mask_unit(job, first, panels, scores);
-        soften_unit(job, panels, [&](auto vectors) {
+        for (int i = 0; i < unit.count; ++i)
+          if (unit.last_for_row_0[i] != kNotDiagonal)
+            mask_diagonal<kStripKeys>(scores + i * kStripKeys, unit.last_for_row_0[i], rows);
+        soften_unit<kPerStrip>(job, unit.count, [&](auto vectors) {
           soften_rows<decltype(vectors)::value>(scores, rows, maximum, sum, correction);
         });
         for_column_tiles(value_stride / W, [&](auto tile, int64_t vector) {
           constexpr int NV = decltype(tile)::value;
-          run_row_tiles<Vector::kTileRows[NV]>(rows, ValueRows<NV>{scores, correction, unit, next_values,
-                                                                   panels, value_stride, vector * W, out});
+          run_row_tiles<Vector::kTileRows[NV]>(
+              rows, ValueRows<NV>{scores, correction, unit, next_values, value_stride, vector * W, out});
         });
       });
 

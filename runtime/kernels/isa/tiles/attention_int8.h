@@ -247,8 +247,8 @@ void attend_int8(const Job& job) {
               s.rows, Int8ScoreRows<NV>{s.q, s.q_scale, s.quads, unit, next_keys, (int)vector, s.scores});
         });
         mask_unit(job, first, panels, s.scores);
-        soften_unit(job, panels,
-                    [&](auto vectors) { int8_soften_rows<decltype(vectors)::value>(s, 0, s.rows); });
+        soften_unit<kPerPanel>(
+            job, panels, [&](auto vectors) { int8_soften_rows<decltype(vectors)::value>(s, 0, s.rows); });
         for (int from = 0, to; from < panels; from = to) {
           const float* const scales = job.panels[first + from].scales;
           to = end_of_run(job.panels + first, from, panels);

@@ -58,10 +58,11 @@ EDGESPARSE_INLINE void for_units(const Job& job, int64_t key_lines, int64_t valu
   }
 }
 
-// Hides the lanes of a panel that lie in the future of their row.
+// Hides those of `keys` lanes that lie in the future of their row.
+template <int keys>
 void mask_diagonal(float* scores, int64_t last_for_row_0, int64_t rows) {
   for (int64_t r = 0; r < rows; ++r)
-    for (int64_t lane = last_for_row_0 + r < 0 ? 0 : last_for_row_0 + r + 1; lane < kPanelKeys; ++lane)
+    for (int64_t lane = last_for_row_0 + r < 0 ? 0 : last_for_row_0 + r + 1; lane < keys; ++lane)
       scores[r * kUnitKeys + lane] = -__builtin_inff();
 }
 
@@ -69,7 +70,7 @@ void mask_diagonal(float* scores, int64_t last_for_row_0, int64_t rows) {
 void mask_unit(const Job& job, int64_t first, int panels, float* scores) {
   for (int i = 0; i < panels; ++i)
     if (job.panels[first + i].last_for_row_0 != kNotDiagonal)
-      mask_diagonal(scores + i * kPanelKeys, job.panels[first + i].last_for_row_0, job.rows);
+      mask_diagonal<kPanelKeys>(scores + i * kPanelKeys, job.panels[first + i].last_for_row_0, job.rows);
 }
 
 // Lane r is the largest score of row r, at least kLowest; NaN does not count.
@@ -86,23 +87,20 @@ EDGESPARSE_INLINE F largest_scores(const float* scores) {
   return reduce_rows(most, Vector::Max);
 }
 
-// Calls soften(Constant<NV>) with the vectors of a unit's row, and times it where that is wanted.
-template <class Function>
-EDGESPARSE_INLINE void soften_unit(const Job& job, int panels, const Function& soften) {
+// Calls soften(Constant<count * vectors>), count from 1 to most.
+template <int vectors, int most, class Function>
+EDGESPARSE_INLINE void with_constant(int count, const Function& soften) {
+  if constexpr (most > 1)
+    if (count < most) return with_constant<vectors, most - 1>(count, soften);
+  soften(Constant<most * vectors>());
+}
+
+// Calls soften(Constant<NV>) with the vectors of a unit's row, `count` parts of `vectors` each, and times it
+// where that is wanted.
+template <int vectors, class Function>
+EDGESPARSE_INLINE void soften_unit(const Job& job, int count, const Function& soften) {
   const double start = job.clock ? job.clock() : 0.0;
-  switch (panels) {
-    case 1:
-      soften(Constant<1 * kPerPanel>());
-      break;
-    case 2:
-      soften(Constant<2 * kPerPanel>());
-      break;
-    case 3:
-      soften(Constant<3 * kPerPanel>());
-      break;
-    default:
-      soften(Constant<4 * kPerPanel>());
-  }
+  with_constant<vectors, kUnitPanels * kPerPanel / vectors>(count, soften);
   if (job.clock) *job.softmax_seconds += job.clock() - start;
 }
 
