@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from edgesparse_runtime.data.column_names import with_unit
 from edgesparse_runtime.data.escape import escape_terminal
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.evaluation.metrics import with_interval
@@ -26,7 +27,7 @@ def write_card(fields: dict[str, Any], data: SeriesSet | None = None) -> str:
         "",
         f"{fields['task'].capitalize()} of windows with {len(fields['channels'])} channel(s), trained on "
         f"{fields['training']['series']} series of {escape_terminal(fields['training']['source'])} "
-        f"({fields['input']['shortest']} to {fields['input']['longest']} steps).",
+        f"({_steps(fields['input'])}).",
         "",
         f"- attention: {fields['attention']['mode']}, {fields['parameters']:,} trained weights",
     ]
@@ -47,7 +48,7 @@ def write_card(fields: dict[str, Any], data: SeriesSet | None = None) -> str:
         "",
         "- Accuracy on the training series tells nothing about new ones: measure on your own with "
         "`edgesparse evaluate`.",
-        f"- Windows of {fields['input']['shortest']} to {fields['input']['longest']} steps were trained on; "
+        f"- Windows of {_steps(fields['input'])} were trained on; "
         "others are scored too, and nothing is known of those scores.",
         "- A new machine, sensor, mounting or rate is new data: measure before use, and watch it with "
         "`edgesparse monitor`.",
@@ -61,9 +62,15 @@ def write_card(fields: dict[str, Any], data: SeriesSet | None = None) -> str:
     return "\n".join(lines)
 
 
+def _steps(facts: dict[str, Any]) -> str:
+    """Lengths of the training windows."""
+    shortest, longest = facts["shortest"], facts["longest"]
+    return f"{shortest} steps" if shortest == longest else f"{shortest} to {longest} steps"
+
+
 def _intended(fields: dict[str, Any]) -> list[str]:
     """What goes in and what comes out, and for which data that holds."""
-    channels = (f"{c['name']} in {c['unit']}" if c.get("unit") else c["name"] for c in fields["channels"])
+    channels = (with_unit(c["name"], c.get("unit")) for c in fields["channels"])
     period = fields["input"].get("period")
     rate = f"{1 / period:.6g} samples per second" if period else "the rate of the training data (not stated)"
     outcome = {

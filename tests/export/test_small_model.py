@@ -143,8 +143,13 @@ def test_manifest_and_card_say_that_nothing_attends(
     assert "leave-one-out" in card and "dense attention" not in card
     headings = [line for line in card.splitlines() if line.startswith("## ")]
     assert headings == ["## Intended use", "## Data by group", "## Limits", "## Unknown windows"]
+    facts = small_bundle.manifest["input"]
+    ends = {facts["shortest"], facts["longest"]}
+    assert f"- Windows of {' to '.join(map(str, sorted(ends)))} steps were trained on;" in card
     assert command(["inspect", str(small_bundle.path)]) == 0
-    assert "none: fixed features and a linear map" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "none: fixed features and a linear map" in told
+    assert f"{' to '.join(map(str, sorted(ends)))} steps, at least" in told
 
 
 def test_a_flat_window_and_one_without_values_are_scored(small_bundle: Bundle) -> None:

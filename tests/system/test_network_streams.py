@@ -53,14 +53,20 @@ class Plant:
         self._do(self._server.stop())
 
     def close(self) -> None:
-        assert self._counting is not None
-        self._loop.call_soon_threadsafe(self._counting.cancel)
+        self._do(self._end_tasks())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(30)
         self._loop.close()
 
     def _do(self, work: Coroutine[object, object, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    async def _end_tasks(self) -> None:
+        """The counting, and what lost connections left; a task that is dropped complains at exit."""
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
 
     async def _make(self) -> None:
         import asyncua

@@ -62,6 +62,11 @@ def unit_of(name: str) -> str | None:
     return None if unit is None else unit.strip()
 
 
+def with_unit(name: str, unit: str | None) -> str:
+    """A channel for people: `current in A`; a name that has its unit already stays as it is."""
+    return name if not unit or unit_of(name) == unit else f"{name} in {unit}"
+
+
 def _split_unit(name: str) -> tuple[str, str | None]:
     """A name and the unit in the brackets at its end. In linear time: only the end is searched."""
     text = name.strip()

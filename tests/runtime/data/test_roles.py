@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edgesparse_runtime.data.column_names import with_unit
 from edgesparse_runtime.data.readers import ReadOptions, read_dataset
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
@@ -128,6 +129,8 @@ def test_units_stand_in_names(tmp_path: Path) -> None:
     data = read(tmp_path, table("time,振動(m/s2),current [A],v", COUNT, WAVE, WAVE, WAVE))
     assert data.units == ("m/s2", "A", None)
     assert data.channels == ("振動(m/s2)", "current [A]", "v")
+    told = [with_unit(*pair) for pair in zip([*data.channels, "flow"], [*data.units, "l/s"], strict=True)]
+    assert told == ["振動(m/s2)", "current [A]", "v", "flow in l/s"]
 
 
 def test_both_ways_to_write_an_umlaut_are_one_column_and_one_class(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from typing import Annotated
 import typer
 
 from edgesparse_runtime.bundle.manifest import manifest_schema
-from edgesparse_runtime.bundle.manifest_types import Attention, BreakevenEntry, QuantizationReport
+from edgesparse_runtime.bundle.manifest_types import Attention, BreakevenEntry, InputFacts, QuantizationReport
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.cli.options import Request
 from edgesparse_runtime.cli.output import print_fields, print_json, print_table
+from edgesparse_runtime.data.column_names import with_unit
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.metrics import with_interval
 
@@ -62,15 +63,14 @@ def inspect(request: InspectRequest) -> None:
 
 def _fields(opened: Bundle) -> dict[str, object]:
     manifest = opened.manifest
-    described = (f"{c['name']} ({c['unit']})" if c.get("unit") else c["name"] for c in manifest["channels"])
+    described = (with_unit(c["name"], c.get("unit")) for c in manifest["channels"])
     windows = manifest["input"]
     fields: dict[str, object] = {
         "name": opened.name,
         "task": opened.task,
         "channels": ", ".join(described),
         "classes": ", ".join(opened.classes) or "-",
-        "windows": f"{windows.get('shortest')} to {windows.get('longest')} steps, "
-        f"at least {windows.get('min_steps', 1)}",
+        "windows": f"{_lengths(windows)} steps, at least {windows.get('min_steps', 1)}",
         "models": ", ".join(opened.precisions),
         "form": f"{'archive' if opened.is_archive else 'folder'}, schema version {_stored_version(opened)}",
         "made": f"{manifest['created']} by edgesparse {manifest['edgesparse']}",
@@ -100,6 +100,14 @@ def _fields(opened: Bundle) -> dict[str, object]:
     fields["dense twin"] = ", ".join(manifest["dense"]) or "none"
     fields["break-even"] = "; ".join(_breakeven(e) for e in manifest["breakeven"]) or "not measured"
     return fields
+
+
+def _lengths(facts: InputFacts) -> str:
+    """Of the training windows."""
+    shortest, longest = facts.get("shortest"), facts.get("longest")
+    if shortest is None:
+        return "an unstated number of"
+    return f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
 
 
 def _attention(attention: Attention) -> str:

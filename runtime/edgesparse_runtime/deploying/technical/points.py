@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from edgesparse_runtime.bundle.manifest_types import Channel, Manifest, Metric
+from edgesparse_runtime.bundle.manifest_types import Manifest, Metric
 from edgesparse_runtime.bundle.read import Bundle
+from edgesparse_runtime.data.column_names import with_unit
 from edgesparse_runtime.evaluation.verify import Check
 
 MANIFEST, BOM, GOLDEN = "manifest.json", "bill of materials", "verification"
@@ -58,7 +59,8 @@ def facts_of_point(point: str, bundle: Bundle, bom: dict[str, Any], checks: list
 
 def _purpose(bundle: Bundle) -> Iterator[Fact]:
     manifest = bundle.manifest
-    facts, channels = manifest["input"], ", ".join(map(_channel, manifest["channels"]))
+    facts = manifest["input"]
+    channels = ", ".join(with_unit(c["name"], c.get("unit")) for c in manifest["channels"])
     yield Fact("model", f"{bundle.name}, {bundle.task}", MANIFEST)
     if channels:
         yield Fact("input", channels, MANIFEST)
@@ -82,11 +84,6 @@ def _purpose(bundle: Bundle) -> Iterator[Fact]:
         )
     if "card.md" in manifest["files"]:
         yield Fact("intended use, data by group, limits", "card.md of the bundle", MANIFEST)
-
-
-def _channel(channel: Channel) -> str:
-    name, unit = channel["name"], channel.get("unit")
-    return f"{name} in {unit}" if unit and unit not in name else name
 
 
 def _refused(unknown: dict[str, Any]) -> str:
