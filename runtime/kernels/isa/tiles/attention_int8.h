@@ -61,12 +61,30 @@ struct Int8ValueRows {
   const float* correction;
   const float* factor;
   const Unit<uint8_t>& unit;
+  const Panel* panels;  // those of the unit
   const NextUnit& next;
   int from, to;  // panels that share `scales`
   const float* scales;
   const int32_t* left_out;  // of every column, by the weights' bias
   int64_t value_stride, column;
   float* out;
+
+  // The products of eight keys, from quad `first` of the panel on.
+  template <int R, int first>
+  EDGESPARSE_INLINE void add_quads(const uint8_t* values, const uint8_t* weights, Sum (&sum)[R][NV]) const {
+    EDGESPARSE_UNROLL
+    for (int quad = first; quad < first + 2; ++quad) {
+      I b[NV];
+      EDGESPARSE_UNROLL
+      for (int v = 0; v < NV; ++v) b[v] = load_int(values + (quad * value_stride + v * W) * 4);
+      EDGESPARSE_UNROLL
+      for (int r = 0; r < R; ++r) {
+        const I a = broadcast_bytes(weights + r * kUnitKeys + quad * 4);
+        EDGESPARSE_UNROLL
+        for (int v = 0; v < NV; ++v) sum[r][v] = Vector::SumOfMulQuadAccumulate(a, b[v], sum[r][v]);
+      }
+    }
+  }
 
   template <int R>
   EDGESPARSE_INLINE void operator()(int64_t row) const {
@@ -75,18 +93,9 @@ struct Int8ValueRows {
     for (int panel = from; panel < to; ++panel) {
       const uint8_t* values = unit.values[panel] + column * 4;
       const uint8_t* weights = p + row * kUnitKeys + panel * kPanelKeys;
-      EDGESPARSE_UNROLL
-      for (int quad = 0; quad < 4; ++quad) {
-        I b[NV];
-        EDGESPARSE_UNROLL
-        for (int v = 0; v < NV; ++v) b[v] = load_int(values + (quad * value_stride + v * W) * 4);
-        EDGESPARSE_UNROLL
-        for (int r = 0; r < R; ++r) {
-          const I a = broadcast_bytes(weights + r * kUnitKeys + quad * 4);
-          EDGESPARSE_UNROLL
-          for (int v = 0; v < NV; ++v) sum[r][v] = Vector::SumOfMulQuadAccumulate(a, b[v], sum[r][v]);
-        }
-      }
+      add_quads<R, 0>(values, weights, sum);
+      // Values are zero where there is no key, so a small block ends here.
+      if (panels[panel].lanes > kPanelKeys / 2) add_quads<R, 2>(values, weights, sum);
     }
     EDGESPARSE_UNROLL
     for (int v = 0; v < NV; ++v) {
@@ -258,8 +267,8 @@ void attend_int8(const Job& job) {
           for_column_tiles(s.value_stride / W, [&](auto tile, int64_t vector) {
             constexpr int NV = decltype(tile)::value;
             run_row_tiles<Vector::kInt8TileRows[NV]>(
-                s.rows, Int8ValueRows<NV>{s.p, correction, s.factor, unit, next_values, from, to, scales,
-                                          s.left_out, s.value_stride, vector * W, s.out});
+                s.rows, Int8ValueRows<NV>{s.p, correction, s.factor, unit, job.panels + first, next_values,
+                                          from, to, scales, s.left_out, s.value_stride, vector * W, s.out});
           });
         }
       });
