@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.learning.data import load
 from edgesparse.config import ModelConfig, RunConfig
@@ -130,7 +129,7 @@ def make_tracks(pool: Pool, event: str, seed: int) -> list[Track]:
 
 
 def _join(parts: Sequence[Recorded], number: int) -> Track:
-    labels: npt.NDArray[np.str_] = np.concatenate([np.full(len(one.scores), one.label) for one in parts])
+    labels = np.repeat(np.array([one.label for one in parts]), [len(one.scores) for one in parts])
     return Track(np.concatenate([one.scores for one in parts]), labels, str(number))
 
 
@@ -141,6 +140,6 @@ def _cut(data: SeriesSet, window: int) -> SeriesSet:
         for start in range(0, x.shape[1] - window + 1, stride):
             found.append(np.ascontiguousarray(x[:, start : start + window]))
             owners.append(i)
-    labels = None if data.labels is None else np.asarray(data.labels)[owners]
+    names = None if data.labels is None else data.labels[owners]
     groups = None if data.groups is None else data.groups[owners]
-    return SeriesSet(found, data.channels, labels, groups, recordings=np.array(owners).astype(str))
+    return SeriesSet(found, data.channels, names, groups, recordings=np.array(owners).astype(str))
