@@ -32,9 +32,8 @@ from edgesparse_runtime.errors import BundleError, InputError
 if TYPE_CHECKING:
     from edgesparse_runtime.bundle.manifest_types import Manifest
 
-# Another writer may put a new bundle in place while this one is read.
-_ATTEMPTS = 5
-_PAUSE_SECONDS = 0.02
+# Writers may replace a bundle again and again while a slow reader reads it.
+_SECONDS, _PAUSE_SECONDS = 10.0, 0.02
 
 
 @dataclass(frozen=True)
@@ -164,14 +163,15 @@ def open_bundle(path: str | Path, *, trusted_keys: Sequence[Path] = ()) -> Bundl
         MissingExtraError: a signature is to be checked and `cryptography` is not installed.
     """
     place = Path(path)
-    before: object = None
-    for attempt in range(_ATTEMPTS):
+    before: object = 0
+    end = time.monotonic() + _SECONDS
+    while True:
         try:
             return _open(find_source(place), trusted_keys)
         except (BundleError, OSError) as error:
             # Damaged, or replaced while it was read: it is damaged when two looks at one thing agree.
             now = _identity(place)
-            if attempt == _ATTEMPTS - 1 or (attempt and now == before):
+            if now == before or (before != 0 and time.monotonic() > end):
                 if isinstance(error, BundleError):
                     raise
                 if isinstance(error, FileNotFoundError) and now is None:
@@ -180,7 +180,6 @@ def open_bundle(path: str | Path, *, trusted_keys: Sequence[Path] = ()) -> Bundl
                 raise BundleError(f"{place} cannot be read; {reason}.") from None
             before = now
             time.sleep(_PAUSE_SECONDS)
-    raise AssertionError("unreachable")
 
 
 def all_files(bundle: Bundle) -> dict[str, bytes]:

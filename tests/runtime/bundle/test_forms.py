@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -19,7 +20,8 @@ import pytest
 from edgesparse_runtime.bundle.archive import pack_files
 from edgesparse_runtime.bundle.manifest import manifest_schema
 from edgesparse_runtime.bundle.read import Bundle, all_files, open_bundle
-from edgesparse_runtime.bundle.write import rewrite_bundle, store_files, write_bundle
+from edgesparse_runtime.bundle.source import FolderSource
+from edgesparse_runtime.bundle.write import copy_bundle, rewrite_bundle, store_files, write_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import BundleError, InputError
 from edgesparse_runtime.evaluation.verify import verify
@@ -308,3 +310,22 @@ def test_a_reader_meets_whole_bundles_while_they_are_replaced(tmp_path: Path, sh
         writer.send_signal(signal.SIGKILL)
         writer.wait()
     assert len(seen) > 3
+
+
+def test_a_reader_slower_than_the_writers_still_gets_a_whole_bundle(
+    tmp_path: Path, shared_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine a bundle is replaced during one reading after another."""
+    path, turns, listed = tmp_path / "x.edgesparse", iter(range(1, 21)), FolderSource.sizes
+    copy_bundle(shared_bundle, path, {"card.md": b""}, {})
+
+    def replace_it(source: FolderSource) -> dict[str, int]:
+        found = listed(source)
+        with monkeypatch.context() as patch:
+            patch.setattr(FolderSource, "sizes", listed)
+            for turn in itertools.islice(turns, 1):
+                copy_bundle(shared_bundle, path, {"card.md": b"x" * turn}, {})
+        return found
+
+    monkeypatch.setattr(FolderSource, "sizes", replace_it)
+    assert open_bundle(path).read("card.md") == b"x" * 20
