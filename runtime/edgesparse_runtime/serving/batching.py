@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import onnxruntime
@@ -66,7 +66,23 @@ class _Run:
     options: onnxruntime.RunOptions
 
 
+class Scored(NamedTuple):
+    """Windows that were answered by one run, and their scores, by request.
+
+    Attributes:
+        seconds: of the processor, in the run's own thread.
+        waited: seconds that the oldest of them waited for the run's start.
+    """
+
+    windows: Sequence[FloatArray]
+    scores: Sequence[FloatArray]
+    seconds: float
+    waited: float
+
+
 _Key = tuple[Runnable, Operation, tuple[int, ...]]
+# Results by request, seconds, and seconds of the processor.
+_Done = tuple[list[Any], float, float]
 
 
 class Batcher:
@@ -78,6 +94,7 @@ class Batcher:
         max_rows: int,
         wait: float,
         on_run: Callable[[Runnable, int, float], None] = lambda model, rows, waited: None,
+        on_scores: Callable[[Runnable, Scored], None] = lambda model, scored: None,
     ) -> None:
         self._pool = ThreadPoolExecutor(runs, thread_name_prefix="edgesparse-run")
         # Negative when runs wait behind the runners.
@@ -85,7 +102,7 @@ class Batcher:
         self._max_rows, self._wait = max_rows, wait
         self._groups: dict[_Key, list[_Waiting]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._on_run = on_run
+        self._on_run, self._on_scores = on_run, on_scores
         # Seconds per value of a window, learned from the runs.
         self._pace = 0.0
 
@@ -183,17 +200,31 @@ class Batcher:
         run = _Run(parts, onnxruntime.RunOptions())
         for item in parts:
             item.answer.add_done_callback(lambda _, run=run: _end_if_unwanted(run))  # type: ignore[misc]
-        began = loop.time()
-        self._on_run(model, rows, began - min(item.since for item in parts))
+        waited = loop.time() - min(item.since for item in parts)
+        self._on_run(model, rows, waited)
         work = loop.run_in_executor(
             self._pool, _compute_timed, model, operation, [p.window for p in parts], run.options
         )
         work.add_done_callback(lambda done: self._finish(parts, done))
+        if operation == "scores":
+            work.add_done_callback(lambda done: self._tell(model, parts, waited, done))
 
-    def _finish(self, parts: list[_Waiting], done: asyncio.Future[tuple[list[Any], float]]) -> None:
+    def _tell(
+        self, model: Runnable, parts: list[_Waiting], waited: float, done: asyncio.Future[_Done]
+    ) -> None:
+        """Tell of the windows that were answered."""
+        if done.cancelled() or done.exception() is not None:
+            return
+        results, _, busy = done.result()
+        good = [(p.window, r) for p, r in zip(parts, results, strict=True) if isinstance(r, np.ndarray)]
+        if good:
+            windows, scores = zip(*good, strict=True)
+            self._on_scores(model, Scored(windows, scores, busy * len(good) / len(parts), waited))
+
+    def _finish(self, parts: list[_Waiting], done: asyncio.Future[_Done]) -> None:
         self._free += 1
         error = done.exception()
-        results, seconds = ([error] * len(parts), 0.0) if error is not None else done.result()
+        results, seconds, _ = ([error] * len(parts), 0.0, 0.0) if error is not None else done.result()
         for item, result in zip(parts, results, strict=True):
             if item.answer.done():
                 continue
@@ -215,11 +246,11 @@ def _end_if_unwanted(run: _Run) -> None:
 
 def _compute_timed(
     model: Runnable, operation: Operation, windows: list[FloatArray], options: onnxruntime.RunOptions
-) -> tuple[list[Any], float]:
+) -> _Done:
     """As `_compute`, and the seconds that it took."""
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.thread_time()
     results = _compute(model, operation, windows, options)
-    return results, time.perf_counter() - start
+    return results, time.perf_counter() - start, time.thread_time() - busy
 
 
 def _compute(

@@ -9,12 +9,25 @@ from prometheus_client.process_collector import ProcessCollector
 from edgesparse_runtime.serving.admission import Admission
 from edgesparse_runtime.serving.monitoring import Monitors
 from edgesparse_runtime.serving.served_model import ServedModel
+from edgesparse_runtime.serving.shadow.shadows import Shadows
 from edgesparse_runtime.stream.monitor.alarm import Alarm
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64)
+# By the names of `Shadow.facts`.
+_SHADOW = {
+    "windows": ("windows", "Windows that the shadow has run on."),
+    "equal": ("equal_windows", "Windows on which the shadow decides as the current bundle does."),
+    "failed": ("failed_windows", "Windows that the shadow did not answer."),
+    "late": ("late_windows", "Windows that the shadow would have answered too late."),
+    "dropped": ("dropped_windows", "Windows left out because the shadow did not keep up."),
+    "queued_runs": ("queued_runs", "Model runs that wait for the shadow."),
+    "current_ms": ("current_milliseconds", "Mean processor time per window of the current bundle."),
+    "trial_ms": ("trial_milliseconds", "Mean processor time per window of the shadow."),
+    "difference": ("score_difference", "Mean absolute difference between the scores."),
+}
 
 
 class Metrics:
@@ -69,6 +82,7 @@ class Metrics:
             registry=self.registry,
         )
         self._add_monitor(labels)
+        self._add_shadows(labels)
         taken = Gauge(
             "edgesparse_requests_in_flight", "Requests accepted and not yet answered.", registry=self.registry
         )
@@ -92,6 +106,18 @@ class Metrics:
         self._watched = Gauge(
             "edgesparse_monitor_windows", "Windows that the monitor has seen.", labels, registry=self.registry
         )
+
+    def _add_shadows(self, labels: list[str]) -> None:
+        """Figures of the shadows."""
+        self._shadows: Shadows | None = None
+        self._compared = {
+            fact: Gauge(f"edgesparse_shadow_{name}", text, [*labels, "bundle_sha256"], registry=self.registry)
+            for fact, (name, text) in _SHADOW.items()
+        }
+
+    def watch(self, shadows: Shadows) -> None:
+        """Show these from now on."""
+        self._shadows = shadows
 
     def answered(
         self, operation: str, model: ServedModel | None, status: int, seconds: float | None = None
@@ -136,6 +162,7 @@ class Metrics:
                 labels = model.address.name, model.address.version
                 self._evidence.labels(*labels).set(monitor.evidence / monitor.threshold)
                 self._watched.labels(*labels).set(sum(w.windows for w in monitor.watches.values()))
+        self._show_shadows()
         self._info.clear()
         for model in models:
             self._info.labels(
@@ -146,3 +173,10 @@ class Metrics:
                 model.session.engine,
             ).set(1)
         return generate_latest(self.registry)
+
+    def _show_shadows(self) -> None:
+        for gauge in self._compared.values():
+            gauge.clear()
+        for (name, version), shadow in self._shadows.all() if self._shadows is not None else ():
+            for fact, value in shadow.facts().items():
+                self._compared[fact].labels(name, version, shadow.sha256).set(value)

@@ -61,14 +61,23 @@ def rehearse(address: Address, settings: Settings) -> str:
     raise BundleError(f"{address.path} crashes the process that loads it ({end}); it is not served.")
 
 
+def limit_memory() -> None:
+    """Let this process have `MEMORY` bytes, where the system has such limits."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def _limit() -> None:
     try:
         import resource
     except ImportError:  # not on Windows
         return
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limit_memory()
 
 
 def main(request: dict[str, Any]) -> int:

@@ -30,6 +30,7 @@ from edgesparse_runtime.serving.monitoring import Monitors
 from edgesparse_runtime.serving.registry import Registry
 from edgesparse_runtime.serving.routes import Routes
 from edgesparse_runtime.serving.settings import Settings
+from edgesparse_runtime.serving.shadow.shadows import Shadows
 from edgesparse_runtime.stream.monitor.rate import Rate
 
 # Longest time that one thread keeps the interpreter from another.
@@ -151,7 +152,15 @@ async def _serve(
     access: AccessControl,
     on_ready: Callable[[str, Registry], None],
 ) -> None:
-    batcher = Batcher(settings.runs, settings.max_batch, settings.batch_wait, metrics.ran)  # type: ignore[arg-type]
+    shadows = Shadows(settings)
+    batcher = Batcher(
+        settings.runs,
+        settings.max_batch,
+        settings.batch_wait,
+        metrics.ran,  # type: ignore[arg-type]
+        shadows.ran,  # type: ignore[arg-type]
+    )
+    metrics.watch(shadows)
     routes = Routes(registry, settings, admission, batcher, metrics, monitors)
     server = _Uvicorn(_configure(routes.application(access), _limits(settings, metrics), settings))
     loop = asyncio.get_running_loop()
@@ -167,7 +176,9 @@ async def _serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number.name)
-    watcher = asyncio.create_task(_watch(registry, settings.reload_every)) if settings.reload_every else None
+    loader = ThreadPoolExecutor(1, thread_name_prefix="edgesparse-load")
+    every = settings.reload_every
+    watcher = asyncio.create_task(_watch(registry, shadows, loader, every)) if every else None
     announcer = asyncio.create_task(_announce(server, listener, settings, registry, on_ready))
     try:
         await server.serve(sockets=[listener])
@@ -178,13 +189,19 @@ async def _serve(
         await asyncio.to_thread(batcher.close)
         if monitors is not None:
             monitors.save()
+        await loop.run_in_executor(loader, shadows.close)
         log("stopped", in_flight=admission.taken)
 
 
-async def _watch(registry: Registry, every: float) -> None:
+async def _watch(registry: Registry, shadows: Shadows, loader: ThreadPoolExecutor, every: float) -> None:
     was_replaced = False
-    loop, loader = asyncio.get_running_loop(), ThreadPoolExecutor(1, thread_name_prefix="edgesparse-load")
+    loop = asyncio.get_running_loop()
     while True:
+        try:
+            # What is overdue in a store is taken back here; the link is looked at afterwards.
+            await loop.run_in_executor(loader, shadows.look, registry.models())
+        except Exception as error:
+            log("shadow failed", error=repr(error))
         await asyncio.sleep(every)
         try:
             if was_replaced:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from edgesparse_runtime.arrays import BoolArray, FloatArray
 from edgesparse_runtime.data.model_inputs import WindowData
 from edgesparse_runtime.errors import EdgeSparseError
+from edgesparse_runtime.operation.rollout.comparison import Counts, compare
 from edgesparse_runtime.operation.rollout.store import Store
 from edgesparse_runtime.session import Session
 
@@ -36,8 +37,7 @@ class FollowedSession(Session):
         self._options = options
         self._shadow: Session | None = None
         self._waiting: list[tuple[WindowData, FloatArray, float]] = []
-        self._counts = [0, 0, 0, 0]
-        self._seconds = [0.0, 0.0]
+        self._counts, self._counted_of = Counts(), ""
         self._looked = time.monotonic()
         self.sha256, self._shadow_of = "", ""
         self.is_live_trial = False
@@ -83,9 +83,10 @@ class FollowedSession(Session):
         Returns:
             True where another bundle answers from now on.
         """
-        self._counts[3] += is_late
+        self._counts.late += is_late
         for window, scores, seconds in self._waiting:
-            self._compare(window, scores, seconds)
+            if self._shadow is not None:
+                self._counts.add(compare(self._shadow, window, scores, seconds))
         self._waiting.clear()
         if time.monotonic() - self._looked < _LOOK_EVERY:
             return False
@@ -97,7 +98,7 @@ class FollowedSession(Session):
     def take_back(self, reason: str) -> None:
         """End the trial at once."""
         if self.is_live_trial:
-            self.store.back(reason)
+            self.store.end_trial(self.sha256, reason)
             self._adopt()
 
     def end(self) -> None:
@@ -120,7 +121,8 @@ class FollowedSession(Session):
             opened = Session(self.store.path(sha256), **self._options)
             self.__dict__.update(opened.__dict__)
             self.sha256 = sha256
-            self._counts, self._seconds = [0, 0, 0, 0], [0.0, 0.0]
+            self._counts = Counts()
+        self._counted_of = on_trial
         if on_trial:
             self.store.enter(on_trial)
         return has_changed
@@ -129,25 +131,8 @@ class FollowedSession(Session):
         if self._shadow is not None:
             self._waiting.append((data, scores, seconds))
         elif self.is_live_trial:
-            self._counts[0] += 1
-            self._seconds[1] += seconds
-
-    def _compare(self, window: WindowData, scores: FloatArray, seconds: float) -> None:
-        if self._shadow is None:
-            return
-        began = time.perf_counter()
-        self._counts[0] += 1
-        try:
-            other = self._shadow.predict(window)
-        except EdgeSparseError:
-            self._counts[2] += 1
-            return
-        self._seconds[0] += seconds
-        self._seconds[1] += time.perf_counter() - began
-        self._counts[1] += bool((other.argmax(axis=-1) == scores.argmax(axis=-1)).all())
+            self._counts.add(Counts(windows=1, trial_s=seconds))
 
     def _flush(self) -> None:
-        if any(self._counts) and self.store.trial() is not None:
-            windows, equal, failed, late = self._counts
-            self.store.count(windows, equal, failed, late, *self._seconds)
-        self._counts, self._seconds = [0, 0, 0, 0], [0.0, 0.0]
+        self._counts.write(self.store, self._counted_of)
+        self._counts = Counts()

@@ -86,13 +86,14 @@ class Store:
 
     def trial(self) -> Trial | None:
         """What is on trial."""
-        rows = self._database.read("SELECT * FROM trial")
+        # In one statement: another process may end it and begin the next between two.
+        rows = self._database.read("SELECT * FROM trial, pointer WHERE pointer.name = 'trial'")
         if not rows:
             return None
         row = rows[0]
         count = max(1, row["windows"])
         return Trial(
-            self.pointer("trial"),
+            row["sha256"],
             row["mode"],
             *(row["began"], row["deadline"], row["windows"], row["equal"], row["failed"], row["late"]),
             current_ms=row["current_ms"] / count,
@@ -229,23 +230,47 @@ class Store:
         self._publish()
         return self.pointer("current")
 
-    def count(
-        self, windows: int, equal: int, failed: int, late: int, current_s: float, trial_s: float
-    ) -> None:
-        """Add to what was compared; a live trial that misses its deadlines goes back."""
+    def end_trial(self, sha256: str, reason: str) -> bool:
+        """End the trial of that bundle; False where it has ended already, whoever ended it."""
         with self._database.change() as change:
-            change.execute(
-                "UPDATE trial SET windows = windows + ?, equal = equal + ?, failed = failed + ?, "
-                "late = late + ?, current_ms = current_ms + ?, trial_ms = trial_ms + ?",
-                (windows, equal, failed, late, 1e3 * current_s, 1e3 * trial_s),
-            )
+            if not sha256 or _pointer(change, "trial") != sha256:
+                return False
+            _end_trial(change)
+            _note(change, self._now(), "back", sha256, reason)
+        self._publish()
+        return True
+
+    def count(
+        self,
+        windows: int,
+        equal: int,
+        failed: int,
+        late: int,
+        current_s: float,
+        trial_s: float,
+        *,
+        of: str | None = None,
+    ) -> None:
+        """Add to what was compared; a live trial that misses its deadlines goes back.
+
+        Args:
+            of: the bundle; nothing is added where another one is on trial. None = whichever is.
+        """
+        with self._database.change() as change:
+            if of is None or _pointer(change, "trial") == of:
+                change.execute(
+                    "UPDATE trial SET windows = windows + ?, equal = equal + ?, failed = failed + ?, "
+                    "late = late + ?, current_ms = current_ms + ?, trial_ms = trial_ms + ?",
+                    (windows, equal, failed, late, 1e3 * current_s, 1e3 * trial_s),
+                )
         self.settle()
 
     def settle(self) -> None:
         """Take back what is overdue, late or crashed, and bring the link in line with the pointers."""
         trial = self.trial()
         if trial is not None and (reason := self._why_back(trial)):
-            self.back(reason)
+            # Of several processes that find it so, one ends it; the others must not go back further.
+            self.end_trial(trial.sha256, reason)
         else:
             self._publish()
 

@@ -14,6 +14,7 @@ import pytest
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.bundle.write import copy_bundle
 from edgesparse_runtime.errors import BundleError, GateError, InputError
+from edgesparse_runtime.operation.rollout.comparison import Counts
 from edgesparse_runtime.operation.rollout.database import FILE
 from edgesparse_runtime.operation.rollout.store import LINK, Store
 
@@ -95,6 +96,33 @@ def test_missed_deadlines_take_a_live_trial_back(store: Store, releases: list[Bu
     assert store.trial() is not None
     store.count(1, 0, 0, 0, 0, 0)
     assert store.trial() is None and "missed the deadline" in store.audit()[-1]["detail"]
+
+
+def test_two_that_find_a_trial_overdue_go_back_once(store: Store, releases: list[Bundle]) -> None:
+    """A stream and a server settle at the same time: the second one must not go back to `previous`."""
+    store.begin(releases[1], "live", 60)
+    store.accept("confirm")
+    store.begin(releases[2], "shadow", 60)
+    other = Store(store.folder, now=store._now)
+    before = other.trial()
+    assert before is not None
+    store._now.now += 61  # type: ignore[attr-defined]
+    other.trial = lambda: before  # type: ignore[method-assign]
+    store.settle()
+    other.settle()
+    assert current(store.folder) == store.answering() == releases[1].sha256
+    assert actions(store)[-1] == "back" and actions(store).count("back") == 1
+    assert not store.end_trial(releases[2].sha256, "again") and not store.end_trial("", "none")
+
+
+def test_counts_of_a_trial_that_has_ended_are_not_the_next_ones(store: Store, releases: list[Bundle]) -> None:
+    store.begin(releases[1], "shadow", 60)
+    store.back("by hand")
+    store.begin(releases[2], "shadow", 60)
+    Counts(windows=5, equal=5).write(store, releases[1].sha256)
+    Counts(windows=2, equal=1).write(store, releases[2].sha256)
+    trial = store.trial()
+    assert trial is not None and (trial.windows, trial.equal) == (2, 1)
 
 
 def test_a_crash_takes_a_trial_back(store: Store, releases: list[Bundle]) -> None:
