@@ -53,6 +53,7 @@ UNKNOWN_SOURCES = [
     *(ROOT / "edgesparse/unknown").glob("*.py"),
     *(ROOT / "edgesparse/closed_form").glob("*.py"),
     *(ROOT / "edgesparse/model").glob("*.py"),
+    ROOT / "runtime/edgesparse_runtime/data/channel_order.py",
     ROOT / "runtime/edgesparse_runtime/data/input_check.py",
     Path(__file__).parent / "operation/unknown_windows.py",
 ]

@@ -25,7 +25,7 @@ from edgesparse.training.data import Windows, to_tensor
 from edgesparse.training.evaluation import predict
 from edgesparse.training.run_folder import LOG, Run
 from edgesparse.training.supervised import fit_labeled
-from edgesparse.training.train import fit_unknown_score, make_report
+from edgesparse.training.train import fit_unknown_score, make_report, with_order
 from edgesparse_runtime.arrays import FloatArray
 from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.bundle.write import copy_bundle
@@ -160,7 +160,7 @@ def fit_in_memory(
             report["choice"] = choice
         log = (out / LOG).read_text(encoding="utf-8").splitlines()
     facts, score = replace(fitted.facts, source=""), None if told is None else told[0]
-    run = Run(Path("in memory"), fitted.config, facts, fitted.model, report, score)
+    run = with_order(Run(Path("in memory"), fitted.config, facts, fitted.model, report, score), fitted)
     return Trained(run, [json.loads(line) for line in log])
 
 

@@ -5,6 +5,7 @@ config.yaml         the resolved configuration
 run.json            facts about the data, and the report: compute, heads, metrics
 model.safetensors   averaged weights, selection knobs and the stem's thresholds
 unknown.safetensors the score of windows unlike all training windows; models with a skip
+channel_order.npz   how channels move, which tells exchanged ones; models of several channels
 log.jsonl           one line per epoch
 ```
 """
@@ -25,8 +26,10 @@ from edgesparse.model.data_facts import DataFacts
 from edgesparse.model.transformer import SequenceTransformer
 from edgesparse.training.checkpoint import read_tensors, write_tensors
 from edgesparse.unknown.score import UnknownScore, from_state
-from edgesparse_runtime.bundle.atomic import replace_text
-from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.bundle.atomic import replace_bytes, replace_text
+from edgesparse_runtime.data.channel_order import FILE as ORDER
+from edgesparse_runtime.data.channel_order import ChannelOrder, read_order
+from edgesparse_runtime.errors import BundleError, InputError
 
 CONFIG, RUN, WEIGHTS, LOG = "config.yaml", "run.json", "model.safetensors", "log.jsonl"
 UNKNOWN = "unknown.safetensors"
@@ -50,6 +53,7 @@ class RunReport(TypedDict):
         cross_validation: `CrossValidation`, where there was one.
         skip: `SkipReport`, where the model has a skip.
         unknown: `UnknownReport`, where the model tells windows unlike all training windows.
+        channel_order: `OrderReport`, where exchanged channels are told from those in order.
         choice: `ModelChoice`, where the size of the model was chosen by measurement.
         refit: the weights were trained on all series after they had been measured on held-out ones.
     """
@@ -68,6 +72,7 @@ class RunReport(TypedDict):
     cross_validation: NotRequired[dict[str, Any]]
     skip: NotRequired[dict[str, Any]]
     unknown: NotRequired[dict[str, Any]]
+    channel_order: NotRequired[dict[str, Any]]
     choice: NotRequired[dict[str, Any]]
     refit: NotRequired[bool]
 
@@ -78,6 +83,7 @@ class Run:
 
     Attributes:
         unknown: tells windows unlike all training windows; None without a skip.
+        order: tells exchanged channels; None where training windows do not.
     """
 
     path: Path
@@ -86,6 +92,7 @@ class Run:
     model: SequenceTransformer
     report: RunReport
     unknown: UnknownScore | None = None
+    order: ChannelOrder | None = None
 
     @property
     def task(self) -> str:
@@ -109,6 +116,10 @@ def save_run(run: Run) -> None:
         (run.path / UNKNOWN).unlink(missing_ok=True)
     else:
         write_tensors(run.path / UNKNOWN, dict(run.unknown.state_dict()), {})
+    if run.order is None:
+        (run.path / ORDER).unlink(missing_ok=True)
+    else:
+        replace_bytes(run.path / ORDER, run.order.to_bytes())
     record = {"data": asdict(run.facts), "report": run.report}
     write_text(run.path / RUN, json.dumps(record, indent=2) + "\n")
 
@@ -132,9 +143,20 @@ def load_run(path: str | Path) -> Run:
         # Runs written before version 0.2 spell one module differently.
         model.load_state_dict({name.replace("normalise.", "normalize."): w for name, w in weights.items()})
         unknown = from_state(read_tensors(folder / UNKNOWN)[0]) if (folder / UNKNOWN).exists() else None
-    except (yaml.YAMLError, ValueError, KeyError, TypeError, RuntimeError, UnicodeDecodeError) as error:
+        order = None
+        if (folder / ORDER).exists():
+            order = read_order((folder / ORDER).read_bytes(), str(folder / ORDER), len(facts.channels))
+    except (
+        yaml.YAMLError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        UnicodeDecodeError,
+        BundleError,
+    ) as error:
         raise InputError(f"{folder} is damaged ({str(error).splitlines()[0]}). Train again.") from None
-    return Run(folder, config, facts, model.eval(), report, unknown)
+    return Run(folder, config, facts, model.eval(), report, unknown, order)
 
 
 # Keys of reports written before version 0.2, and their names now.

@@ -26,6 +26,7 @@ from edgesparse.training.parallel.processes import Processes
 from edgesparse.training.run_folder import LOG, RUN, Run, RunReport, load_run, save_run
 from edgesparse.training.supervised import HEAD_SERIES, Fitted, budget_windows, fit_labeled
 from edgesparse.training.temperature import Temperature, fit_temperature
+from edgesparse.unknown.channel_order import fit_order
 from edgesparse.unknown.fit import UnknownReport, fit_unknown
 from edgesparse.unknown.score import UnknownScore, features_of
 from edgesparse_runtime.data.channels import check_channels
@@ -109,7 +110,15 @@ def _train(
     if found is not None:
         report["unknown"] = found[1].to_dict()
     score = None if found is None else found[0]
-    return Run(folder, fitted.config, fitted.facts, fitted.model, report, score)
+    return with_order(Run(folder, fitted.config, fitted.facts, fitted.model, report, score), fitted)
+
+
+def with_order(run: Run, fitted: Fitted) -> Run:
+    """The run with what tells exchanged channels, where training windows do."""
+    found = fit_order(fitted.training.series)
+    if found is None:
+        return run
+    return replace(run, order=found[0], report={**run.report, "channel_order": found[1].to_dict()})
 
 
 def _refit(

@@ -22,6 +22,7 @@ from edgesparse_export.program import is_causal, module_names, to_onnx
 from edgesparse_export.step.files import can_step, step_part
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.bundle.write import check_target, write_bundle
+from edgesparse_runtime.data.channel_order import FILE as ORDER
 from edgesparse_runtime.data.channels import check_channels
 from edgesparse_runtime.data.escape import escape_terminal
 from edgesparse_runtime.data.for_model import options_for
@@ -79,6 +80,8 @@ def export_run(
         GOLDEN: pack_golden(windows=windows, **golden),
         CARD: write_card(fields, data).encode(),
     }
+    if run.order is not None:
+        files[ORDER] = run.order.to_bytes()
     reference = None if data is None else learn_monitor(run, proto, data)
     if reference is not None:
         files[MONITOR] = reference

@@ -39,6 +39,7 @@ SETS = (
     "CBF",
     "ECGFiveDays",
     "FaceFour",
+    "JapaneseVowels",
     "OSULeaf",
     "watch",
 )
@@ -58,7 +59,9 @@ def read(name: str) -> tuple[SeriesSet, SeriesSet]:
     if name in KNOWN_SETS:
         training, test = load(name)
     else:
-        training, test = (_sktime if name in ("ArrowHead", "BasicMotions") else _ucr)(name).read()
+        training, test = (_sktime if name in ("ArrowHead", "BasicMotions", "JapaneseVowels") else _ucr)(
+            name
+        ).read()
     rng = np.random.default_rng(0)
     test = test.take(np.sort(rng.permutation(len(test))[:MOST_TESTED]))
     return training.take(np.sort(rng.permutation(len(training))[:MOST_TRAINED])), test
@@ -89,7 +92,7 @@ class _Told:
             self.run: Run = train(training, config, Path(folder) / "run", quiet=True)
         self.known = self._features(training)
         typical = [None if t is None else Typical(**t) for t in self.run.facts.typical]
-        self.check = InputCheck(training.channels, typical)
+        self.check = InputCheck(training.channels, typical, self.run.order)
 
     def scores(self, data: SeriesSet) -> dict[str, Array]:
         """Per window, each score; the higher, the less known."""

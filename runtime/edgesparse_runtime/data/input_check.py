@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesparse_runtime.arrays import FloatArray
+from edgesparse_runtime.data.channel_order import FEWEST_STEPS, ChannelOrder, read_order
+from edgesparse_runtime.data.channel_order import FILE as ORDER
 from edgesparse_runtime.data.channels import generic_names
 from edgesparse_runtime.data.model_inputs import WindowData, WindowInputs
 from edgesparse_runtime.data.tensors.batch import TensorInputs
@@ -84,11 +86,18 @@ class InputCheck:
     Args:
         channels: their names, in the model's order.
         typical: what each is like in training; None = unknown, then only missing, flat and clipped are seen.
+        order: tells channels that were exchanged within one range; None = that is not looked for.
     """
 
-    def __init__(self, channels: Sequence[str], typical: Sequence[Typical | None] = ()) -> None:
+    def __init__(
+        self,
+        channels: Sequence[str],
+        typical: Sequence[Typical | None] = (),
+        order: ChannelOrder | None = None,
+    ) -> None:
         self.channels = tuple(channels)
         self.typical = tuple(typical) or (None,) * len(self.channels)
+        self.order = order
 
     def check(self, window_CT: FloatArray) -> list[Fault]:
         """What is wrong with a window [channels, steps]; empty where nothing is."""
@@ -98,7 +107,17 @@ class InputCheck:
             kind = _find_fault(facts, i, typical)
             if kind:
                 faults.append(Fault(name, kind))
-        return self._swapped(facts) or faults
+        return self._swapped(facts) or faults or self._exchanged(window_CT)
+
+    def _exchanged(self, window_CT: FloatArray) -> list[Fault]:
+        """Two channels of one range that each move as the other one should."""
+        if self.order is None or window_CT.shape[1] < FEWEST_STEPS:
+            return []
+        pair = self.order.exchanged(window_CT)
+        return [] if pair is None else [self._swap(*pair)]
+
+    def _swap(self, first: int, second: int) -> Fault:
+        return Fault(self.channels[first], f"swapped with {self.channels[second]}")
 
     def _swapped(self, facts: _Facts) -> list[Fault]:
         """Two channels that each lie where the other one should."""
@@ -113,7 +132,7 @@ class InputCheck:
                 assert a is not None and b is not None
                 other = max(_distance(float(facts.level[i]), b), _distance(float(facts.level[j]), a))
                 if other < OTHER_NEAR:
-                    return [Fault(self.channels[j], f"swapped with {self.channels[i]}")]
+                    return [self._swap(j, i)]
         return []
 
 
@@ -198,7 +217,9 @@ def _find_fault(facts: _Facts, i: int, typical: Typical | None) -> str:
     if typical is None:
         return ""
     stuck = facts.stuck(i)
-    if stuck >= max(STUCK, 1.5 * typical.stuck) and facts.values(i) >= FEWEST_VALUES:
+    # A short window that is stuck has few values also where its channel is no switch.
+    moves = typical.stuck <= STUCK or facts.values(i) >= FEWEST_VALUES
+    if stuck >= max(STUCK, 1.5 * typical.stuck) and moves:
         return "stuck"
     if typical.spread_high > 0 and facts.spread[i] > LOUDER * typical.spread_high:
         return "too strong"
@@ -284,7 +305,16 @@ def check_input(session: Opened, data: WindowData) -> list[list[Fault]]:
 def input_check_of(session: Opened) -> InputCheck:
     """The check of this model's windows, one by one."""
     names = session.channels or generic_names(getattr(session.inputs, "channel_count", None) or 0)
-    return InputCheck(names, () if session.bundle is None else _typical(session.bundle))
+    if session.bundle is None:
+        return InputCheck(names)
+    return InputCheck(names, _typical(session.bundle), _order(session.bundle, len(names)))
+
+
+def _order(bundle: Any, channels: int) -> ChannelOrder | None:
+    """None of older bundles, and of those whose training windows did not tell."""
+    if ORDER not in bundle.manifest["files"]:
+        return None
+    return read_order(bundle.read(ORDER), f"{bundle.path}: {ORDER}", channels)
 
 
 def _typical(bundle: Any) -> list[Typical | None]:

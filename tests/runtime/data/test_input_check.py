@@ -88,6 +88,16 @@ def test_a_sensor_that_stops_in_the_middle_of_its_range_is_stuck() -> None:
     assert faults(InputCheck(NAMES, typical_of_manifest({"channels": older})), x) == []
 
 
+def test_a_short_window_that_is_stuck_has_few_values() -> None:
+    short = [RNG.standard_normal((1, 12)).astype(np.float32) for _ in range(50)]
+    check, x = InputCheck(("x",), typical_of(short)), short[0].copy()
+    assert faults(check, x) == []
+    x[0, 4:] = x[0, 4]
+    assert faults(check, x) == ["x: stuck"]
+    steps = np.repeat(RNG.integers(0, 4, (50, 1, 3)), 4, axis=2).astype(np.float32)
+    assert faults(InputCheck(("x",), typical_of(list(steps))), steps[0]) == []
+
+
 def test_swapped_channels_are_named() -> None:
     x = window()[[0, 2, 1, 3]]
     assert faults(CHECK, x) == ["current: swapped with temperature"]
