@@ -53,8 +53,8 @@ UNKNOWN_SOURCES = [
     *(ROOT / "edgesparse/unknown").glob("*.py"),
     *(ROOT / "edgesparse/closed_form").glob("*.py"),
     *(ROOT / "edgesparse/model").glob("*.py"),
-    ROOT / "runtime/edgesparse_runtime/data/channel_order.py",
-    ROOT / "runtime/edgesparse_runtime/data/input_check.py",
+    ROOT / "runtime/edgesparse_runtime/data/sensors/channel_order.py",
+    ROOT / "runtime/edgesparse_runtime/data/sensors/input_check.py",
     Path(__file__).parent / "operation/unknown_windows.py",
 ]
 UPDATE_SOURCES = [
@@ -153,8 +153,9 @@ def compare_tests(name: str, target: str, *nodes: str, **environment: str) -> Li
     """A claim that tests hold."""
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *nodes]
     done = subprocess.run(words, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
-    last = (done.stdout.strip().splitlines() or ["no output"])[-1]
-    return line(name, done.returncode == 0, last, target)
+    printed = done.stdout.strip().splitlines() or ["no output"]
+    reasons = [text[1:].strip() for text in printed if text.startswith("E  ")]
+    return line(name, done.returncode == 0, printed[-1], target, " ".join(reasons)[:500])
 
 
 def seconds_of(work: Callable[[], None], count: int) -> float:
@@ -242,7 +243,7 @@ def main() -> int:
     code = hash_files(UNKNOWN_SOURCES)
     told = StoredCases(SCRATCH / "operate", code)
     lines += unknown_lines({name: told.get(f"unknown {name}", partial(measure_set, name)) for name in names})
-    updates = list(UPDATE_SETS)[2:] if QUICK else list(UPDATE_SETS)
+    updates = list(UPDATE_SETS)[3:] if QUICK else list(UPDATE_SETS)
     lines += [
         show_update(name, told.get(f"update {name}", partial(measure_update, name))) for name in updates
     ]

@@ -29,7 +29,7 @@ class DataFacts:
         period: seconds between steps; None = unknown.
         zone: of the times, as `Grid.zone`.
         units: one per channel, None = unknown.
-        typical: what each channel is like in the training windows (`edgesparse_runtime.data.input_check`).
+        typical: what each channel is like in the training windows (`Typical` of the input check).
         roles: what each column of a table was taken for, and why.
         notes: what a reader of the results should know of how the windows came about, a sentence each.
     """

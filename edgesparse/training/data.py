@@ -17,7 +17,7 @@ from torch import Tensor
 from edgesparse.config import TrainingConfig
 from edgesparse.model.data_facts import DataFacts
 from edgesparse_runtime.data.forecasting import estimate_season
-from edgesparse_runtime.data.input_check import typical_of
+from edgesparse_runtime.data.sensors.input_check import typical_of
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 

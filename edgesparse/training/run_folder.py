@@ -27,8 +27,8 @@ from edgesparse.model.transformer import SequenceTransformer
 from edgesparse.training.checkpoint import read_tensors, write_tensors
 from edgesparse.unknown.score import UnknownScore, from_state
 from edgesparse_runtime.bundle.atomic import replace_bytes, replace_text
-from edgesparse_runtime.data.channel_order import FILE as ORDER
-from edgesparse_runtime.data.channel_order import ChannelOrder, read_order
+from edgesparse_runtime.data.sensors.channel_order import FILE as ORDER
+from edgesparse_runtime.data.sensors.channel_order import ChannelOrder, read_order
 from edgesparse_runtime.errors import BundleError, InputError
 
 CONFIG, RUN, WEIGHTS, LOG = "config.yaml", "run.json", "model.safetensors", "log.jsonl"

@@ -1,6 +1,6 @@
 """Fits a `ChannelOrder` to training windows, and its threshold to windows that were left out by turns.
 
-Shapes: `n` windows, `R` orders, `d` figures, as in `edgesparse_runtime.data.channel_order`.
+Shapes: `n` windows, `R` orders, `d` figures, as in `edgesparse_runtime.data.sensors.channel_order`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edgesparse.unknown.fit import threshold_of
 from edgesparse_runtime.arrays import DoubleArray
-from edgesparse_runtime.data.channel_order import (
+from edgesparse_runtime.data.sensors.channel_order import (
     FEWEST_STEPS,
     MOST_CHANNELS,
     ChannelOrder,

@@ -22,12 +22,12 @@ from edgesparse_export.program import is_causal, module_names, to_onnx
 from edgesparse_export.step.files import can_step, step_part
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.bundle.write import check_target, write_bundle
-from edgesparse_runtime.data.channel_order import FILE as ORDER
 from edgesparse_runtime.data.channels import check_channels
 from edgesparse_runtime.data.escape import escape_terminal
 from edgesparse_runtime.data.for_model import options_for
-from edgesparse_runtime.data.input_check import check_input
 from edgesparse_runtime.data.readers import ReadOptions, read_dataset
+from edgesparse_runtime.data.sensors.channel_order import FILE as ORDER
+from edgesparse_runtime.data.sensors.input_check import check_input
 from edgesparse_runtime.data.series_set import Grid, SeriesSet
 from edgesparse_runtime.errors import GateError
 from edgesparse_runtime.explain.prototypes import FILE as PROTOTYPES

@@ -85,4 +85,5 @@ def _halves(data: SeriesSet) -> tuple[SeriesSet, SeriesSet]:
 SETS: dict[str, Callable[[], Domains]] = {
     "watch, other people": _watch,
     "AllGestureWiimote, x to z": _pair("AllGestureWiimoteX", "AllGestureWiimoteZ"),
+    "GestureMidAir, x to z": _pair("GestureMidAirD1", "GestureMidAirD3"),
 }

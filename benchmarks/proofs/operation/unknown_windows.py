@@ -27,7 +27,7 @@ from edgesparse.training.run_folder import Run
 from edgesparse.training.train import train
 from edgesparse.unknown.score import features_of
 from edgesparse_runtime.arrays import FloatArray
-from edgesparse_runtime.data.input_check import InputCheck, Typical
+from edgesparse_runtime.data.sensors.input_check import InputCheck, Typical
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.evaluation.unknown import auroc
 

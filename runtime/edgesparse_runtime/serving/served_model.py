@@ -12,7 +12,7 @@ import onnxruntime
 
 from edgesparse_runtime.arrays import BoolArray
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
-from edgesparse_runtime.data.input_check import InputCheck, input_check_of
+from edgesparse_runtime.data.sensors.input_check import InputCheck, input_check_of
 from edgesparse_runtime.errors import BundleError
 from edgesparse_runtime.evaluation.verify import check_scores
 from edgesparse_runtime.serving.addresses import Address

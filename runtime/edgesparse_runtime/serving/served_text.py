@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 
 from edgesparse_runtime.arrays import FloatArray
-from edgesparse_runtime.data.input_check import input_check_of
+from edgesparse_runtime.data.sensors.input_check import input_check_of
 from edgesparse_runtime.data.tensors.batch import TensorBatch
 from edgesparse_runtime.data.tensors.embedding import tokenizer_of
 from edgesparse_runtime.data.tensors.text import IDS, MASK, Tokens

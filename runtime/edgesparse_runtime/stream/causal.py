@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgesparse_runtime.data.input_check import InputCheck
+from edgesparse_runtime.data.sensors.input_check import InputCheck
 from edgesparse_runtime.stream.monitor.signals import Signals
 from edgesparse_runtime.stream.sample import FloatArray, Score, Step
 from edgesparse_runtime.stream.token_stream import StepModel, TokenStream

@@ -19,8 +19,8 @@ from edgesparse_runtime.data.clock import LOCAL
 from edgesparse_runtime.data.column_names import TIMES, USUAL_NAMES, plain_name
 from edgesparse_runtime.data.plain_number import to_plain
 from edgesparse_runtime.data.readers.text import MISSING, TRUTH
+from edgesparse_runtime.data.stream_clock import StreamClock
 from edgesparse_runtime.data.times.number_scale import LONGEST, UNITS, unit_of_name
-from edgesparse_runtime.data.times.stream_clock import StreamClock
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.counts import Counts

@@ -12,7 +12,7 @@ from typing import Protocol
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.for_model import grid_of
 from edgesparse_runtime.data.grid import MAX_GAP
-from edgesparse_runtime.data.input_check import input_check_of
+from edgesparse_runtime.data.sensors.input_check import input_check_of
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.causal import CausalScorer

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesparse_runtime.arrays import BoolArray
-from edgesparse_runtime.data.input_check import InputCheck
+from edgesparse_runtime.data.sensors.input_check import InputCheck
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream.monitor.signals import Signals
 from edgesparse_runtime.stream.sample import FloatArray, Score, Step

@@ -15,14 +15,14 @@ from edgesparse.training.train import train
 from edgesparse.unknown.channel_order import fit_order
 from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.arrays import FloatArray
-from edgesparse_runtime.data.channel_order import (
+from edgesparse_runtime.data.sensors.channel_order import (
     ChannelOrder,
     figures_of,
     orders_of,
     pairs_of,
     read_order,
 )
-from edgesparse_runtime.data.input_check import check_input
+from edgesparse_runtime.data.sensors.input_check import check_input
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import BundleError, InputError
 from edgesparse_runtime.session import Session

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgesparse_runtime.data.clock import read_times, settle
-from edgesparse_runtime.data.times.stream_clock import StreamClock
+from edgesparse_runtime.data.stream_clock import StreamClock
 from edgesparse_runtime.errors import InputError
 
 # 2024-01-30 13:00:00 UTC.

@@ -7,7 +7,7 @@ import pytest
 
 from edgesparse_runtime.arrays import FloatArray
 from edgesparse_runtime.bundle.read import Bundle
-from edgesparse_runtime.data.input_check import (
+from edgesparse_runtime.data.sensors.input_check import (
     InputCheck,
     _Facts,
     check_input,

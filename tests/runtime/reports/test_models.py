@@ -10,7 +10,7 @@ import pytest
 
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.data.for_model import read_for_model
-from edgesparse_runtime.data.input_check import check_input
+from edgesparse_runtime.data.sensors.input_check import check_input
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.evaluation.evaluate import evaluate, known_labels

@@ -90,6 +90,5 @@ def check_tidy(found: dict[str, Any]) -> None:
         "champion.edgesparse",
         "learn.csv",
         "new.csv",
-        "printed",
         "store",
     ]

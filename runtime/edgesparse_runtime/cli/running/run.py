@@ -28,7 +28,7 @@ from edgesparse_runtime.cli.running.follow import FollowOptions, follow
 from edgesparse_runtime.cli.running.run_text import run_texts, takes_text
 from edgesparse_runtime.data.escape import escape_csv_row
 from edgesparse_runtime.data.for_model import read_for_model
-from edgesparse_runtime.data.input_check import check_input
+from edgesparse_runtime.data.sensors.input_check import check_input
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.operation.rollout.followed import FollowedSession

@@ -11,8 +11,8 @@ import numpy as np
 from edgesparse_runtime.arrays import DoubleArray, FloatArray
 from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.bundle.regular_file import open_regular
-from edgesparse_runtime.data.input_check import check_input
 from edgesparse_runtime.data.model_inputs import WindowInputs
+from edgesparse_runtime.data.sensors.input_check import check_input
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session

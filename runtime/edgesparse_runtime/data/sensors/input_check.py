@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesparse_runtime.arrays import FloatArray
-from edgesparse_runtime.data.channel_order import FEWEST_STEPS, ChannelOrder, read_order
-from edgesparse_runtime.data.channel_order import FILE as ORDER
 from edgesparse_runtime.data.channels import generic_names
 from edgesparse_runtime.data.model_inputs import WindowData, WindowInputs
+from edgesparse_runtime.data.sensors.channel_order import FEWEST_STEPS, ChannelOrder, read_order
+from edgesparse_runtime.data.sensors.channel_order import FILE as ORDER
 from edgesparse_runtime.data.tensors.batch import TensorInputs
 from edgesparse_runtime.errors import InputError
 
