@@ -31,6 +31,7 @@ from edgesparse.training.budget import sparse_layers
 from edgesparse.unknown.score import UnknownScore
 from edgesparse_export.functions.attach import attach_bodies
 from edgesparse_export.passes.emit_operators import operators_in_place
+from edgesparse_export.passes.masks import share_masks
 from edgesparse_export.passes.value_convolution import fuse_value_convolutions
 from edgesparse_export.trace import trace
 
@@ -148,6 +149,7 @@ def to_onnx(
     finally:
         model.train(was_training)
     fuse_value_convolutions(onnx_model)
+    share_masks(onnx_model)
     attach_bodies(onnx_model)
     if layers:
         give_defaults(onnx_model, dict(zip(names[1:], inputs[1:], strict=True)))

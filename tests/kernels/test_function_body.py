@@ -17,8 +17,12 @@ from tests.support.tolerances import ENGINES
 PARITY = [case for case in CASES if case.shape.n and case.shape.m and case.name != "huge_window"]
 
 
-def check(library: Path, case: Case) -> None:
-    model, feeds = make_model_with_body(asdict(case.node())), case.feeds()
+# The body computes all pairs of query and key, or those of kept blocks.
+any_way = pytest.mark.parametrize("short", [0, 1 << 40], ids=["gathered", "whole"])
+
+
+def check(library: Path, case: Case, short: int) -> None:
+    model, feeds = make_model_with_body(asdict(case.node()), short=short), case.feeds()
     output, selection = open_session(library, model).run(None, feeds)
     expected, expected_selection = open_session(None, model).run(None, feeds)
     np.testing.assert_array_equal(selection, expected_selection)
@@ -26,11 +30,13 @@ def check(library: Path, case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", PARITY, ids=lambda case: case.name)
-def test_kernel_equals_function_body(library: Path, case: Case) -> None:
-    check(library, case)
+@any_way
+def test_kernel_equals_function_body(library: Path, case: Case, short: int) -> None:
+    check(library, case, short)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=any_case(fewest=1))
-def test_any_attributes_give_what_the_function_body_gives(library: Path, case: Case) -> None:
-    check(library, case)
+@any_way
+def test_any_attributes_give_what_the_function_body_gives(library: Path, case: Case, short: int) -> None:
+    check(library, case, short)

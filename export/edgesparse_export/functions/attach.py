@@ -19,7 +19,10 @@ def attach_bodies(model: ir.Model) -> None:
         ValueError: two stems of different dilations or patch; a body fits one of them only.
     """
     nodes = [node for node in model.graph if node.domain == DOMAIN]
-    functions = bodies({node.op_type for node in nodes})
+    functions = bodies(
+        {node.op_type for node in nodes},
+        same_tokens=all(_is_of_same_tokens(n) for n in nodes if n.op_type == "SparseAttention"),
+    )
     banks = {
         (
             tuple(n.attributes["dilations"].as_ints()),
@@ -40,6 +43,18 @@ def attach_bodies(model: ir.Model) -> None:
         model.functions[function.identifier()] = function
     if functions:
         model.opset_imports[DOMAIN] = VERSION
+
+
+def _is_of_same_tokens(node: ir.Node) -> bool:
+    """True where a router scored this query under this mask: all that it takes is of one length."""
+    query, scores, mask = node.inputs[0], node.inputs[3], node.inputs[6]
+    router = scores.producer() if scores else None
+    return (
+        router is not None
+        and (router.domain, router.op_type) == (DOMAIN, "BlockScores")
+        and router.inputs[0] is query
+        and router.inputs[4] is mask
+    )
 
 
 def with_bodies(model: onnx.ModelProto) -> onnx.ModelProto:

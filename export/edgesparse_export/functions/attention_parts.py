@@ -23,32 +23,18 @@ _edgesparse = Opset(DOMAIN, VERSION)
 
 
 @script(_edgesparse, default_opset=op)
-def ToBlocks(x: FLOAT["B", "M", "GD"], blocks: INT64[1], heads: INT64[1], block_size: int):
-    """[B, M, G*D] -> [B, G, K, b, D], the last block filled up with zeros."""
-    zero = op.Constant(value_ints=[0])
-    one = op.Constant(value_ints=[1])
-    size = op.Reshape(op.Constant(value_int=block_size), one)
-    rest = op.Sub(op.Mul(blocks, size), op.Shape(x, start=1, end=2))
-    padded = op.Pad(x, op.Concat(op.Constant(value_ints=[0, 0, 0, 0]), rest, zero, axis=0))
-    head_size = op.Div(op.Shape(x, start=2, end=3), heads)
-    shape = op.Concat(op.Shape(x, start=0, end=1), blocks, size, heads, head_size, axis=0)
-    return op.Transpose(op.Reshape(padded, shape), perm=[0, 3, 1, 2, 4])
-
-
-@script(_edgesparse, default_opset=op)
-def BlockReach(counts: FLOAT["B", "K"], query_blocks: INT64[1], window: int, is_causal: int):
-    """Blocks that may be attended to, bool [B, 1, Q, K], and which of them are the window."""
-    zero = op.Constant(value_ints=[0])
-    one = op.Constant(value_ints=[1])
+def BlockReach(
+    counts: FLOAT["B", "K"], query_blocks: INT64["Q"], key_blocks: INT64["K"], window: int, is_causal: int
+):
+    """Blocks that may be attended to, bool [B, 1, Q or 1, K], and which of them are the window."""
     valid = op.Unsqueeze(op.Greater(counts, op.Constant(value_float=0.0)), op.Constant(value_ints=[1, 2]))
-    rows = op.Unsqueeze(op.Range(0, op.Squeeze(query_blocks), 1), one)
-    columns = op.Unsqueeze(op.Range(0, op.Squeeze(op.Shape(counts, start=1, end=2)), 1), zero)
+    rows = op.Unsqueeze(query_blocks, op.Constant(value_ints=[1]))
     causal = op.Cast(op.Constant(value_int=is_causal), to=9)
     if causal:
-        reach = op.And(valid, op.LessOrEqual(columns, rows))
+        reach = op.And(valid, op.LessOrEqual(key_blocks, rows))
     else:
-        reach = op.And(valid, op.GreaterOrEqual(columns, op.Mul(rows, zero)))
-    near = op.LessOrEqual(op.Abs(op.Sub(rows, columns)), op.Constant(value_int=window))
+        reach = op.Identity(valid)
+    near = op.LessOrEqual(op.Abs(op.Sub(rows, key_blocks)), op.Constant(value_int=window))
     in_window = op.And(reach, near)
     return reach, in_window
 
@@ -60,41 +46,30 @@ def SelectBlocks(
     max_blocks: INT64[1],
     reach: BOOL["B", 1, "Q", "K"],
     in_window: BOOL["B", 1, "Q", "K"],
+    key_blocks: INT64[1],
+    ranks: INT64["K"],
 ):
     """Blocks in visiting order [B, H, Q, K], whether each is kept (a prefix), and the selection."""
     minus_infinity = op.Constant(value_float=float("-inf"))
-    zero = op.Constant(value_ints=[0])
+    nothing = op.Constant(value_float=0.0)
     last = op.Constant(value_ints=[-1])
-    key_blocks = op.Shape(block_scores, start=3, end=4)
-    columns = op.Unsqueeze(op.Range(0, op.Squeeze(key_blocks), 1), zero)
-    # The router's shares.
-    finite = op.Min(
-        op.Where(op.IsNaN(block_scores), minus_infinity, block_scores),
-        op.Constant(value_float=3.4028234663852886e38),
-    )
-    scores = op.Where(reach, finite, minus_infinity)
-    largest = op.ReduceMax(scores, last, keepdims=1)
-    exponentials = op.Exp(op.Sub(scores, op.Where(op.IsInf(largest), op.Constant(value_float=0.0), largest)))
-    total = op.ReduceSum(exponentials, last, keepdims=1)
-    share = op.Div(exponentials, op.Where(op.Greater(total, 0.0), total, op.Constant(value_float=1.0)))
+    # What depends on the mask alone.
+    is_reached = op.Less(ranks, op.ReduceSum(op.Cast(reach, to=7), last, keepdims=1))
+    is_allowed = op.And(is_reached, op.Less(ranks, max_blocks))
+    is_window = op.Less(ranks, op.ReduceSum(op.Cast(in_window, to=7), last, keepdims=1))
+    step = op.Where(reach, op.Mul(op.Cast(in_window, to=1), 2.0), op.Constant(value_float=-1.0))
+    # The router's shares. A comparison with NaN is false; a row without a score softmaxes to NaN.
+    is_scored = op.And(reach, op.Greater(block_scores, minus_infinity))
+    finite = op.Min(block_scores, op.Constant(value_float=3.4028234663852886e38))
+    share = op.Where(is_scored, op.Softmax(op.Where(is_scored, finite, minus_infinity), axis=-1), nothing)
     # Window first, then by falling share, unreachable last.
-    priority = op.Where(
-        reach, op.Add(share, op.Mul(op.Cast(in_window, to=1), 2.0)), op.Constant(value_float=-1.0)
-    )
-    ordered_priority, order = op.TopK(priority, key_blocks, axis=-1, largest=1, sorted=1)
-    ordered_share = op.GatherElements(share, order, axis=-1)
-    mass_before = op.CumSum(ordered_share, op.Constant(value_int=-1), exclusive=1)
-    head_top_p = op.Unsqueeze(top_p, op.Constant(value_ints=[1, 2]))
-    wanted = op.And(
-        op.Or(op.Less(mass_before, head_top_p), op.GreaterOrEqual(head_top_p, 1.0)),
-        op.Greater(head_top_p, 0.0),
-    )
-    capped = op.Less(columns, max_blocks)
-    kept = op.Or(
-        op.Greater(ordered_priority, 1.5),
-        op.And(op.Greater(ordered_priority, -0.5), op.And(wanted, capped)),
-    )
-    selection = op.Cast(op.ScatterElements(op.Mul(share, 0.0), order, op.Cast(kept, to=1), axis=-1), to=9)
+    _, order = op.TopK(op.Add(share, step), key_blocks, axis=-1, largest=1, sorted=1)
+    mass_before = op.CumSum(op.GatherElements(share, order, axis=-1), op.Constant(value_int=-1), exclusive=1)
+    # A mass lies between 0 and nearly 1: below no `top_p` of 0 or less, and always below 2 and more.
+    limit = op.Unsqueeze(op.Add(top_p, op.Floor(top_p)), op.Constant(value_ints=[1, 2]))
+    kept = op.Or(is_window, op.And(is_allowed, op.Less(mass_before, limit)))
+    # Every place is written: the data only lends its shape.
+    selection = op.ScatterElements(is_scored, order, kept, axis=-1)
     return order, kept, selection
 
 
@@ -133,7 +108,7 @@ def GatherBlocks(
 
 @script(_edgesparse, default_opset=op)
 def TokenBias(
-    mask: FLOAT["B", "K", "b"], picked: INT64["B", "H", "Q", "S"], picked_kept: BOOL["B", "H", "Q", "S"],
+    real: BOOL["B", "K", "b"], picked: INT64["B", "H", "Q", "S"], picked_kept: BOOL["B", "H", "Q", "S"],
     block_size: int, is_causal: int,
 ):  # fmt: skip
     """0 for tokens of picked blocks that a query may see, else minus infinity: [B, H, Q, 1 or b, S*b]."""
@@ -141,10 +116,10 @@ def TokenBias(
     one = op.Constant(value_ints=[1])
     last = op.Constant(value_ints=[-1])
     size = op.Reshape(op.Constant(value_int=block_size), one)
-    batch = op.Squeeze(op.Shape(mask, start=0, end=1))
+    batch = op.Squeeze(op.Shape(real, start=0, end=1))
     batch_index = op.Unsqueeze(op.Range(0, batch, 1), op.Constant(value_ints=[1, 2, 3]))
-    mask_bias = op.Where(op.Greater(mask, 0.0), op.Mul(mask, 0.0), minus_infinity)
-    mask_row = op.Add(picked, op.Mul(batch_index, op.Shape(mask, start=1, end=2)))
+    mask_bias = op.Where(real, op.Constant(value_float=0.0), minus_infinity)
+    mask_row = op.Add(picked, op.Mul(batch_index, op.Shape(real, start=1, end=2)))
     mask_picked = op.Gather(op.Reshape(mask_bias, op.Concat(last, size, axis=0)), mask_row, axis=0)
     slots = op.Shape(picked, start=3, end=4)
     shape = op.Concat(op.Shape(picked, start=0, end=3), one, op.Mul(slots, size), axis=0)
@@ -163,18 +138,16 @@ def TokenBias(
 
 @script(_edgesparse, default_opset=op)
 def AppendMeans(
-    picked: FLOAT["B", "H", "Q", "Sb", "D"], blocked: FLOAT["B", "G", "K", "b", "D"],
-    mask: FLOAT["B", "K", "b"], group: INT64["H"],
+    picked: FLOAT["B", "H", "Q", "Sb", "D"], means: FLOAT["B", "K", 1, "GD"], groups: INT64[1],
+    num_heads: int, kv_num_heads: int,
 ):  # fmt: skip
     """Behind the picked tokens, the mean over each block's real ones: [B, H, Q, S*b + K, D]."""
     one = op.Constant(value_ints=[1])
-    counts = op.ReduceSum(mask, op.Constant(value_ints=[-1]), keepdims=0)
-    divisor = op.Unsqueeze(op.Max(counts, op.Constant(value_float=1.0)), op.Constant(value_ints=[1, 3]))
-    weight = op.Unsqueeze(mask, op.Constant(value_ints=[1, 4]))
-    total = op.ReduceSum(op.Mul(blocked, weight), op.Constant(value_ints=[3]), keepdims=0)
-    means = op.Gather(op.Div(total, divisor), group, axis=1)
+    shape = op.Concat(op.Constant(value_ints=[0, 0]), groups, op.Constant(value_ints=[-1]), axis=0)
+    turned = op.Transpose(op.Reshape(means, shape), perm=[0, 2, 1, 3])
+    repeated = _edgesparse.RepeatHeads(turned, num_heads=num_heads, kv_num_heads=kv_num_heads)
     spread = op.Concat(op.Shape(picked, start=0, end=3), one, one, axis=0)
-    return op.Concat(picked, op.Expand(op.Unsqueeze(means, op.Constant(value_ints=[2])), spread), axis=3)
+    return op.Concat(picked, op.Expand(op.Unsqueeze(repeated, op.Constant(value_ints=[2])), spread), axis=3)
 
 
 @script(_edgesparse, default_opset=op)
@@ -214,8 +187,61 @@ def AttendBlocks(
     return op.Reshape(op.Transpose(visible, perm=[0, 2, 3, 1, 4]), shape)
 
 
+@script(_edgesparse, default_opset=op)
+def BlockHeads(tokens: FLOAT["B", "K", "b", "GD"], groups: INT64[1]):
+    """[B, K, b, G*D] -> [B, G, K, b, D]."""
+    shape = op.Concat(op.Constant(value_ints=[0, 0, 0]), groups, op.Constant(value_ints=[-1]), axis=0)
+    return op.Transpose(op.Reshape(tokens, shape), perm=[0, 3, 1, 2, 4])
+
+
+@script(_edgesparse, default_opset=op)
+def AttendGathered(
+    query: FLOAT["B", "N", "HD"], key_tokens: FLOAT["B", "K", "b", "GD"], value: FLOAT["B", "M", "GE"],
+    query_places: INT64["Q", "b"], places: INT64["B", "K", "b", 1], real: BOOL["B", "K", "b"],
+    counts: FLOAT["B", "K"], key_means: FLOAT["B", "K", 1, "GD"], reach: BOOL["B", 1, "Q", "K"],
+    order: INT64["B", "H", "Q", "K"], kept: BOOL["B", "H", "Q", "K"], selection: BOOL["B", "H", "Q", "K"],
+    num_heads: int, kv_num_heads: int, block_size: int, scale: float, summaries: int, is_causal: int,
+):  # fmt: skip
+    """The output [B, N, H*E] from copies of the kept blocks: memory grows with the tokens."""
+    one = op.Constant(value_ints=[1])
+    heads = op.Constant(value_int=num_heads)
+    heads_1 = op.Reshape(heads, one)
+    groups_1 = op.Reshape(op.Constant(value_int=kv_num_heads), one)
+    query_blocked = _edgesparse.BlockHeads(op.Gather(query, query_places, axis=1), heads_1)
+    # Next to the product, where onnxruntime fuses it: anywhere else the last bit differs.
+    query_scaled = op.Mul(query_blocked, op.Constant(value_float=scale))
+    value_tokens = op.GatherND(value, places, batch_dims=1)
+    # Kept blocks are a prefix of the visiting order, and as many as any row kept are gathered.
+    picked, picked_kept = _edgesparse.CutOrder(order, kept)
+    group = op.Div(op.Range(0, heads, 1), op.Squeeze(op.Div(heads_1, groups_1)))
+    key_picked = _edgesparse.GatherBlocks(_edgesparse.BlockHeads(key_tokens, groups_1), picked, group)
+    value_picked = _edgesparse.GatherBlocks(_edgesparse.BlockHeads(value_tokens, groups_1), picked, group)
+    token_bias = _edgesparse.TokenBias(real, picked, picked_kept, block_size=block_size, is_causal=is_causal)
+    with_summaries = op.Cast(op.Constant(value_int=summaries), to=9)
+    # One name a branch: several are put in the order of a set, and the file would change from run to run.
+    if with_summaries:
+        key_seen = _edgesparse.AppendMeans(
+            key_picked, key_means, groups_1, num_heads=num_heads, kv_num_heads=kv_num_heads
+        )
+    else:
+        key_seen = op.Identity(key_picked)
+    if with_summaries:
+        value_means = _edgesparse.BlockMeans(value_tokens, real, counts)
+        value_seen = _edgesparse.AppendMeans(
+            value_picked, value_means, groups_1, num_heads=num_heads, kv_num_heads=kv_num_heads
+        )
+    else:
+        value_seen = op.Identity(value_picked)
+    if with_summaries:
+        bias = _edgesparse.AppendSummaryBias(token_bias, counts, reach, selection)
+    else:
+        bias = op.Identity(token_bias)
+    merged = _edgesparse.AttendBlocks(query_scaled, key_seen, value_seen, bias)
+    return op.Slice(merged, op.Constant(value_ints=[0]), op.Shape(query, start=1, end=2), one)
+
+
 PARTS = (
-    ToBlocks,
+    BlockHeads,
     BlockReach,
     SelectBlocks,
     CutOrder,
@@ -224,4 +250,5 @@ PARTS = (
     AppendMeans,
     AppendSummaryBias,
     AttendBlocks,
+    AttendGathered,
 )

@@ -14,13 +14,14 @@ columns and groups of 4 rows of a packed weight.
 from collections.abc import Sequence
 
 import onnx_ir as ir
-from onnxscript import BOOL, FLOAT, INT8, INT64, script
+from onnxscript import BOOL, FLOAT, INT8, script
 from onnxscript import opset18 as op
 from onnxscript.values import Opset
 
 from edgesparse_export.functions.domain import DOMAIN, VERSION
 from edgesparse_export.functions.inline import inline_calls
 from edgesparse_export.functions.sparse_attention import function_body
+from edgesparse_export.functions.token_blocks import SHARED
 
 _edgesparse = Opset(DOMAIN, VERSION)
 
@@ -138,27 +139,6 @@ def FilterBankLinear(
 
 
 @script(_edgesparse, default_opset=op)
-def SplitBlocks(x: FLOAT["B", "N", "C"], block_size: int):
-    """[B, N, C] -> [B, K, b, C], the last block filled up with zeros."""
-    zero = op.Constant(value_ints=[0])
-    one = op.Constant(value_ints=[1])
-    size = op.Reshape(op.Constant(value_int=block_size), one)
-    tokens = op.Shape(x, start=1, end=2)
-    blocks = op.Div(op.Sub(op.Add(tokens, size), one), size)
-    rest = op.Sub(op.Mul(blocks, size), tokens)
-    padded = op.Pad(x, op.Concat(op.Constant(value_ints=[0, 0, 0, 0]), rest, zero, axis=0))
-    shape = op.Concat(op.Shape(x, start=0, end=1), blocks, size, op.Constant(value_ints=[-1]), axis=0)
-    return op.Reshape(padded, shape)
-
-
-@script(_edgesparse, default_opset=op)
-def SplitHeads(x: FLOAT["B", "K", "HD"], heads: INT64[1]):
-    """[B, K, H*D] -> [B, H, K, D]."""
-    shape = op.Concat(op.Shape(x, start=0, end=2), heads, op.Constant(value_ints=[-1]), axis=0)
-    return op.Transpose(op.Reshape(x, shape), perm=[0, 2, 1, 3])
-
-
-@script(_edgesparse, default_opset=op)
 def BlockScores(
     query: FLOAT["B", "N", "HD"],
     key: FLOAT["B", "N", "GD"],
@@ -173,30 +153,29 @@ def BlockScores(
     zero = op.Constant(value_ints=[0])
     one = op.Constant(value_ints=[1])
     two = op.Constant(value_ints=[2])
+    last = op.Constant(value_ints=[-1])
     heads = op.Reshape(op.Constant(value_int=num_heads), one)
     groups = op.Reshape(op.Constant(value_int=kv_num_heads), one)
-    # [B, K, b, width], and which tokens are real [B, K, b, 1].
-    queries = _edgesparse.SplitBlocks(query, block_size=block_size)
-    keys = _edgesparse.SplitBlocks(key, block_size=block_size)
-    real = _edgesparse.SplitBlocks(op.Unsqueeze(op.Cast(key_mask, to=1), two), block_size=block_size)
-    is_real = op.Greater(real, 0.0)
-    counts = op.ReduceSum(real, two, keepdims=0)
-    divisor = op.Max(counts, op.Constant(value_float=1.0))
-    empty = op.Equal(counts, 0.0)
-    query_mean = op.Div(op.ReduceSum(op.Where(is_real, queries, 0.0), two, keepdims=0), divisor)
-    key_mean = op.Div(op.ReduceSum(op.Where(is_real, keys, 0.0), two, keepdims=0), divisor)
-    most = op.ReduceMax(op.Where(is_real, keys, op.Constant(value_float=float("-inf"))), two, keepdims=0)
-    least = op.ReduceMin(op.Where(is_real, keys, op.Constant(value_float=float("inf"))), two, keepdims=0)
-    # [B, H, K, D] and [B, G, K, 3 * D]
-    pooled = op.Concat(
-        _edgesparse.SplitHeads(key_mean, groups),
-        _edgesparse.SplitHeads(op.Where(empty, 0.0, most), groups),
-        _edgesparse.SplitHeads(op.Where(empty, 0.0, least), groups),
-        axis=3,
+    places, real, counts = _edgesparse.RealPlaces(key_mask, block_size=block_size)
+    # [B, K, b, width], then [B, K, 1, width].
+    keys = op.GatherND(key, places, batch_dims=1)
+    queries = op.GatherND(query, places, batch_dims=1)
+    query_mean = _edgesparse.BlockMeans(queries, real, counts)
+    key_mean = _edgesparse.BlockMeans(keys, real, counts)
+    most = op.ReduceMax(keys, two, keepdims=1)
+    least = op.ReduceMin(keys, two, keepdims=1)
+    # Of a block without real tokens, zeros. [B, K, 3, G * D] -> [B, G, K, 3 * D]
+    holds_some = op.Unsqueeze(op.Cast(op.Greater(counts, 0.0), to=1), op.Constant(value_ints=[2, 3]))
+    pooled = op.Reshape(
+        op.Mul(op.Concat(key_mean, most, least, axis=2), holds_some),
+        op.Concat(zero, zero, op.Constant(value_ints=[3]), groups, last, axis=0),
     )
-    query_projected = op.MatMul(_edgesparse.SplitHeads(query_mean, heads), query_weight)
-    group = op.Div(op.Range(0, op.Constant(value_int=num_heads), 1), op.Squeeze(op.Div(heads, groups)))
-    key_projected = op.Gather(op.MatMul(pooled, key_weight), group, axis=1)
+    key_pooled = op.Reshape(op.Transpose(pooled, perm=[0, 3, 1, 2, 4]), op.Constant(value_ints=[0, 0, 0, -1]))
+    key_projected = _edgesparse.RepeatHeads(
+        op.MatMul(key_pooled, key_weight), num_heads=num_heads, kv_num_heads=kv_num_heads
+    )
+    query_heads = op.Reshape(query_mean, op.Concat(zero, zero, heads, last, axis=0))
+    query_projected = op.MatMul(op.Transpose(query_heads, perm=[0, 2, 1, 3]), query_weight)
     causal = op.Cast(op.Constant(value_int=is_causal), to=9)
     if causal:
         # A query block is scored by the block before it, the first by nothing. Not by padding: onnxruntime
@@ -230,17 +209,17 @@ def ValueConvolution(
 _FUNCTIONS = (Linear, LinearSplit, FeedForward, FilterBankLinear, BlockScores, ValueConvolution)
 
 
-# Steps of `BlockScores` that are inlined into it.
-_PARTS = (SplitBlocks, SplitHeads)
+def bodies(names: set[str], *, same_tokens: bool = False) -> list[ir.Function]:
+    """The functions of these names and those that they call, ready to be added to a model's `functions`.
 
-
-def bodies(names: set[str]) -> list[ir.Function]:
-    """The functions of these names and those that they call, ready to be added to a model's `functions`."""
+    Args:
+        same_tokens: of `function_body`.
+    """
     wanted = names | ({"Linear"} if names & {"LinearSplit", "FilterBankLinear", "FeedForward"} else set())
-    parts = [part.to_function_proto() for part in _PARTS]
+    parts = [part.to_function_proto() for part in SHARED]
     found = [
         ir.serde.deserialize_function(inline_calls(f.to_function_proto(), parts))
         for f in _FUNCTIONS
         if f.name in wanted
     ]
-    return found + ([function_body()] if "SparseAttention" in wanted else [])
+    return found + ([function_body(same_tokens=same_tokens)] if "SparseAttention" in wanted else [])

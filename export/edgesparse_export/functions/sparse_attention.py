@@ -17,8 +17,34 @@ from onnxscript.values import Opset
 from edgesparse_export.functions.attention_parts import PARTS
 from edgesparse_export.functions.domain import DOMAIN, VERSION
 from edgesparse_export.functions.inline import inline_calls
+from edgesparse_export.functions.token_blocks import SHARED
+from edgesparse_export.functions.whole_attention import WHOLE
 
 _edgesparse = Opset(DOMAIN, VERSION)
+# Pairs of query and key of a window of 128 tokens.
+SHORT = 128 * 128
+
+
+@script(_edgesparse, default_opset=op)
+def IsShort(query_tokens: INT64[1], key_tokens: INT64[1]):
+    """Whether every query is compared with every key. `function_body` puts its number in."""
+    return op.Squeeze(op.LessOrEqual(op.Mul(query_tokens, key_tokens), op.Constant(value_int=0)))
+
+
+@script(_edgesparse, default_opset=op)
+def QueryPlaces(query: FLOAT["B", "N", "HD"], key_mask: BOOL["B", "M"], block_size: int):
+    """The number of query tokens, int64 [1], and the token at each place of each block, int64 [Q, b]."""
+    tokens = op.Shape(query, start=1, end=2)
+    places, _ = _edgesparse.BlockPlaces(tokens, block_size=block_size)
+    return tokens, places
+
+
+@script(_edgesparse, default_opset=op)
+def SelfQueryPlaces(query: FLOAT["B", "N", "HD"], key_mask: BOOL["B", "N"], block_size: int):
+    """The same where queries and keys are the same tokens: computed once per model, as it is for keys."""
+    tokens = op.Shape(key_mask, start=1, end=2)
+    places, _ = _edgesparse.BlockPlaces(tokens, block_size=block_size)
+    return tokens, places
 
 
 # One function: the operator's body in the file is one too; its longer steps are in attention_parts.py.
@@ -40,57 +66,54 @@ def SparseAttention(
     is_causal: int,
     precision: str = "float32",
 ):
-    zero = op.Constant(value_ints=[0])
-    one = op.Constant(value_ints=[1])
-    last = op.Constant(value_ints=[-1])
-    heads = op.Constant(value_int=num_heads)
-    heads_1 = op.Reshape(heads, one)
-    groups_1 = op.Reshape(op.Constant(value_int=kv_num_heads), one)
-    query_blocks = op.Shape(block_scores, start=2, end=3)
-    key_blocks = op.Shape(block_scores, start=3, end=4)
-
-    # Query [B, H, Q, b, D], key [B, G, K, b, D], value [B, G, K, b, E], mask [B, K, b].
-    query_blocked = _edgesparse.ToBlocks(query, query_blocks, heads_1, block_size=block_size)
-    # Next to the product, where onnxruntime fuses it: anywhere else the last bit differs.
-    query_scaled = op.Mul(query_blocked, op.Constant(value_float=scale))
-    key_blocked = _edgesparse.ToBlocks(key, key_blocks, groups_1, block_size=block_size)
-    value_blocked = _edgesparse.ToBlocks(value, key_blocks, groups_1, block_size=block_size)
-    real = op.Unsqueeze(op.Cast(key_mask, to=1), last)
-    mask = op.Squeeze(
-        _edgesparse.ToBlocks(real, key_blocks, one, block_size=block_size), op.Constant(value_ints=[1, 4])
+    places, real, counts = _edgesparse.RealPlaces(key_mask, block_size=block_size)
+    query_tokens, query_places = _edgesparse.QueryPlaces(query, key_mask, block_size=block_size)
+    _, query_blocks = _edgesparse.BlockNumbers(query_tokens, block_size=block_size)
+    key_count = op.Shape(key_mask, start=1, end=2)
+    block_count, key_blocks = _edgesparse.BlockNumbers(key_count, block_size=block_size)
+    reach, in_window = _edgesparse.BlockReach(
+        counts, query_blocks, key_blocks, window=window, is_causal=is_causal
     )
-    counts = op.ReduceSum(mask, last, keepdims=0)
-
-    # Which blocks: kept ones are a prefix of the visiting order, and as many as any row kept are gathered.
-    reach, in_window = _edgesparse.BlockReach(counts, query_blocks, window=window, is_causal=is_causal)
-    order, kept, selection = _edgesparse.SelectBlocks(block_scores, top_p, max_blocks, reach, in_window)
-    picked, picked_kept = _edgesparse.CutOrder(order, kept)
-
-    # Their tokens, and one summary token per dropped block: mean key, mean value, log(count) on its logit.
-    group = op.Div(op.Range(0, heads, 1), op.Squeeze(op.Div(heads_1, groups_1)))
-    key_picked = _edgesparse.GatherBlocks(key_blocked, picked, group)
-    value_picked = _edgesparse.GatherBlocks(value_blocked, picked, group)
-    token_bias = _edgesparse.TokenBias(mask, picked, picked_kept, block_size=block_size, is_causal=is_causal)
-    with_summaries = op.Cast(op.Constant(value_int=summaries), to=9)
-    # One name a branch: several are put in the order of a set, and the file would change from run to run.
-    if with_summaries:
-        key_seen = _edgesparse.AppendMeans(key_picked, key_blocked, mask, group)
+    order, kept, selection = _edgesparse.SelectBlocks(
+        block_scores, top_p, max_blocks, reach, in_window, block_count, key_blocks
+    )
+    key_tokens = op.GatherND(key, places, batch_dims=1)
+    key_means = _edgesparse.BlockMeans(key_tokens, real, counts)
+    is_short = _edgesparse.IsShort(query_tokens, key_count)
+    # All tokens or none: what is made of pairs of tokens is computed here, once per model, and for few only.
+    few = op.Mul(key_count, op.Cast(is_short, to=7))
+    few_mask = op.Slice(key_mask, op.Constant(value_ints=[0]), few, op.Constant(value_ints=[1]))
+    to_tokens = _edgesparse.BlocksToTokens(key_blocks, few_mask, block_size=block_size)
+    query_block = op.Div(op.Range(0, op.Squeeze(query_tokens), 1), op.Constant(value_int=block_size))
+    hidden = _edgesparse.HiddenTokens(few_mask, is_causal=is_causal)
+    real_keys = op.Unsqueeze(op.Cast(few_mask, to=1), op.Constant(value_ints=[2]))
+    if is_short:
+        output = _edgesparse.AttendWhole(
+            query, key, value, real_keys, key_means, selection, query_block, to_tokens, hidden,
+            num_heads=num_heads, kv_num_heads=kv_num_heads, scale=scale, summaries=summaries,
+            is_causal=is_causal,
+        )  # fmt: skip
     else:
-        key_seen = op.Identity(key_picked)
-    if with_summaries:
-        value_seen = _edgesparse.AppendMeans(value_picked, value_blocked, mask, group)
-    else:
-        value_seen = op.Identity(value_picked)
-    if with_summaries:
-        bias = _edgesparse.AppendSummaryBias(token_bias, counts, reach, selection)
-    else:
-        bias = op.Identity(token_bias)
-    merged = _edgesparse.AttendBlocks(query_scaled, key_seen, value_seen, bias)
-    output = op.Slice(merged, zero, op.Shape(query, start=1, end=2), one)
+        output = _edgesparse.AttendGathered(
+            query, key_tokens, value, query_places, places, real, counts, key_means, reach, order, kept,
+            selection, num_heads=num_heads, kv_num_heads=kv_num_heads, block_size=block_size, scale=scale,
+            summaries=summaries, is_causal=is_causal,
+        )  # fmt: skip
     return output, selection
 
 
-def function_body() -> ir.Function:
-    """The operator's function, ready to be added to a model's `functions`."""
-    parts = [part.to_function_proto() for part in PARTS]
-    return ir.serde.deserialize_function(inline_calls(SparseAttention.to_function_proto(), parts))
+def function_body(*, same_tokens: bool = False, short: int = SHORT) -> ir.Function:
+    """The operator's function, ready to be added to a model's `functions`.
+
+    Args:
+        same_tokens: queries and keys are as many at every call of the model, which saves nodes.
+        short: at most so many pairs of query and key are all computed.
+    """
+    is_short = IsShort.to_function_proto()
+    (most,) = (node.attribute[0] for node in is_short.node if node.op_type == "Constant")
+    most.i = short
+    query_places = (SelfQueryPlaces if same_tokens else QueryPlaces).to_function_proto()
+    query_places.name = "QueryPlaces"
+    parts = [part.to_function_proto() for part in (*SHARED, *PARTS, *WHOLE)]
+    body = inline_calls(SparseAttention.to_function_proto(), [is_short, query_places, *parts])
+    return ir.serde.deserialize_function(body)
