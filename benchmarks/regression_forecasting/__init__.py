@@ -1,0 +1,1 @@
+"""Regression and forecasting by the default models, beside what a user would pick today."""
