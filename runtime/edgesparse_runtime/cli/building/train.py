@@ -75,7 +75,7 @@ class TrainRequest(TableOptions):
         str | None,
         typer.Option(
             help="small: fixed features and a linear map, in seconds; full: with a transformer added; "
-            "auto: full where it is better out of fold, else small. [small to classify, unless an option "
+            "auto: full where it is better out of fold, else small. [small, unless forecasting or an option "
             "selects a transformer: --attention, --budget, --preset, --epochs, --pretrain, --config]"
         ),
     ] = None
