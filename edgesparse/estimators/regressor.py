@@ -17,7 +17,7 @@ from edgesparse_runtime.arrays import DoubleArray
 
 
 class SparseTransformerRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc]
-    """Predicts a number per series; by default with the transformer of `edgesparse train --task regression`.
+    """Predicts a number per series; by default with the small model of `edgesparse train --task regression`.
 
     Parameters are those of `edgesparse.estimators.options.Options`; docs/guides/estimators.md has them all.
     """
