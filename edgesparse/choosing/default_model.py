@@ -24,8 +24,8 @@ SMALL_SETTINGS = frozenset(
 def default_model(task: str, options: Iterable[object], settings: Iterable[str]) -> str | None:
     """ "small", unless what is given is for a transformer alone; None = as configured.
 
-    It was the better one on the mean of nine data sets (docs/benchmarks.md) and on the two regression sets that
-    the choice was made on (benchmarks/NOTES.md), and takes seconds.
+    It was the better one on the mean of nine data sets (docs/benchmarks.md) and on the two regression sets
+    that the choice was made on (benchmarks/NOTES.md), and takes seconds.
 
     Args:
         options: of the transformer; None = not given.
