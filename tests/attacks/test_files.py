@@ -259,6 +259,19 @@ def test_the_next_writer_removes_what_a_killed_one_left(kind: str, tmp_path: Pat
     assert os.listdir(tmp_path) == ["out.csv"]
 
 
+def test_the_first_writer_to_succeed_removes_what_killed_ones_left(tmp_path: Path) -> None:
+    """A target that was never there, or is gone: its leftovers stay until there is a new one."""
+    target = tmp_path / "out.csv"
+    (tmp_path / STAGED / "out.csv.old").mkdir(parents=True)
+    with contextlib.suppress(RuntimeError), staging_folder(target):
+        raise RuntimeError
+    assert os.listdir(tmp_path) == [STAGED]
+    with staging_folder(target) as folder:
+        (folder / "out.csv").mkdir()
+        put_in_place(folder / "out.csv", target)
+    assert os.listdir(tmp_path) == ["out.csv"]
+
+
 def test_what_a_living_writer_has_staged_stays(tmp_path: Path) -> None:
     """However long it takes, and whether it is a file or a folder; both get their names in the end."""
     target = tmp_path / "out.csv"

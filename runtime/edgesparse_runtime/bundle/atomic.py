@@ -24,17 +24,20 @@ _LOCK_SECONDS, _LOCK_PAUSE = 30.0, 0.01
 def staging_folder(target: Path) -> Iterator[Path]:
     """A folder beside `target` to write into; it is gone at the end, whatever happened.
 
-    What a killed writer left is removed first.
+    What killed writers left is removed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():
-        # Where it is missing, what lies beside it may be all that is left of it.
+    # Where it is missing, what lies beside it may be all that is left of it, until there is a new one.
+    is_new = not target.exists()
+    if not is_new:
         remove_leftovers(target)
     with naming(target):
         staging, lock = stage_folder(target)
     try:
         with naming(target):
             yield staging
+        if is_new and target.exists():
+            remove_leftovers(target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         os.close(lock)
