@@ -69,6 +69,8 @@ def fit_order(data: SeriesSet) -> tuple[ChannelOrder, OrderReport] | None:
     floor = STILL * float(spread[spread > 0].min())
     orders_Rd = orders_of(channels)
     figures_nd = np.stack([figures_of(x, floor) for x in windows])
+    if not np.isfinite(figures_nd).all():
+        return None
     kinds = _numbers(part.labels if _has_classes(part) else None, len(part))
     folds = _folds(kinds, part.groups)
     left_out_nR = np.empty((len(part), len(orders_Rd)))

@@ -79,6 +79,12 @@ def test_another_machine_and_windows_of_nothing_known_are_not_exchanged(order: C
         assert order.exchanged(x.astype(np.float32)) is None
 
 
+def test_values_that_float32_cannot_square_tell_nothing(order: ChannelOrder) -> None:
+    data = recorded(60, 0)
+    assert fit_order(data.with_series([x * np.float32(1e25) for x in data.series])) is None
+    assert order.exchanged(data.series[0] * np.float32(1e25)) is None
+
+
 def test_missing_values_stand_at_the_mean(order: ChannelOrder) -> None:
     x = recorded(1, 3).series[0]
     x[1, 20:40] = np.nan

@@ -52,13 +52,15 @@ class ChannelOrder:
     threshold: float
     farthest: float
 
+    @np.errstate(over="ignore", invalid="ignore")
     def exchanged(self, window_CT: FloatArray) -> tuple[int, int] | None:
         """The two channels that were exchanged; None where the window is in order."""
         distances_R = self.distances(figures_of(window_CT, self.floor)[self._orders])
         best = int(distances_R[1:].argmin())
-        if log_ratio(distances_R) <= self.threshold or distances_R[1 + best] > self.farthest:
-            return None
-        return pairs_of(len(window_CT))[best]
+        # Values that float32 cannot square give NaN, of which neither holds.
+        if log_ratio(distances_R) > self.threshold and distances_R[1 + best] <= self.farthest:
+            return pairs_of(len(window_CT))[best]
+        return None
 
     def distances(self, figures_Rd: DoubleArray) -> DoubleArray:
         """Squared, to the nearest center."""
@@ -108,6 +110,7 @@ def log_ratio(distances_R: DoubleArray) -> float:
     return float(np.log((distances_R[0] + NEAREST) / (distances_R[1:].min() + NEAREST)))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def figures_of(window_CT: FloatArray, floor: float) -> DoubleArray:
     """[d]: per channel level and log spread of values, differences and second differences; then per pair the
     correlation of values and of differences, stretched so that they count alike near 1 and near 0.
