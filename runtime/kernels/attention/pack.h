@@ -62,7 +62,8 @@ struct Packed {
             bias_of(group, block, part),
             last_for_row_0,
             scales_of(group, block, part),
-            lanes};
+            lanes,
+            kSeenByAll};
   }
   Panel summary_panel(int64_t group, int64_t part, const float* weights) const {
     const int64_t index = panel_of(group, key_blocks, part);
@@ -71,7 +72,8 @@ struct Packed {
             weights,
             kNotDiagonal,
             scales_of(group, key_blocks, part),
-            std::min<int64_t>(kPanelKeys, key_blocks - part * kPanelKeys)};
+            std::min<int64_t>(kPanelKeys, key_blocks - part * kPanelKeys),
+            kSeenByAll};
   }
   // Sums of a block's tokens become means.
   void divide_means(int64_t group, int64_t block, const Problem& problem) const;

@@ -21,6 +21,10 @@ struct Problem {
   const uint8_t* key_mask;    // [B, M]
   float* output;              // [B, N, H*V]; may begin where `query` begins, whose memory is then overwritten
   uint8_t* selection;         // [B, H, NQ, NK], or null
+  // [N], or null: query i sees the keys first_key[i] to last_key[i], neither of which falls as i rises.
+  // Nothing is selected then: `block_scores`, `top_p`, `max_blocks` and `window` are not read.
+  const int32_t* first_key;
+  const int32_t* last_key;
 
   int64_t batch, query_tokens, key_tokens, heads, kv_heads, head_size, value_size, block_size;
   int64_t max_blocks, window;

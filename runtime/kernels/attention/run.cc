@@ -151,19 +151,48 @@ int64_t list_panels(const Problem& p, const Packed& packed, int64_t b, int64_t g
   return count;
 }
 
-void attend_block(Work& work, int64_t b, int64_t h, int64_t i, const TaskArrays& arrays, Clock& clock,
-                  double& selecting) {
-  const Problem& p = work.problem;
-  const int64_t key_blocks = p.key_blocks(), query_blocks = p.query_blocks();
-  const int64_t group = b * p.kv_heads + h / (p.heads / p.kv_heads);
-  const int64_t row_of_blocks = (b * p.heads + h) * query_blocks + i;
-  uint8_t* const kept = p.selection ? p.selection + row_of_blocks * key_blocks : arrays.kept;
+// The panels from the first key of the block's first row to the last key of its last one.
+int64_t list_spans(const Problem& p, const Packed& packed, int64_t b, int64_t group, int64_t i,
+                   const TaskArrays& arrays) {
+  const int64_t rows = p.block_tokens(i, p.query_tokens);
+  const int32_t *first = p.first_key + i * p.block_size, *last = p.last_key + i * p.block_size;
+  const int64_t from = first[0], to = last[rows - 1];
+  const int32_t* valid_tokens = packed.valid_tokens + b * p.key_blocks();
+  int64_t count = 0;
+  for (int64_t j = from / p.block_size; j * p.block_size <= to; ++j) {
+    if (valid_tokens[j] == 0) continue;
+    const int64_t tokens = p.block_tokens(j, p.key_tokens);
+    for (int64_t lane = 0; lane < tokens; lane += kPanelKeys) {
+      const int64_t token = j * p.block_size + lane, lanes = std::min<int64_t>(kPanelKeys, tokens - lane);
+      if (token + lanes <= from || token > to) continue;
+      const bool seen_by_all = first[rows - 1] <= token && token + lanes - 1 <= last[0];
+      Panel& panel = arrays.panels[count++];
+      panel = packed.panel(group, j, lane / kPanelKeys, kNotDiagonal, lanes);
+      if (!seen_by_all) panel.token = static_cast<int32_t>(token);
+    }
+  }
+  return count;
+}
 
-  clock.lap();
+// Selects, unless every row has its span.
+int64_t choose_panels(Work& work, int64_t b, int64_t h, int64_t i, int64_t group, const TaskArrays& arrays) {
+  const Problem& p = work.problem;
+  if (p.first_key) return list_spans(p, work.packed, b, group, i, arrays);
+  const int64_t key_blocks = p.key_blocks();
+  const int64_t row_of_blocks = (b * p.heads + h) * p.query_blocks() + i;
+  uint8_t* const kept = p.selection ? p.selection + row_of_blocks * key_blocks : arrays.kept;
   select_blocks(work.table, p.block_scores + row_of_blocks * key_blocks,
                 work.packed.valid_tokens + b * key_blocks, key_blocks, i, p.causal, p.window,
                 p.top_p[p.top_p_per_head ? h : 0], p.max_blocks, arrays.selection, kept);
-  const int64_t panels = list_panels(p, work.packed, b, group, i, kept, arrays);
+  return list_panels(p, work.packed, b, group, i, kept, arrays);
+}
+
+void attend_block(Work& work, int64_t b, int64_t h, int64_t i, const TaskArrays& arrays, Clock& clock,
+                  double& selecting) {
+  const Problem& p = work.problem;
+  const int64_t group = b * p.kv_heads + h / (p.heads / p.kv_heads);
+  clock.lap();
+  const int64_t panels = choose_panels(work, b, h, i, group, arrays);
   selecting += clock.lap();
 
   const int64_t tokens = p.block_tokens(i, p.query_tokens);
@@ -185,6 +214,10 @@ void attend_block(Work& work, int64_t b, int64_t h, int64_t i, const TaskArrays&
     job.query = p.query + token * job.query_stride + h * p.head_size;
     job.output = p.output + token * job.output_stride + h * p.value_size;
     job.rows = std::min<int64_t>(kRows, tokens - row);
+    if (p.first_key) {
+      job.first_key = p.first_key + i * p.block_size + row;
+      job.last_key = p.last_key + i * p.block_size + row;
+    }
     if (p.int8)
       work.table.attend_int8(job);
     else

@@ -29,6 +29,8 @@ constexpr int64_t kShareLanes = 16;
 
 // Means "no key of this panel lies in the future of a row".
 constexpr int64_t kNotDiagonal = INT64_MAX;
+// Means "every row of the job sees every key of this panel".
+constexpr int32_t kSeenByAll = -1;
 
 struct Panel {
   const void* keys;
@@ -37,6 +39,7 @@ struct Panel {
   int64_t last_for_row_0;  // row r may see lanes up to last_for_row_0 + r; kNotDiagonal = all lanes
   const float* scales;     // int8 only: one per column of the values, shared by the panels packed together
   int64_t lanes;           // no key is there from this lane on
+  int32_t token;           // with `first_key`: the number of the first key, or kSeenByAll
 };
 
 // The output may be the query, with V = D and one stride for both: every table reads a row to its end before
@@ -50,6 +53,8 @@ struct Job {
   float scale;  // already times log2(e)
   const Panel* panels;
   int64_t panel_count;
+  const int32_t* first_key;  // null, or row r sees the keys first_key[r] to last_key[r] only; float32 only
+  const int32_t* last_key;
   float* output;  // rows of V, output_stride apart
   int64_t output_stride;
   float* scratch;     // float_scratch() floats, 64-byte aligned

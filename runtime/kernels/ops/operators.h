@@ -6,6 +6,7 @@
 namespace edgesparse {
 
 const ort::CustomOp* sparse_attention_op();
+const ort::CustomOp* window_attention_op();
 const ort::CustomOp* kernel_info_op();
 const ort::CustomOp* linear_op();
 const ort::CustomOp* linear_split_op();

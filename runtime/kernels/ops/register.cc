@@ -15,9 +15,9 @@ ort::Status* make_domain(const ort::Functions& ort, ort::CustomOpDomain** domain
   ort::CustomOpDomain* made = nullptr;
   EDGESPARSE_RETURN_IF(ort.CreateCustomOpDomain("edgesparse", &made));
   for (const ort::CustomOp* op :
-       {sparse_attention_op(), kernel_info_op(), linear_op(), linear_split_op(), filter_bank_op(),
-        filter_bank_linear_op(), kernel_bank_op(), kernel_bank_linear_op(), block_scores_op(),
-        value_convolution_op(), feed_forward_op(), competing_filters_op()})
+       {sparse_attention_op(), window_attention_op(), kernel_info_op(), linear_op(), linear_split_op(),
+        filter_bank_op(), filter_bank_linear_op(), kernel_bank_op(), kernel_bank_linear_op(),
+        block_scores_op(), value_convolution_op(), feed_forward_op(), competing_filters_op()})
     if (ort::Status* const failed = ort.CustomOpDomain_Add(made, op)) {
       ort.ReleaseCustomOpDomain(made);
       return failed;

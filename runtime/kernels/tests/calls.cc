@@ -97,6 +97,17 @@ class Builder {
     return tensor;
   }
 
+  // Where packed texts begin in `length` tokens, some of them empty; hostile ones may fall or lie outside.
+  Tensor& starts(int64_t length) {
+    Tensor& tensor = input(ort::kInt64, {draw_.below(5)});
+    auto* const to = reinterpret_cast<int64_t*>(tensor.data.get());
+    const int64_t count = tensor.bytes() / 8;
+    for (int64_t i = 0; i < count; ++i) to[i] = draw_.below(length + 1);
+    std::sort(to, to + count);
+    if (hostile_ && count > 0 && draw_.chance(20)) to[draw_.below(count)] = draw_.pick(kOdd);
+    return tensor;
+  }
+
   // What can be wrong with a node as a whole.
   void spoil() {
     if (!hostile_) return;
@@ -202,6 +213,23 @@ void attention(Draw& draw, Builder& b) {
   b.number(b.count({0, 1, 2, 3, 100}));
   b.mask({batch, m});
   b.call.outputs = 1 + static_cast<size_t>(draw.below(2));
+}
+
+void window_attention(Draw& draw, Builder& b) {
+  const int64_t heads = b.count({1, 2, 3, 4, 6}), groups = divisor(draw, heads), d = b.size(), v = b.size();
+  const int64_t batch = b.count({0, 1, 1, 1, 2, 3}), n = b.count({0, 1, 5, 16, 33, 64, 70, 150, 300});
+  constexpr int64_t kWindows[] = {-1, -1, 0, 1, 3, 16, 63, 64, 65, 200, 1 << 30};
+  b.call.op = "WindowAttention";
+  b.integer("num_heads", heads);
+  b.integer("kv_num_heads", groups);
+  b.integer("left_window", draw.pick(kWindows));
+  b.integer("right_window", draw.pick(kWindows));
+  b.real("scale", 1.0f / std::sqrt(static_cast<float>(d)));
+  b.floats({batch, n, heads * d});
+  b.floats({batch, n, groups * d});
+  b.floats({batch, n, groups * v});
+  b.mask({batch, n});
+  b.starts(n);
 }
 
 // The packed weight, its scale and its bias.
@@ -328,9 +356,9 @@ Call draw_call(uint64_t seed, bool hostile) {
   Draw draw(seed);
   Builder builder(draw, hostile);
   using Maker = void (*)(Draw&, Builder&);
-  constexpr Maker kMakers[] = {attention,    attention,         linear,
-                               feed_forward, filter_bank,       block_scores,
-                               filter_bank,  value_convolution, competing_filters};
+  constexpr Maker kMakers[] = {attention,        attention,        linear,      feed_forward,
+                               filter_bank,      block_scores,     filter_bank, value_convolution,
+                               window_attention, competing_filters};
   draw.pick(kMakers)(draw, builder);
   builder.spoil();
   return builder.call;

@@ -46,7 +46,9 @@ void attend_row(const Job& job, int64_t r) {
       float dot = 0.0f;
       for (int64_t d = 0; d < job.head_size; ++d) dot += q[d] * keys[d * kPanelKeys + lane];
       const bool future = panel.last_for_row_0 != kNotDiagonal && lane > panel.last_for_row_0 + r;
-      score[lane] = future ? -HUGE_VALF : dot + panel.bias[lane];
+      const bool outside = job.first_key && panel.token != kSeenByAll &&
+                           (panel.token + lane < job.first_key[r] || panel.token + lane > job.last_key[r]);
+      score[lane] = future || outside ? -HUGE_VALF : dot + panel.bias[lane];
       if (score[lane] > most) most = score[lane];
     }
     const float correction = std::exp2(maximum - most);

@@ -23,6 +23,7 @@ struct Strips {
   const float* values[kUnitKeys / kStripKeys];
   const float* bias[kUnitKeys / kStripKeys];
   int64_t last_for_row_0[kUnitKeys / kStripKeys];
+  int32_t token[kUnitKeys / kStripKeys];
   int count;
 
   Strips(const Job& job, int64_t first, int panels, int64_t value_stride) : count(0) {
@@ -32,6 +33,7 @@ struct Strips {
         keys[count] = (const float*)panel.keys + lane;
         values[count] = (const float*)panel.values + lane * value_stride;
         bias[count] = panel.bias + lane;
+        token[count] = panel.token == kSeenByAll ? kSeenByAll : panel.token + lane;
         last_for_row_0[count++] =
             panel.last_for_row_0 == kNotDiagonal ? kNotDiagonal : panel.last_for_row_0 - lane;
       }
@@ -203,6 +205,9 @@ void attend(const Job& job) {
         for (int i = 0; i < unit.count; ++i)
           if (unit.last_for_row_0[i] != kNotDiagonal)
             mask_diagonal<kStripKeys>(scores + i * kStripKeys, unit.last_for_row_0[i], rows);
+        for (int i = 0; job.first_key && i < unit.count; ++i)
+          if (unit.token[i] != kSeenByAll)
+            mask_spans<kStripKeys>(scores + i * kStripKeys, job, unit.token[i]);
         soften_unit<kPerStrip>(job, unit.count, [&](auto vectors) {
           soften_rows<decltype(vectors)::value>(scores, rows, maximum, sum, correction);
         });

@@ -66,6 +66,17 @@ void mask_diagonal(float* scores, int64_t last_for_row_0, int64_t rows) {
       scores[r * kUnitKeys + lane] = -__builtin_inff();
 }
 
+// Hides those of `keys` lanes, the first of which is key `token`, that a row does not see.
+template <int keys>
+void mask_spans(float* scores, const Job& job, int32_t token) {
+  for (int64_t r = 0; r < job.rows; ++r) {
+    const int32_t first = job.first_key[r] - token, last = job.last_key[r] - token;
+    float* const row = scores + r * kUnitKeys;
+    for (int32_t lane = 0; lane < keys; ++lane)
+      row[lane] = (lane < first) | (lane > last) ? -__builtin_inff() : row[lane];
+  }
+}
+
 // The panels of the unit that starts at `first`.
 void mask_unit(const Job& job, int64_t first, int panels, float* scores) {
   for (int i = 0; i < panels; ++i)
