@@ -29,6 +29,7 @@ class Family:
         kind: "text", "causal" (text whose tokens see the past only) or "image".
         refused: what the sentence says where the family cannot be made sparse; "" = it can.
         layers: attention layers of the model.
+        is_windows_only: every layer has a sliding window, which is exact: there is nothing to calibrate.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Family:
     kind: str = "text"
     refused: str = ""
     layers: int = 1
+    is_windows_only: bool = False
 
     @property
     def is_refused(self) -> bool:
@@ -137,8 +139,7 @@ FAMILIES = (
     ),
     Family(
         "Mistral", "e5-mistral",
-        _of("MistralModel", "MistralConfig", **_DECODER, sliding_window=8), "causal",
-        refused="use a model with layers in which each token sees all others",
+        _of("MistralModel", "MistralConfig", **_DECODER, sliding_window=8), "causal", is_windows_only=True,
     ),
     Family("DeBERTa", "DeBERTa v2, v3", _of("DebertaV2Model", "DebertaV2Config", **_TEXT), refused=_OWN),
     Family("MPNet", "all-mpnet-base", _of("MPNetModel", "MPNetConfig", **_TEXT), refused=_OWN),

@@ -20,6 +20,7 @@ from benchmarks.dropin.compare import print_rows
 from benchmarks.dropin.families import EXPORT, PARITY
 from benchmarks.dropin.families import measure as measure_family
 from benchmarks.dropin.family_models import FAMILIES, Family
+from benchmarks.dropin.long_inputs import SHORTEST, measure_packed, measure_windows
 from benchmarks.dropin.sentences import measure_sentences
 from benchmarks.dropin.text import GOLDEN_COSINES
 from benchmarks.proofs.lines import Line, chosen_parts, finish, line, machine_now, skip
@@ -31,6 +32,7 @@ from edgesparse.dropin import dropin_layers
 from edgesparse.dropin.outputs import run_model
 from edgesparse.dropin.sparsify import sparsify
 from edgesparse_runtime.errors import InputError, MissingExtraError
+from tests.support.tolerances import DROPIN_OF_LARGEST
 
 QUICK_FAMILIES = ("XLM-RoBERTa", "Qwen3", "ModernBERT", "MPNet")
 
@@ -225,9 +227,46 @@ def compare_families(cases: StoredCases) -> list[Line]:
     return lines
 
 
+def compare_windows(cases: StoredCases) -> list[Line]:
+    """Exact windows at long inputs."""
+    found = cases.get("windows", measure_windows)
+    dense, ours = found["dense"], found["windows"]
+    faster, memory, apart = dense["seconds"] / ours["seconds"], ours["mb"] / dense["mb"], found["difference"]
+    what = f"ModernBERT-base's shape, {found['layers']} of 22 layers, {found['tokens']} tokens, exact windows"
+    print(f"dense {dense['seconds']:.1f} s, {dense['mb']:.0f} MB; windows {ours['seconds']:.1f} s, "
+          f"{ours['mb']:.0f} MB; {ours['engine']}, {found['threads']} thread(s)")  # fmt: skip
+    most = DROPIN_OF_LARGEST.relative
+    return [
+        line(f"{what}: speed over the dense-mask export", faster >= 1.5, faster, ">= 1.5"),
+        line(f"{what}: peak memory over its", memory <= 0.2, memory, "<= 0.2"),
+        line(f"{what}: largest difference of a token's largest value", apart <= most, apart, f"<= {most:g}"),
+    ]
+
+
+def compare_packed(cases: StoredCases) -> list[Line]:
+    """Texts packed one after the other beside texts padded to the longest."""
+    found = cases.get("packed", measure_packed)
+    padded, ours, apart = found["padded"], found["packed"], found["difference"]
+    faster, memory = padded["seconds"] / ours["seconds"], ours["mb"] / padded["mb"]
+    what = (
+        f"{found['texts']} texts of {SHORTEST} to {found['longest']} tokens (equal ratios, "
+        f"{found['tokens']} in all), XLM-RoBERTa-base's shape, {found['layers']} of 12 layers, packed"
+    )
+    print(f"padded {padded['seconds']:.1f} s, {padded['mb']:.0f} MB; packed {ours['seconds']:.1f} s, "
+          f"{ours['mb']:.0f} MB; {ours['engine']}, {found['threads']} thread(s)")  # fmt: skip
+    most = DROPIN_OF_LARGEST.relative
+    return [
+        line(f"{what}: speed over the padded batch", faster >= 3, faster, ">= 3"),
+        line(f"{what}: peak memory over its", None, memory),
+        line(f"{what}: largest difference of a token's largest value", apart <= most, apart, f"<= {most:g}"),
+    ]
+
+
 PARTS: dict[str, Callable[[StoredCases], list[Line]]] = {
     "decoder": lambda cases: compare_decoder(),
     "families": compare_families,
+    "windows": compare_windows,
+    "packed": compare_packed,
     "sentences": compare_sentences,
     "whisper": compare_whisper,
     "minilm": compare_minilm,
@@ -246,7 +285,7 @@ def main() -> int:
             lines += PARTS[name](cases)
         except (MissingExtraError, InputError) as error:
             lines.append(line(f"{name}: {error}", False, 0.0, "installed"))
-    stored = ("whisper", "whisper-time", "minilm", "sentences")
+    stored = ("whisper", "whisper-time", "minilm", "sentences", "windows", "packed")
     measured = {name: cases.get(name, dict) for name in stored if name in cases}
     return finish(report_path("prove_dropin"), lines, machine, measured=measured)
 

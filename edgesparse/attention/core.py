@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from edgesparse.attention.attributes import Attributes
+from edgesparse.attention.attributes import Attributes, WindowAttributes
 from edgesparse.attention.gather import sparse_attention
 from edgesparse.attention.heads import merge_heads, split_heads
 from edgesparse.attention.record import AttentionRecord, RecordedAttention
+from edgesparse.attention.window import window_attention
 
 # `max_blocks` that never binds; far below the int64 limit so that engines may add to it.
 NO_CAP = 1 << 30
@@ -47,6 +48,22 @@ class SparseCore(nn.Module):
             key_mask_BN,
             attributes=attributes,
         )
+
+
+class WindowCore(nn.Module):
+    """`edgesparse::WindowAttention`, as a module: five inputs, attributes and output."""
+
+    def forward(
+        self,
+        query_BNC: Tensor,
+        key_BNC: Tensor,
+        value_BNC: Tensor,
+        key_mask_BN: Tensor,
+        starts_S: Tensor,
+        *,
+        attributes: WindowAttributes,
+    ) -> Tensor:
+        return window_attention(query_BNC, key_BNC, value_BNC, key_mask_BN, starts_S, attributes=attributes)
 
 
 class DenseCore(nn.Module):

@@ -14,17 +14,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from edgesparse.attention.attributes import Attributes
-from edgesparse.attention.core import BlockAttention
+from edgesparse.attention.attributes import Attributes, WindowAttributes
+from edgesparse.attention.core import BlockAttention, WindowCore
 from edgesparse.attention.heads import merge_heads
 from edgesparse.attention.record import AttentionRecord
 from edgesparse.attention.selection import valid_blocks, valid_counts
 from edgesparse.dropin.config import DropinConfig
 from edgesparse.dropin.observations import Observation, make_observation
 from edgesparse.dropin.router import DropinRouter
+from edgesparse.dropin.window import text_starts
 from edgesparse_runtime.errors import InputError
 
-Mode = Literal["sparse", "dense", "collect", "band"]
+Mode = Literal["sparse", "dense", "collect", "band", "exact"]
 
 
 class DropinAttention(BlockAttention):
@@ -35,7 +36,8 @@ class DropinAttention(BlockAttention):
     Attributes:
         mode: "sparse" follows the rule, "dense" computes everything, "collect" computes everything and
             keeps what a router learns from in `observations`, "band" sees `band_width` tokens to each side
-            (and the first token, with `band_first`): the plain rival.
+            (and the first token, with `band_first`): the plain rival. "exact" computes everything too, in
+            blocks: nothing of all pairs is held, and packed texts stay apart.
         kept_pairs: query-key pairs attended to since `reset_count`, and `pairs` all of them.
     """
 
@@ -75,6 +77,7 @@ class DropinAttention(BlockAttention):
         # Key blocks of the input that `max_blocks` was chosen for; 0 = it holds at every length.
         self.register_buffer("cap_length", torch.zeros(1, dtype=torch.int64))
         self._cap_length = 0
+        self.window_core = WindowCore()
         self.mode: Mode = "sparse"
         self.band_width, self.band_first = 0, False
         self.observations: list[Observation] = []
@@ -159,6 +162,8 @@ class DropinAttention(BlockAttention):
             if self.correction.numel() > 1:
                 mixed = mixed + dropped_share(record)[:, None, None] * self.correction
             return mixed, record
+        if self.mode == "exact":
+            return self._attend_exactly(query, key, value, key_mask_BN)
         band: Tensor | None = None
         if self.mode == "band":
             length = query.shape[1]
@@ -177,6 +182,18 @@ class DropinAttention(BlockAttention):
         if self.is_counting:
             self._count_tokens(band, query.shape[1], key_mask_BN)
         return self.attend_densely(query, key, value, key_mask_BN, band_NN=band)
+
+    def _attend_exactly(
+        self, query_BNC: Tensor, key_BNC: Tensor, value_BNC: Tensor, key_mask_BN: Tensor | None
+    ) -> tuple[Tensor, AttentionRecord]:
+        """Attention to every token of the same text, as a window without bounds."""
+        if key_mask_BN is None:
+            key_mask_BN = torch.ones_like(key_BNC[..., 0], dtype=torch.bool)
+        a = WindowAttributes(self.heads, self.groups, self.scale, right_window=0 if self.is_causal else -1)
+        mixed = self.window_core(
+            query_BNC, key_BNC, value_BNC, key_mask_BN, text_starts(query_BNC), attributes=a
+        )
+        return mixed, AttentionRecord(self.attributes, self.head_size, key_mask_BN)
 
     def _max_blocks(self, key_blocks: int) -> Tensor:
         """`max_blocks` at this length: without growth, density would fall as inputs get longer."""

@@ -131,8 +131,8 @@ class _CalibrationData:
         if not self.layers:
             raise InputError(
                 "`model` must have attention layers to make sparse; a pass over a batch met none. Sliding "
-                "windows, cross attention and masks of pairs stay dense: use a model with layers in which "
-                "each token sees all others."
+                "windows are exact as they are, cross attention and masks of pairs stay dense: use a model "
+                "with layers in which each token sees all others."
             )
         self.observations = self._observe()
 

@@ -4,8 +4,8 @@ No subclass and no patch: transformers looks the name up in its table of attenti
 finds with the attention module, query, key and value. The drop-in layer is made at the module's first
 call and becomes its submodule `edgesparse`, so `state_dict`, `to` and `parameters` know it.
 
-Encoders and causal decoders in prefill are sparse. What stays dense: cross attention, layers with a sliding
-window, and steps of a decoder whose query is shorter than its cache.
+Encoders and causal decoders in prefill are sparse; layers with a sliding window compute just that. What stays
+dense: cross attention, and steps of a decoder whose query is shorter than its cache.
 """
 
 from __future__ import annotations
@@ -22,12 +22,17 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import bidirectional_mask_function, causal_mask_function, sdpa_mask
 
+from edgesparse.attention.attributes import WindowAttributes
 from edgesparse.dropin.attention import DropinAttention
 from edgesparse.dropin.config import DropinConfig
 from edgesparse.dropin.layers import require_float32
+from edgesparse.dropin.mask_windows import is_marked, mark, plain_window, window_of
+from edgesparse.dropin.window import WindowedAttention
 from edgesparse_runtime.errors import InputError
 
 NAME = "edgesparse"
+# Submodule of a layer with a sliding window.
+_WINDOW = "edgesparse_window"
 # Names of modules whose keys are another sequence's.
 _CROSS = re.compile(r"cross|encoder_attn|encdec", re.IGNORECASE)
 # What is written into a configuration beside the rule's own name.
@@ -70,6 +75,7 @@ def attach_huggingface(model: PreTrainedModel, rule: DropinConfig) -> None:
             module.edgesparse_makes_layers = True
         if isinstance(getattr(module, NAME, None), DropinAttention):
             delattr(module, NAME)
+        module._modules.pop(_WINDOW, None)
         if _CROSS.search(name.rsplit(".", 1)[-1]):
             module.edgesparse_is_cross = True
         if isinstance(module, PreTrainedModel) and not _refuses_weights(module):
@@ -185,6 +191,7 @@ def remember_huggingface(model: PreTrainedModel) -> Callable[[], None]:
                     setattr(config, name, value)
         for module, layer, own in modules:
             module._modules.pop(NAME, None)
+            module._modules.pop(_WINDOW, None)
             if layer is not None:
                 module.add_module(NAME, layer)
             for name in flags:
@@ -226,6 +233,7 @@ def attention(
         )
     if kwargs.get("output_attentions"):
         raise InputError(_NO_WEIGHTS)
+    window = window_of(attention_mask)
     is_local = kwargs.get("sliding_window") is not None
     causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
     scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
@@ -235,8 +243,16 @@ def attention(
             f"{list(attention_mask.shape)}. "
             "Masks for single pairs of tokens are not supported."
         )
+    if is_local and attention_mask is not None and attention_mask.ndim == 2 and not is_marked(attention_mask):
+        raise InputError(
+            f"{type(module).__name__} must hand on the mask of its sliding window as it got it; it changes "
+            f"it. Use a model of another family: {FAMILIES}."
+        )
     batch, heads, length, _ = query.shape
-    if is_local or getattr(module, "edgesparse_is_cross", False) or key.shape[2] != length:
+    if window is not None and key.shape[2] == length:
+        local = WindowAttributes(heads, key.shape[1], scale, *window)
+        mixed = _window_layer(module)(query, key, value, attention_mask, attributes=local)
+    elif is_local or getattr(module, "edgesparse_is_cross", False) or key.shape[2] != length:
         mixed = _dense(query, key, value, attention_mask, scale=scale, is_causal=causal)
     else:
         layer = getattr(module, NAME, None)
@@ -249,6 +265,15 @@ def attention(
             )
         mixed, _ = layer(query, key, value, attention_mask)
     return mixed.view(batch, length, heads, value.shape[-1]), None
+
+
+def _window_layer(module: nn.Module) -> WindowedAttention:
+    """The module's own, made at its first call; it has no state."""
+    if _WINDOW not in module._modules:
+        module.add_module(_WINDOW, WindowedAttention())
+    layer = module._modules[_WINDOW]
+    assert isinstance(layer, WindowedAttention)
+    return layer
 
 
 def _make_layer(
@@ -282,7 +307,7 @@ def _make_layer(
 def _dense(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, scale: float, is_causal: bool
 ) -> Tensor:
-    """Cross attention, sliding windows and decoding steps: [B, N, H*E].
+    """Cross attention, decoding steps and windows under a mask of pairs: [B, N, H*E].
 
     Args:
         mask: bool, true = seen: padding [B, M], or pairs [B, 1, N, M], in which causality is contained.
@@ -312,13 +337,18 @@ def padding_mask(
 ) -> Tensor | None:
     """transformers' mask function: the padding mask, bool [B, M], or None where nothing is padded.
 
-    The mask of a sliding window is one of pairs, bool [B, 1, N, M]: such layers stay dense.
+    That of a layer with a sliding window is always a tensor and says how wide the window is (`window_of`).
+    Where it is no plain window, or queries are fewer than keys, it is one of pairs, bool [B, 1, N, M].
 
     Raises:
         InputError: another mask than padding, plain causal and a sliding window: packed sequences, static
         caches.
     """
-    if kwargs.get("local_size") is not None:
+    local_size = kwargs.get("local_size")
+    if local_size is not None:
+        window = plain_window(mask_function, local_size)
+        if window is not None and q_length == kv_length:
+            return _marked_mask(batch_size, kv_length, attention_mask, window, kwargs.get("device"))
         pairs: Tensor | None = sdpa_mask(
             batch_size, q_length, kv_length, q_offset, kv_offset, mask_function, attention_mask, **kwargs
         )
@@ -333,9 +363,18 @@ def padding_mask(
         raise InputError("The cache must be a dynamic one; a static cache has empty places. Leave it out.")
     if attention_mask is None:
         return None
-    mask = attention_mask[:, -kv_length:].to(torch.bool)
+    mask = mark(attention_mask[:, -kv_length:].to(torch.bool), None)
     # In an export the mask is an input whose values are not known.
     return mask if torch.onnx.is_in_onnx_export() or not bool(mask.all()) else None
+
+
+def _marked_mask(
+    batch: int, length: int, attention_mask: Tensor | None, window: tuple[int, int], device: Any
+) -> Tensor:
+    """The padding mask of a layer with this window: a tensor of its own, which bears the mark."""
+    if attention_mask is None:
+        return mark(torch.ones(batch, length, dtype=torch.bool, device=device), window)
+    return mark(attention_mask[:, -length:].to(torch.bool), window)
 
 
 AttentionInterface.register(NAME, attention)

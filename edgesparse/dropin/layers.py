@@ -10,12 +10,18 @@ import torch
 from torch import nn
 
 from edgesparse.dropin.attention import DropinAttention, Mode
+from edgesparse.dropin.window import WindowedAttention
 from edgesparse_runtime.errors import InputError
 
 
 def dropin_layers(model: nn.Module) -> list[DropinAttention]:
     """The model's drop-in layers, in the order of its modules."""
     return [m for m in model.modules() if isinstance(m, DropinAttention)]
+
+
+def window_layers(model: nn.Module) -> list[WindowedAttention]:
+    """The model's layers with a sliding window that a pass has met."""
+    return [m for m in model.modules() if isinstance(m, WindowedAttention)]
 
 
 def layer_names(model: nn.Module) -> list[str]:
@@ -30,7 +36,10 @@ def attention_mode(
     """Evaluate without gradients, with every drop-in layer in this mode and its pairs counted."""
     layers, was_training = dropin_layers(model), model.training
     before = [(layer.mode, layer.is_counting) for layer in layers]
+    windows = [(layer, layer.mode) for layer in window_layers(model)]
     model.eval()
+    for window, _ in windows:
+        window.mode = mode
     for layer in layers:
         layer.mode, layer.is_counting = mode, True
         layer.band_width, layer.band_first = band_width, band_first
@@ -42,6 +51,8 @@ def attention_mode(
         model.train(was_training)
         for layer, (old, counting) in zip(layers, before, strict=True):
             layer.mode, layer.is_counting = old, counting
+        for window, before_that in windows:
+            window.mode = before_that
 
 
 def counted_density(model: nn.Module) -> float:

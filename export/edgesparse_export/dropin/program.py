@@ -2,11 +2,11 @@
 
 ```
 <name>     as the model takes it               batch is free; so are tokens, where inputs are ids
-top_p      float32 [layers, heads]             has a default, may be overridden; not in the dense form
+top_p      float32 [layers, heads]             has a default, may be overridden; in the sparse form only
 max_blocks int64   [1]                         the same
   -> scores            float32                 the model's main output: `last_hidden_state` or `logits`
   -> <further outputs> float32                 what the module names in `further_outputs`
-  -> selection.<layer> bool    [batch, heads, query blocks, key blocks]   not in the dense form
+  -> selection.<layer> bool    [batch, heads, query blocks, key blocks]   in the sparse form only
 ```
 """
 
@@ -22,11 +22,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from edgesparse.attention.record import attention_records
-from edgesparse.dropin.attention import DropinAttention
-from edgesparse.dropin.layers import attention_mode, dropin_layers, layer_names
+from edgesparse.dropin.attention import DropinAttention, Mode
+from edgesparse.dropin.layers import attention_mode, dropin_layers, layer_names, window_layers
 from edgesparse.dropin.outputs import Batch, main_output, run_model
-from edgesparse_export.functions.domain import DOMAIN, VERSION
-from edgesparse_export.functions.sparse_attention import function_body
+from edgesparse_export.functions.attach import attach_bodies
 from edgesparse_export.passes.emit_operators import operators_in_place
 from edgesparse_export.program import give_defaults, knob_buffers
 from edgesparse_export.trace import trace
@@ -64,12 +63,14 @@ def further_outputs(model: nn.Module) -> tuple[str, ...]:
     return names if isinstance(names, tuple) else ()
 
 
-def dropin_to_onnx(model: nn.Module, batch: Batch, *, dense: bool = False) -> ir.Model:
+def dropin_to_onnx(model: nn.Module, batch: Batch, *, dense: bool = False, exact: bool = False) -> ir.Model:
     """Export a sparsified model.
 
     Args:
         batch: at least two rows, long enough for two blocks.
-        dense: with onnxruntime's fused dense attention in place of ours, to compare with.
+        dense: with onnxruntime's fused dense attention in place of ours, to compare with; windows are masks.
+        exact: with every key that a token sees, in blocks, in place of a selection. A model whose layers all
+            have sliding windows is exported so in any case.
 
     Raises:
         InputError: no drop-in layers, layers of unequal heads, or a batch of one row.
@@ -79,25 +80,27 @@ def dropin_to_onnx(model: nn.Module, batch: Batch, *, dense: bool = False) -> ir
         raise InputError(
             "The batch to export with must have two rows; a single row is exported as a constant."
         )
-    with attention_mode(model, "dense" if dense else "sparse"), _without_cache(model):
+    with attention_mode(model, "sparse"), without_cache(model):
         # Layers are made at the first pass, which must not be the exporter's.
         run_model(model, batch)
-        layers = dropin_layers(model)
-        if not layers:
+    layers = dropin_layers(model)
+    mode: Mode = "dense" if dense else "sparse" if layers and not exact else "exact"
+    with attention_mode(model, mode), without_cache(model):
+        if not layers and not window_layers(model):
             raise InputError(
                 "`model` must have drop-in layers; it has none. Call `edgesparse.sparsify` first."
             )
-        if len({layer.heads for layer in layers}) > 1 and not dense:
+        if len({layer.heads for layer in layers}) > 1 and mode == "sparse":
             raise InputError("All attention layers must have one number of heads to share the input `top_p`.")
         for layer in layers:
-            layer.is_counting, layer.mode = False, "dense" if dense else "sparse"
-        return _export(model, tensors, layers, dense=dense)
+            layer.is_counting = False
+        return _export(model, tensors, layers, is_sparse=mode == "sparse")
 
 
 def _export(
-    model: nn.Module, tensors: dict[str, Tensor], layers: list[DropinAttention], *, dense: bool
+    model: nn.Module, tensors: dict[str, Tensor], layers: list[DropinAttention], *, is_sparse: bool
 ) -> ir.Model:
-    knobs = {} if dense else {
+    knobs = {} if not is_sparse else {
         "top_p": torch.stack([layer.top_p for layer in layers]),
         "max_blocks": layers[0].max_blocks.clone(),
     }  # fmt: skip
@@ -109,14 +112,12 @@ def _export(
             [
                 "scores",
                 *further_outputs(model),
-                *([] if dense else [f"selection.{i}" for i in range(len(layers))]),
+                *([] if not is_sparse else [f"selection.{i}" for i in range(len(layers))]),
             ],
             (tuple(_free_axes(x) for x in tensors.values()), *({} for _ in knobs)),
         )
-    if not dense:
-        body = function_body()
-        onnx_model.functions[body.identifier()] = body
-        onnx_model.opset_imports[DOMAIN] = VERSION
+    attach_bodies(onnx_model)
+    if knobs:
         give_defaults(onnx_model, knobs)
     _name_axes(onnx_model, tensors)
     return onnx_model
@@ -145,7 +146,7 @@ def _name_axes(onnx_model: ir.Model, tensors: dict[str, Tensor]) -> None:
 
 
 @contextmanager
-def _without_cache(model: nn.Module) -> Iterator[None]:
+def without_cache(model: nn.Module) -> Iterator[None]:
     """Decoders return no cache while they are exported."""
     configs: dict[int, Any] = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}
     before = [(c, c.use_cache) for c in configs.values() if getattr(c, "use_cache", None) is not None]

@@ -10,6 +10,8 @@ from edgesparse_export.functions.competing_filters import competing_body
 from edgesparse_export.functions.domain import DOMAIN, VERSION
 from edgesparse_export.functions.filter_bank import bank_body
 from edgesparse_export.functions.layers import bodies
+from edgesparse_export.functions.window_attention import NAME as WINDOW
+from edgesparse_export.functions.window_attention import window_body
 
 
 def attach_bodies(model: ir.Model) -> None:
@@ -35,6 +37,7 @@ def attach_bodies(model: ir.Model) -> None:
     if len(banks) > 1:
         raise ValueError(f"A model must hold filter banks of one kind; got {sorted(banks)}.")
     functions += [bank_body(*kind) for kind in banks]
+    functions += [window_body()] if any(n.op_type == WINDOW for n in nodes) else []
     competing = {tuple(n.attributes["dilations"].as_ints()) for n in nodes if n.op_type == COMPETING}
     if len(competing) > 1:
         raise ValueError(f"A model must hold competing filters of one kind; got {sorted(competing)}.")

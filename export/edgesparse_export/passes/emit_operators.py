@@ -10,6 +10,8 @@ The trained modules stay as they are: each is taken out for the time of the expo
    dense rival on a CPU, and the one to be fair to. Causal attention, grouped heads and, without
    `fuse_masked`, attention with padding stay in standard operators.
 
+5. Exact attention within windows and packed texts (`WindowCore`) becomes `edgesparse::WindowAttention`.
+
 Shapes: `B` batch, `C` channels, `T` steps, `N` tokens, `H`/`G` query and key/value heads, `D` head size.
 """
 
@@ -21,8 +23,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from edgesparse.attention.attributes import Attributes
-from edgesparse.attention.core import DenseCore, SparseCore
+from edgesparse.attention.attributes import Attributes, WindowAttributes
+from edgesparse.attention.core import DenseCore, SparseCore, WindowCore
 from edgesparse.attention.router import Router
 from edgesparse.attention.selection import block_count
 from edgesparse.model.competing_filters import CompetingFilters
@@ -149,6 +151,31 @@ class AttentionOperator(nn.Module):
         return output, selection
 
 
+class WindowOperator(nn.Module):
+    """Emits `edgesparse::WindowAttention` in place of a `WindowCore`."""
+
+    def forward(
+        self,
+        query_BNC: Tensor,
+        key_BNC: Tensor,
+        value_BNC: Tensor,
+        key_mask_BN: Tensor,
+        starts_S: Tensor,
+        *,
+        attributes: WindowAttributes,
+    ) -> Tensor:
+        """Output [B, N, H*E]."""
+        output: Tensor = torch.onnx.ops.symbolic(
+            f"{DOMAIN}::WindowAttention",
+            (query_BNC, key_BNC, value_BNC, key_mask_BN, starts_S),
+            {**attributes.to_node()},
+            dtype=query_BNC.dtype,
+            shape=_output_shape(query_BNC, value_BNC, attributes),
+            version=VERSION,
+        )
+        return output
+
+
 class DenseOperator(nn.Module):
     """Emits fused dense attention in place of a `DenseCore`, by rule 4."""
 
@@ -187,7 +214,7 @@ class DenseOperator(nn.Module):
 
 
 def _output_shape(
-    query_BNC: Tensor, value_BNC: Tensor, attributes: Attributes
+    query_BNC: Tensor, value_BNC: Tensor, attributes: Attributes | WindowAttributes
 ) -> tuple[int | torch.SymInt, ...]:
     width = value_BNC.shape[2] // attributes.kv_num_heads * attributes.num_heads
     return (*query_BNC.shape[:2], width)
@@ -221,6 +248,8 @@ def _emitter(module: nn.Module, *, fuse_masked: bool) -> nn.Module | None:
         return RouterOperator(module)
     if isinstance(module, SparseCore):
         return AttentionOperator()
+    if isinstance(module, WindowCore):
+        return WindowOperator()
     if isinstance(module, DenseCore):
         return DenseOperator(module, fuse_masked=fuse_masked)
     return None

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import onnx_ir
+import onnxruntime
 import pytest
 import torch
 
 from edgesparse.dropin import attach_pytorch, calibrate, dropin_layers
 from edgesparse.dropin.outputs import cosine, run_model
 from edgesparse.dropin.sparsify import sparsify
+from edgesparse_export.dropin.program import dropin_to_onnx
 from edgesparse_runtime.errors import InputError
 from tests.edgesparse.dropin.tiny_models import tiny
 
@@ -24,6 +27,15 @@ def modern_bert(*, global_every: int) -> Any:
         pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2,
     )  # fmt: skip
     return t.ModernBertModel(config).eval()
+
+
+def modern_mistral() -> Any:
+    torch.manual_seed(0)
+    config = t.MistralConfig(
+        vocab_size=64, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2,
+        intermediate_size=48, sliding_window=8,
+    )  # fmt: skip
+    return t.MistralForCausalLM(config).eval()
 
 
 def padded() -> dict[str, torch.Tensor]:
@@ -48,13 +60,8 @@ def test_modern_bert_is_sparse_in_its_global_layers(global_every: int, count: in
         assert cosine(run_model(model, batch), dense, real) < 1
 
 
-def test_sliding_windows_stay_dense() -> None:
-    torch.manual_seed(0)
-    config = t.MistralConfig(
-        vocab_size=64, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2,
-        intermediate_size=48, sliding_window=8,
-    )  # fmt: skip
-    model = t.MistralForCausalLM(config).eval()
+def test_sliding_windows_are_exact_and_need_no_calibration() -> None:
+    model = modern_mistral()
     for ids in (torch.arange(3, 33)[None], torch.arange(3, 9)[None]):
         with torch.no_grad():
             model.set_attn_implementation("sdpa")
@@ -63,6 +70,56 @@ def test_sliding_windows_stay_dense() -> None:
             torch.testing.assert_close(model(ids).logits, dense, rtol=1e-4, atol=1e-5)
     with pytest.raises(InputError, match=r"a pass over a batch met none. Sliding windows"):
         calibrate(model, [{"input_ids": torch.arange(3, 33)[None]}], density=0.5)
+
+
+def test_packed_sequences_of_a_windowed_model_stay_apart() -> None:
+    """transformers finds them in the positions; the mask is one of pairs then."""
+    model = modern_mistral()
+    ids, positions = torch.arange(3, 33)[None], torch.cat([torch.arange(18), torch.arange(12)])[None]
+    with torch.no_grad():
+        dense = model(ids, position_ids=positions).logits
+        sparsify(model, block_size=8)
+        torch.testing.assert_close(model(ids, position_ids=positions).logits, dense, rtol=1e-4, atol=1e-5)
+
+
+def test_a_windowed_model_generates_what_it_did() -> None:
+    model = modern_mistral()
+    ids = torch.arange(3, 23)[None]
+    expected = model.generate(ids, max_new_tokens=12, do_sample=False)
+    sparsify(model, block_size=8)
+    assert torch.equal(model.generate(ids, max_new_tokens=12, do_sample=False), expected)
+
+
+def test_a_mask_that_says_nothing_of_its_window_is_refused() -> None:
+    model = modern_bert(global_every=2)
+    sparsify(model, block_size=8)
+    local = model.layers[1].attn
+    local.register_forward_pre_hook(
+        lambda _, args, kwargs: (args, {**kwargs, "attention_mask": kwargs["attention_mask"].clone()}),
+        with_kwargs=True,
+    )
+    with pytest.raises(InputError, match="must hand on the mask of its sliding window"):
+        run_model(model, padded())
+
+
+def test_a_windowed_model_is_exported_with_windows() -> None:
+    """ModernBERT with both kinds of layers, and in the exact form; in plain onnxruntime and at any length."""
+    model, batch = modern_bert(global_every=2), padded()
+    sparsify(model, block_size=8)
+    longer = {
+        "input_ids": torch.randint(3, 60, (1, 200)), "attention_mask": torch.ones(1, 200, dtype=torch.int64),
+    }  # fmt: skip
+    for exact, kinds in ((False, ["SparseAttention", "WindowAttention"]), (True, ["WindowAttention"] * 2)):
+        exported = dropin_to_onnx(model, batch, exact=exact)
+        assert sorted(x.op_type for x in exported.graph if x.domain == "edgesparse") == kinds
+        content = onnx_ir.to_proto(exported).SerializeToString()
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        for given in (batch, longer):
+            with torch.no_grad():
+                expected = run_model(model, given)
+            found = session.run(["scores"], {name: x.numpy() for name, x in given.items()})[0]
+            real = given["attention_mask"].bool()
+            torch.testing.assert_close(torch.tensor(found)[real], expected[real], rtol=1e-4, atol=1e-5)
 
 
 def test_a_family_that_computes_its_own_attention_is_refused_with_a_cure_that_works() -> None:
