@@ -101,7 +101,8 @@ def calibrate(
     else:
         assert fidelity is not None
         _search(data, fidelity, cap)
-    corrected = correct and _correct(data)
+    # Causal layers get no correction.
+    corrected = correct and not all(layer.is_causal for layer in data.layers) and _correct(data)
     if distill_steps:
         distill(model, data.fitted_pairs, steps=distill_steps, rate=distill_rate, seed=seed, say=say)
     reached, near = measure_fidelity(model, data.measured)

@@ -35,10 +35,7 @@ class OnnxModel:
     Args:
         content: the bytes of the file.
         path: where they lie, for messages.
-        threads: of one run.
-        engine: "native", "body" or "auto", as `Session` has it.
-        trace: a folder for onnxruntime's profile and the graph that it made of the model.
-        operators: that the model may hold besides those known to be safe.
+        threads, engine, trace, operators: as `Session` has them.
 
     Attributes:
         content: the model as it runs: the file's content, checked and written anew.

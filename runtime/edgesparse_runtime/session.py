@@ -86,7 +86,7 @@ class Session:
                 name = _twin(self.bundle, self.precision)
             self.path, content = self.bundle.path / name, self.bundle.read(name)
         if content is None:
-            content = _read_file(self.path)
+            content = _room("model_check.read_file").read_file(self.path)
         self._model = OnnxModel(
             content,
             self.path,
@@ -189,9 +189,12 @@ class Session:
 
     def embed(self, texts: Sequence[str], *, prompt: str | None = None, batch_size: int = 16) -> FloatArray:
         """Embeddings [n, size] (docs/guides/dropin.md); a text too long is truncated with a warning."""
-        room = importlib.import_module("edgesparse_runtime.data.tensors.embedding")
-        found: FloatArray = room.embed(self, texts, prompt, batch_size)
+        found: FloatArray = _room("data.tensors.embedding").embed(self, texts, prompt, batch_size)
         return found
+
+    def generate(self, text: str, *, max_tokens: int = 64, show: Any = None) -> str:
+        """What a language model writes after `text`; `show(part)` is called on the way."""
+        return str(_room("data.tensors.generation").generate(self, text, max_tokens, show))
 
     def predict_with_unknown(
         self, data: WindowData | TensorData, *, batch_size: int = 16, options: Any = None
@@ -270,8 +273,9 @@ class Session:
 
     def explain(self, window: WindowData, *, against: str | None = None) -> dict[str, Any]:
         """What one window's decision rests on, as `edgesparse explain --json` (docs/guides/explain.md)."""
-        room = importlib.import_module("edgesparse_runtime.explain.window")
-        found: dict[str, Any] = room.Explainer(self, against=against).explain_one(window).to_dict()
+        found: dict[str, Any] = (
+            _room("explain.window").Explainer(self, against=against).explain_one(window).to_dict()
+        )
         return found
 
     def read_model(self) -> bytes:
@@ -309,6 +313,10 @@ class Session:
         from edgesparse_runtime.dense_twin.lookup import find_switch
 
         return find_switch(self.bundle.manifest, self.precision, self.threads, self.engine)
+
+
+def _room(name: str) -> Any:
+    return importlib.import_module(f"edgesparse_runtime.{name}")
 
 
 def _feeds(batch: FloatArray | TensorBatch) -> Mapping[str, Any]:
@@ -364,12 +372,6 @@ def _find_threshold(model: OnnxModel, bundle: Bundle | None) -> float | None:
         return None
     facts = bundle and bundle.manifest.get("unknown")
     return facts["threshold"] if facts else 1.0
-
-
-def _read_file(path: Path) -> bytes:
-    from edgesparse_runtime.model_check.read_file import read_file
-
-    return read_file(path)
 
 
 def _check_classes(bundle: Bundle, score_count: int | None) -> None:

@@ -79,9 +79,9 @@ def export_model(
     arrays["scores_float32"] = session.predict(golden)
     for i, selection in enumerate(session.selections(golden)):
         arrays[f"selection_float32.{i}"] = selection
-    fields = _fields(model, batch, out, verdict, calibration, source)
+    fields = model_fields(model, batch, out, verdict, calibration, source)
     content = stamp(content, fields)
-    files = {MODEL: content, GOLDEN: pack_golden(**arrays), CARD: _card(fields).encode()}
+    files = {MODEL: content, GOLDEN: pack_golden(**arrays), CARD: card(fields).encode()}
     if text is not None:
         files |= text[0]
         fields |= {"task": EMBEDDING, "text": text[1]}
@@ -168,9 +168,10 @@ def _torch_outputs(
     return output, selections
 
 
-def _fields(
+def model_fields(
     model: nn.Module, batch: Batch, out: Path, verdict: Parity, calibration: Calibration | None, source: str
 ) -> dict[str, Any]:
+    """What the manifest holds of the model."""
     layers, tensors = dropin_layers(model), named_tensors(batch)
     rule = layers[0].rule
     with attention_mode(model, "sparse"):
@@ -223,15 +224,20 @@ def position_count(model: nn.Module) -> int | None:
     return None
 
 
-def _card(fields: dict[str, Any]) -> str:
+def card(fields: dict[str, Any]) -> str:
+    """The bundle's README."""
     dropin, calibration = fields["dropin"], fields["dropin"]["calibration"]
     inputs = ", ".join(f"`{x['name']}` {x['type']}" for x in fields["input"]["tensors"])
+    meaning = "the model's main output, unchanged in meaning"
+    if "generation" in fields:
+        inputs += " and, as long as it is not empty, the cache"
+        meaning = "of the next token; keys and values are the cache. Answers are written densely"
     lines = [
         f"# {fields['name']}",
         "",
         f"{dropin['source']} with sparse attention in {len(fields['attention']['layers'])} layers.",
         "",
-        f"- inputs: {inputs}; output `scores`: the model's main output, unchanged in meaning",
+        f"- inputs: {inputs}; output `scores`: {meaning}",
         f"- density: {dropin['density']:.1%} of query-key pairs on the inputs that were exported with",
     ]
     if calibration:

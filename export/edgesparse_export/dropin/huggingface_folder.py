@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,14 @@ from edgesparse.dropin.config import DropinConfig
 from edgesparse.dropin.outputs import Batch
 from edgesparse.dropin.sparsify import sparsify
 from edgesparse_export.dropin.bundle import dense_model, export_model
+from edgesparse_export.dropin.decoder_bundle import export_decoder
+from edgesparse_export.dropin.decoder_program import IDS, writes_text
+from edgesparse_export.dropin.program import named_tensors
 from edgesparse_export.dropin.sentence_encoder import SentenceEncoder, lowercase_first, text_parts
 from edgesparse_export.dropin.sentence_folder import is_sentence_folder, read_sentence_folder
 from edgesparse_export.dropin.texts import (
     TEXT_SUFFIXES,
+    cut_prompts,
     load_tokenizer,
     most_tokens,
     read_documents,
@@ -33,8 +37,8 @@ from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.bundle.write import check_target
 from edgesparse_runtime.errors import InputError
 
-# Tokens of a text to calibrate on, where the folder and the user name no number.
-TOKENS = 512
+# Tokens of a text to calibrate on, where the folder and the user name no number; those of a prompt.
+TOKENS, PROMPT_TOKENS = 512, 2048
 # Texts on which the stored tokenizer is compared with that of transformers, besides the first documents.
 _SAMPLES = ("A short text.", "Ünïcode, 数字 123 —  two  spaces\tand a tab", "")
 _COMPARED = 64
@@ -80,31 +84,29 @@ def export_folder(
     # Cheap checks come before the minutes of calibration.
     check_target(out)
     check_writable(out)
-    check_targets(density, fidelity)
-    check_steps("--distill", distill_steps)
+    _check_request(density, fidelity, distill_steps, tokens)
     DropinConfig(block_size=block_size)
-    if tokens is not None and tokens < 2:
-        raise InputError(f"`--tokens` must be at least 2; got {tokens}. Use {TOKENS}.")
     source = _read_source(folder, data, tokens=tokens, batch_size=batch_size)
     model, batches = source.model, source.batches
     say(f"{source.name}, {len(batches)} batches to calibrate on")
     sparsify(source.transformer, block_size=block_size)
     # Before calibration: distillation changes the weights.
-    dense = dense_model(model, batches[-1]) if with_dense else None
+    dense = _dense_form(source) if with_dense else None
     found = calibrate(
         model, batches, density=density, fidelity=fidelity, distill_steps=distill_steps, say=say
     )
     say("exporting")
-    bundle, verdict = export_model(
-        model,
-        batches[-1],
-        out,
-        calibration=found,
-        source=f"{source.name} of {folder.name}",
-        dense=dense,
-        text=source.text,
-    )
+    bundle, verdict = _export(source, folder, out, found, dense)
     return FolderExport(bundle, verdict, found)
+
+
+def _check_request(
+    density: float | None, fidelity: float | None, distill_steps: int, tokens: int | None
+) -> None:
+    check_targets(density, fidelity)
+    check_steps("--distill", distill_steps)
+    if tokens is not None and tokens < 2:
+        raise InputError(f"`--tokens` must be at least 2; got {tokens}. Use {TOKENS}.")
 
 
 @dataclass(frozen=True)
@@ -116,21 +118,54 @@ class _Source:
         model: what is calibrated and exported: the same, or an embedding made of its states.
         batches: to calibrate on.
         text: what lets the bundle take text; None = it takes tokens.
+        tokenizer: of a model that writes text; `model` is then the part that gives states.
+        documents: some of those that it was calibrated on.
     """
 
     transformer: Any
     model: nn.Module
     batches: list[Batch]
     text: tuple[dict[str, bytes], dict[str, Any]] | None = None
+    tokenizer: Any = None
+    documents: Sequence[str] = ()
 
     @property
     def name(self) -> str:
         return type(self.transformer).__name__
 
 
+def _export(
+    source: _Source, folder: Path, out: Path, found: Calibration, dense: bytes | None
+) -> tuple[Bundle, Parity]:
+    name, last = f"{source.name} of {folder.name}", source.batches[-1]
+    if source.tokenizer is None:
+        return export_model(
+            source.model, last, out, calibration=found, source=name, dense=dense, text=source.text
+        )
+    return export_decoder(
+        source.transformer,
+        source.tokenizer,
+        named_tensors(last)[IDS],
+        out,
+        documents=source.documents,
+        calibration=found,
+        source=name,
+    )
+
+
+def _dense_form(source: _Source) -> bytes:
+    if source.tokenizer is not None:
+        raise InputError(
+            "`--with-dense` is for models that do not write text; this is a language model. Leave it out."
+        )
+    return dense_model(source.model, source.batches[-1])
+
+
 def _read_source(folder: Path, data: Path, *, tokens: int | None, batch_size: int) -> _Source:
     if not is_sentence_folder(folder):
         model = load_folder(folder)
+        if data.suffix.lower() in TEXT_SUFFIXES and writes_text(model):
+            return _read_decoder(folder, model, data, tokens=tokens, batch_size=batch_size)
         return _Source(model, model, read_batches(folder, model, data, tokens=tokens, batch_size=batch_size))
     found = read_sentence_folder(folder)
     model = load_folder(found.model, is_plain=True)
@@ -149,6 +184,15 @@ def _read_source(folder: Path, data: Path, *, tokens: int | None, batch_size: in
     text = text_parts(found, tokenizer, limit, [*_SAMPLES, *documents[:_COMPARED]])
     encoder = SentenceEncoder(model, found.pooling, is_normalized=found.normalize).eval()
     return _Source(model, encoder, _cut(tensors, batch_size), text)
+
+
+def _read_decoder(folder: Path, model: Any, data: Path, *, tokens: int | None, batch_size: int) -> _Source:
+    """A causal language model, and its documents behind one another, cut into prompts of full length."""
+    _check_data(data, batch_size)
+    documents, tokenizer = read_documents(data), load_tokenizer(folder)
+    limit = most_tokens(model, tokenizer, PROMPT_TOKENS if tokens is None else tokens)
+    batches: list[Batch] = [{IDS: row[None]} for row in cut_prompts(tokenizer, documents, limit)]
+    return _Source(model, model.base_model, batches, None, tokenizer, documents[:_COMPARED])
 
 
 def load_folder(folder: Path, *, is_plain: bool = False) -> Any:

@@ -70,8 +70,8 @@ def text_parts(
         InputError: the tokenizer is not one of the package `tokenizers`, or does not do so when it stands
             alone.
     """
-    stored = _stored_tokenizer(tokenizer)
-    _check_tokens(stored, tokenizer, max_tokens, documents)
+    stored = stored_tokenizer(tokenizer)
+    check_tokens(stored, tokenizer, max_tokens, documents)
     files = {TOKENIZER: stored.to_str().encode()}
     facts: dict[str, Any] = {
         "tokenizer": TOKENIZER,
@@ -97,7 +97,12 @@ def lowercase_first(tokenizer: Any) -> None:
     backend.normalizer = normalizers.Sequence(parts)
 
 
-def _stored_tokenizer(tokenizer: Any) -> Any:
+def stored_tokenizer(tokenizer: Any) -> Any:
+    """The tokenizer of transformers as one of the package `tokenizers`, without padding and truncation.
+
+    Raises:
+        InputError: it is none of that package.
+    """
     from tokenizers import Tokenizer
 
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -112,7 +117,8 @@ def _stored_tokenizer(tokenizer: Any) -> Any:
     return stored
 
 
-def _check_tokens(stored: Any, tokenizer: Any, max_tokens: int, documents: Sequence[str]) -> None:
+def check_tokens(stored: Any, tokenizer: Any, max_tokens: int, documents: Sequence[str]) -> None:
+    """Refuse a stored tokenizer that does not give the tokens of transformers' on these documents."""
     wanted = tokenizer(list(documents), truncation=True, max_length=max_tokens)["input_ids"]
     stored.enable_truncation(max_tokens)
     found = [x.ids for x in stored.encode_batch(list(documents))]

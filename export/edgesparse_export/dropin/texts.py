@@ -81,3 +81,15 @@ def tokenize(tokenizer: Any, documents: Sequence[str], tokens: int) -> dict[str,
     """Ids and padding mask [documents, longest], truncated to `tokens`."""
     found = tokenizer(list(documents), truncation=True, max_length=tokens, padding=True, return_tensors="pt")
     return {name: found[name] for name in ("input_ids", "attention_mask")}
+
+
+def cut_prompts(tokenizer: Any, documents: Sequence[str], tokens: int) -> torch.Tensor:
+    """Documents behind one another, an end token after each, cut into prompts of `tokens` [prompts, tokens].
+
+    Text for less than two gives two shorter ones.
+    """
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    found = tokenizer(list(documents))["input_ids"]
+    ids = torch.tensor([x for document in found for x in (*document, *end)], dtype=torch.int64)
+    size = min(tokens, len(ids) // 2)
+    return ids[: len(ids) // size * size].view(-1, size)

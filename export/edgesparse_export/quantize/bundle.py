@@ -150,6 +150,8 @@ def quantize_bundle(
 
 
 def _check_nodes(bundle: Bundle, nodes: Collection[str], recipe: Int8Recipe) -> None:
+    if "generation" in bundle.manifest:
+        raise InputError(f"{bundle.path.name} must not be a language model; those run in float32 only.")
     if not nodes:
         raise NothingToQuantizeError(
             f"{bundle.path} holds no layer that int8 would make faster. Use it in float32."

@@ -225,6 +225,7 @@ class Manifest(TypedDict):
     unknown: NotRequired[dict[str, Any] | None]
     dropin: NotRequired[dict[str, Any]]
     text: NotRequired[TextFacts]
+    generation: NotRequired[dict[str, Any]]
     release: NotRequired[int]
     parent: NotRequired[str]
     expires: NotRequired[str]

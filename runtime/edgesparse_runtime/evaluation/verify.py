@@ -19,6 +19,7 @@ import numpy.typing as npt
 from edgesparse_runtime.arrays import FloatArray
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.data.tensors.batch import TensorBatch, golden_inputs
+from edgesparse_runtime.data.tensors.generation import next_tokens
 from edgesparse_runtime.dense_twin.lookup import twin_file
 from edgesparse_runtime.errors import BundleError, EdgeSparseError
 from edgesparse_runtime.session import Session
@@ -156,7 +157,26 @@ def _verify_model(
         checks.append(_compare_engines(bundle, precision, inputs, actual, threads, session.engine))
     if twin_file(bundle.manifest, precision) is not None:
         checks.append(_check_twin(bundle, precision, inputs, threads))
+    if "generation" in bundle.manifest:
+        checks.append(_check_written(session, golden, inputs))
     return checks
+
+
+def _check_written(
+    session: Session, golden: dict[str, npt.NDArray[Any]], inputs: FloatArray | TensorBatch
+) -> Check:
+    """The tokens that a language model writes after the golden prompt, one run each over its cache."""
+    boundary = f"{session.precision} written tokens"
+    wanted = golden.get(f"generated_{session.precision}")
+    if wanted is None or not isinstance(inputs, TensorBatch) or "input_ids" not in inputs.arrays:
+        return Check(boundary, False, "golden.npz holds none; export again")
+    try:
+        found = list(next_tokens(session, inputs.arrays["input_ids"][0].tolist(), len(wanted)))
+    except EdgeSparseError as error:
+        return Check(boundary, False, str(error))
+    equal = sum(a == b for a, b in zip(found, wanted.tolist(), strict=True))
+    detail = f"{equal} of {len(found)} as recorded, {session.engine}"
+    return Check(boundary, equal == len(found), detail, engine=session.engine)
 
 
 def _check_twin(

@@ -184,7 +184,7 @@ def serve_windows(address: Address, session: Session, bundle_hash: str, settings
     if session.takes_tensors:
         raise BundleError(
             f"{address.path} must accept windows or text to be served; it accepts named tensors (a drop-in "
-            "model without a tokenizer). Run it with edgesparse_runtime.Session."
+            "model without a tokenizer, or a language model). Run it with edgesparse_runtime.Session."
         )
     least = int(session.bundle.manifest["input"].get("min_steps", 1))
     channels = session.channel_count if isinstance(session.channel_count, int) else None

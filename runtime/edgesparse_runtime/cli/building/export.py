@@ -136,7 +136,9 @@ def _export_hf(folder: Path, request: ExportRequest) -> None:
             "fidelity": f"cosine {found.cosine:.4f} to the dense model's output {where}",
             "parity": f"holds on {verdict.windows} rows: largest difference "
             f"{verdict.largest_difference:.1e}, selection overlap {verdict.selection_overlap or 1:.2%}",
-            "next": f"edgesparse quantize {quote(str(made.bundle.path))}",
+            "next": f"edgesparse run {quote(str(made.bundle.path))} PROMPTS.txt"
+            if "generation" in made.bundle.manifest
+            else f"edgesparse quantize {quote(str(made.bundle.path))}",
         }
     )
 

@@ -25,11 +25,13 @@ from edgesparse_runtime.cli.preflight import (
 )
 from edgesparse_runtime.cli.require import require
 from edgesparse_runtime.cli.running.follow import FollowOptions, follow
+from edgesparse_runtime.cli.running.run_generation import MAX_TOKENS, run_prompts
 from edgesparse_runtime.cli.running.run_text import run_texts, takes_text
 from edgesparse_runtime.data.escape import escape_csv_row
 from edgesparse_runtime.data.for_model import read_for_model
 from edgesparse_runtime.data.sensors.input_check import check_input
 from edgesparse_runtime.data.series_set import SeriesSet
+from edgesparse_runtime.data.tensors.generation import can_generate
 from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.operation.rollout.followed import FollowedSession
 from edgesparse_runtime.operation.rollout.store import LINK, is_store
@@ -61,6 +63,9 @@ class RunRequest(FollowOptions):
     prompt: Annotated[
         str | None, typer.Option(help="Text models: name of the prompt to put before each text.")
     ] = None
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Language models: most tokens to write after each prompt. [64]")
+    ] = None
     precision: Precision = "auto"
     threads: Threads = None
     require_signature: TrustedKeys = None
@@ -76,13 +81,15 @@ def run(request: RunRequest) -> None:
 
     Example: edgesparse run minilm.edgesparse pages.txt -o embeddings.json
 
+    Example: edgesparse run smollm.edgesparse prompts.txt --max-tokens 100
+
     Example: sensor | edgesparse run pump.edgesparse - --follow --lateness 0.5 --deadline 20
     """
     form = "json" if request.as_json else request.form
     ending = "" if request.output is None else request.output.suffix[1:]
     if request.follow:
         session = _session(request)
-        if takes_text(session):
+        if takes_text(session) or can_generate(session.bundle):
             raise InputError("`--follow` is for windows of samples; this model takes text. Leave it out.")
         follow(
             session, request.files, request.output, form or ("csv" if ending == "csv" else "json"), request
@@ -99,6 +106,14 @@ def run(request: RunRequest) -> None:
         check_not_an_input(request.output, [request.bundle, *map(Path, request.files)])
     note_threads(request.threads)
     session = _session(request)
+    if can_generate(session.bundle):
+        if request.prompt is not None:
+            raise InputError("`--prompt` is for models that embed text; this one writes text. Leave it out.")
+        tokens = MAX_TOKENS if request.max_tokens is None else request.max_tokens
+        run_prompts(session, request.files, form, request.output, tokens)
+        return
+    if request.max_tokens is not None:
+        raise InputError("`--max-tokens` is for language models; this one is none. Leave it out.")
     if takes_text(session):
         run_texts(session, request.files, form, request.output, request.prompt)
         return

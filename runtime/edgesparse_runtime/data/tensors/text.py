@@ -63,24 +63,13 @@ class Tokenizer:
                 f"{bundle.path.name} must take text to be given text; it holds no tokenizer. Export a "
                 "sentence-transformers folder: edgesparse export --hf FOLDER."
             )
-        try:
-            import tokenizers
-        except ImportError:
-            raise MissingExtraError("Text as input", "tokenizers", "text") from None
         self.max_tokens: int = facts["max_tokens"]
         self._pad_id: int = facts["pad_id"]
         self.prompts: Mapping[str, str] = {}
         if "prompts" in facts:
             self.prompts = _read_prompts(bundle, facts["prompts"])
         self.default_prompt = facts.get("default_prompt")
-        try:
-            self._tokenizer: Any = tokenizers.Tokenizer.from_buffer(bundle.read(facts["tokenizer"]))
-        except BundleError:
-            raise
-        except Exception as error:  # the library raises plain exceptions
-            line = " ".join(str(error).split())[:200]
-            raise BundleError(f"{bundle.path}: {facts['tokenizer']} must be a tokenizer; {line}") from None
-        self._tokenizer.no_padding()
+        self._tokenizer: Any = open_tokenizer(bundle, facts["tokenizer"])
         self._tokenizer.enable_truncation(self.max_tokens)
 
     def encode(self, texts: Sequence[str], prompt: str | None = None) -> list[Tokens]:
@@ -119,6 +108,29 @@ class Tokenizer:
             known = ", ".join(self.prompts) or "none"
             raise InputError(f"`prompt` must be the name of a prompt of the model ({known}); got {name}.")
         return self.prompts[name]
+
+
+def open_tokenizer(bundle: Bundle, name: str) -> Any:
+    """A tokenizer file of a bundle; it neither pads nor truncates.
+
+    Raises:
+        BundleError: it does not load.
+        MissingExtraError: the package `tokenizers` is not installed.
+    """
+    try:
+        import tokenizers
+    except ImportError:
+        raise MissingExtraError("Text as input", "tokenizers", "text") from None
+    try:
+        found = tokenizers.Tokenizer.from_buffer(bundle.read(name))
+    except BundleError:
+        raise
+    except Exception as error:  # the library raises plain exceptions
+        line = " ".join(str(error).split())[:200]
+        raise BundleError(f"{bundle.path}: {name} must be a tokenizer; {line}") from None
+    found.no_padding()
+    found.no_truncation()
+    return found
 
 
 def check_texts(texts: object) -> None:
