@@ -33,7 +33,7 @@ from edgesparse_export.run_bundle import export_run
 from edgesparse_runtime.bundle.read import Bundle, open_bundle
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.session import Session
-from edgesparse_runtime.stream.token_stream import StepModel, TokenStream
+from edgesparse_runtime.stream.step.token_stream import StepModel, TokenStream
 from tests.support.paths import source_environment
 from tests.support.recordings.streams import Disturbed, disturb, offline_segments
 from tests.support.tolerances import ENGINES

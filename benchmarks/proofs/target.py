@@ -28,6 +28,7 @@ from benchmarks.target.decisions import make_bundle, measure_golden, measure_set
 from benchmarks.target.memory import TOKENS as LONGEST
 from benchmarks.target.memory import measure_memory
 from benchmarks.target.speed import measure_encoder, measure_whole
+from benchmarks.target.step import STEPS, measure_step
 from tests.support.kernels.isas import expected_isas
 
 SECONDS = 4.0 if QUICK else 15.0
@@ -44,6 +45,7 @@ OPENVINO = {256: 1.0, 2048: 1.8}
 # Most that `auto` may take, of the time of another choice and of plain onnxruntime's dense model.
 WITHIN = {"fastest": 1.05, "dense": 1.02}
 MOST_MEMORY, MOST_FLIPPED = 0.30, 0.01
+MOST_A_STEP, MOST_OF_A_MILLION = 0.05, 0.5
 
 Claim = Callable[[StoredCases], list[Line]]
 
@@ -182,7 +184,35 @@ def decisions(store: StoredCases) -> list[Line]:
     return lines
 
 
-CLAIMS: list[Claim] = [speed, choice, openvino, memory, decisions, *TOOL_CLAIMS]
+def streaming(store: StoredCases) -> list[Line]:
+    """One new sample of a causal model with its score."""
+    found = store.get("step", measure_step)
+    wall, own, case = found["wall"], found["processor"], f"{STEPS} steps, {found['engine']}"
+    note = (
+        f"p50 {wall['p50_ms']:.3f}, p99 {wall['p99_ms']:.3f}; processor time {own['mean_ms']:.3f}, "
+        f"p50 {own['p50_ms']:.3f}, p99 {own['p99_ms']:.3f}"
+    )
+    mean, worst = wall["mean_ms"], wall["worst_ms"]
+    return [
+        line(f"a sample with its score, ms, {case}", mean <= MOST_A_STEP, mean, f"<= {MOST_A_STEP}", note),
+        line(
+            f"the worst of {found['samples']:,} samples, ms",
+            worst < MOST_OF_A_MILLION,
+            worst,
+            f"< {MOST_OF_A_MILLION}",
+            f"{wall['over_half_a_ms']} took longer",
+        ),
+        line(
+            f"the worst of {found['samples']:,} samples, ms of processor time",
+            None,
+            own["worst_ms"],
+            "",
+            f"{own['over_half_a_ms']} took longer than {MOST_OF_A_MILLION}",
+        ),
+    ]
+
+
+CLAIMS: list[Claim] = [speed, choice, streaming, openvino, memory, decisions, *TOOL_CLAIMS]
 
 
 def main() -> int:

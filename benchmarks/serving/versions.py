@@ -20,7 +20,7 @@ _STREAM = (
     "cli/running/run.py",
     "cli/running/follow.py",
     "stream/causal.py",
-    "stream/token_stream.py",
+    "stream/step/token_stream.py",
     "session.py",
 )
 _RUNNING = "tests/support/running.py"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.data.tensors.batch import TensorBatch
 from edgesparse_runtime.session import Session
-from edgesparse_runtime.stream.token_stream import StepModel, TokenStream
+from edgesparse_runtime.stream.step.token_stream import StepModel, TokenStream
 
 BUNDLES = ("classifier", "causal", "forecaster", "tensors")
 STREAM_STEPS = 600

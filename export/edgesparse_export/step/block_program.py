@@ -25,9 +25,13 @@ class BlockProgram(nn.Module):
         self.config = attention_layers(model)[0].config
         self.is_sparse = self.config.mode == "sparse"
 
-    @property
-    def routers(self) -> list[Router]:
-        return [layer.router for layer in self.layers if isinstance(layer.router, Router)]
+    def router_weights(self) -> tuple[Tensor, Tensor]:
+        """Query and key weights of a sparse model's routers, [L, H, D, R] and [L, G, 3*D, R]."""
+        routers = [layer.router for layer in self.layers if isinstance(layer.router, Router)]
+        return tuple(  # type: ignore[return-value]
+            torch.stack([getattr(router, name).detach() for router in routers])
+            for name in ("query_weight", "key_weight")
+        )
 
     def forward(
         self,
@@ -39,6 +43,8 @@ class BlockProgram(nn.Module):
         route_keys: Tensor,
         top_p: Tensor,
         max_blocks: Tensor,
+        query_weight: Tensor | None = None,
+        key_weight: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         cfg = self.config
         key, value = keys[-1], values[-1]
@@ -50,8 +56,10 @@ class BlockProgram(nn.Module):
             ]
             bias = torch.zeros_like(everything[0][..., :1]).mT
             return (*everything, bias, mean_key, mean_value, mean_key)
-        route_key = self._route_key(key, mean_key)
-        order, kept = self._select(query, torch.cat([route_keys, route_key[None]]), top_p, max_blocks)
+        assert query_weight is not None and key_weight is not None
+        route_key = self._route_key(key, mean_key, key_weight)
+        routed = query.mean(2)[:, :, None] @ query_weight
+        order, kept = self._select(routed, torch.cat([route_keys, route_key[None]]), top_p, max_blocks)
         # Kept blocks are a prefix: as much of it is gathered as the head needs that keeps most.
         slots = kept.sum(-1).flatten().amax(0).clamp(min=1).item()
         assert isinstance(slots, int | torch.SymInt)
@@ -71,22 +79,20 @@ class BlockProgram(nn.Module):
             bias = torch.cat([bias, torch.where(is_kept > 0, -torch.inf, log_count)], dim=-1)
         return (*seen, bias[:, :, None], mean_key, mean_value, route_key)
 
-    def _route_key(self, key_LGbD: Tensor, mean_LGD: Tensor) -> Tensor:
+    @staticmethod
+    def _route_key(key_LGbD: Tensor, mean_LGD: Tensor, weight_LGER: Tensor) -> Tensor:
         pooled = torch.cat([mean_LGD, key_LGbD.amax(2), key_LGbD.amin(2)], dim=-1)
-        weight = torch.stack([router.key_weight for router in self.routers])
-        return (pooled[:, :, None] @ weight)[:, :, 0]
+        return (pooled[:, :, None] @ weight_LGER)[:, :, 0]
 
     def _select(
-        self, query_LHbD: Tensor, route_keys_nLGD: Tensor, top_p: Tensor, max_blocks: Tensor
+        self, routed_LH1R: Tensor, route_keys_nLGR: Tensor, top_p: Tensor, max_blocks: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Blocks in visiting order [L, H, S] and which of them are kept; the diagonal block is left out.
 
         It has no share, but its place: among the window's, before all others.
         """
-        weight = torch.stack([router.query_weight for router in self.routers])
-        routed = query_LHbD.mean(2)[:, :, None] @ weight
-        keys = to_query_heads(route_keys_nLGD.permute(1, 2, 0, 3), self.config.num_heads, dim=1)
-        scores = (routed @ keys.mT)[:, :, 0]
+        keys = to_query_heads(route_keys_nLGR.permute(1, 2, 0, 3), self.config.num_heads, dim=1)
+        scores = (routed_LH1R @ keys.mT)[:, :, 0]
         scores = torch.where(is_missing(scores), -torch.inf, scores).clamp(max=torch.finfo(torch.float32).max)
         count = scores.shape[-1]
         share = scores.softmax(-1)

@@ -39,12 +39,21 @@ from edgesparse.training.budget import sparse_layers
 from edgesparse_export.parity import ABSOLUTE, RELATIVE
 from edgesparse_export.program import Postprocess, give_defaults
 from edgesparse_export.step.block_program import BlockProgram, attention_layers
+from edgesparse_export.step.operators import (
+    CLOSE_BLOCK,
+    TOKEN_STEP,
+    CloseBlockOperator,
+    TokenStepBody,
+    TokenStepOperator,
+    add_body,
+    step_parameters,
+)
 from edgesparse_export.step.token_program import StepProgram, history_steps
 from edgesparse_export.trace import trace
 from edgesparse_runtime.errors import GateError
 from edgesparse_runtime.session import Session
-from edgesparse_runtime.stream.replay import run_tokens, without_padding
-from edgesparse_runtime.stream.token_stream import StepFacts, StepModel
+from edgesparse_runtime.stream.step.replay import run_tokens, without_padding
+from edgesparse_runtime.stream.step.token_stream import StepFacts, StepModel
 
 STEP_OUTPUTS = ("scores", "normal", "token", "query", "key", "value")
 STEP, BLOCK = "model.step.onnx", "model.block.onnx"
@@ -137,7 +146,12 @@ def _export_step(model: SequenceTransformer, to_scores: Postprocess) -> bytes:
     for name in ("block_key", "block_value", "past_key", "past_value"):
         dynamic[name] = {2: torch.export.Dim.DYNAMIC}
     dynamic["past_bias"] = {3: torch.export.Dim.DYNAMIC}
-    return _export(StepProgram(model, to_scores), inputs, dynamic, STEP_OUTPUTS)
+    program = StepProgram(model).eval()
+    onnx_model = _trace(_Scored(TokenStepOperator(program), to_scores), inputs, dynamic, STEP_OUTPUTS)
+    weights = {"parameters": step_parameters(program)}
+    body = _trace(TokenStepBody(program), inputs | weights, dynamic | {"parameters": {}}, STEP_OUTPUTS)
+    add_body(onnx_model, body, TOKEN_STEP)
+    return _content(onnx_model)
 
 
 def _export_block(model: SequenceTransformer) -> bytes:
@@ -167,19 +181,61 @@ def _export_block(model: SequenceTransformer) -> bytes:
         "max_blocks": sparse[0].max_blocks.clone() if sparse else torch.ones(1, dtype=torch.int64),
     }
     dynamic |= {name: {} for name in knobs}
-    return _export(BlockProgram(model), inputs, dynamic, BLOCK_OUTPUTS, knobs)
+    inputs |= knobs
+    program = BlockProgram(model).eval()
+    if not program.is_sparse:
+        onnx_model = _trace(_Plain(program), inputs, dynamic, BLOCK_OUTPUTS)
+    else:
+        onnx_model = _trace(CloseBlockOperator(program), inputs, dynamic, BLOCK_OUTPUTS)
+        for value in onnx_model.graph.outputs[:3]:
+            assert value.shape is not None
+            axis = 3 if value.name == "past_bias" else 2
+            value.shape = ir.Shape([None if i == axis else size for i, size in enumerate(value.shape)])
+        weights = dict(zip(("query_weight", "key_weight"), program.router_weights(), strict=True))
+        no_dynamic: dict[str, dict[int, object]] = {name: {} for name in weights}
+        add_body(
+            onnx_model,
+            _trace(_Plain(program), inputs | weights, dynamic | no_dynamic, BLOCK_OUTPUTS),
+            CLOSE_BLOCK,
+        )
+    give_defaults(onnx_model, knobs)
+    return _content(onnx_model)
 
 
-def _export(
+class _Scored(nn.Module):
+    """The step with scores in place of logits."""
+
+    def __init__(self, step: nn.Module, to_scores: Postprocess) -> None:
+        super().__init__()
+        self.step = step
+        self.to_scores = to_scores
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        logits, *rest = self.step(*inputs)
+        return self.to_scores(logits[None])[0], *rest
+
+
+class _Plain(nn.Module):
+    """A program by position, as the operators are."""
+
+    def __init__(self, program: nn.Module) -> None:
+        super().__init__()
+        self.program = program
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        outputs: tuple[Tensor, ...] = self.program(*inputs)
+        return outputs
+
+
+def _trace(
     program: nn.Module,
     inputs: dict[str, Tensor],
     dynamic: dict[str, dict[int, object]],
     outputs: tuple[str, ...],
-    knobs: dict[str, Tensor] | None = None,
-) -> bytes:
-    knobs = knobs or {}
-    values = (*inputs.values(), *knobs.values())
-    model = trace(program.eval(), values, [*inputs, *knobs], outputs, dynamic.values())
-    give_defaults(model, knobs)
+) -> ir.Model:
+    return trace(program.eval(), list(inputs.values()), list(inputs), outputs, [tuple(dynamic.values())])
+
+
+def _content(model: ir.Model) -> bytes:
     content: bytes = ir.to_proto(model).SerializeToString()
     return content

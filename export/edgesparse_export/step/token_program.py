@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from edgesparse.model.filter_bank import LENGTH
 from edgesparse.model.normalize import is_missing
 from edgesparse.model.transformer import Layer, SequenceTransformer
-from edgesparse_export.program import Postprocess
 
 
 class StepProgram(nn.Module):
-    """One token of a causal `SequenceTransformer`, from the tokens before it."""
+    """One token of a causal `SequenceTransformer`, from the tokens before it; logits in place of scores."""
 
     offsets: Tensor
     taps: Tensor
@@ -25,10 +24,9 @@ class StepProgram(nn.Module):
     embed_weight: Tensor
     embed_bias: Tensor
 
-    def __init__(self, model: SequenceTransformer, to_scores: Postprocess) -> None:
+    def __init__(self, model: SequenceTransformer) -> None:
         super().__init__()
         self.model = model
-        self.to_scores = to_scores
         bank = model.bank
         look_back = history_steps(model)
         dilations = torch.tensor(bank.dilations)
@@ -73,9 +71,8 @@ class StepProgram(nn.Module):
             values.append(value)
         token = self.model.norm(x_1W)
         mean = (token_sum + token) / (token_count + 1.0)
-        scores = self.to_scores(self.model.head(mean))
         return (
-            scores[0],
+            self.model.head(mean)[0],
             normal,
             token[0],
             torch.stack(queries)[:, :, 0],

@@ -23,8 +23,8 @@ from edgesparse_runtime.data.tensors.generation import next_tokens
 from edgesparse_runtime.dense_twin.lookup import twin_file
 from edgesparse_runtime.errors import BundleError, EdgeSparseError
 from edgesparse_runtime.session import Session
-from edgesparse_runtime.stream.replay import run_tokens, without_padding
-from edgesparse_runtime.stream.token_stream import StepModel, has_step_model
+from edgesparse_runtime.stream.step.replay import run_tokens, without_padding
+from edgesparse_runtime.stream.step.token_stream import StepModel, has_step_model
 
 # docs/reference/numerics.md: float32 as between engines; int8 rounds to steps, so bounded in score units.
 TOLERANCES = {"float32": (1e-4, 1e-5), "int8": (0.0, 0.02)}

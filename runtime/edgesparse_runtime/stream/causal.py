@@ -10,7 +10,7 @@ import numpy as np
 from edgesparse_runtime.data.sensors.input_check import InputCheck
 from edgesparse_runtime.stream.monitor.signals import Signals
 from edgesparse_runtime.stream.sample import FloatArray, Score, Step
-from edgesparse_runtime.stream.token_stream import StepModel, TokenStream
+from edgesparse_runtime.stream.step.token_stream import StepModel, TokenStream
 from edgesparse_runtime.stream.windows import RingBuffer, find_faults, find_signals
 
 

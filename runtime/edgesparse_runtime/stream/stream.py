@@ -21,8 +21,8 @@ from edgesparse_runtime.stream.monitor.signals import Signals
 from edgesparse_runtime.stream.parse import Record, SampleParser
 from edgesparse_runtime.stream.places import Places
 from edgesparse_runtime.stream.sample import Sample, Score, Step
+from edgesparse_runtime.stream.step.token_stream import StepModel, has_step_model
 from edgesparse_runtime.stream.timeline import Timeline, TimeRule, WrongPeriod
-from edgesparse_runtime.stream.token_stream import StepModel, has_step_model
 from edgesparse_runtime.stream.windows import WindowScorer
 
 # Each machine has its own buffers: names that change with every sample must not fill the memory.

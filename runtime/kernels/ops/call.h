@@ -13,7 +13,7 @@ struct Node {
 };
 
 struct Tensor {
-  int64_t shape[4];
+  int64_t shape[5];
   size_t rank;
   void* data;
 

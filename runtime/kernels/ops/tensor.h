@@ -13,7 +13,7 @@ constexpr int64_t kLargest = int64_t{1} << 31;
 struct InputRule {
   const char* name;
   ort::ElementType type;
-  size_t min_rank, max_rank;  // at most 4
+  size_t min_rank, max_rank;  // at most 5
 };
 
 inline ort::Status* read_input(const Call& call, size_t index, const InputRule& rule, Tensor* tensor) {

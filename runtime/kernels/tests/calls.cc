@@ -302,7 +302,7 @@ void filter_bank(Draw& draw, Builder& b) {
   if (product) weights(b, features, 16 * b.count({1, 2, 3}));
 }
 
-void competing_filters(Draw& draw, Builder& b) {
+void competing_filters(Draw&, Builder& b) {
   const int64_t dilations = b.count({1, 2, 3}), channels = b.count({1, 1, 2, 5, 0}),
                 groups = b.count({1, 2, 15, 16, 17, 33, 0});
   const int64_t batch = b.count({0, 1, 2}), steps = b.count({0, 1, 2, 7, 63, 64, 65, 300});
@@ -342,6 +342,68 @@ void value_convolution(Draw& draw, Builder& b) {
   b.floats({taps, width});
 }
 
+void token_step(Draw& draw, Builder& b) {
+  const int64_t heads = b.count({1, 2, 4, 6}), groups = divisor(draw, heads), d = b.count({1, 3, 8, 16, 17});
+  const int64_t channels = b.count({1, 2, 5}), samples = b.count({1, 2, 8}), layers = b.count({1, 2, 3});
+  const int64_t filters = b.count({1, 4, 28, 33}), thresholds = b.count({1, 3}), inner = b.count({1, 7, 64});
+  const int64_t outputs = b.count({1, 2, 5}), taps = b.count({0, 1, 5}), own = b.count({0, 1, 7}),
+                past = b.count({0, 1, 5, 40});
+  std::vector<int64_t> dilations;
+  int64_t longest = 0;
+  for (int64_t i = 0, count = b.count({1, 2, 3}); i < count; ++i) {
+    dilations.push_back(b.count({1, 2, 5}));
+    longest = std::max(longest, dilations.back());
+  }
+  const auto spans = static_cast<int64_t>(dilations.size());
+  const int64_t width = heads * d, key_width = groups * d, features = spans * filters * thresholds;
+  const int64_t layer = 4 * width + (width + 1) * (width + 2 * key_width) + taps * key_width +
+                        (width + 1) * width + (width + 1) * inner + (inner + 1) * width;
+  b.call.op = "TokenStep";
+  b.integer("num_heads", heads);
+  b.integer("kv_num_heads", groups);
+  b.integer("filters", filters);
+  b.integer("thresholds", thresholds);
+  b.integer("inner", inner);
+  b.integer("outputs", outputs);
+  b.integer("value_filter", taps);
+  b.integers("dilations", dilations);
+  b.real("epsilon", 1e-5f);
+  b.real("scale", 1.0f / std::sqrt(static_cast<float>(d)));
+  b.floats({channels, samples});
+  b.floats({channels, 8 * longest});
+  b.floats({width});
+  b.floats({1});
+  b.floats({layers, std::max<int64_t>(0, taps - 1), key_width});
+  b.floats({layers, groups, own, d});
+  b.floats({layers, groups, own, d});
+  b.floats({layers, heads, past, d});
+  b.floats({layers, heads, past, d});
+  b.floats({layers, heads, 1, past});
+  b.floats({2 * channels + 9 * spans * channels * filters + spans * filters + features +
+            (features + 1) * width + layers * layer + 2 * width + (width + 1) * outputs});
+  b.call.outputs = 6;
+}
+
+void close_block(Draw& draw, Builder& b) {
+  const int64_t heads = b.count({1, 2, 4, 6}), groups = divisor(draw, heads), d = b.count({1, 3, 8, 16, 17});
+  const int64_t layers = b.count({1, 2, 3}), blocks = b.count({1, 2, 5, 18}), size = b.count({1, 4, 16, 33}),
+                rank = draw.chance(80) ? d : b.count({0, 1, 7});
+  b.call.op = "CloseBlock";
+  b.integer("window", draw.below(3));
+  b.integer("summaries", draw.below(2));
+  b.floats({layers, heads, size, d});
+  b.floats({blocks, layers, groups, size, d});
+  b.floats({blocks, layers, groups, size, d});
+  b.floats({blocks - 1, layers, groups, d});
+  b.floats({blocks - 1, layers, groups, d});
+  b.floats({blocks - 1, layers, groups, rank});
+  b.floats({layers, heads});
+  b.number(b.count({0, 1, 2, 3, 100}));
+  b.floats({layers, heads, d, rank});
+  b.floats({layers, groups, 3 * d, rank});
+  b.call.outputs = 6;
+}
+
 }  // namespace
 
 // splitmix64.
@@ -356,9 +418,9 @@ Call draw_call(uint64_t seed, bool hostile) {
   Draw draw(seed);
   Builder builder(draw, hostile);
   using Maker = void (*)(Draw&, Builder&);
-  constexpr Maker kMakers[] = {attention,        attention,        linear,      feed_forward,
-                               filter_bank,      block_scores,     filter_bank, value_convolution,
-                               window_attention, competing_filters};
+  constexpr Maker kMakers[] = {attention,        attention,         linear,      feed_forward,
+                               filter_bank,      block_scores,      filter_bank, value_convolution,
+                               window_attention, competing_filters, token_step,  close_block};
   draw.pick(kMakers)(draw, builder);
   builder.spoil();
   return builder.call;

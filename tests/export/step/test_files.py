@@ -27,8 +27,8 @@ from edgesparse_runtime.errors import BundleError
 from edgesparse_runtime.evaluation.verify import verify
 from edgesparse_runtime.session import Session
 from edgesparse_runtime.stream import Sample, Stream, StreamOptions
-from edgesparse_runtime.stream.replay import run_tokens
-from edgesparse_runtime.stream.token_stream import StepFacts, StepModel, TokenStream, has_step_model
+from edgesparse_runtime.stream.step.replay import run_tokens
+from edgesparse_runtime.stream.step.token_stream import StepFacts, StepModel, TokenStream, has_step_model
 from tests.support.built_once import BuiltOnce
 from tests.support.synthetic import TINY_MODEL, make_series, tiny_config
 from tests.support.tolerances import ENGINES

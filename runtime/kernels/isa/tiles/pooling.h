@@ -67,6 +67,8 @@ void product(const ProductJob& job) {
     const float* a = job.a + m * job.a_stride;
     float* c = job.c + m * job.c_stride;
     int64_t n = 0;
+    // Eight chains of additions hide their latency: a row alone is read twice as fast as with four.
+    for (; n + 8 * W <= job.columns; n += 8 * W) product_columns<8>(job, a, job.b + n, c + n);
     for (; n + 4 * W <= job.columns; n += 4 * W) product_columns<4>(job, a, job.b + n, c + n);
     for (; n + W <= job.columns; n += W) product_columns<1>(job, a, job.b + n, c + n);
     for (; n < job.columns; ++n) {

@@ -13,10 +13,12 @@ import numpy as np
 import onnxruntime
 
 from edgesparse_runtime.bundle.read import Bundle
+from edgesparse_runtime.engine import Engine, register
 from edgesparse_runtime.errors import BundleError
 from edgesparse_runtime.model_check.check import check_model
 from edgesparse_runtime.model_check.open import first_line, open_session, session_options
 from edgesparse_runtime.stream.sample import FloatArray
+from edgesparse_runtime.stream.step.binding import Memory, StepBinding
 
 FIELD = "stream"
 # Larger than any exported model; a manifest must not make us allocate all memory.
@@ -92,8 +94,8 @@ class StepModel:
         self.facts = facts
         self.channels = channels
         self._knobs = knobs or {}
-        self._step = _open(facts.step, step, threads)
-        self._block = _open(facts.block, block, threads)
+        self._step, self.engine = _open(facts.step, step, threads)
+        self._block, _ = _open(facts.block, block, threads)
 
     @classmethod
     def open(cls, bundle: Bundle, *, threads: int = 1, knobs: dict[str, Any] | None = None) -> StepModel:
@@ -106,9 +108,23 @@ class StepModel:
         step, block = bundle.read(facts.step), bundle.read(facts.block)
         return cls(facts, step, block, channels=len(bundle.channels), threads=threads, knobs=knobs)
 
-    def run_step(self, feeds: dict[str, Any]) -> list[Any]:
-        """scores, normal, token, query, key and value of one token."""
-        return _run(self.facts.step, self._step, feeds)
+    def bind_step(self) -> StepBinding:
+        """The inputs and outputs of one token, for the memory of one stream."""
+        return StepBinding(self._step, self.facts.step)
+
+    @property
+    def score_count(self) -> int:
+        """Classes or targets.
+
+        Raises:
+            BundleError: the file does not say how many.
+        """
+        shape = self._step.get_outputs()[0].shape
+        if len(shape) != 1 or type(shape[0]) is not int or not 0 < shape[0] <= _LARGEST:
+            raise BundleError(
+                f"{self.facts.step} must have scores of one fixed size; got {shape}. Export the bundle again."
+            )
+        return shape[0]
 
     def run_block(self, feeds: dict[str, Any]) -> list[Any]:
         """past_key, past_value, past_bias, mean_key, mean_value and route_key after a full block."""
@@ -138,9 +154,10 @@ class TokenStream:
         self._filled = 0
         self._history = np.zeros((model.channels, f.history), dtype=np.float32)
         self._token_sum = np.zeros(f.width, dtype=np.float32)
+        self._token_count = np.zeros(1, dtype=np.float32)
         self._tokens = 0
         self._value_tail = _zeros(f.layers, max(0, f.value_filter - 1), groups * size)
-        # The block that is being filled, token last but one so that a prefix is one slice per head.
+        # The block that is being filled.
         self._query = _zeros(f.layers, heads, f.block_size, size)
         self._key = _zeros(f.layers, groups, f.block_size, size)
         self._value = _zeros(f.layers, groups, f.block_size, size)
@@ -151,9 +168,57 @@ class TokenStream:
         self._mean_keys, self._mean_values, self._route_keys = (
             _zeros(blocks, f.layers, groups, size) for _ in range(3)
         )
+        # What the step reads and writes: a token of 1, 2, ... samples, raw and normalized, and what it gives.
+        self._partial = [
+            (Memory.of(_zeros(model.channels, count)), Memory.of(_zeros(model.channels, count)))
+            for count in range(1, f.steps_per_token + 1)
+        ]
+        self._scores, self._token = _zeros(model.score_count), _zeros(f.width)
+        self._new_query = _zeros(f.layers, heads, size)
+        self._new_key, self._new_value = (_zeros(f.layers, groups, size) for _ in range(2))
+        # The keys and values of the block's first 0, 1, 2, ... tokens, each made when it is first needed.
+        self._prefixes: dict[int, tuple[Memory, Memory]] = {}
+        self._binding = self._bind()
+
+    def _bind(self) -> StepBinding:
+        """The step over this stream's memory; inputs whose shapes change are bound where they change."""
+        f = self._facts
+        binding = self._model.bind_step()
+        for name, array in (
+            ("history", self._history),
+            ("token_sum", self._token_sum),
+            ("token_count", self._token_count),
+            ("value_tail", self._value_tail),
+        ):
+            binding.set_input(name, Memory.of(array))
+        for name, array in (
+            ("scores", self._scores),
+            ("token", self._token),
+            ("query", self._new_query),
+            ("key", self._new_key),
+            ("value", self._new_value),
+        ):
+            binding.set_output(name, Memory.of(array))
+        self._binding = binding
         # What every token of this block attends to; one token of zero weight before there is anything.
-        self._past_key, self._past_value = (_zeros(f.layers, heads, 1, size) for _ in range(2))
-        self._past_bias = np.full((f.layers, heads, 1, 1), -np.inf, dtype=np.float32)
+        key, value = (_zeros(f.layers, f.num_heads, 1, f.head_size) for _ in range(2))
+        self._bind_past(key, value, np.full((f.layers, f.num_heads, 1, 1), -np.inf, dtype=np.float32))
+        self._bind_block()
+        return binding
+
+    def _bind_past(self, key: FloatArray, value: FloatArray, bias: FloatArray) -> None:
+        for name, array in (("past_key", key), ("past_value", value), ("past_bias", bias)):
+            self._binding.set_input(name, Memory.of(array))
+
+    def _bind_block(self) -> None:
+        own = self._tokens % self._facts.block_size
+        if own not in self._prefixes:
+            shape = (self._facts.layers, self._facts.kv_num_heads, own, self._facts.head_size)
+            self._prefixes[own] = Memory.of(_zeros(*shape)), Memory.of(_zeros(*shape))
+        key, value = self._prefixes[own]
+        key.array[:], value.array[:] = self._key[:, :, :own], self._value[:, :, :own]
+        self._binding.set_input("block_key", key)
+        self._binding.set_input("block_value", value)
 
     def push(self, values: FloatArray, *, wants_scores: bool = True) -> FloatArray | None:
         """Take in one sample [channels]; NaN = missing.
@@ -173,41 +238,32 @@ class TokenStream:
         is_full = self._filled == self._facts.steps_per_token
         if not (is_full or wants_scores):
             return None
-        scores, *rest = self._model.run_step(self._feeds())
+        samples, normal = self._partial[self._filled - 1]
+        samples.array[:] = self._samples[:, : self._filled]
+        self._binding.set_input("samples", samples)
+        self._binding.set_output("normal", normal)
+        self._binding.run()
         if is_full:
-            self._keep(*rest)
-        return scores if wants_scores else None
+            self._keep(normal.array)
+        return self._scores.copy() if wants_scores else None
 
-    def _feeds(self) -> dict[str, Any]:
-        own = self._tokens % self._facts.block_size
-        return {
-            "samples": np.ascontiguousarray(self._samples[:, : self._filled]),
-            "history": self._history,
-            "token_sum": self._token_sum,
-            "token_count": np.array([self._tokens], dtype=np.float32),
-            "value_tail": self._value_tail,
-            "block_key": np.ascontiguousarray(self._key[:, :, :own]),
-            "block_value": np.ascontiguousarray(self._value[:, :, :own]),
-            "past_key": self._past_key,
-            "past_value": self._past_value,
-            "past_bias": self._past_bias,
-        }
-
-    def _keep(
-        self, normal: FloatArray, token: FloatArray, query: FloatArray, key: FloatArray, value: FloatArray
-    ) -> None:
+    def _keep(self, normal: FloatArray) -> None:
         """Make a full token part of the state."""
-        self._history = np.concatenate([self._history, normal], axis=1)[:, normal.shape[1] :]
-        self._token_sum += token
+        self._history[:, : -normal.shape[1]] = self._history[:, normal.shape[1] :]
+        self._history[:, -normal.shape[1] :] = normal
+        self._token_sum += self._token
         row = self._tokens % self._facts.block_size
-        self._query[:, :, row], self._key[:, :, row], self._value[:, :, row] = query, key, value
+        self._query[:, :, row] = self._new_query
+        self._key[:, :, row], self._value[:, :, row] = self._new_key, self._new_value
         if self._value_tail.shape[1]:
             self._value_tail[:, :-1] = self._value_tail[:, 1:]
-            self._value_tail[:, -1] = value.reshape(len(value), -1)
+            self._value_tail[:, -1] = self._new_value.reshape(len(self._new_value), -1)
         self._tokens += 1
+        self._token_count[0] = self._tokens
         self._filled = 0
         if self._tokens % self._facts.block_size == 0:
             self._close_block()
+        self._bind_block()
 
     def _close_block(self) -> None:
         """A block is full: choose what the tokens of the next one attend to."""
@@ -221,9 +277,8 @@ class TokenStream:
             "mean_values": self._mean_values[:n],
             "route_keys": self._route_keys[:n],
         }
-        self._past_key, self._past_value, self._past_bias, mean_key, mean_value, route_key = (
-            self._model.run_block(feeds)
-        )
+        *past, mean_key, mean_value, route_key = self._model.run_block(feeds)
+        self._bind_past(*past)
         self._mean_keys[n], self._mean_values[n], self._route_keys[n] = mean_key, mean_value, route_key
         self._blocks = n + 1
 
@@ -235,8 +290,9 @@ def has_step_model(bundle: Bundle | None) -> bool:
 
 def _check_state(f: StepFacts, channels: int, blocks: int) -> None:
     a_block = f.layers * f.block_size * f.head_size * (f.num_heads + 2 * f.kv_num_heads)
+    prefixes = f.layers * f.block_size * f.block_size * f.head_size * f.kv_num_heads
     tail = f.layers * f.value_filter * f.kv_num_heads * f.head_size
-    state = 4 * ((blocks + 1) * a_block + tail + channels * f.history)
+    state = 4 * ((blocks + 1) * a_block + prefixes + tail + channels * f.history)
     if state > _LARGEST_STATE:
         raise BundleError(
             f"`{FIELD}` in the manifest must need at most {_LARGEST_STATE >> 20} MB of state; its sizes "
@@ -244,8 +300,10 @@ def _check_state(f: StepFacts, channels: int, blocks: int) -> None:
         )
 
 
-def _open(name: str, content: bytes, threads: int) -> onnxruntime.InferenceSession:
-    return open_session(check_model(content, name), name, session_options(threads))
+def _open(name: str, content: bytes, threads: int) -> tuple[onnxruntime.InferenceSession, Engine]:
+    options = session_options(threads)
+    engine = register(options)
+    return open_session(check_model(content, name), name, options), engine
 
 
 def _run(name: str, session: onnxruntime.InferenceSession, feeds: dict[str, Any]) -> list[Any]:

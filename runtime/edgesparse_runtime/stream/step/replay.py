@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgesparse_runtime.stream.sample import FloatArray
-from edgesparse_runtime.stream.token_stream import StepModel, TokenStream
+from edgesparse_runtime.stream.step.token_stream import StepModel, TokenStream
 
 
 def run_tokens(model: StepModel, window_CT: FloatArray) -> FloatArray:
