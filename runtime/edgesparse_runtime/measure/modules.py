@@ -20,7 +20,7 @@ from edgesparse_runtime.measure.inputs import Inputs
 from edgesparse_runtime.measure.nodes import Node, read_nodes
 from edgesparse_runtime.session import Session
 
-ATTENTION = {"SparseAttention", "MultiHeadAttention"}
+ATTENTION = {"SparseAttention", "WindowAttention", "MultiHeadAttention"}
 # Calls before the first that counts, and most that are kept for the Chrome trace.
 WARMUP, TRACED = 3, 3
 # Share of a call's median that the sum of the table may differ from it by.
