@@ -81,7 +81,7 @@ def read_pages(most: int) -> list[Page]:
         raise InputError(f"{PAGES} must hold manual pages of section 3. Install Debian's manpages-dev.")
     pages, seen = [], set()
     for file in files:
-        page = _parse(gzip.decompress(file.read_bytes()).decode("utf-8", "replace"))
+        page = parse_page(gzip.decompress(file.read_bytes()).decode("utf-8", "replace"))
         # 2,200 characters are about 512 tokens.
         if page is not None and page.query not in seen and len(page.text) > 2200:
             seen.add(page.query)
@@ -91,7 +91,8 @@ def read_pages(most: int) -> list[Page]:
     return pages
 
 
-def _parse(source: str) -> Page | None:
+def parse_page(source: str) -> Page | None:
+    """The page in this source; None = it has no NAME line."""
     text = "\n".join(line for line in source.splitlines() if not line.startswith(('.\\"', "'\\\"")))
     text = re.sub(r'^\.SH\s+"?(.*?)"?$', r"SECTION \1", text, flags=re.MULTILINE)
     text = re.sub(r"^\.[A-Za-z]+ ?", "", text, flags=re.MULTILINE)

