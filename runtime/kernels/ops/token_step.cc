@@ -104,7 +104,7 @@ struct Work {
   const float *samples, *history, *token_sum, *token_count, *tail, *block_key, *block_value, *past_key,
       *past_value, *past_bias, *parameters;
   float *logits, *normal, *token, *query, *key, *value;
-  float *seen, *response, *features, *x, *row, *wide, *mixed, *scores;
+  float *seen, *response, *lift, *sum, *features, *x, *row, *wide, *mixed, *scores;
   int64_t channels, samples_count, width, layers, heads, groups, size, own, past, feature_count;
 
   int64_t dilation_count() const { return static_cast<int64_t>(kernel->dilations.count); }
@@ -211,16 +211,18 @@ void embed(const Work& w, Reader& reader) {
     w.table->product({w.seen, stem.taps + l * depth * k.filters, w.response, count, depth, k.filters, depth,
                       k.filters, k.filters});
     const float* const slope = stem.slope + l * k.filters;
-    for (int64_t f = 0; f < k.filters; ++f)
-      for (int64_t q = 0; q < k.thresholds; ++q) {
-        const int64_t at = (l * k.filters + f) * k.thresholds + q;
-        float sum = 0.0f;
-        for (int64_t i = 0; i < count; ++i) {
-          const float above = w.response[i * k.filters + f] * slope[f] + stem.lift[at];
-          sum += std::min(std::max(above, 0.0f), 1.0f);
+    float* const features = w.features + l * k.filters * k.thresholds;
+    for (int64_t q = 0; q < k.thresholds; ++q) {
+      // Filter by filter in the inner loop: so they are added up side by side.
+      for (int64_t f = 0; f < k.filters; ++f)
+        w.lift[f] = stem.lift[(l * k.filters + f) * k.thresholds + q], w.sum[f] = 0.0f;
+      for (int64_t i = 0; i < count; ++i)
+        for (int64_t f = 0; f < k.filters; ++f) {
+          const float above = w.response[i * k.filters + f] * slope[f] + w.lift[f];
+          w.sum[f] += std::min(std::max(above, 0.0f), 1.0f);
         }
-        w.features[at] = sum * share;
-      }
+      for (int64_t f = 0; f < k.filters; ++f) features[f * k.thresholds + q] = w.sum[f] * share;
+    }
   }
   multiply(w, w.features, stem.embed, w.feature_count, w.width, w.x);
 }
@@ -395,6 +397,8 @@ ort::Status* TokenStep::compute(const Call& call) const {
   Scratch scratch(call.host);
   scratch.add(&w.seen, {w.samples_count, w.channels, kTaps});
   scratch.add(&w.response, {w.samples_count, filters});
+  scratch.add(&w.lift, {filters});
+  scratch.add(&w.sum, {filters});
   scratch.add(&w.features, {w.feature_count});
   scratch.add(&w.x, {w.width});
   scratch.add(&w.row, {w.width});
