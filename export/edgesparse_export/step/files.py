@@ -212,7 +212,7 @@ class _Scored(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         logits, *rest = self.step(*inputs)
-        return self.to_scores(logits[None])[0], *rest
+        return self.to_scores(logits), *rest
 
 
 class _Plain(nn.Module):
