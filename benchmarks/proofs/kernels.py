@@ -27,7 +27,7 @@ from benchmarks.support.interleaved import find_ratio
 from benchmarks.support.machine import machine_facts
 from benchmarks.support.settings import QUICK, SCRATCH
 from benchmarks.support.stored_cases import StoredCases
-from edgesparse_runtime.engine import LIBRARY_NAME
+from edgesparse_runtime.engine import FASTER_IN_INT8, LIBRARY_NAME
 from tests.support.kernels.build import build_kernels
 
 SECONDS = 4.0 if QUICK else 30.0
@@ -126,14 +126,21 @@ def count_neon(store: StoredCases) -> list[Line]:
     return lines
 
 
-def compare(store: StoredCases, build: Path) -> list[Line]:
+def claim_line(name: str, case: Case, value: float, least: float, isa: str) -> Line:
+    """A speed-up with its target; int8's has one where int8 is what the runner chooses."""
+    is_judged = not name.startswith("int8") or isa in FASTER_IN_INT8
+    note = "" if is_judged else f"{isa} gains nothing from int8: `auto` computes in float32 there"
+    passed = value >= least if is_judged else None
+    return line(f"{name}, {case.name}", passed, value, f">= {least}" if is_judged else "", note)
+
+
+def compare(store: StoredCases, build: Path, isa: str) -> list[Line]:
     """Measures what is not stored yet; prints and returns a line each."""
     library = str(build / LIBRARY_NAME)
     found = {c: store.get(c.name, partial(measure, c, library, seconds=SECONDS)) for c in CASES + TWO_THREADS}
     lines = []
     for name, case, figure, least in CLAIMS:
-        value = speed_up(found[case], figure)
-        lines.append(line(f"{name}, {case.name}", value >= least, value, f">= {least}"))
+        lines.append(claim_line(name, case, speed_up(found[case], figure), least, isa))
     phases = store.get("phases", partial(profile_phases, build, LONG, "float32", 20))
     router = store.get("router", partial(measure_router, library))
     inside = phases["selection_share"] + phases["summaries_share"]
@@ -166,7 +173,7 @@ def main() -> int:
     peak = measure_peak(build, 1)
     store = StoredCases(SCRATCH / "kernels", hash_sources(), machine_facts(), peak["isa"], QUICK)
     print(json.dumps({**machine, "isa": peak["isa"]}))
-    return finish(SCRATCH / "prove_kernels.json", compare(store, build), machine, peak=peak)
+    return finish(SCRATCH / "prove_kernels.json", compare(store, build, str(peak["isa"])), machine, peak=peak)
 
 
 if __name__ == "__main__":
