@@ -24,7 +24,7 @@ from edgesparse_runtime.bundle.read import Bundle
 from edgesparse_runtime.bundle.write import check_target, write_bundle
 from edgesparse_runtime.data.tensors.batch import PREFIX, TensorBatch
 from edgesparse_runtime.data.tensors.generation import next_tokens
-from edgesparse_runtime.errors import GateError
+from edgesparse_runtime.errors import GateError, InputError
 from edgesparse_runtime.model_check.metadata import stamp
 from edgesparse_runtime.session import Session
 
@@ -62,7 +62,10 @@ def export_decoder(
     stored = stored_tokenizer(tokenizer)
     positions = int(model.config.max_position_embeddings)  # type: ignore[union-attr, arg-type]
     check_tokens(stored, tokenizer, positions, [*_SAMPLES, *documents])
-    prompt = prompt_1N[:, :_PROMPT]
+    # What is written behind the prompt needs positions too.
+    if positions <= _WRITTEN:
+        raise InputError(f"The model must have more than {_WRITTEN} positions; it has {positions}.")
+    prompt = prompt_1N[:, : min(_PROMPT, positions - _WRITTEN)]
     content: bytes = ir.to_proto(decoder_to_onnx(model)).SerializeToString()
     session = Session(MODEL, content=content)
     verdict = check_decoder(model, session, prompt)

@@ -46,7 +46,7 @@ class PackedEncoder(nn.Module):
         self.first_position = first_position(encoder)
 
     def forward(self, ids_T: Tensor, starts_S: Tensor) -> tuple[Tensor, ...]:
-        """Embeddings and states, or states alone."""
+        """Embeddings and states, or states alone; `starts` rise from 0 to the number of tokens."""
         token_T = torch.arange(ids_T.shape[0], device=ids_T.device)
         # Text of each token, and its first token.
         text_T = (starts_S[:, None] <= token_T).sum(0) - 1
@@ -65,11 +65,12 @@ class PackedEncoder(nn.Module):
 
 
 def pool_packed(states_TD: Tensor, starts_S: Tensor, text_T: Tensor, pooling: str) -> Tensor:
-    """One vector per text, as `pool` computes it of padded texts: [S, D]."""
-    if pooling == "cls":
-        return states_TD[starts_S[:-1]]
-    if pooling == "lasttoken":
-        return states_TD[starts_S[1:] - 1]
+    """One vector per text, as `pool` computes it of padded texts, zeros for a text without tokens: [S, D]."""
+    if pooling in ("cls", "lasttoken"):
+        # An empty text has no token of its own: whatever is read for it becomes zeros.
+        place_S = starts_S[:-1] if pooling == "cls" else starts_S[1:] - 1
+        token_SD = states_TD[place_S.clamp(min=0).minimum(torch.tensor(states_TD.shape[0] - 1))]
+        return token_SD * (starts_S[1:] > starts_S[:-1])[:, None].to(token_SD.dtype)
     text_S = torch.arange(starts_S.shape[0] - 1, device=text_T.device)
     member_ST = (text_S[:, None] == text_T).to(states_TD.dtype)
     return (member_ST @ states_TD) / member_ST.sum(1, keepdim=True).clamp(min=1e-9)

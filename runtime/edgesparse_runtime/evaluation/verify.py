@@ -30,6 +30,8 @@ from edgesparse_runtime.stream.step.token_stream import StepModel, has_step_mode
 TOLERANCES = {"float32": (1e-4, 1e-5), "int8": (0.0, 0.02)}
 # A block whose share lies within rounding of `top_p` may fall on either side (docs/reference/numerics.md).
 LEAST_AGREEMENT, TIE_DIFFERENCE = 0.999, 1e-6
+# Tokens that a language model writes here; more would only take longer.
+_MOST_WRITTEN = 64
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,8 @@ def _check_written(
     wanted = golden.get(f"generated_{session.precision}")
     if wanted is None or not isinstance(inputs, TensorBatch) or "input_ids" not in inputs.arrays:
         return Check(boundary, False, "golden.npz holds none; export again")
+    if wanted.ndim != 1 or wanted.dtype.kind not in "iu" or not 0 < len(wanted) <= _MOST_WRITTEN:
+        return Check(boundary, False, f"golden.npz must hold 1 to {_MOST_WRITTEN} of them; export again")
     try:
         found = list(next_tokens(session, inputs.arrays["input_ids"][0].tolist(), len(wanted)))
     except EdgeSparseError as error:

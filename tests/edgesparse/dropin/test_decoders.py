@@ -22,9 +22,10 @@ from edgesparse_export.dropin.texts import cut_prompts, load_tokenizer
 from edgesparse_export.quantize.bundle import quantize_bundle
 from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.cli.app import app
+from edgesparse_runtime.data.tensors.batch import golden_inputs
 from edgesparse_runtime.data.tensors.generation import Generator, next_tokens
 from edgesparse_runtime.errors import InputError
-from edgesparse_runtime.evaluation.verify import verify_path
+from edgesparse_runtime.evaluation.verify import _check_written, verify_path
 from edgesparse_runtime.session import Session
 from tests.edgesparse.dropin.tiny_models import sharpen
 
@@ -184,8 +185,11 @@ def test_a_stop_token_ends_an_answer(bundle: Path) -> None:
             {},
             "`text` must leave room for an answer in the model's 512 positions; it has 512 tokens.",
         ),
-        ("a", {"max_tokens": 0}, "`max_tokens` must be at least 1; got 0."),
-        (7, {}, "`texts` must hold texts; text 1 is a int."),
+        ("a", {"max_tokens": 0}, "`max_tokens` must be a whole number of at least 1; got 0."),
+        ("a", {"max_tokens": 2.5}, "`max_tokens` must be a whole number of at least 1; got 2.5."),
+        ("a", {"max_tokens": "5"}, "`max_tokens` must be a whole number of at least 1; got '5'."),
+        (7, {}, "`text` must be a text; got 7."),
+        (None, {}, "`text` must be a text; got None."),
     ],
 )
 def test_what_cannot_be_written_is_refused(bundle: Path, text: Any, options: Any, message: str) -> None:
@@ -207,7 +211,46 @@ def test_run_writes_answers(bundle: Path, tmp_path: Path) -> None:
     shown = runner.invoke(app, ["run", str(bundle), str(prompts), "--max-tokens", "5", "--json"])
     assert [row["text"] for row in json.loads(shown.stdout)["predictions"]] == expected
     refused = runner.invoke(app, ["run", str(bundle), str(prompts), "--max-tokens", "0"])
-    assert refused.exit_code != 0 and not refused.stdout
+    # What the command prints as one line, with exit code 2.
+    assert isinstance(refused.exception, InputError) and not refused.stdout
+    assert str(refused.exception) == "`--max-tokens` must be at least 1; got 0."
+
+
+def test_a_prompt_that_is_too_long_is_refused_before_any_answer(bundle: Path, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text(f"The pump\n{'a' * 600}\n")
+    refused = CliRunner().invoke(app, ["run", str(bundle), str(prompts), "--max-tokens", "5"])
+    assert isinstance(refused.exception, InputError) and not refused.stdout
+    assert "prompts.txt, 2: `text` must leave room for an answer" in str(refused.exception)
+
+
+def test_the_golden_prompt_leaves_room_for_what_is_written(tmp_path: Path) -> None:
+    """Learned positions end: a model with them fails where one with rotary positions goes on."""
+    folder = make_folder(tmp_path / "short", positions=128)
+    (tmp_path / "pages.txt").write_text("\n".join(TEXT[i:] + TEXT for i in range(12)))
+    out = tmp_path / "short.edgesparse"
+    export_folder(folder, tmp_path / "pages.txt", out, density=0.4, block_size=16, tokens=128)
+    golden = open_bundle(out).golden()
+    (prompt,) = [x for name, x in golden.items() if name.endswith("input_ids")]
+    assert prompt.shape[1] == 128 - len(golden["generated_float32"]) == 120
+
+
+def test_verify_wants_written_tokens(bundle: Path) -> None:
+    session, golden = Session(bundle), open_bundle(bundle).golden()
+    inputs = golden_inputs(golden)
+    assert inputs is not None
+    assert _check_written(session, golden, inputs).holds
+    for wrong in (np.zeros(0, np.int64), np.array(3), np.zeros(4, np.float32), np.zeros(1 << 20, np.int64)):
+        assert not _check_written(session, {**golden, "generated_float32": wrong}, inputs).holds
+
+
+def test_scores_that_are_no_numbers_are_no_text(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session(bundle)
+    monkeypatch.setattr(
+        "edgesparse_runtime.data.tensors.generation.np.isfinite", lambda x: np.zeros(np.shape(x), bool)
+    )
+    with pytest.raises(InputError, match="must give numbers as scores"):
+        session.generate("The pump", max_tokens=2)
 
 
 def test_prompts_are_cut_from_documents_behind_one_another(folder: Path) -> None:

@@ -106,3 +106,14 @@ def test_what_cannot_be_packed_is_refused() -> None:
         packed_to_onnx(model)
     with pytest.raises(InputError, match="ViTModel must take `position_ids`"):
         packed_to_onnx(make("ViT"))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "lasttoken"])
+def test_an_empty_text_has_an_embedding_of_zeros(pooling: str) -> None:
+    states, starts = torch.randn(20, 4), torch.tensor([0, 0, 9, 9, 20, 20])
+    text = (starts[:, None] <= torch.arange(20)).sum(0) - 1
+    found = pool_packed(states, starts, text, pooling)
+    assert not found[[0, 2, 4]].any()
+    expected = {"mean": lambda x: x.mean(0), "cls": lambda x: x[0], "lasttoken": lambda x: x[-1]}[pooling]
+    for row, part in ((1, states[:9]), (3, states[9:])):
+        torch.testing.assert_close(found[row], expected(part))

@@ -81,6 +81,8 @@ def open_step(model: SequenceTransformer) -> StepModel:
         ({"summaries": False, "patch": 1, "layers": 1}, 0.3, None),
         ({"block_size": 5, "dilations": (3,), "layers": 1}, 1.0, None),
         ({"attention": "dense", "layers": 1}, 1.0, None),
+        # A token that holds more steps than the filters look back on.
+        ({"dilations": (1,), "patch": 16, "block_size": 4, "layers": 1}, 0.5, None),
     ],
 )
 @torch.no_grad()

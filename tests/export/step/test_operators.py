@@ -162,6 +162,40 @@ def test_a_file_with_other_outputs_is_refused() -> None:
         TokenStream(StepModel(facts, model.SerializeToString(), block, channels=3), 40).push(np.zeros(3))
 
 
+@pytest.mark.parametrize("change", ["type", "count", "shape"])
+def test_a_block_file_with_other_outputs_is_refused(change: str) -> None:
+    facts, step, block = open_files(BASE, 0.5, None)
+    model = onnx.load_from_string(block)
+    outputs = {output.name: output for output in model.graph.output}
+    if change == "count":
+        model.graph.output.remove(outputs["route_key"])
+    else:
+        name = "past_key" if change == "type" else "mean_key"
+        for node in model.graph.node:
+            for i, output in enumerate(node.output):
+                if output == name:
+                    node.output[i] = "as_it_was"
+        if change == "type":
+            outputs[name].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+            made = onnx.helper.make_node("Cast", ["as_it_was"], [name], to=onnx.TensorProto.DOUBLE)
+        else:
+            outputs[name].type.tensor_type.ClearField("shape")
+            made = onnx.helper.make_node("Concat", ["as_it_was", "as_it_was"], [name], axis=0)
+        model.graph.node.append(made)
+    stream = TokenStream(StepModel(facts, step, model.SerializeToString(), channels=3), 40)
+    for _ in range(BASE.patch * BASE.block_size - 1):  # type: ignore[operator]
+        stream.push(np.zeros(3))
+    with pytest.raises(BundleError, match="block must give six float32 tensors"):
+        stream.push(np.zeros(3))
+
+
+def test_tokens_too_long_for_memory_are_refused() -> None:
+    facts, step, block = open_files(BASE, 0.5, None)
+    long = replace(facts, steps_per_token=1 << 15)
+    with pytest.raises(BundleError, match="must need at most 1024 MB of state"):
+        TokenStream(StepModel(long, step, block, channels=3), 40)
+
+
 def test_only_whole_memory_is_bound() -> None:
     with pytest.raises(ValueError, match="float32 and lie in one piece"):
         Memory.of(np.zeros((4, 6), np.float32)[:, ::2])

@@ -13,6 +13,7 @@ from typing import Any
 from edgesparse_runtime.bundle.output_file import write_output
 from edgesparse_runtime.cli.output import note
 from edgesparse_runtime.data.escape import escape_csv_row, escape_terminal
+from edgesparse_runtime.data.tensors.generation import Generator
 from edgesparse_runtime.data.tensors.text_file import read_texts
 from edgesparse_runtime.errors import InputError
 from edgesparse_runtime.session import Session
@@ -35,6 +36,13 @@ def run_prompts(
     if max_tokens < 1:
         raise InputError(f"`--max-tokens` must be at least 1; got {max_tokens}.")
     read = [(file, read_texts(Path(file))) for file in files]
+    generator = Generator(session)
+    for file, texts in read:
+        for prompt in texts:
+            try:
+                generator.encode(prompt.text)
+            except InputError as error:
+                raise InputError(f"{file}, {prompt.name}: {error}") from None
     is_shown = form == "table" and output is None
     several = sum(len(texts) for _, texts in read) > 1
     rows: list[dict[str, Any]] = []

@@ -73,8 +73,15 @@ class Generator:
         Raises:
             InputError: no text, no tokens, or as many as the model has positions.
         """
+        if not isinstance(text, str):
+            raise InputError(f"`text` must be a text; got {text!r:.60}.")
         check_texts([text])
-        ids: list[int] = self._tokenizer.encode(text).ids
+        try:
+            ids: list[int] = self._tokenizer.encode(text).ids
+        except Exception as error:  # the tokenizer raises the plain class
+            raise InputError(
+                f"`text` must be of words that the tokenizer knows; {first_line(error)}."
+            ) from None
         if not ids:
             raise InputError("`text` must have at least one token; it is empty.")
         if len(ids) >= self.positions:
@@ -86,8 +93,8 @@ class Generator:
 
     def tokens(self, ids: Sequence[int], max_tokens: int) -> Iterator[int]:
         """The tokens after a prompt, one by one, up to a stop token or the model's last position."""
-        if max_tokens < 1:
-            raise InputError(f"`max_tokens` must be at least 1; got {max_tokens}.")
+        if type(max_tokens) is not int or max_tokens < 1:
+            raise InputError(f"`max_tokens` must be a whole number of at least 1; got {max_tokens!r}.")
         for token in next_tokens(self._session, ids, min(max_tokens, self.positions - len(ids))):
             if token in self.stop_ids:
                 return
@@ -132,7 +139,10 @@ def next_tokens(session: Writer, ids: Sequence[int], count: int) -> Iterator[int
     for _ in range(count):
         scores, *found = _run(model, ["scores", *present], {IDS: given, **cache})
         cache = {name.replace(_PRESENT, _PAST): x for name, x in zip(present, found, strict=True)}
-        token = int(scores.numpy()[0].argmax())
+        last = scores.numpy()[0]
+        token = int(last.argmax())
+        if not np.isfinite(last[token]):
+            raise InputError(f"{model.path.name} must give numbers as scores; it gives {last[token]}.")
         yield token
         given = np.array([[token]], dtype=np.int64)
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edgesparse_runtime.data.tensors.batch import TensorBatch
 from edgesparse_runtime.errors import BundleError, InputError, MissingExtraError
+from edgesparse_runtime.model_check.open import first_line
 
 if TYPE_CHECKING:
     from edgesparse_runtime.bundle.read import Bundle
@@ -83,10 +84,13 @@ class Tokenizer:
         """
         check_texts(texts)
         before = self._prompt(prompt)
-        found = [
-            Tokens(np.array(x.ids, dtype=np.int64), bool(x.overflowing))
-            for x in self._tokenizer.encode_batch([before + text for text in texts])
-        ]
+        try:
+            encoded = self._tokenizer.encode_batch([before + text for text in texts])
+        except Exception as error:  # the tokenizer raises the plain class
+            raise InputError(
+                f"Texts must be of words that the tokenizer knows; {first_line(error)}."
+            ) from None
+        found = [Tokens(np.array(x.ids, dtype=np.int64), bool(x.overflowing)) for x in encoded]
         empty = next((i for i, tokens in enumerate(found) if not len(tokens)), None)
         if empty is not None:
             raise InputError(f"Each text must have at least one token; text {empty + 1} has none.")

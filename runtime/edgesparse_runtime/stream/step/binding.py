@@ -54,11 +54,11 @@ class StepBinding:
         Raises:
             BundleError: the model has no such input.
         """
-        self._held[name] = memory
         try:
             self._binding.bind_ortvalue_input(name, memory.view)
         except Exception as error:  # onnxruntime raises a class of its own for each status
             raise self._refuse(error) from None
+        self._held[name] = memory
 
     def set_output(self, name: str, memory: Memory) -> None:
         """Write this output there.
@@ -66,11 +66,11 @@ class StepBinding:
         Raises:
             BundleError: the model has no such output.
         """
-        self._held[name] = memory
         try:
             self._binding.bind_ortvalue_output(name, memory.view)
         except Exception as error:
             raise self._refuse(error) from None
+        self._held[name] = memory
 
     def run(self) -> None:
         """One run over what the arrays hold now.

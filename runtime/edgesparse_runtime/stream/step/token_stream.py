@@ -128,7 +128,16 @@ class StepModel:
 
     def run_block(self, feeds: dict[str, Any]) -> list[Any]:
         """past_key, past_value, past_bias, mean_key, mean_value and route_key after a full block."""
-        return _run(self.facts.block, self._block, {**feeds, **self._knobs})
+        found = _run(self.facts.block, self._block, {**feeds, **self._knobs})
+        f = self.facts
+        mean = (f.layers, f.kv_num_heads, f.head_size)
+        is_right = len(found) == 6 and all(isinstance(x, np.ndarray) and x.dtype == np.float32 for x in found)
+        if not is_right or any(x.shape != mean for x in found[3:]):
+            raise BundleError(
+                f"{f.block} must give six float32 tensors, the last three of shape {mean}; it gives others. "
+                "Export the bundle again."
+            )
+        return found
 
 
 class TokenStream:
@@ -169,10 +178,7 @@ class TokenStream:
             _zeros(blocks, f.layers, groups, size) for _ in range(3)
         )
         # What the step reads and writes: a token of 1, 2, ... samples, raw and normalized, and what it gives.
-        self._partial = [
-            (Memory.of(_zeros(model.channels, count)), Memory.of(_zeros(model.channels, count)))
-            for count in range(1, f.steps_per_token + 1)
-        ]
+        self._partial: dict[int, tuple[Memory, Memory]] = {}
         self._scores, self._token = _zeros(model.score_count), _zeros(f.width)
         self._new_query = _zeros(f.layers, heads, size)
         self._new_key, self._new_value = (_zeros(f.layers, groups, size) for _ in range(2))
@@ -238,7 +244,10 @@ class TokenStream:
         is_full = self._filled == self._facts.steps_per_token
         if not (is_full or wants_scores):
             return None
-        samples, normal = self._partial[self._filled - 1]
+        if self._filled not in self._partial:
+            shape = self._model.channels, self._filled
+            self._partial[self._filled] = Memory.of(_zeros(*shape)), Memory.of(_zeros(*shape))
+        samples, normal = self._partial[self._filled]
         samples.array[:] = self._samples[:, : self._filled]
         self._binding.set_input("samples", samples)
         self._binding.set_output("normal", normal)
@@ -249,8 +258,9 @@ class TokenStream:
 
     def _keep(self, normal: FloatArray) -> None:
         """Make a full token part of the state."""
-        self._history[:, : -normal.shape[1]] = self._history[:, normal.shape[1] :]
-        self._history[:, -normal.shape[1] :] = normal
+        # A token may hold more steps than the filters look back on.
+        latest = np.concatenate([self._history, normal], axis=1)
+        self._history[:] = latest[:, latest.shape[1] - self._history.shape[1] :]
         self._token_sum += self._token
         row = self._tokens % self._facts.block_size
         self._query[:, :, row] = self._new_query
@@ -292,7 +302,8 @@ def _check_state(f: StepFacts, channels: int, blocks: int) -> None:
     a_block = f.layers * f.block_size * f.head_size * (f.num_heads + 2 * f.kv_num_heads)
     prefixes = f.layers * f.block_size * f.block_size * f.head_size * f.kv_num_heads
     tail = f.layers * f.value_filter * f.kv_num_heads * f.head_size
-    state = 4 * ((blocks + 1) * a_block + prefixes + tail + channels * f.history)
+    partial = channels * f.steps_per_token * (f.steps_per_token + 1)
+    state = 4 * ((blocks + 1) * a_block + prefixes + partial + tail + channels * f.history)
     if state > _LARGEST_STATE:
         raise BundleError(
             f"`{FIELD}` in the manifest must need at most {_LARGEST_STATE >> 20} MB of state; its sizes "
