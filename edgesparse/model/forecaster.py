@@ -85,22 +85,38 @@ class Forecaster(SequenceTransformer):
         real = real_steps(window_BCT) if self.variable_length else None
         normal, level = self.normalize(window_BCT)
         tokens, mask = self.encode(*self.embed_normal(normal, level, real))
-        seen = torch.ones_like(normal[:, 0]) if real is None else real.float()
-        last_step = (seen.sum(-1).long() - 1).clamp(min=0)
-        return normal, tokens, mask, last_step
+        return normal, tokens, mask, self._last_step(normal, real)
+
+    @staticmethod
+    def _last_step(normal_BCT: Tensor, real_BT: Tensor | None) -> Tensor:
+        seen = torch.ones_like(normal_BCT[:, 0]) if real_BT is None else real_BT.float()
+        return (seen.sum(-1).long() - 1).clamp(min=0)
 
     def _combine(
         self, window_BCT: Tensor, normal_BCT: Tensor, pooled_BMW: Tensor, latest_BMW: Tensor, ends_BM: Tensor
     ) -> Tensor:
         """Forecasts [B, M, H] made at the steps `ends`."""
-        padded = pad(normal_BCT[:, self.target], (self.recent - 1, 0))
-        index = ends_BM[..., None] + torch.arange(self.recent)
-        recent = padded[:, None].expand(-1, ends_BM.shape[1], -1).gather(-1, index)
+        recent = self._recent(normal_BCT, ends_BM)
         deep = self.head(self.dropout(torch.cat([pooled_BMW, latest_BMW], dim=-1)))
         forecast = deep + self.project_recent(recent)
         center, spread = self._level(window_BCT)
         raw: Tensor = center[:, None, None] + spread[:, None, None] * forecast
         return (raw - self.center) / self.scale
+
+    def _recent(self, normal_BCT: Tensor, ends_BM: Tensor) -> Tensor:
+        """The channel's normalized steps up to the steps `ends`, [B, M, R]; before the first, zeros."""
+        padded = pad(normal_BCT[:, self.target], (self.recent - 1, 0))
+        index = ends_BM[..., None] + torch.arange(self.recent)
+        return padded[:, None].expand(-1, ends_BM.shape[1], -1).gather(-1, index)
+
+    def linear_task(self, window_BCT: Tensor, target_BH: Tensor) -> tuple[Tensor, Tensor]:
+        """What the linear part sees [B, R], and the next steps that it should say [B, H], both normalized."""
+        real = real_steps(window_BCT) if self.variable_length else None
+        normal, _ = self.normalize(window_BCT)
+        recent = self._recent(normal, self._last_step(normal, real)[:, None])[:, 0]
+        center, spread = self._level(window_BCT)
+        raw = target_BH * self.scale + self.center
+        return recent, (raw - center[:, None]) / spread[:, None]
 
     def _level(self, window_BCT: Tensor) -> tuple[Tensor, Tensor]:
         """Level and spread [B] of the channel: the window's own, or the fixed ones of a causal model."""

@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from edgesparse.attention.record import Records, attention_records
+from edgesparse.closed_form.fit_recent import fit_recent
 from edgesparse.closed_form.fit_skip import SkipReport, check_skip
 from edgesparse.config import RunConfig, TrainingConfig
 from edgesparse.model.build import build_model
 from edgesparse.model.data_facts import DataFacts
+from edgesparse.model.forecaster import Forecaster
 from edgesparse.model.transformer import SequenceTransformer
 from edgesparse.training.augment import augment, shift_in_time
 from edgesparse.training.budget import BudgetController, ComputeReport, fit_budget, sparse_layers
@@ -39,9 +41,12 @@ from edgesparse_runtime.data.channels import check_channels
 from edgesparse_runtime.data.forecasting import cut_horizon
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
+from edgesparse_runtime.evaluation.metrics import Metric
 
 # From this many series on, a share is held out by default to watch training.
 ENOUGH_TO_HOLD_OUT, HELD_OUT = 1000, 0.1
+# A forecaster's are held out earlier: they say whether its transformer is better than a linear forecast.
+ENOUGH_TO_COMPARE, COMPARED = 50, 0.2
 # Windows that the budget is measured on.
 BUDGET_SERIES = 64
 # Windows that the heads are measured on, and how many times over a run the log has what they do.
@@ -104,6 +109,9 @@ def fit_labeled(
     training, held = (training_set(part, facts, settings) for part in (data, validation))
     config, tried = choose_stem(config, training, lengths)
     model, auxiliary = _build(training, config, initial, processes)
+    starts_linear = isinstance(model, Forecaster) and initial is None
+    if starts_linear:
+        fit_linear_part(model, training)
     left_out, skip = (None, None) if model.skip is None else fit_model_skip(model, training, settings, tried)
     out.mkdir(parents=True, exist_ok=True)
     if not len(model.layers):
@@ -115,7 +123,7 @@ def fit_labeled(
     trained = model if auxiliary is None else nn.ModuleList([model, auxiliary])
     started_with = {"settings": config.to_dict(), "data": training.fingerprint}
     learner = Learner(trained, model, model, settings, started_with)
-    watch = _Watch(learner, model, config, training, held)
+    watch = _Watch(learner, model, config, training, held, starts_linear=starts_linear)
     if resume:
         learner.resume(out)
     objective = Supervised(model, auxiliary, learner.controller, training, settings, processes, left_out)
@@ -144,6 +152,15 @@ def _build(
     auxiliary = Reconstruction(config.model.width, model.bank.features)
     auxiliary.fit(model, data.sample(STEM_SERIES))
     return model, auxiliary
+
+
+@torch.no_grad()
+def fit_linear_part(model: SequenceTransformer, data: TrainingSet) -> None:
+    """Start a forecaster from the best linear forecast of these windows."""
+    assert isinstance(model, Forecaster)
+    parts = torch.split(torch.arange(len(data)), 256)
+    seen = [model.linear_task(data.rows(part), data.targets_B[part]) for part in parts]
+    fit_recent(model, *(torch.cat(x) for x in zip(*seen, strict=True)))
 
 
 def budget_windows(data: TrainingSet) -> Tensor:
@@ -226,7 +243,8 @@ class _Watch:
     """After each epoch: what the heads do, and the validation metric, which may stop training.
 
     Attributes:
-        best: the running average that is kept: the latest, or with `patience` the best on held-out series.
+        best: the running average that is kept: the latest, or with `patience` the best on held-out series. Of
+            a forecaster always the best, the linear forecast that it starts as among them.
     """
 
     def __init__(
@@ -236,6 +254,8 @@ class _Watch:
         config: RunConfig,
         training: TrainingSet,
         held: TrainingSet,
+        *,
+        starts_linear: bool,
     ) -> None:
         self.learner, self.model, self.config = learner, model, config
         self.facts, self.held = training.facts, held
@@ -244,10 +264,17 @@ class _Watch:
         self.interval = max(1, epochs // HEAD_LINES)
         self.best = learner.average
         learner.state |= {"best": None, "best_epoch": 0}
-        self.is_selecting = bool(config.training.patience and len(held))
+        self.is_selecting = bool(len(held) and (config.training.patience or starts_linear))
         if self.is_selecting:
             self.best = {name: value.clone() for name, value in learner.average.items()}
             learner.kept["best"] = self.best
+        if len(held) and starts_linear:
+            learner.state |= {"best": -self._metric().value, "best_epoch": -1}
+
+    def _metric(self) -> Metric:
+        """Of the running average, on the held-out series."""
+        average = with_weights(self.model, self.learner.average, self.config, self.facts)
+        return metric_of(predict(average, self.held), self.held, self.config.training)
 
     def after_epoch(self, epoch: int, line: dict[str, Any]) -> bool:
         """Add to the log line; True = stop."""
@@ -256,8 +283,7 @@ class _Watch:
         if not len(self.held):
             return False
         settings, state = self.config.training, self.learner.state
-        average = with_weights(self.model, self.learner.average, self.config, self.facts)
-        metric = metric_of(predict(average, self.held), self.held, settings)
+        metric = self._metric()
         line[f"validation_{metric.name}"] = metric.value
         score = metric.value if settings.task == "classification" else -metric.value
         # A model that is not yet sparse must not win: it is not the one that will be used.
@@ -323,7 +349,10 @@ def with_targets(data: SeriesSet, settings: TrainingConfig) -> SeriesSet:
 def _split(data: SeriesSet, settings: TrainingConfig) -> tuple[SeriesSet, SeriesSet]:
     share = settings.validation_share
     if share is None:
-        share = HELD_OUT if len(data) >= ENOUGH_TO_HOLD_OUT else 0.0
+        enough, share = ENOUGH_TO_HOLD_OUT, HELD_OUT
+        if settings.task == "forecasting":
+            enough, share = ENOUGH_TO_COMPARE, COMPARED
+        share = share if len(data) >= enough else 0.0
     kept, held = hold_out(data, share, seed=settings.seed, in_order=settings.task == "forecasting")
     return data.take(kept), data.take(held)
 
