@@ -90,10 +90,14 @@ def fit_labeled(
     quiet: bool = False,
     initial: Mapping[str, Tensor] | None = None,
     processes: Processes | None = None,
+    linear: bool = False,
 ) -> Fitted:
     """Train on labels and set the budget; the arguments are those of `edgesparse.training.train.train`.
 
     The log and the checkpoint are in `out` afterwards.
+
+    Args:
+        linear: a forecaster stays the linear forecast that it starts as.
     """
     settings, processes = config.training, processes or Processes()
     if settings.threads is not None:
@@ -120,6 +124,10 @@ def fit_labeled(
         model.eval()
         compute = fit_budget(model, torch.split(budget_windows(training), 16), 1.0)
         return Fitted(model, config, facts, training, held, compute, skip)
+    if linear:
+        write_text(out / LOG, json.dumps({"epoch": 0, "linear": True}) + "\n")
+        compute = fit_budget(model.eval(), torch.split(budget_windows(training), 16), 1.0)
+        return Fitted(model, config, facts, training, held, compute)
     trained = model if auxiliary is None else nn.ModuleList([model, auxiliary])
     started_with = {"settings": config.to_dict(), "data": training.fingerprint}
     learner = Learner(trained, model, model, settings, started_with)
@@ -161,6 +169,11 @@ def fit_linear_part(model: SequenceTransformer, data: TrainingSet) -> None:
     parts = torch.split(torch.arange(len(data)), 256)
     seen = [model.linear_task(data.rows(part), data.targets_B[part]) for part in parts]
     fit_recent(model, *(torch.cat(x) for x in zip(*seen, strict=True)))
+
+
+def is_linear_forecaster(model: nn.Module) -> bool:
+    """Whether a forecaster's transformer adds nothing."""
+    return isinstance(model, Forecaster) and not bool(model.head.weight.any())
 
 
 def budget_windows(data: TrainingSet) -> Tensor:
@@ -289,6 +302,9 @@ class _Watch:
         # A model that is not yet sparse must not win: it is not the one that will be used.
         if sparse_layers(self.model) and self.learner.controller.target > settings.budget:
             return False
+        if state["best_epoch"] < 0:
+            # What a forecaster starts as stands: patience counts from the first epoch that may win.
+            state["best_epoch"] = epoch
         if state["best"] is None or score > state["best"]:
             state |= {"best": score, "best_epoch": epoch}
         if score == state["best"] and self.is_selecting:

@@ -24,7 +24,13 @@ from edgesparse.training.evaluation import by_class, metric_of, predict, run_apa
 from edgesparse.training.head_stats import head_stats
 from edgesparse.training.parallel.processes import Processes
 from edgesparse.training.run_folder import LOG, RUN, Run, RunReport, load_run, save_run
-from edgesparse.training.supervised import HEAD_SERIES, Fitted, budget_windows, fit_labeled
+from edgesparse.training.supervised import (
+    HEAD_SERIES,
+    Fitted,
+    budget_windows,
+    fit_labeled,
+    is_linear_forecaster,
+)
 from edgesparse.training.temperature import Temperature, fit_temperature
 from edgesparse.unknown.channel_order import fit_order
 from edgesparse.unknown.fit import UnknownReport, fit_unknown
@@ -147,6 +153,7 @@ def _refit(
         settings = replace(settings, epochs=epochs)
     everything = data if validation is None else _joined(data, validation)
     again = resume and (folder / FILE_NAME).exists()
+    more = {**more, "linear": is_linear_forecaster(measured.model)}
     run = _train(everything, None, replace(config, training=settings), folder, again, more)
     kept: RunReport = {**run.report, "metrics": {**run.report["metrics"]}, "refit": True}
     kept["metrics"]["validation"] = measured.report["metrics"]["validation"]

@@ -12,7 +12,9 @@ import torch
 from edgesparse.closed_form.fit_recent import fit_recent
 from edgesparse.config import ModelConfig, RunConfig, TrainingConfig
 from edgesparse.model.forecaster import Forecaster
+from edgesparse.training.run_folder import LOG
 from edgesparse.training.supervised import fit_labeled
+from edgesparse.training.train import train
 from edgesparse_runtime.data.series_set import SeriesSet
 from tests.support.synthetic import TINY_MODEL
 
@@ -82,12 +84,9 @@ def test_windows_that_do_not_move_and_too_few_do_no_harm() -> None:
 
 def test_a_transformer_that_is_no_better_is_not_kept(tmp_path: Path) -> None:
     """Noise around a linear rule, and a learning rate that ruins any model: the start is what is left."""
-    rng = np.random.default_rng(0)
-    whole = waves(80, 48)[:, :1].numpy() + 0.3 * rng.standard_normal((80, 1, 48))
-    data = SeriesSet([x.astype(np.float32) for x in whole], ("value",), None, source="made")
     settings = TrainingConfig(task="forecasting", horizon=4, epochs=3, min_steps=10, learning_rate=0.5)
     config = RunConfig(model=replace(TINY_MODEL, patch=4, block_size=4), training=settings)
-    found = fit_labeled(data, config, tmp_path, quiet=True)
+    found = fit_labeled(noisy_waves(), config, tmp_path, quiet=True)
     assert len(found.validation) == 16
     assert isinstance(found.model, Forecaster) and not found.model.head.weight.any()
 
@@ -104,3 +103,29 @@ def test_a_transformer_that_is_better_is_kept(tmp_path: Path) -> None:
     config = RunConfig(model=replace(TINY_MODEL, patch=4, block_size=4), training=settings)
     found = fit_labeled(data, config, tmp_path, quiet=True)
     assert isinstance(found.model, Forecaster) and bool(found.model.head.weight.any())
+
+
+def noisy_waves() -> SeriesSet:
+    rng = np.random.default_rng(0)
+    whole = waves(80, 48)[:, :1].numpy() + 0.3 * rng.standard_normal((80, 1, 48))
+    return SeriesSet([x.astype(np.float32) for x in whole], ("value",), None, source="made")
+
+
+def test_a_refit_stays_linear_where_the_measured_model_is(tmp_path: Path) -> None:
+    settings = TrainingConfig(task="forecasting", horizon=4, epochs=3, min_steps=10, learning_rate=0.5)
+    config = RunConfig(model=replace(TINY_MODEL, patch=4, block_size=4), training=settings)
+    run = train(noisy_waves(), config, tmp_path / "run", refit=True, quiet=True)
+    assert isinstance(run.model, Forecaster) and not run.model.head.weight.any()
+    training, validation = (run.report["metrics"][name]["value"] for name in ("training", "validation"))
+    assert training < 1.5 * validation
+
+
+def test_patience_counts_from_the_first_sparse_epoch(tmp_path: Path) -> None:
+    """A model that is not sparse yet may not win, and must not use the patience up."""
+    settings = TrainingConfig(
+        task="forecasting", horizon=4, epochs=20, min_steps=10, patience=3, budget=0.5, learning_rate=1e-4
+    )
+    config = RunConfig(model=replace(TINY_MODEL, patch=4, block_size=4), training=settings)
+    fit_labeled(noisy_waves(), config, tmp_path, quiet=True)
+    # It is sparse after a third of the 20 epochs, about; three more are the patience.
+    assert len((tmp_path / LOG).read_text(encoding="utf-8").splitlines()) >= 10
