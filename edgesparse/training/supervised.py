@@ -118,16 +118,11 @@ def fit_labeled(
         fit_linear_part(model, training)
     left_out, skip = (None, None) if model.skip is None else fit_model_skip(model, training, settings, tried)
     out.mkdir(parents=True, exist_ok=True)
-    if not len(model.layers):
-        assert skip is not None
-        write_text(out / LOG, json.dumps({"epoch": 0} | skip.to_dict()) + "\n")
-        model.eval()
-        compute = fit_budget(model, torch.split(budget_windows(training), 16), 1.0)
-        return Fitted(model, config, facts, training, held, compute, skip)
-    if linear:
-        write_text(out / LOG, json.dumps({"epoch": 0, "linear": True}) + "\n")
+    if linear or not len(model.layers):
+        found = {"linear": True} if skip is None else skip.to_dict()
+        write_text(out / LOG, json.dumps({"epoch": 0} | found) + "\n")
         compute = fit_budget(model.eval(), torch.split(budget_windows(training), 16), 1.0)
-        return Fitted(model, config, facts, training, held, compute)
+        return Fitted(model, config, facts, training, held, compute, skip)
     trained = model if auxiliary is None else nn.ModuleList([model, auxiliary])
     started_with = {"settings": config.to_dict(), "data": training.fingerprint}
     learner = Learner(trained, model, model, settings, started_with)

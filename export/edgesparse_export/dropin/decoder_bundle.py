@@ -62,10 +62,7 @@ def export_decoder(
     stored = stored_tokenizer(tokenizer)
     positions = int(model.config.max_position_embeddings)  # type: ignore[union-attr, arg-type]
     check_tokens(stored, tokenizer, positions, [*_SAMPLES, *documents])
-    # What is written behind the prompt needs positions too.
-    if positions <= _WRITTEN:
-        raise InputError(f"The model must have more than {_WRITTEN} positions; it has {positions}.")
-    prompt = prompt_1N[:, : min(_PROMPT, positions - _WRITTEN)]
+    prompt = _golden_prompt(prompt_1N, positions)
     content: bytes = ir.to_proto(decoder_to_onnx(model)).SerializeToString()
     session = Session(MODEL, content=content)
     verdict = check_decoder(model, session, prompt)
@@ -97,6 +94,13 @@ def export_decoder(
         TOKENIZER: stored.to_str().encode(),
     }
     return write_bundle(out, files, fields), verdict
+
+
+def _golden_prompt(prompt_1N: Tensor, positions: int) -> Tensor:
+    """As much of the prompt as leaves positions for what is written behind it."""
+    if positions <= _WRITTEN:
+        raise InputError(f"The model must have more than {_WRITTEN} positions; it has {positions}.")
+    return prompt_1N[:, : min(_PROMPT, positions - _WRITTEN)]
 
 
 def check_decoder(model: nn.Module, session: Session, prompt_1N: Tensor) -> Parity:
