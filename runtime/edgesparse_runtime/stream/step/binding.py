@@ -1,7 +1,7 @@
 """`StepBinding`: a step model's inputs and outputs as memory of the caller's, bound once.
 
-onnxruntime's `run` takes 20 to 40 us for the ten inputs and six outputs of a step, most of it in finding and
-wrapping arrays; running on bound memory takes about 8.
+onnxruntime's `run` finds and wraps ten arrays and makes six each time, which takes longer than the step of a
+small model; on bound memory it does neither.
 """
 
 from __future__ import annotations
