@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,9 @@ BEHIND_RIVAL = 0.005
 LONG_ACCURACY, LONG_BAND, LONG_MINUTES = 0.95, 0.6, 15.0
 BEHIND_DENSE, BEHIND_PUBLISHED, NOISE_COST = 0.005, 0.01, 0.10
 COMPUTE, COMPUTE_SLACK = 0.25, 0.02
-ACSF1_SECONDS = 60.0
+ACSF1_SECONDS, BUSY_SECONDS = 60.0, 150.0
+# Of the two in what is stored.
+TIMES = ("acsf1_seconds", "acsf1_busy_seconds")
 # What a user would pick today.
 RIVAL = "MultiRocket-Hydra"
 # Forecasts that the default must not be behind.
@@ -258,6 +261,16 @@ def compare_compute(found: Found) -> Line:
     return line("sparse attention's compute", max(shares) <= COMPUTE + COMPUTE_SLACK, figure, target)
 
 
+@contextmanager
+def busy_core() -> Iterator[None]:
+    """One core is at work on something else meanwhile."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        try:
+            yield
+        finally:
+            other.kill()
+
+
 def time_default_run() -> float:
     """Seconds of `edgesparse train` on ACSF1, two threads."""
     load("ACSF1")
@@ -275,19 +288,34 @@ def time_default_run() -> float:
     return time.monotonic() - start
 
 
-def compare_time(store: dict[str, Any], *, may_run: bool) -> Line:
-    """The line about one run's time; the measurement is stored."""
+def compare_times(store: dict[str, Any], *, may_run: bool) -> list[Line]:
+    """The lines about one run's time, alone and beside a busy core; the measurements are stored."""
     name = "one default run on ACSF1, two cores"
-    target = f"under {ACSF1_SECONDS:.0f} s"
-    if "acsf1_seconds" not in store and may_run:
+    return [
+        _compare_time(store, TIMES[0], nullcontext(), name, ACSF1_SECONDS, may_run=may_run),
+        _compare_time(store, TIMES[1], busy_core(), f"{name}, one busy", BUSY_SECONDS, may_run=may_run),
+    ]
+
+
+def _compare_time(
+    store: dict[str, Any],
+    key: str,
+    beside: AbstractContextManager[None],
+    name: str,
+    most: float,
+    *,
+    may_run: bool,
+) -> Line:
+    target = f"under {most:.0f} s"
+    if key not in store and may_run:
         try:
-            store["acsf1_seconds"] = time_default_run()
+            with beside:
+                store[key] = time_default_run()
         except MissingPackage as reason:
             return line(name, False, f"ACSF1 {reason}", target)
-    if "acsf1_seconds" not in store:
+    if key not in store:
         return line(name, False, "not measured", target)
-    seconds = store["acsf1_seconds"]
-    return line(name, seconds < ACSF1_SECONDS, f"{seconds:.0f} s", target)
+    return line(name, store[key] < most, f"{store[key]:.0f} s", target)
 
 
 def main() -> int:
@@ -295,7 +323,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--stored", action="store_true", help="judge what is there, run nothing")
-    parser.add_argument("--time", action="store_true", help="with --stored: measure the one run's time too")
+    parser.add_argument("--time", action="store_true", help="with --stored: measure the one run's times too")
     parser.add_argument("--runs", action="store_true", help="run what is missing and judge nothing")
     arguments = parser.parse_args()
     version = {
@@ -304,8 +332,8 @@ def main() -> int:
     }
     earlier = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     store: dict[str, Any] = {"version": version}
-    if earlier.get("version") == version and "acsf1_seconds" in earlier:
-        store["acsf1_seconds"] = earlier["acsf1_seconds"]
+    if earlier.get("version") == version:
+        store |= {key: earlier[key] for key in TIMES if key in earlier}
     sets = QUICK_SETS if QUICK else CORE
     until = time.monotonic() - 1 if arguments.stored else None
     if arguments.runs:
@@ -313,7 +341,7 @@ def main() -> int:
         run_cases(() if QUICK else all_cases())
         return 0
     # First of all, while nothing else of ours runs.
-    lines = [compare_time(store, may_run=arguments.time or not arguments.stored)]
+    lines = compare_times(store, may_run=arguments.time or not arguments.stored)
     found = run_jobs(needed(sets), until=until)
     lines += [
         compare_difference(

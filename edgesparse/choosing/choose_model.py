@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from edgesparse.config import RunConfig
 from edgesparse.training.cross_fit import folds, out_of_fold
-from edgesparse.training.data import Windows, to_targets, to_tensor
+from edgesparse.training.data import to_targets, to_windows
 from edgesparse.training.evaluation import run_apart
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.evaluation.bootstrap import bootstrap_interval
@@ -68,7 +68,7 @@ def choose_model(
     gains, losses, rows = [], [], []
     for fold, fitted, full in out_of_fold(data, config, folds(data, config.training.seed), quiet=True):
         held = data.take(fold)
-        skip = run_apart(fitted.model, Windows(*to_tensor(held)), fitted.model.skip_alone)
+        skip = run_apart(fitted.model, to_windows(held), fitted.model.skip_alone)
         if fitted.facts.classes:
             known = np.isin(np.asarray(held.labels, dtype=np.str_), fitted.facts.classes)
             fold, held = fold[known], held.take(np.flatnonzero(known))

@@ -68,13 +68,7 @@ def fit_skip(
     most = max(MOST_SERIES, MOST_SERIES**3 // skip.features**2)
     chosen = torch.arange(n) if n <= most else torch.linspace(0, n - 1, most).long()
     versions = torch.stack([clean_nF[chosen], noisy_nF[chosen]])
-    weights = torch.tensor([1.0, NOISE_WEIGHT])[:, None, None] / (1.0 + NOISE_WEIGHT)
-    center = (weights * versions).sum(0).mean(0)
-    deviation = ((versions - center).square() * weights).sum(0).mean(0).sqrt()
-    skip.center.copy_(center)
-    # A feature that is the same for all windows is off.
-    skip.sharpness.copy_(torch.where(deviation > LEAST_SPREAD, 1.0 / deviation.clamp(min=LEAST_SPREAD), 0.0))
-    standardized = torch.stack([skip.standardized(version) for version in versions])
+    standardized = standardize(skip, versions)
     found = fit_ridge(standardized, targets_n[chosen], classes, (1.0, NOISE_WEIGHT))
     skip.weight.copy_(found.weight)
     skip.bias.copy_(found.bias)
@@ -82,6 +76,17 @@ def fit_skip(
     left_out = skip.standardized(clean_nF) @ skip.weight.mT + skip.bias
     left_out[chosen] = found.left_out
     return left_out, found, len(chosen)
+
+
+def standardize(skip: Skip, versions: Tensor) -> Tensor:
+    """Set the skip's center and spread by series as they are and with noise; their standardized features."""
+    weights = torch.tensor([1.0, NOISE_WEIGHT])[:, None, None] / (1.0 + NOISE_WEIGHT)
+    center = (weights * versions).sum(0).mean(0)
+    deviation = ((versions - center).square() * weights).sum(0).mean(0).sqrt()
+    skip.center.copy_(center)
+    # A feature that is the same for all windows is off.
+    skip.sharpness.copy_(torch.where(deviation > LEAST_SPREAD, 1.0 / deviation.clamp(min=LEAST_SPREAD), 0.0))
+    return torch.stack([skip.standardized(version) for version in versions])
 
 
 def check_skip(config: RunConfig) -> None:

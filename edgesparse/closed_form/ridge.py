@@ -45,6 +45,7 @@ class Ridge:
             shrinkage and the factor are those of all.
         shrinkage: that was chosen.
         loss: leave-one-out log loss with smoothed labels, or squared error, over all versions.
+        factor: from predictions to outputs.
     """
 
     weight: Tensor
@@ -52,6 +53,64 @@ class Ridge:
     left_out: Tensor
     shrinkage: float
     loss: float
+    factor: float
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Weighted second moments of centered features and targets, decomposed; the rows' weights sum to 1.
+
+    Attributes:
+        square: [R], and
+        right: [F, R]; squared singular values and singular vectors.
+        projected: [R, K], the targets on the left singular vectors.
+        middle: [F], mean of the features, and
+        mean: [K], of the targets.
+        series: n.
+    """
+
+    square: Tensor
+    right: Tensor
+    projected: Tensor
+    middle: Tensor
+    mean: Tensor
+    series: int
+
+    @property
+    def unit(self) -> float:
+        """The sum of squares is the mean square per row."""
+        return float(self.square.sum()) / self.series
+
+    def solve(self, shrinkage: float, factor: float) -> tuple[Tensor, Tensor]:
+        """Weight [K, F] and bias [K]."""
+        square = self.square
+        scale = square.sqrt() / (square + shrinkage * self.unit + 1e-300)
+        weight = factor * (self.right @ (self.projected * scale[:, None])).mT
+        return weight, factor * self.mean - weight @ self.middle
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows that leave-one-out is computed on.
+
+    Attributes:
+        left: [V * n, R], their left singular vectors.
+        root: [V * n, 1], roots of their weights.
+        target: [V * n, K].
+        versions: V.
+    """
+
+    left: Tensor
+    root: Tensor
+    target: Tensor
+    versions: int
+
+    def left_out(self, spectrum: Spectrum, shrinkage: float) -> Tensor:
+        """Predictions [V * n, K] by the map that all other series give."""
+        kept = spectrum.square / (spectrum.square + shrinkage * spectrum.unit + 1e-300)
+        wanted = (self.target - spectrum.mean) * self.root
+        missed = wanted - self.left @ (kept[:, None] * spectrum.projected)
+        return self.target - _left_out_error(self.left, kept, self.root, missed, self.versions) / self.root
 
 
 def fit_ridge(features_VnF: Tensor, targets_n: Tensor, classes: int, weights: tuple[float, ...]) -> Ridge:
@@ -63,39 +122,42 @@ def fit_ridge(features_VnF: Tensor, targets_n: Tensor, classes: int, weights: tu
     versions, n, _ = features_VnF.shape
     targets = targets_n.repeat(versions)
     row_weight = torch.tensor(weights, dtype=torch.float64).repeat_interleave(n)
-    x, target = features_VnF.flatten(0, 1).double(), _columns(targets, classes)
+    x, target = features_VnF.flatten(0, 1).double(), columns(targets, classes)
     share = (row_weight / row_weight.sum())[:, None]
     middle, mean = (share * x).sum(0), (share * target).sum(0)
     root = share.sqrt()
     left, square, right = _decompose((x - middle) * root)
-    wanted = (target - mean) * root
-    projected = left.mT @ wanted
-    # The rows' weights sum to 1, so the sum of squares is the mean square per row.
-    unit = float(square.sum()) / n
-    counted = _has_company(targets_n, classes).repeat(versions)
+    projected = left.mT @ ((target - mean) * root)
+    counted = has_company(targets_n, classes).repeat(versions)
+    spectrum = Spectrum(square, right, projected, middle, mean, n)
+    return choose(spectrum, Rows(left, root, target, versions), targets, row_weight * counted, classes)
+
+
+def choose(spectrum: Spectrum, rows: Rows, targets: Tensor, row_weight: Tensor, classes: int) -> Ridge:
+    """The map of the shrinkage and the factor whose loss on the rows, each left out, is the least.
+
+    Args:
+        targets: of the rows.
+        row_weight: that they count by; 0 = they have no part in the choice.
+    """
     best: tuple[float, float, float, Tensor] | None = None
-    for shrinkage in SHRINKAGE if bool(counted.any()) else (NEUTRAL,):
-        kept = square / (square + shrinkage * unit + 1e-300)
-        missed = wanted - left @ (kept[:, None] * projected)
-        error = _left_out_error(left, kept, root, missed, versions)
-        left_out = target - error / root
-        loss, factor = _loss(left_out, targets, row_weight * counted, classes, n)
+    for shrinkage in SHRINKAGE if bool(row_weight.any()) else (NEUTRAL,):
+        left_out = rows.left_out(spectrum, shrinkage)
+        loss, factor = _loss(left_out, targets, row_weight, classes, spectrum.series)
         if best is None or loss < best[0]:
             best = (loss, shrinkage, factor, left_out)
     assert best is not None
     loss, shrinkage, factor, left_out = best
-    weight = (
-        factor * (right @ (projected * (square.sqrt() / (square + shrinkage * unit + 1e-300))[:, None])).mT
-    )
-    bias = factor * mean - weight @ middle
-    return Ridge(weight.float(), bias.float(), (left_out[:n] * factor).float(), shrinkage, loss)
+    weight, bias = spectrum.solve(shrinkage, factor)
+    first = left_out[: len(left_out) // rows.versions]
+    return Ridge(weight.float(), bias.float(), (first * factor).float(), shrinkage, loss, factor)
 
 
-def _columns(targets: Tensor, classes: int) -> Tensor:
+def columns(targets: Tensor, classes: int) -> Tensor:
     return one_hot(targets, classes).double() if classes else targets.double().view(len(targets), -1)
 
 
-def _has_company(targets_n: Tensor, classes: int) -> Tensor:
+def has_company(targets_n: Tensor, classes: int) -> Tensor:
     """Whether a series' class is there without it too; true of every series for a target."""
     if not classes:
         return torch.ones(len(targets_n), dtype=torch.bool)

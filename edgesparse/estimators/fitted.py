@@ -21,7 +21,7 @@ import torch
 from edgesparse.choosing.choose_model import choose_model
 from edgesparse.config import RunConfig
 from edgesparse.estimators.errors import InvalidInputError, as_value_errors
-from edgesparse.training.data import Windows, to_tensor
+from edgesparse.training.data import to_windows
 from edgesparse.training.evaluation import predict
 from edgesparse.training.run_folder import LOG, Run
 from edgesparse.training.supervised import fit_labeled
@@ -76,7 +76,7 @@ class Trained:
                     f"Series {i} of `X` must have at least {shortest} step(s); got {x.shape[1]}."
                 )
         with torch.no_grad():
-            return self.run.to_scores(predict(self.run.model, Windows(*to_tensor(data)))).numpy()
+            return self.run.to_scores(predict(self.run.model, to_windows(data))).numpy()
 
     def save(self, path: str | PathLike[str], data: SeriesSet | None) -> None:
         """Export to a bundle, whose scores are compared with these on `data`."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from edgesparse.config import RunConfig, is_same_config
-from edgesparse.training.data import Windows, data_facts, fingerprint, to_targets, to_tensor
+from edgesparse.training.data import data_facts, fingerprint, to_targets, to_windows
 from edgesparse.training.evaluation import predict
 from edgesparse.training.supervised import Fitted, fit_labeled, with_targets
 from edgesparse_runtime.bundle.atomic import replace_text
@@ -209,7 +209,7 @@ def out_of_fold(
                 data.take(rest), replace(config, training=settings), Path(folder), quiet=quiet
             )
         held = with_targets(data.take(fold), settings)
-        yield fold, fitted, predict(fitted.model, Windows(*to_tensor(held)))
+        yield fold, fitted, predict(fitted.model, to_windows(held))
 
 
 def folds(data: SeriesSet, seed: int) -> list[Indices]:

@@ -6,7 +6,8 @@ Shapes: `B` series, `C` channels, `T` steps.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,15 @@ from torch import Tensor
 
 from edgesparse.config import TrainingConfig
 from edgesparse.model.data_facts import DataFacts
+from edgesparse_runtime.arrays import FloatArray
 from edgesparse_runtime.data.forecasting import estimate_season
+from edgesparse_runtime.data.readers.forms.npz_windows import NpzWindows
 from edgesparse_runtime.data.sensors.input_check import typical_of
 from edgesparse_runtime.data.series_set import SeriesSet
 from edgesparse_runtime.errors import InputError
+
+# Values, and windows at least, that what is typical is looked up in where windows stay in their file.
+MOST_TYPICAL, FEWEST_TYPICAL = 2**20, 128
 
 
 @dataclass(frozen=True)
@@ -27,11 +33,11 @@ class Windows:
     """Raw windows as tensors.
 
     Attributes:
-        windows_BCT: float32, NaN = missing; shorter windows end in NaN.
+        windows_BCT: float32, NaN = missing; shorter windows end in NaN. Or in their file, read by rows.
         lengths_B: steps of each window without that padding.
     """
 
-    windows_BCT: Tensor
+    windows_BCT: Tensor | NpzWindows
     lengths_B: Tensor
 
     def __len__(self) -> int:
@@ -39,11 +45,20 @@ class Windows:
 
     def rows(self, index: Tensor) -> Tensor:
         """The windows at `index`, cut at the longest of them."""
-        return self.windows_BCT[index, :, : int(self.lengths_B[index].max())]
+        longest = int(self.lengths_B[index].max())
+        if isinstance(self.windows_BCT, NpzWindows):
+            return torch.from_numpy(self.windows_BCT.read(index.numpy())[:, :, :longest])
+        return self.windows_BCT[index, :, :longest]
 
     def sample(self, most: int) -> Tensor:
         """At most `most` windows, evenly spaced."""
-        return self.windows_BCT[evenly_spaced(len(self), most)]
+        index = evenly_spaced(len(self), most)
+        return self.rows(index) if isinstance(self.windows_BCT, NpzWindows) else self.windows_BCT[index]
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the windows stay in their file, so that no more than a few may be held at once."""
+        return isinstance(self.windows_BCT, NpzWindows)
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,10 @@ class TrainingSet(Windows):
     facts: DataFacts
     fingerprint: str
 
+    def part(self, index: Tensor, settings: TrainingConfig) -> TrainingSet:
+        """The windows at `index`, of the same facts."""
+        return training_set(self.series.take(index.numpy()), self.facts, settings)
+
 
 def training_set(data: SeriesSet, facts: DataFacts, settings: TrainingConfig) -> TrainingSet:
     """Tensors and targets of labeled series.
@@ -69,8 +88,15 @@ def training_set(data: SeriesSet, facts: DataFacts, settings: TrainingConfig) ->
     Raises:
         InputError: a class that `facts` does not know.
     """
-    windows, lengths = to_tensor(data)
-    return TrainingSet(windows, lengths, to_targets(data, facts, settings), data, facts, fingerprint(data))
+    raw = to_windows(data)
+    targets = to_targets(data, facts, settings)
+    return TrainingSet(raw.windows_BCT, raw.lengths_B, targets, data, facts, fingerprint(data))
+
+
+def in_memory(data: TrainingSet) -> TrainingSet:
+    """The same windows, read from their file: of a part that is small."""
+    rows = torch.from_numpy(data.series.to_batch())
+    return replace(data, windows_BCT=rows)
 
 
 def data_facts(data: SeriesSet, settings: TrainingConfig) -> DataFacts:
@@ -85,7 +111,7 @@ def data_facts(data: SeriesSet, settings: TrainingConfig) -> DataFacts:
         raise InputError(f"{source} must have labels to train on; there is no label column.")
     if not len(data):
         raise InputError(f"{source} must hold at least one series; it is empty.")
-    lengths = [x.shape[1] for x in data.series]
+    lengths = data.lengths
     classes: list[str] = []
     center, scale = 0.0, 1.0
     if settings.task == "classification":
@@ -117,21 +143,33 @@ def data_facts(data: SeriesSet, settings: TrainingConfig) -> DataFacts:
         period=data.grid.period,
         zone=data.grid.zone,
         units=list(data.units) or [None] * len(data.channels),
-        typical=[None if found is None else found.to_dict() for found in typical_of(data.series)],
+        typical=[None if found is None else found.to_dict() for found in typical_of(_telling(data.series))],
         roles=[asdict(role) for role in data.roles],
         notes=list(data.notes),
         **forecast,
     )
 
 
+def _telling(series: Sequence[FloatArray]) -> Sequence[FloatArray]:
+    """Those that tell what is typical of all: of those that stay in their file some, evenly spaced."""
+    if not isinstance(series, NpzWindows):
+        return series
+    most = max(FEWEST_TYPICAL, MOST_TYPICAL // (series.channels * int(series.lengths.max())))
+    return list(series.take(evenly_spaced(len(series), most).numpy()))
+
+
 def data_warnings(data: SeriesSet, settings: TrainingConfig) -> list[str]:
     """What is odd about data that can be trained on and is probably not what was meant, one line each."""
     found = []
+    has_value, moves = np.zeros(len(data.channels), bool), np.zeros(len(data.channels), bool)
+    for x in data.series:
+        low, high = np.fmin.reduce(x, axis=1, initial=np.inf), np.fmax.reduce(x, axis=1, initial=-np.inf)
+        has_value |= low <= high
+        moves |= low < high
     for i, name in enumerate(data.channels):
-        known = [x[i][~np.isnan(x[i])] for x in data.series]
-        if not any(len(values) for values in known):
+        if not has_value[i]:
             found.append(f"channel {name} has no value in any series.")
-        elif all(len(values) == 0 or values.min() == values.max() for values in known):
+        elif not moves[i]:
             found.append(f"channel {name} is constant within every series.")
     if data.labels is None or settings.task == "forecasting":
         return found
@@ -148,9 +186,16 @@ def data_warnings(data: SeriesSet, settings: TrainingConfig) -> list[str]:
     return found
 
 
+def to_windows(data: SeriesSet) -> Windows:
+    """Windows as tensors, or in their file where they are stored."""
+    if isinstance(data.series, NpzWindows):
+        return Windows(data.series, torch.tensor(data.lengths))
+    return Windows(*to_tensor(data))
+
+
 def to_tensor(data: SeriesSet) -> tuple[Tensor, Tensor]:
     """Windows [B, C, T] whose shorter ones end in NaN, and lengths [B]."""
-    lengths = torch.tensor([x.shape[1] for x in data.series])
+    lengths = torch.tensor(data.lengths)
     return torch.from_numpy(data.to_batch()), lengths
 
 

@@ -20,6 +20,7 @@ from edgesparse_runtime.evaluation.metrics import (
     mean_absolute_error,
     recalls,
 )
+from edgesparse_runtime.machine.progress import progress
 
 
 def evaluate(
@@ -30,13 +31,19 @@ def evaluate(
     return metric_of(predict(model, windows), windows, settings)
 
 
-def predict(model: SequenceTransformer, data: Windows) -> Tensor:
-    """The model's output [n, outputs] for every window."""
-    return run_apart(model, data, model)
+def predict(model: SequenceTransformer, data: Windows, *, quiet: bool = True) -> Tensor:
+    """The model's output [n, outputs] for every window; with progress if they stay in their file."""
+    with progress("Measuring", len(data), quiet=quiet or not data.is_stored) as bar:
+        return run_apart(model, data, model, bar.advance)
 
 
 @torch.no_grad()
-def run_apart(model: SequenceTransformer, data: Windows, compute: Callable[[Tensor], Tensor]) -> Tensor:
+def run_apart(
+    model: SequenceTransformer,
+    data: Windows,
+    compute: Callable[[Tensor], Tensor],
+    advance: Callable[[int], None] = lambda _: None,
+) -> Tensor:
     """What `compute` makes of every window, [n, ...], with the model in evaluation mode.
 
     A model that does not mask padding takes it for missing values: lengths run apart, as in
@@ -48,7 +55,11 @@ def run_apart(model: SequenceTransformer, data: Windows, compute: Callable[[Tens
     if not model.variable_length:
         rows = [torch.nonzero(data.lengths_B == steps)[:, 0] for steps in torch.unique(data.lengths_B)]
     parts = [part for same in rows for part in torch.split(same, 32)]
-    output = torch.cat([compute(data.rows(part)) for part in parts])
+    found = []
+    for part in parts:
+        found.append(compute(data.rows(part)))
+        advance(len(part))
+    output = torch.cat(found)
     model.train(was_training)
     return output[torch.argsort(torch.cat(parts))]
 

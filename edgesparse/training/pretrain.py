@@ -31,7 +31,7 @@ from edgesparse.inputs import Data, to_config, to_folder, to_series
 from edgesparse.model.transformer import SequenceTransformer, choose_sizes
 from edgesparse.training.augment import shift_in_time
 from edgesparse.training.checkpoint import FILE_NAME, read_tensors, write_tensors
-from edgesparse.training.data import Windows, fingerprint, to_tensor
+from edgesparse.training.data import Windows, fingerprint, to_windows
 from edgesparse.training.loop import Batch, Learner, Loss, fit, plan_steps
 from edgesparse.training.masked_spans import Reconstruction, hide_tokens
 from edgesparse.training.parallel.processes import Processes
@@ -171,7 +171,7 @@ def reconstruction_error(
     model: SequenceTransformer, task: Reconstruction, data: Windows, share: float
 ) -> float:
     """Mean squared error over windows that are not trained on; the same spans each time."""
-    windows = data.windows_BCT
+    windows = data.sample(len(data))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         hidden = hide_tokens(model, data.lengths_B, windows.shape[-1], share)
@@ -209,8 +209,8 @@ def _split(data: SeriesSet) -> tuple[Windows, Windows]:
     is_held_out = np.arange(len(data)) % HELD_OUT_EVERY == min(HELD_OUT_EVERY, len(data)) - 1
     held_out = np.flatnonzero(is_held_out)[:MOST_HELD_OUT]
     return (
-        Windows(*to_tensor(data.take(np.flatnonzero(~is_held_out)))),
-        Windows(*to_tensor(data.take(held_out))),
+        to_windows(data.take(np.flatnonzero(~is_held_out))),
+        to_windows(data.take(held_out)),
     )
 
 

@@ -19,14 +19,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from edgesparse.closed_form.fit_in_blocks import BlockFit
 from edgesparse.closed_form.fit_skip import NOISE, SkipReport, fit_skip
 from edgesparse.config import ModelConfig, RunConfig, TrainingConfig
 from edgesparse.model.build import build_model
 from edgesparse.model.skip import SMOOTHED
 from edgesparse.model.transformer import SequenceTransformer, choose_sizes, typical_steps
 from edgesparse.training.augment import spread
-from edgesparse.training.data import TrainingSet, evenly_spaced, training_set
+from edgesparse.training.data import TrainingSet, evenly_spaced, in_memory
 from edgesparse.training.evaluation import metric_of, run_apart
+from edgesparse_runtime.machine.progress import progress
 
 # Windows that normalization and thresholds are fitted on.
 STEM_SERIES = 256
@@ -37,7 +39,7 @@ TRIED_SERIES = 512
 ERRORS, LEAST_GAIN = 1.0, 0.02
 # Windows are stretched to the longest, but to at most so many times the median length.
 MOST_STRETCHED = 5
-# For windows of at most so many steps: there is time for them.
+# For windows of at most so many steps, unless there are so many that they stay in their file: there is time.
 MORE_DILATIONS, MORE_UNTIL = (1, 2, 4, 8, 16, 32), 1024
 # Windows whose means and spreads all lie closer together than this, in spreads, are normalized already.
 SAME_LEVEL = 1e-2
@@ -72,10 +74,21 @@ def choose_stem(config: RunConfig, data: TrainingSet, lengths: Sequence[int]) ->
 
 
 def fit_model_skip(
-    model: SequenceTransformer, data: TrainingSet, settings: TrainingConfig, tried: Tried | None = None
-) -> tuple[Tensor, SkipReport]:
-    """Fit the skip; its outputs [n, K] for series that it was fitted without, and how good they are."""
+    model: SequenceTransformer,
+    data: TrainingSet,
+    settings: TrainingConfig,
+    tried: Tried | None = None,
+    *,
+    quiet: bool = True,
+) -> tuple[Tensor | None, SkipReport]:
+    """Fit the skip; its outputs [n, K] for series that it was fitted without, and how good they are.
+
+    Windows that stay in their file are fitted block by block. Layers alone need all outputs: without layers
+    some are computed then, for the report, and none come back.
+    """
     assert model.skip is not None
+    if data.is_stored:
+        return _fit_stored_skip(model, data, settings, tried, quiet=quiet)
     generator = torch.Generator().manual_seed(settings.seed)
 
     def on_noise(window_BCT: Tensor) -> Tensor:
@@ -87,6 +100,43 @@ def fit_model_skip(
     metric = metric_of(left_out, data, settings).to_dict()
     report = SkipReport(model.skip.features, series, found.shrinkage, found.loss, metric, tried or [])
     return left_out, report
+
+
+def _fit_stored_skip(
+    model: SequenceTransformer,
+    data: TrainingSet,
+    settings: TrainingConfig,
+    tried: Tried | None,
+    *,
+    quiet: bool,
+) -> tuple[Tensor | None, SkipReport]:
+    assert model.skip is not None
+    shape = (len(data.series.channels), int(data.lengths_B.max()))
+
+    def features(rows: Tensor, is_noisy: bool) -> Tensor:
+        window_BCT = data.rows(rows)
+        if is_noisy:
+            # A window's noise depends on its number alone: it is drawn more than once.
+            seeds = [settings.seed * 1_000_003 + int(row) for row in rows]
+            noise = torch.stack([torch.randn(shape, generator=_seeded(seed)) for seed in seeds])
+            window_BCT = window_BCT + NOISE * spread(window_BCT) * noise[..., : window_BCT.shape[-1]]
+        return torch.cat([model.skip_features(part) for part in torch.split(window_BCT, 32)])
+
+    was_training = model.training
+    model.eval()
+    block = BlockFit(model.skip, features, data.targets_B, len(data.facts.classes))
+    with progress("Fitting", block.steps, quiet=quiet) as bar:
+        block.advance = bar.advance
+        found = block.fit()
+    metric = metric_of(found.left_out, data.part(block.sample, settings), settings).to_dict()
+    report = SkipReport(model.skip.features, len(data), found.shrinkage, found.loss, metric, tried or [])
+    outputs = block.left_out() if len(model.layers) else None
+    model.train(was_training)
+    return outputs, report
+
+
+def _seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def describe(answer: dict[str, Any]) -> str:
@@ -105,7 +155,7 @@ def _questions(config: RunConfig, data: TrainingSet) -> Iterator[dict[str, Any]]
     model = config.model
     if model.layers or config.training.task == "forecasting":
         return
-    lengths = [x.shape[1] for x in data.series.series]
+    lengths = data.series.lengths
     if model.stretched is None and data.facts.variable_length:
         # One window many times as long as the others must not make all of them so long, and so slow.
         yield {"stretched": min(data.facts.longest, round(MOST_STRETCHED * float(np.median(lengths))))}
@@ -113,7 +163,8 @@ def _questions(config: RunConfig, data: TrainingSet) -> Iterator[dict[str, Any]]
         yield {"fixed_scale": True}
     if model.smoothed is None:
         yield {"smoothed": 1}
-    if model.dilations == ModelConfig().dilations and typical_steps(lengths) <= MORE_UNTIL:
+    is_short = typical_steps(lengths) <= MORE_UNTIL and not data.is_stored
+    if model.dilations == ModelConfig().dilations and is_short:
         yield {"dilations": MORE_DILATIONS}
 
 
@@ -141,8 +192,8 @@ def _has_level(data: TrainingSet) -> bool:
 
 
 def _part(data: TrainingSet, settings: TrainingConfig) -> TrainingSet:
-    rows = evenly_spaced(len(data), TRIED_SERIES).numpy()
-    return training_set(data.series.take(rows), data.facts, settings)
+    part = data.part(evenly_spaced(len(data), TRIED_SERIES), settings)
+    return part if not part.is_stored else in_memory(part)
 
 
 def _is_lower(losses_n: Tensor, than_n: Tensor) -> bool:
@@ -158,6 +209,7 @@ def _losses(config: RunConfig, data: TrainingSet) -> tuple[float, Tensor]:
     model = build_model(config, data.facts)
     model.fit_stem(data.sample(STEM_SERIES))
     outputs, report = fit_model_skip(model, data, config.training)
+    assert outputs is not None
     if data.facts.classes:
         return report.loss, cross_entropy(outputs, data.targets_B, reduction="none")
     return report.loss, (outputs[:, 0] - data.targets_B).square()

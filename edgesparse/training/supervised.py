@@ -105,7 +105,7 @@ def fit_labeled(
     check_skip(config)
     data = with_targets(data, settings)
     facts = data_facts(data, settings)
-    lengths = [x.shape[1] for x in data.series]
+    lengths = data.lengths
     if validation is None:
         data, validation = _split(data, settings)
     else:
@@ -116,7 +116,9 @@ def fit_labeled(
     starts_linear = isinstance(model, Forecaster) and initial is None
     if starts_linear:
         fit_linear_part(model, training)
-    left_out, skip = (None, None) if model.skip is None else fit_model_skip(model, training, settings, tried)
+    left_out, skip = (
+        (None, None) if model.skip is None else fit_model_skip(model, training, settings, tried, quiet=quiet)
+    )
     out.mkdir(parents=True, exist_ok=True)
     if linear or not len(model.layers):
         found = {"linear": True} if skip is None else skip.to_dict()

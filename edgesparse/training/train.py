@@ -19,7 +19,7 @@ from edgesparse.inputs import Data, to_config, to_folder, to_series
 from edgesparse.model.transformer import count_parameters
 from edgesparse.training.checkpoint import FILE_NAME
 from edgesparse.training.cross_fit import FOLDS_FILE, CrossValidation, cross_fitted_logits
-from edgesparse.training.data import data_warnings
+from edgesparse.training.data import TrainingSet, data_warnings, evenly_spaced, in_memory
 from edgesparse.training.evaluation import by_class, metric_of, predict, run_apart
 from edgesparse.training.head_stats import head_stats
 from edgesparse.training.parallel.processes import Processes
@@ -33,7 +33,7 @@ from edgesparse.training.supervised import (
 )
 from edgesparse.training.temperature import Temperature, fit_temperature
 from edgesparse.unknown.channel_order import fit_order
-from edgesparse.unknown.fit import UnknownReport, fit_unknown
+from edgesparse.unknown.fit import UnknownReport, fit_unknown, spread_rows
 from edgesparse.unknown.score import UnknownScore, features_of
 from edgesparse_runtime.data.channels import check_channels
 from edgesparse_runtime.data.series_set import SeriesSet
@@ -42,6 +42,8 @@ from edgesparse_runtime.evaluation.evaluate import independent_groups
 
 # Folder of the run that a refitted one was measured by.
 HELD_OUT = "held-out"
+# Windows that the metric on training series is measured on where they stay in their file.
+MEASURED = 2048
 
 
 def train(
@@ -177,9 +179,13 @@ def fit_unknown_score(fitted: Fitted) -> tuple[UnknownScore, UnknownReport] | No
     """What tells windows unlike all training windows; None without a skip."""
     if fitted.model.skip is None:
         return None
-    training, features = fitted.training, partial(features_of, fitted.model)
+    training, validation, features = fitted.training, fitted.validation, partial(features_of, fitted.model)
+    if training.is_stored:
+        training = _part(training, spread_rows(training.targets_B, len(fitted.facts.classes)), fitted)
+    if validation.is_stored:
+        validation = _part(validation, evenly_spaced(len(validation), MEASURED), fitted)
     known = run_apart(fitted.model, training, features)
-    held = run_apart(fitted.model, fitted.validation, features) if len(fitted.validation) else known[:0]
+    held = run_apart(fitted.model, validation, features) if len(validation) else known[:0]
     groups = independent_groups(training.series)
     return fit_unknown(known, training.targets_B, len(fitted.facts.classes), groups, held)
 
@@ -207,16 +213,24 @@ def make_report(fitted: Fitted, *, quiet: bool = True) -> RunReport:
             "groups": [] if groups is None else sorted({str(group) for group in groups}),
         }
     outputs = {}
-    for name, data in (("training", fitted.training), ("validation", fitted.validation)):
+    training, validation = fitted.training, fitted.validation
+    if training.is_stored:
+        training = _part(training, evenly_spaced(len(training), MEASURED), fitted)
+    for name, data in (("training", training), ("validation", validation)):
         if len(data):
-            outputs[name] = predict(fitted.model, data)
+            outputs[name] = predict(fitted.model, data, quiet=quiet)
             report["metrics"][name] = metric_of(outputs[name], data, settings).to_dict()
     if settings.task == "classification":
-        measured = by_class(outputs[measured_on], fitted.watched)
+        measured = by_class(outputs[measured_on], validation if len(validation) else training)
         report["classes"] = {"measured_on": measured_on} | measured
         temperature = _temperature(fitted, outputs.get("validation"), quiet=quiet)
         report["temperature"] = None if temperature is None else temperature.to_dict()
     return report
+
+
+def _part(data: TrainingSet, rows: Tensor, fitted: Fitted) -> TrainingSet:
+    """Some windows of those that stay in their file, held in memory."""
+    return in_memory(data.part(rows, fitted.config.training))
 
 
 def _temperature(fitted: Fitted, held_out: Tensor | None, *, quiet: bool) -> Temperature | None:

@@ -58,7 +58,7 @@ class OrderReport:
 def fit_order(data: SeriesSet) -> tuple[ChannelOrder, OrderReport] | None:
     """How the channels of training windows move; None where that does not tell exchanged ones."""
     channels = len(data.channels)
-    rows = np.array([i for i, x in enumerate(data.series) if x.shape[1] >= FEWEST_STEPS], dtype=np.int64)
+    rows = np.array([i for i, steps in enumerate(data.lengths) if steps >= FEWEST_STEPS], dtype=np.int64)
     if not 2 <= channels <= MOST_CHANNELS or len(rows) < FEWEST_WINDOWS:
         return None
     part = data.take(np.sort(np.random.default_rng(0).permutation(rows)[:MOST_WINDOWS]))

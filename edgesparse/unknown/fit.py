@@ -73,7 +73,7 @@ def fit_unknown(
         held_out_nF: features of windows that were not trained on; may be none.
         refused: share of good windows that may be called unknown.
     """
-    rows = _spread_rows(targets_n.numpy() if classes else np.zeros(len(known_nF)), MOST_WINDOWS)
+    rows = spread_rows(targets_n, classes).numpy()
     groups = np.arange(len(rows))
     count = None
     if groups_n is not None and len(np.unique(groups_n[rows])) > 1:
@@ -112,14 +112,15 @@ def threshold_of(scores: DoubleArray, refused: float) -> float:
     return float(np.sort(scores)[min(place, len(scores)) - 1])
 
 
-def _spread_rows(classes_n: npt.NDArray[np.generic], most: int) -> npt.NDArray[np.int64]:
-    """At most `most` rows, of every class by turns."""
+def spread_rows(targets_n: Tensor, classes: int) -> Tensor:
+    """At most `MOST_WINDOWS` rows that the score is fitted to, of every class by turns."""
+    classes_n = targets_n.numpy() if classes else np.zeros(len(targets_n))
     order = np.random.default_rng(0).permutation(len(classes_n))
     own = classes_n[order]
     turn = np.zeros(len(order), dtype=np.int64)
     for name in np.unique(own):
         turn[own == name] = np.arange((own == name).sum())
-    return np.asarray(order[np.argsort(turn, kind="stable")[:most]])
+    return torch.from_numpy(order[np.argsort(turn, kind="stable")[:MOST_WINDOWS]])
 
 
 def _prototypes(

@@ -85,7 +85,7 @@ def note_lengths(session: Session, data: SeriesSet) -> None:
     shortest, longest = facts.get("shortest"), facts.get("longest")
     if not shortest or not longest:
         return
-    lengths = [x.shape[1] for x in data.series]
+    lengths = data.lengths
     far = [n for n in lengths if n * FAR < shortest or n > FAR * longest]
     if far:
         note(

@@ -1,4 +1,4 @@
-"""A set of multichannel series in memory: what every reader returns and every verb takes."""
+"""A set of multichannel series: what every reader returns and every verb takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgesparse_runtime.arrays import FloatArray
 from edgesparse_runtime.errors import InputError
 
 # Fields with one entry per series.
-_COLUMNS = ("labels", "groups", "ids", "recordings", "starts")
+COLUMNS = ("labels", "groups", "ids", "recordings", "starts")
 Labels = npt.NDArray[np.str_] | npt.NDArray[np.float64]
 
 
@@ -64,7 +64,7 @@ class SeriesSet:
         source: file name, for messages.
         ids: the series as the file names them; None = it does not.
         recordings: the recording that each window was cut from.
-        starts: time of the first step, as the file writes it; its number in the series where it has no times.
+        starts: time of the first step as the file writes it, or its number in the series.
         grid: how they were cut.
         units: one per channel, None = unknown; () = none is known.
         roles: what each column of a table was taken for.
@@ -86,7 +86,7 @@ class SeriesSet:
 
     def __post_init__(self) -> None:
         where = self.source or "data"
-        for name in _COLUMNS:
+        for name in COLUMNS:
             column = getattr(self, name)
             if column is not None and not isinstance(column, np.ndarray):
                 column = np.asarray(column)
@@ -96,7 +96,7 @@ class SeriesSet:
                 raise InputError(
                     f"{where}: series {i} must have shape [{len(self.channels)}, time]; got {list(x.shape)}."
                 )
-        for name in _COLUMNS:
+        for name in COLUMNS:
             column = getattr(self, name)
             if column is not None and len(column) != len(self.series):
                 raise InputError(
@@ -107,9 +107,14 @@ class SeriesSet:
     def __len__(self) -> int:
         return len(self.series)
 
+    @property
+    def lengths(self) -> list[int]:
+        """Steps of each series."""
+        return [x.shape[1] for x in self.series]
+
     def is_equal_length(self) -> bool:
-        """True when every series has the same number of steps."""
-        return len({x.shape[1] for x in self.series}) <= 1
+        """Whether all series have the same length."""
+        return len(set(self.lengths)) <= 1
 
     def with_series(self, series: Sequence[FloatArray], **changes: Any) -> SeriesSet:
         """The same labels, groups and origins with other values."""
@@ -118,13 +123,13 @@ class SeriesSet:
     def take(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> SeriesSet:
         """The series at `indices`, in that order."""
         index = np.asarray(indices, dtype=np.int64)
-        columns = {name: getattr(self, name) for name in _COLUMNS}
-        kept: dict[str, Any] = {k: None if column is None else column[index] for k, column in columns.items()}
+        columns = {name: getattr(self, name) for name in COLUMNS}
+        kept: dict[str, Any] = {k: None if c is None else c[index] for k, c in columns.items()}
         return replace(self, series=[self.series[i] for i in index], **kept)
 
     def to_batch(self) -> FloatArray:
-        """All series as one array [n, channels, time], the shorter ones ending in NaN (= padding)."""
-        longest = max((x.shape[1] for x in self.series), default=0)
+        """All series as one array [n, channels, time], padded with NaN."""
+        longest = max(self.lengths, default=0)
         batch = np.full((len(self), len(self.channels), longest), np.nan, dtype=np.float32)
         for row, x in zip(batch, self.series, strict=True):
             row[:, : x.shape[1]] = x
