@@ -172,7 +172,7 @@ def _joined(data: SeriesSet, more: SeriesSet) -> SeriesSet:
         parts = getattr(data, name), getattr(more, name)
         columns[name] = None if any(part is None for part in parts) else np.concatenate(parts)
     series = [*data.series, *more.series]
-    return replace(data, series=series, ids=None, recordings=None, starts=None, **columns)
+    return data.with_series(series, ids=None, recordings=None, starts=None, **columns)
 
 
 def fit_unknown_score(fitted: Fitted) -> tuple[UnknownScore, UnknownReport] | None:
