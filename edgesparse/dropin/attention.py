@@ -22,6 +22,7 @@ from edgesparse.attention.selection import valid_blocks, valid_counts
 from edgesparse.dropin.config import DropinConfig
 from edgesparse.dropin.observations import Observation, make_observation
 from edgesparse.dropin.router import DropinRouter
+from edgesparse.dropin.sampled_router import SampledRouter
 from edgesparse.dropin.window import text_starts
 from edgesparse_runtime.errors import InputError
 
@@ -66,12 +67,19 @@ class DropinAttention(BlockAttention):
         )
         super().__init__(attributes, head_size, zero_empty=True)
         self.rule = rule
-        self.router = DropinRouter(
-            heads, groups, head_size, rule.block_size, scale=scale, is_causal=is_causal
-        )
+        self.router: DropinRouter | SampledRouter
+        if rule.sampled_queries:
+            self.router = SampledRouter(
+                heads, groups, rule.block_size, queries=rule.sampled_queries, scale=scale, is_causal=is_causal
+            )
+        else:
+            self.router = DropinRouter(
+                heads, groups, head_size, rule.block_size, scale=scale, is_causal=is_causal
+            )
         self.add_knobs()
         # What the shapes of the others do not say: a layer can be made from its state (`from_state`).
         self.register_buffer("kind", torch.tensor([scale, float(is_causal)]))
+        self.register_buffer("sizes", torch.tensor([heads, groups, head_size]))
         # [H*E] once it was measured (`correct_means`).
         self.register_buffer("correction", torch.zeros(1))
         # Key blocks of the input that `max_blocks` was chosen for; 0 = it holds at every length.
@@ -106,9 +114,8 @@ class DropinAttention(BlockAttention):
         Raises:
             KeyError, RuntimeError: it is none.
         """
-        heads, head_size, _ = state["router.query_weight"].shape
         scale, causal = state["kind"].tolist()
-        groups = len(state["router.key_weight"])
+        heads, groups, head_size = _sizes(state).tolist()
         layer = cls(
             rule, heads=heads, groups=groups, head_size=head_size, scale=scale, is_causal=bool(causal)
         )
@@ -213,6 +220,10 @@ class DropinAttention(BlockAttention):
         # Layers saved before version 0.2 have a cap that holds at every length.
         length = state_dict.setdefault(f"{prefix}cap_length", torch.zeros(1, dtype=torch.int64))
         self._cap_length = int(length)
+        if f"{prefix}sizes" not in state_dict and f"{prefix}router.query_weight" in state_dict:
+            state_dict[f"{prefix}sizes"] = _sizes(
+                {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
+            )
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _count_blocks(self, record: AttentionRecord) -> None:
@@ -236,6 +247,14 @@ class DropinAttention(BlockAttention):
     def extra_repr(self) -> str:
         rule = self.rule
         return f"heads={self.heads}, block_size={rule.block_size}, window={rule.window}, mode={self.mode}"
+
+
+def _sizes(state: Mapping[str, Tensor]) -> Tensor:
+    """Query heads, key/value heads and head size; of layers that did not store them, by their router."""
+    if "sizes" in state:
+        return state["sizes"]
+    heads, head_size, _ = state["router.query_weight"].shape
+    return torch.tensor([heads, len(state["router.key_weight"]), head_size])
 
 
 def dropped_share(record: AttentionRecord) -> Tensor:

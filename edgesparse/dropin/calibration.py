@@ -145,7 +145,9 @@ class _CalibrationData:
                 run_model(self.model, batch)
         # A correction of an earlier calibration belongs to the density of then.
         clear_corrections(self.model)
-        observations = [join_observations(layer.observations) for layer in self.layers]
+        observations = [
+            join_observations(layer.observations, layer.router.block_axes) for layer in self.layers
+        ]
         for layer in self.layers:
             layer.observations.clear()
         return observations

@@ -1,4 +1,4 @@
-"""What a drop-in layer is to do: block size, window, summaries."""
+"""What a drop-in layer is to do: block size, window, summaries, router."""
 
 from __future__ import annotations
 
@@ -22,18 +22,26 @@ class DropinConfig:
             (`python -m benchmarks.dropin.oracle`).
         window: blocks on each side that are always kept; 0 = the diagonal block only.
         summaries: every dropped block still takes part as one summary token.
+        sampled_queries: queries of each block whose exact attention chooses its blocks (`SampledRouter`);
+            0 = a router of pooled queries and keys, which costs less and does not find single tokens.
     """
 
     block_size: int = bounded(32, at_least(1, "Use 16 to 64."))
     window: int = bounded(0, at_least(0))
     summaries: bool = True
+    sampled_queries: int = bounded(0, at_least(0, "Use 2 to 4."))
 
     def __post_init__(self) -> None:
-        for name in ("block_size", "window"):
+        for name in ("block_size", "window", "sampled_queries"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int):
                 raise InputError(f"`{name}` must be a whole number; got {value!r}.")
         check_bounds(self)
+        if self.sampled_queries > self.block_size:
+            raise InputError(
+                f"`sampled_queries` must be at most `block_size`, {self.block_size}; "
+                f"got {self.sampled_queries}."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -27,20 +27,24 @@ def fit_router(
 ) -> tuple[float, float]:
     """Lower the router's divergence from dense attention's block mass; returns it before and after.
 
-    Windows are drawn a few at a time, so time does not grow with the calibration data.
+    Windows are drawn a few at a time, so time does not grow with the calibration data. A router that learns
+    nothing stays as it is.
     """
     generator = torch.Generator().manual_seed(seed)
     parameters = list(layer.router.parameters())
+    if not parameters:
+        found = divergence(layer, observation)
+        return found, found
     optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=max(steps, 2))
     before = divergence(layer, observation)
-    count = len(observation.query)
+    count = len(observation.mass)
     with torch.enable_grad():
         for parameter in parameters:
             parameter.requires_grad_(True)
         for _ in range(steps):
             rows = torch.randperm(count, generator=generator)[: min(count, 8)]
-            scores = layer.router.score(observation.query[rows], observation.key[rows])
+            scores = layer.router.score(*(x[rows] for x in observation.pooled))
             loss = router_loss(scores, observation.mass[rows], observation.reach[rows])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -55,7 +59,7 @@ def fit_router(
 def divergence(layer: DropinAttention, observation: Observation) -> float:
     """Mean divergence of the router's shares from dense attention's block mass, over real query blocks."""
     with torch.no_grad():
-        scores = layer.router.score(observation.query, observation.key)
+        scores = layer.router.score(*observation.pooled)
         rows = observation.reach.any(-1).float().mean().clamp(min=1e-9)
         return float(router_loss(scores, observation.mass, observation.reach) / rows)
 
@@ -80,17 +84,19 @@ def choose_top_p(
             cap in proportion. None = no cap.
 
     Returns:
-        The density reached on the observations, in block pairs: the nearest one not above `density`, or the
-        least.
+        The density reached on the observations, in pairs of tokens where all blocks are full: the nearest one
+        not above `density`, or the least.
     """
-    blocks = max(observation.query.shape[2] for observation in observations)
+    blocks = max(observation.blocks for observation in observations)
     most = NO_CAP if cap is None else max(1, math.ceil(cap * density * blocks))
     for layer in layers:
         layer.max_blocks.fill_(most)
         layer.set_cap_length(0 if cap is None else blocks)
     kept, missed = zip(*(_offers(a, b) for a, b in zip(layers, observations, strict=True)), strict=True)
     kept_PH, missed_PH = torch.cat(kept, dim=1), torch.cat(missed, dim=1)
-    pairs = sum(float(b.reach.sum()) * a.heads for a, b in zip(layers, observations, strict=True))
+    pairs = sum(
+        float((b.reach * _pairs(a, b)).sum()) * a.heads for a, b in zip(layers, observations, strict=True)
+    )
     low, high = -12.0, 6.0  # logarithm of the price per block pair
     for _ in range(50):
         middle = (low + high) / 2
@@ -106,13 +112,14 @@ def choose_top_p(
 
 
 def least_density(layers: Sequence[DropinAttention], observations: Sequence[Observation]) -> float:
-    """Share of block pairs that is kept whatever `top_p` is: diagonal blocks and the window."""
+    """Share of pairs that is kept whatever `top_p` is: diagonal blocks and the window."""
     kept = pairs = 0.0
     for layer, observation in zip(layers, observations, strict=True):
         index = torch.arange(observation.reach.shape[-1])
         near = (index[:, None] - index).abs() <= layer.rule.window
-        kept += float((observation.reach & near).sum()) * layer.heads
-        pairs += float(observation.reach.sum()) * layer.heads
+        weight = _pairs(layer, observation)
+        kept += float(((observation.reach & near) * weight).sum()) * layer.heads
+        pairs += float((observation.reach * weight).sum()) * layer.heads
     return kept / pairs
 
 
@@ -123,16 +130,21 @@ def _offers(layer: DropinAttention, observation: Observation) -> tuple[Tensor, T
     """
     kept, missed = [], []
     with torch.no_grad():
-        scores = layer.router.score(observation.query, observation.key)
+        scores = layer.router.score(*observation.pooled)
         for value in TOP_P:
             top_p = value.expand(layer.heads)
             selection = select_blocks(
                 scores, top_p, layer.max_blocks, observation.reach, window=layer.rule.window
             )
-            kept.append(selection.sum((0, 2, 3)).double())
+            kept.append((selection * _pairs(layer, observation)).sum((0, 2, 3)).double())
             lost = observation.mass.masked_fill(selection | ~observation.reach, 0.0).sum(-1).double()
             missed.append(lost.square().sum((0, 2)))
     return torch.stack(kept), torch.stack(missed)
+
+
+def _pairs(layer: DropinAttention, observation: Observation) -> Tensor:
+    """What a pair of blocks counts, [K, K]: a causal diagonal one holds half of the pairs of tokens."""
+    return 1 - 0.5 * layer.is_causal * torch.eye(observation.blocks)
 
 
 def _cheapest(kept_PH: Tensor, missed_PH: Tensor, log_price: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a drop-in router learns from: pooled queries and keys, and where dense attention looked.
+"""What a drop-in router learns from: what it scores blocks by, and where dense attention looked.
 
 Everything is at block resolution, so thousands of tokens are a few kilobytes and a router is fitted in
 seconds without running the model again.
@@ -21,6 +21,7 @@ from edgesparse.attention.selection import block_count, reachable_blocks, valid_
 
 if TYPE_CHECKING:
     from edgesparse.dropin.router import DropinRouter
+    from edgesparse.dropin.sampled_router import SampledRouter
 
 
 @dataclass(frozen=True)
@@ -28,21 +29,25 @@ class Observation:
     """One layer, some windows.
 
     Attributes:
-        query: pooled, [B, H, Q, D].
-        key: pooled, [B, G, K, 3*D].
+        pooled: all that the router's scores depend on (its `pool`): queries [B, H, Q, D] and keys
+            [B, G, K, 3*D], or the sampled mass [B, H, Q, K].
         mass: what dense attention of a query block gives to a key block: the root of the mean square over the
             block's real queries, [B, H, Q, K]; 0 in rows without real queries.
         reach: bool [B, 1, Q, K], valid pairs of blocks with real queries.
     """
 
-    query: Tensor
-    key: Tensor
+    pooled: tuple[Tensor, ...]
     mass: Tensor
     reach: Tensor
 
+    @property
+    def blocks(self) -> int:
+        """Query blocks of the longest window."""
+        return self.mass.shape[2]
+
 
 def make_observation(
-    router: DropinRouter,
+    router: DropinRouter | SampledRouter,
     query_BHND: Tensor,
     key_BGND: Tensor,
     key_mask_BN: Tensor | None,
@@ -73,12 +78,18 @@ def make_observation(
         mean = squares.sum(3) / real.sum(3).clamp(min=1)
         valid = valid_blocks(mask, block_size)
         reach = reachable_blocks(valid, blocks, is_causal=router.is_causal) & valid[:, None, :, None]
-    return Observation(*pooled, mean.sqrt(), reach)
+    return Observation(pooled, mean.sqrt(), reach)
 
 
-def join_observations(observations: Sequence[Observation]) -> Observation:
-    """All windows in one; shorter ones are filled up with blocks that nothing reaches."""
-    blocks = max(observation.query.shape[2] for observation in observations)
+def join_observations(
+    observations: Sequence[Observation], block_axes: Sequence[Sequence[int]] = ((2,), (2,))
+) -> Observation:
+    """All windows in one; shorter ones are filled up with blocks that nothing reaches.
+
+    Args:
+        block_axes: of the router that scores them, of each tensor in `pooled`.
+    """
+    blocks = max(observation.blocks for observation in observations)
 
     def fill(x: Tensor, *axes: int) -> Tensor:
         sides = [0, 0] * x.ndim
@@ -87,8 +98,9 @@ def join_observations(observations: Sequence[Observation]) -> Observation:
         return pad(x, sides)
 
     return Observation(
-        torch.cat([fill(x.query, 2) for x in observations]),
-        torch.cat([fill(x.key, 2) for x in observations]),
+        tuple(
+            torch.cat([fill(x.pooled[i], *axes) for x in observations]) for i, axes in enumerate(block_axes)
+        ),
         torch.cat([fill(x.mass, 2, 3) for x in observations]),
         torch.cat([fill(x.reach, 2, 3) for x in observations]),
     )

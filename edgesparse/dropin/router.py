@@ -28,6 +28,9 @@ class DropinRouter(Router):
         scale: factor on q.k in the attention that it routes.
     """
 
+    # Axes of blocks of what `pool` returns.
+    block_axes = ((2,), (2,))
+
     def __init__(
         self, heads: int, groups: int, head_size: int, block_size: int, *, scale: float, is_causal: bool
     ) -> None:

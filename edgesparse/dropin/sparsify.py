@@ -28,6 +28,7 @@ def sparsify(
     block_size: int = 32,
     window: int = 0,
     summaries: bool = True,
+    sampled_queries: int = 0,
     distill_steps: int = 0,
 ) -> Model:
     """Exchange a trained model's attention for sparse attention, in place; calibrate it if batches are given.
@@ -42,9 +43,7 @@ def sparsify(
             called.
         density: share of query-key pairs to attend to; or
         fidelity: least cosine to the dense model's output.
-        block_size: tokens per block.
-        window: blocks on either side that are always kept.
-        summaries: whether each dropped block contributes one summary token.
+        block_size, window, summaries, sampled_queries: see `DropinConfig`.
         distill_steps: see `calibrate`.
 
     Returns:
@@ -53,7 +52,7 @@ def sparsify(
     Raises:
         InputError: a request that does not fit (see `calibrate`). The model's attention is as it was.
     """
-    rule = DropinConfig(block_size=block_size, window=window, summaries=summaries)
+    rule = DropinConfig(block_size, window, summaries, sampled_queries)
     check_steps("distill_steps", distill_steps)
     if batches is None:
         given = {"density": density, "fidelity": fidelity, "distill_steps": distill_steps or None}

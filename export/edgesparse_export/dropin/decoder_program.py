@@ -30,11 +30,14 @@ from edgesparse.attention.record import attention_records
 from edgesparse.dropin.attention import DropinAttention
 from edgesparse.dropin.layers import attention_mode, dropin_layers, layer_names
 from edgesparse.dropin.outputs import main_output
+from edgesparse.dropin.sampled_router import SampledRouter
 from edgesparse_export.dropin.program import without_cache
+from edgesparse_export.dropin.sampled_scores import add_sampled_body
 from edgesparse_export.functions.cached_attention import cached_attention_body
 from edgesparse_export.functions.domain import DOMAIN, VERSION
 from edgesparse_export.functions.sparse_attention import function_body
 from edgesparse_export.passes.cached_attention import PLACEHOLDER, branch_on_cache
+from edgesparse_export.passes.emit_operators import SampledOperator
 from edgesparse_export.program import give_defaults, knob_buffers
 from edgesparse_export.trace import trace
 from edgesparse_runtime.errors import InputError
@@ -82,6 +85,7 @@ def decoder_to_onnx(model: nn.Module) -> ir.Model:
             ({0: free, 1: free}, tuple({0: free, 2: free} for _ in cache), *({} for _ in knobs)),
         )
     branch_on_cache(onnx_model)
+    add_sampled_body(onnx_model, layers)
     for body in (function_body(), cached_attention_body()):
         onnx_model.functions[body.identifier()] = body
     onnx_model.opset_imports[DOMAIN] = VERSION
@@ -181,13 +185,16 @@ def _placeholders(model: nn.Module, cache: tuple[Tensor, ...]) -> Iterator[list[
     layers: list[DropinAttention] = dropin_layers(model)
     present: list[Tensor] = []
     cores = [layer.sparse_core for layer in layers]
+    routers = [layer.router for layer in layers]
     for i, layer in enumerate(layers):
         layer.sparse_core = _Placeholder(cache[2 * i], cache[2 * i + 1], present)  # type: ignore[assignment]
+        if isinstance(layer.router, SampledRouter):
+            layer.router = SampledOperator(layer.router)  # type: ignore[assignment]
     try:
         yield present
     finally:
-        for layer, core in zip(layers, cores, strict=True):
-            layer.sparse_core = core
+        for layer, core, router in zip(layers, cores, routers, strict=True):
+            layer.sparse_core, layer.router = core, router
 
 
 def _name_axes(onnx_model: ir.Model, presents: list[str]) -> None:

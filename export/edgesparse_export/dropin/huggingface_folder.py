@@ -42,6 +42,9 @@ TOKENS, PROMPT_TOKENS = 512, 2048
 # Texts on which the stored tokenizer is compared with that of transformers, besides the first documents.
 _SAMPLES = ("A short text.", "Ünïcode, 数字 123 —  two  spaces\tand a tab", "")
 _COMPARED = 64
+# How a prompt is read: what it copies stands in single tokens, which summaries blur
+# (`python -m benchmarks.dropin.language`).
+PROMPT_RULE: dict[str, Any] = {"summaries": False, "sampled_queries": 4}
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def export_folder(
     source = _read_source(folder, data, tokens=tokens, batch_size=batch_size)
     model, batches = source.model, source.batches
     say(f"{source.name}, {len(batches)} batches to calibrate on")
-    sparsify(source.transformer, block_size=block_size)
+    sparsify(source.transformer, block_size=block_size, **({} if source.tokenizer is None else PROMPT_RULE))
     # Before calibration: distillation changes the weights.
     dense = _dense_form(source) if with_dense else None
     found = calibrate(

@@ -25,6 +25,7 @@ from edgesparse.attention.record import attention_records
 from edgesparse.dropin.attention import DropinAttention, Mode
 from edgesparse.dropin.layers import attention_mode, dropin_layers, layer_names, window_layers
 from edgesparse.dropin.outputs import Batch, main_output, run_model
+from edgesparse_export.dropin.sampled_scores import add_sampled_body
 from edgesparse_export.functions.attach import attach_bodies
 from edgesparse_export.passes.emit_operators import operators_in_place
 from edgesparse_export.program import give_defaults, knob_buffers
@@ -117,6 +118,7 @@ def _export(
             (tuple(_free_axes(x) for x in tensors.values()), *({} for _ in knobs)),
         )
     attach_bodies(onnx_model)
+    add_sampled_body(onnx_model, layers)
     if knobs:
         give_defaults(onnx_model, knobs)
     _name_axes(onnx_model, tensors)

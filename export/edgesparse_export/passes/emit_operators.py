@@ -4,7 +4,8 @@ The trained modules stay as they are: each is taken out for the time of the expo
 
 1. `FilterBank` becomes `edgesparse::FilterBank`, `CompetingFilters` its namesake.
 2. `Router` becomes `edgesparse::BlockScores`. A `DropinRouter` does not: it adds biases that the operator
-   lacks, and is exported in standard operators.
+   lacks, and is exported in standard operators. A `SampledRouter` becomes `edgesparse::SampledScores`, whose
+   body is the router itself (`dropin/sampled_scores.py`).
 3. The sparse core of an attention layer becomes `edgesparse::SparseAttention`.
 4. Its dense core becomes `com.microsoft::MultiHeadAttention`, onnxruntime's fused attention: the fastest
    dense rival on a CPU, and the one to be fair to. Causal attention, grouped heads and, without
@@ -27,9 +28,12 @@ from edgesparse.attention.attributes import Attributes, WindowAttributes
 from edgesparse.attention.core import DenseCore, SparseCore, WindowCore
 from edgesparse.attention.router import Router
 from edgesparse.attention.selection import block_count
+from edgesparse.dropin.sampled_router import SampledRouter
 from edgesparse.model.competing_filters import CompetingFilters
 from edgesparse.model.filter_bank import LENGTH, FilterBank
 from edgesparse_export.functions.domain import DOMAIN, VERSION
+
+SAMPLED = "SampledScores"
 
 
 class BankOperator(nn.Module):
@@ -115,6 +119,35 @@ class RouterOperator(nn.Module):
                 "num_heads": router.heads,
                 "kv_num_heads": router.groups,
                 "block_size": router.block_size,
+                "is_causal": int(router.is_causal),
+            },
+            dtype=query_BNC.dtype,
+            shape=(query_BNC.shape[0], router.heads, blocks, blocks),
+            version=VERSION,
+        )
+        return scores
+
+
+class SampledOperator(nn.Module):
+    """Emits `edgesparse::SampledScores` in place of a `SampledRouter`."""
+
+    def __init__(self, router: SampledRouter) -> None:
+        super().__init__()
+        self.router = router
+
+    def forward(self, query_BNC: Tensor, key_BNC: Tensor, key_mask_BN: Tensor | None) -> Tensor:
+        """Block scores [B, H, K, K]."""
+        router = self.router
+        blocks = block_count(query_BNC.shape[1], router.block_size)
+        scores: Tensor = torch.onnx.ops.symbolic(
+            f"{DOMAIN}::{SAMPLED}",
+            (query_BNC, key_BNC, *(() if key_mask_BN is None else (key_mask_BN,))),
+            {
+                "num_heads": router.heads,
+                "kv_num_heads": router.groups,
+                "block_size": router.block_size,
+                "queries": router.queries,
+                "scale": router.scale,
                 "is_causal": int(router.is_causal),
             },
             dtype=query_BNC.dtype,
@@ -246,6 +279,8 @@ def _emitter(module: nn.Module, *, fuse_masked: bool) -> nn.Module | None:
     # Not a subclass: rule 2.
     if type(module) is Router:
         return RouterOperator(module)
+    if isinstance(module, SampledRouter):
+        return SampledOperator(module)
     if isinstance(module, SparseCore):
         return AttentionOperator()
     if isinstance(module, WindowCore):

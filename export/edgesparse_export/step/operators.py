@@ -16,6 +16,7 @@ from torch.func import functional_call
 
 from edgesparse.model.transformer import Layer
 from edgesparse_export.functions.domain import DOMAIN, VERSION
+from edgesparse_export.functions.traced import traced_function
 from edgesparse_export.step.block_program import BlockProgram
 from edgesparse_export.step.token_program import StepProgram
 
@@ -139,16 +140,7 @@ def step_parameters(program: StepProgram) -> Tensor:
 def add_body(model: ir.Model, traced: ir.Model, name: str) -> None:
     """Makes a traced program the body of the operator of that name, which `model` holds one node of."""
     node = next(n for n in model.graph if (n.domain, n.op_type) == (DOMAIN, name))
-    graph = traced.graph
-    for value in list(graph.initializers.values()):
-        constant = ir.Node("", "Constant", [], [ir.AttrTensor("value", value.const_value)])  # type: ignore[arg-type]
-        graph.insert_before(graph[0], constant)
-        ir.convenience.replace_all_uses_with(value, constant.outputs[0])
-        del graph.initializers[value.name]  # type: ignore[arg-type]
-        constant.outputs[0].name = value.name
-    declared = [ir.Attr(key, attribute.type, None) for key, attribute in node.attributes.items()]
-    function = ir.Function(DOMAIN, name, graph=graph, attributes=declared)
-    function.opset_imports.update(traced.opset_imports)
+    function = traced_function(traced, node)
     model.functions[function.identifier()] = function
     model.opset_imports[DOMAIN] = VERSION
 

@@ -36,7 +36,7 @@ _ONNX = (
 _ONNXRUNTIME = ("MultiHeadAttention",)
 _OWN = (
     "BlockScores CompetingFilters FeedForward FilterBank FilterBankLinear KernelBank KernelBankLinear "
-    "KernelInfo Linear LinearSplit SparseAttention ValueConvolution WindowAttention "
+    "KernelInfo Linear LinearSplit SampledScores SparseAttention ValueConvolution WindowAttention "
 )
 
 Operator = tuple[str, str]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from edgesparse.attention.record import attention_records
 from edgesparse.dropin.outputs import run_model
 from edgesparse.dropin.sparsify import sparsify
 from edgesparse_export.dropin.bundle import export_model, to_arrays
@@ -275,3 +276,21 @@ def test_code_in_a_model_folder_is_not_run(
     assert run(hf_call(folder, tmp_path / "data.npz")) == 2
     assert "must hold a model" in capsys.readouterr().err
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+def test_sampled_queries_are_exported_with_and_without_padding(kind: str, tmp_path: Path) -> None:
+    model, batch = tiny(kind)
+    sharpen(model)
+    sparsify(model, [batch, batch], density=0.5, block_size=16, sampled_queries=2)
+    bundle = export_model(model, batch, tmp_path / "x.edgesparse")[0]
+    session = Session(bundle, precision="float32")
+    # Other sizes than the one that was traced, and a last block that is short.
+    for tokens in (70, 45, 16, 3):
+        part = {name: x[:, :tokens] for name, x in batch.items()}
+        with torch.no_grad(), attention_records(model) as records:
+            expected = run_model(model, part).numpy()
+        chosen = [record.selection for record in records.values()]
+        for ours, theirs in zip(session.selections(to_arrays(part)), chosen, strict=True):
+            assert theirs is not None and np.array_equal(ours, theirs.numpy())
+        assert_near(session.predict(to_arrays(part)), expected)
