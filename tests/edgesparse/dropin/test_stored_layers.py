@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from edgesparse.dropin import dropin_layers, from_pretrained, load_layers, save_layers
@@ -127,3 +129,18 @@ def test_a_state_dict_goes_into_a_model_that_never_ran(tmp_path: Path) -> None:
     with torch.no_grad():
         assert torch.equal(fresh(x), model(x))
         assert torch.equal(other(x), model(x))
+
+
+def test_layers_stored_without_their_sizes_are_read(tmp_path: Path) -> None:
+    model, batch = tiny("llama", tokens=100)
+    sharpen(model)
+    sparsify(model, [batch], density=0.6, block_size=16)
+    expected = run_model(model, batch)
+    save_layers(model, tmp_path / "new.safetensors")
+    with safe_open(tmp_path / "new.safetensors", framework="pt") as file:
+        kept = {name: file.get_tensor(name) for name in file.keys() if not name.endswith(".sizes")}  # noqa: SIM118
+        metadata = file.metadata()
+    save_file(kept, tmp_path / "old.safetensors", metadata=metadata)
+    other = tiny("llama", tokens=100)[0]
+    sharpen(other)
+    assert torch.equal(run_model(load_layers(other, tmp_path / "old.safetensors"), batch), expected)
