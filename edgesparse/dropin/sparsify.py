@@ -43,7 +43,10 @@ def sparsify(
             called.
         density: share of query-key pairs to attend to; or
         fidelity: least cosine to the dense model's output.
-        block_size, window, summaries, sampled_queries: see `DropinConfig`.
+        block_size: see `DropinConfig`.
+        window: see `DropinConfig`.
+        summaries: see `DropinConfig`.
+        sampled_queries: see `DropinConfig`.
         distill_steps: see `calibrate`.
 
     Returns:
