@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgesparse.attention.core import NO_CAP
 from edgesparse.attention.router import router_loss
-from edgesparse.attention.selection import select_blocks
+from edgesparse.attention.selection import block_shares, ordered_selection
 from edgesparse.dropin.attention import DropinAttention
 from edgesparse.dropin.observations import Observation
 
@@ -129,16 +129,20 @@ def _offers(layer: DropinAttention, observation: Observation) -> tuple[Tensor, T
     Missed: the mass that a query block loses, squared, because error adds up so; sum over query blocks.
     """
     kept, missed = [], []
+    reach, window = observation.reach, layer.rule.window
     with torch.no_grad():
         scores = layer.router.score(*observation.pooled)
+        # Sorted once: what each value keeps lies between what 0 keeps and what 1 keeps.
+        order, most = ordered_selection(scores, torch.ones(1), layer.max_blocks, reach, window=window)
+        _, least = ordered_selection(scores, torch.zeros(1), layer.max_blocks, reach, window=window)
+        share = block_shares(scores, reach).gather(-1, order)
+        before = share.cumsum(-1) - share
+        pairs = _pairs(layer, observation).expand(order.shape).gather(-1, order)
+        mass = observation.mass.masked_fill(~reach, 0.0).gather(-1, order)
         for value in TOP_P:
-            top_p = value.expand(layer.heads)
-            selection = select_blocks(
-                scores, top_p, layer.max_blocks, observation.reach, window=layer.rule.window
-            )
-            kept.append((selection * _pairs(layer, observation)).sum((0, 2, 3)).double())
-            lost = observation.mass.masked_fill(selection | ~observation.reach, 0.0).sum(-1).double()
-            missed.append(lost.square().sum((0, 2)))
+            selection = least | most & ((before < value) | (value >= 1)) & (value > 0)
+            kept.append((selection * pairs).sum((0, 2, 3)).double())
+            missed.append(mass.masked_fill(selection, 0.0).sum(-1).double().square().sum((0, 2)))
     return torch.stack(kept), torch.stack(missed)
 
 

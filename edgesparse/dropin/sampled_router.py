@@ -69,10 +69,15 @@ class SampledRouter(nn.Module):
         # A last block that is short is asked at its last token.
         token_S = (torch.arange(blocks)[:, None] * self.block_size + self.ends).flatten()
         token_S = token_S.clamp(max=length - 1)
-        squares = self._block_mass(
-            _sample(query_BNC, token_S, key_mask_BN), key_BNC, token_S, key_mask_BN, self.block_size
-        ).square()
-        squares = squares.view(*squares.shape[:2], blocks, self.queries, blocks).mean(3)
+        query, real_BS = _sample(query_BNC, token_S, key_mask_BN)
+        squares = self._block_mass(query, key_BNC, token_S, key_mask_BN, self.block_size).square()
+        squares = squares.view(*squares.shape[:2], blocks, self.queries, blocks)
+        if real_BS is None:
+            squares = squares.mean(3)
+        else:
+            # Padding between real tokens, or before them, is not asked.
+            real = real_BS.view(-1, 1, blocks, self.queries, 1)
+            squares = (squares * real).sum(3) / real.sum(3).clamp(min=1)
         return ((squares + PART_WEIGHT * self._part_squares(query_BNC, key_BNC, key_mask_BN)).sqrt(),)
 
     def score(self, mass_BHQK: Tensor) -> Tensor:
@@ -133,13 +138,17 @@ class SampledRouter(nn.Module):
         return f"queries={self.queries}, block_size={self.block_size}"
 
 
-def _sample(query_BNC: Tensor, token_S: Tensor, key_mask_BN: Tensor | None) -> Tensor:
-    """The queries of these tokens [B, S, C]; in place of padding at the end the last real token's."""
+def _sample(query_BNC: Tensor, token_S: Tensor, key_mask_BN: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The queries of these tokens [B, S, C], and which are real: bool [B, S], None where all are.
+
+    In place of padding at the end stands the last real token.
+    """
     if key_mask_BN is None:
-        return query_BNC.index_select(1, token_S)
+        return query_BNC.index_select(1, token_S), None
     last_B1 = (torch.arange(query_BNC.shape[1]) * key_mask_BN).amax(-1, keepdim=True)
     token_BS = torch.minimum(token_S, last_B1)
-    return query_BNC.gather(1, token_BS[..., None].expand(-1, -1, query_BNC.shape[-1]))
+    query = query_BNC.gather(1, token_BS[..., None].expand(-1, -1, query_BNC.shape[-1]))
+    return query, key_mask_BN.gather(1, token_BS)
 
 
 def _mean_parts(x_BNC: Tensor, mask_BN: Tensor | None, part: int) -> tuple[Tensor, Tensor]:

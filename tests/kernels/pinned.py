@@ -14,6 +14,7 @@ from edgesparse_runtime.engine import register
 from tests.support.kernels.cases import CASES
 from tests.support.kernels.layer_models import FLOAT, LINEAR, run_layer
 from tests.support.kernels.models import run_kernel
+from tests.support.kernels.sampled import SAMPLED_CASES, run_sampled
 from tests.support.kernels.windows import WINDOW_CASES, run_window
 from tests.support.paths import ROOT
 
@@ -52,6 +53,8 @@ def main() -> None:
             results[f"{case.name}/{precision}"], _ = run_kernel(library, case.node(precision), case.feeds())
     for window in WINDOW_CASES:
         results[f"window/{window.name}"] = run_window(library, window)
+    for sampled in SAMPLED_CASES:
+        results[f"sampled/{sampled.name}"] = run_sampled(library, sampled)
     for node in LINEAR + FLOAT:
         results[f"layer/{node.name}"] = run_layer(library, node)
     np.savez(target, **results)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 import torch
-from torch import Tensor, nn
 
 from edgesparse.dropin.attention import DropinAttention
 from edgesparse.dropin.sampled_router import SampledRouter
@@ -30,31 +29,17 @@ def add_sampled_body(model: ir.Model, layers: Sequence[DropinAttention]) -> None
     if not nodes:
         return
     routers = [layer.router for layer in layers if isinstance(layer.router, SampledRouter)]
-    if len({(r.heads, r.groups, r.scale) for r in routers}) > 1 or len({len(n.inputs) for n in nodes}) > 1:
+    if len({(r.heads, r.groups, r.scale) for r in routers}) > 1:
         raise InputError("All layers with sampled queries must have the same heads and scale.")
-    function = traced_function(_traced(routers[0], layers[0].head_size, len(nodes[0].inputs) == 3), nodes[0])
+    function = traced_function(_traced(routers[0], layers[0].head_size), nodes[0])
     model.functions[function.identifier()] = function
     model.opset_imports[DOMAIN] = VERSION
 
 
-class _Router(nn.Module):
-    """A router whose inputs are tensors, or left out."""
-
-    def __init__(self, router: SampledRouter) -> None:
-        super().__init__()
-        self.router = router
-
-    def forward(self, query_BNC: Tensor, key_BNC: Tensor, key_mask_BN: Tensor | None = None) -> Tensor:
-        scores: Tensor = self.router(query_BNC, key_BNC, key_mask_BN)
-        return scores
-
-
-def _traced(router: SampledRouter, head_size: int, has_mask: bool) -> ir.Model:
+def _traced(router: SampledRouter, head_size: int) -> ir.Model:
     tokens = 3 * router.block_size + 1
     query = torch.randn(2, tokens, router.heads * head_size)
     key = torch.randn(2, tokens, router.groups * head_size)
-    mask = [torch.ones(2, tokens, dtype=torch.bool)] if has_mask else []
+    mask = torch.ones(2, tokens, dtype=torch.bool)
     free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    inputs = [query, key, *mask]
-    names = ["query", "key", "mask"][: len(inputs)]
-    return trace(_Router(router), inputs, names, ["block_scores"], [free] * len(inputs))
+    return trace(router, [query, key, mask], ["query", "key", "mask"], ["block_scores"], [free] * 3)

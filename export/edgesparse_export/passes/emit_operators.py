@@ -138,10 +138,12 @@ class SampledOperator(nn.Module):
     def forward(self, query_BNC: Tensor, key_BNC: Tensor, key_mask_BN: Tensor | None) -> Tensor:
         """Block scores [B, H, K, K]."""
         router = self.router
+        if key_mask_BN is None:
+            key_mask_BN = torch.ones_like(key_BNC[..., 0], dtype=torch.bool)
         blocks = block_count(query_BNC.shape[1], router.block_size)
         scores: Tensor = torch.onnx.ops.symbolic(
             f"{DOMAIN}::{SAMPLED}",
-            (query_BNC, key_BNC, *(() if key_mask_BN is None else (key_mask_BN,))),
+            (query_BNC, key_BNC, key_mask_BN),
             {
                 "num_heads": router.heads,
                 "kv_num_heads": router.groups,

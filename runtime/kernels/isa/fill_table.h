@@ -16,6 +16,7 @@ constexpr Table fill_table(const char* name) {
   table.pack_values = pack_values;
   table.add_rows = add_rows;
   table.attend = attend;
+  table.mass = mass;
   table.quantize_keys = quantize_keys;
   table.quantize_values = quantize_values;
   table.attend_int8 = attend_int8;

@@ -84,6 +84,8 @@ struct Table {
   bool (*quantize_values)(Rows16 rows, int panels, int64_t value_size, void* values, float* scales);
   void (*attend_int8)(const Job& job);
 
+  // isa/mass.h
+  void (*mass)(const struct MassJob& job);
   // isa/linear.h
   void (*linear)(const struct LinearJob& job);
   void (*sum_weights)(const int8_t* weight, int64_t depth, int64_t columns, int32_t* sums);

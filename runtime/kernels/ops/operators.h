@@ -18,6 +18,7 @@ const ort::CustomOp* kernel_bank_linear_op();
 const ort::CustomOp* competing_filters_op();
 const ort::CustomOp* feed_forward_op();
 const ort::CustomOp* block_scores_op();
+const ort::CustomOp* sampled_scores_op();
 const ort::CustomOp* value_convolution_op();
 const ort::CustomOp* token_step_op();
 const ort::CustomOp* close_block_op();

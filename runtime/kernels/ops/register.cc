@@ -17,8 +17,8 @@ ort::Status* make_domain(const ort::Functions& ort, ort::CustomOpDomain** domain
   for (const ort::CustomOp* op :
        {sparse_attention_op(), window_attention_op(), kernel_info_op(), linear_op(), linear_split_op(),
         filter_bank_op(), filter_bank_linear_op(), kernel_bank_op(), kernel_bank_linear_op(),
-        block_scores_op(), value_convolution_op(), feed_forward_op(), competing_filters_op(), token_step_op(),
-        close_block_op()})
+        block_scores_op(), sampled_scores_op(), value_convolution_op(), feed_forward_op(),
+        competing_filters_op(), token_step_op(), close_block_op()})
     if (ort::Status* const failed = ort.CustomOpDomain_Add(made, op)) {
       ort.ReleaseCustomOpDomain(made);
       return failed;

@@ -332,6 +332,22 @@ void block_scores(Draw& draw, Builder& b) {
   b.mask({batch, tokens});
 }
 
+void sampled_scores(Draw& draw, Builder& b) {
+  const int64_t heads = b.count({1, 2, 4, 6}), groups = divisor(draw, heads), d = b.size();
+  const int64_t batch = b.count({0, 1, 2}), tokens = b.count({0, 1, 2, 7, 64, 65, 150, 300});
+  const int64_t block = b.count({1, 2, 3, 16, 20, 64, 1000});
+  b.call.op = "SampledScores";
+  b.integer("num_heads", heads);
+  b.integer("kv_num_heads", groups);
+  b.integer("block_size", block);
+  b.integer("queries", std::min(block, b.count({1, 1, 2, 4, 70})));
+  b.integer("is_causal", draw.below(2));
+  b.real("scale", 1.0f / std::sqrt(static_cast<float>(d)));
+  b.floats({batch, tokens, heads * d});
+  b.floats({batch, tokens, groups * d});
+  b.mask({batch, tokens});
+}
+
 void value_convolution(Draw& draw, Builder& b) {
   const int64_t batch = b.count({0, 1, 2}), tokens = b.count({0, 1, 2, 7, 127, 128, 129, 300});
   const int64_t width = draw.chance(5) ? 0 : b.size(), taps = b.count({0, 1, 2, 3, 9, 50});
@@ -420,7 +436,8 @@ Call draw_call(uint64_t seed, bool hostile) {
   using Maker = void (*)(Draw&, Builder&);
   constexpr Maker kMakers[] = {attention,        attention,         linear,      feed_forward,
                                filter_bank,      block_scores,      filter_bank, value_convolution,
-                               window_attention, competing_filters, token_step,  close_block};
+                               window_attention, competing_filters, token_step,  close_block,
+                               sampled_scores};
   draw.pick(kMakers)(draw, builder);
   builder.spoil();
   return builder.call;

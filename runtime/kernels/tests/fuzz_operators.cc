@@ -52,7 +52,7 @@ bool same(const Result& a, const Result& b) {
 
 bool in_float(const Call& call) {
   const auto found = call.attributes.find("precision");
-  if (call.op == "WindowAttention") return true;
+  if (call.op == "WindowAttention" || call.op == "SampledScores") return true;
   return call.op == "SparseAttention" && (found == call.attributes.end() || found->second.text != "int8");
 }
 

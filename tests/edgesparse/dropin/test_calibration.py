@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from edgesparse.attention.selection import select_blocks
 from edgesparse.dropin import (
     attention_mode,
     calibrate,
@@ -16,6 +17,8 @@ from edgesparse.dropin import (
     load_layers,
     save_layers,
 )
+from edgesparse.dropin.fit import TOP_P, _offers
+from edgesparse.dropin.observations import join_observations
 from edgesparse.dropin.outputs import run_model
 from edgesparse.dropin.sparsify import sparsify
 from edgesparse_export.dropin.bundle import export_model
@@ -110,3 +113,27 @@ def test_layers_that_were_saved_without_a_length_keep_their_cap(tmp_path: Path) 
     again = load_layers(sparse_bert(), tmp_path / "old.safetensors")
     assert [int(layer.cap_length) for layer in dropin_layers(again)] == [0, 0]
     assert density_at(again, 512) <= 3 / 64
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+def test_what_a_value_keeps_and_misses_is_that_of_the_selection_rule(kind: str) -> None:
+    model, batch = tiny(kind, tokens=128)
+    sharpen(model)
+    sparsify(model, block_size=8, window=1, sampled_queries=2)
+    for mode in ("dense", "collect"):  # the first run makes the layers
+        with attention_mode(model, mode):
+            run_model(model, batch)
+    for layer in dropin_layers(model):
+        observation = join_observations(layer.observations, layer.router.block_axes)
+        layer.max_blocks.fill_(5)
+        kept, missed = _offers(layer, observation)
+        reach, scores = observation.reach, layer.router.score(*observation.pooled)
+        weight = torch.ones(observation.blocks, observation.blocks)
+        if layer.is_causal:
+            weight.fill_diagonal_(0.5)
+        for i, value in enumerate(TOP_P):
+            chosen = select_blocks(scores, value.expand(layer.heads), layer.max_blocks, reach, window=1)
+            expected = (chosen * weight).sum((0, 2, 3))
+            torch.testing.assert_close(kept[i], expected.double(), rtol=1e-6, atol=0.0)
+            lost = (observation.mass * (reach & ~chosen)).sum(-1).double().square().sum((0, 2))
+            torch.testing.assert_close(missed[i], lost, rtol=1e-4, atol=1e-6)

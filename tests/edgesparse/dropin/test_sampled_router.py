@@ -19,7 +19,7 @@ from edgesparse_runtime.errors import InputError
 from tests.edgesparse.dropin.tiny_models import sharpen, tiny
 
 HEADS, GROUPS, SIZE, BLOCK, SCALE = 6, 3, 8, 16, 0.3
-MASKS = {"whole": (0, 75), "padded behind": (0, 50), "padded in front": (20, 75)}
+MASKS = {"whole": (0, 75), "padded behind": (0, 50), "padded in front": (20, 75), "padded between": (0, 75)}
 
 
 def _twin(query: Tensor, key: Tensor, real: list[int], length: int, is_causal: bool, queries: int) -> Tensor:
@@ -31,6 +31,8 @@ def _twin(query: Tensor, key: Tensor, real: list[int], length: int, is_causal: b
         asked = []
         for n in range(queries):
             place = min(i * BLOCK + (n + 1) * BLOCK // queries - 1, length - 1)
+            if min(place, max(real)) not in real:
+                continue
             seen = [t for t in real if not is_causal or t <= place]
             shares = _shares(query[min(place, max(real))], [key[t] for t in seen])
             asked.append(_by_block(shares, [t // BLOCK for t in seen], blocks))
@@ -41,7 +43,7 @@ def _twin(query: Tensor, key: Tensor, real: list[int], length: int, is_causal: b
             seen = [x for x, other in enumerate(parts) if other and (not is_causal or x <= p)]
             shares = _shares(query[tokens].mean(0), [key[parts[x]].mean(0) for x in seen])
             means.append(_by_block(shares, [x * 8 // BLOCK for x in seen], blocks))
-        squares = torch.stack(asked).square().mean(0)
+        squares = torch.stack(asked).square().mean(0) if asked else torch.zeros(blocks)
         if means:
             squares = squares + PART_WEIGHT * torch.stack(means).square().mean(0)
         mass[i] = squares.sqrt()
@@ -66,6 +68,8 @@ def test_mass_is_what_the_definition_says(is_causal: bool, mask: str, queries: i
     key = 2 * torch.randn(2, length, GROUPS * SIZE, generator=generator)
     real = torch.ones(2, length, dtype=torch.bool)
     real[1] = (torch.arange(length) >= first) & (torch.arange(length) < last)
+    if mask == "padded between":
+        real[1] &= torch.rand(length, generator=generator) < 0.5
     router = SampledRouter(HEADS, GROUPS, BLOCK, queries=queries, scale=SCALE, is_causal=is_causal)
     (found,) = router.pool(query, key, None if mask == "whole" else real)
     for row, head in itertools.product(range(2), range(HEADS)):

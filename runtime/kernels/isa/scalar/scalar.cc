@@ -4,6 +4,7 @@
 #include "isa/scalar/competing_filters.h"
 #include "isa/scalar/filter_bank.h"
 #include "isa/scalar/linear.h"
+#include "isa/scalar/mass.h"
 #include "isa/scalar/pooling.h"
 #include "isa/scalar/shares.h"
 

@@ -6,6 +6,7 @@
 #include "isa/tiles/competing_filters.h"
 #include "isa/tiles/filter_bank.h"
 #include "isa/tiles/linear.h"
+#include "isa/tiles/mass.h"
 #include "isa/tiles/pack.h"
 #include "isa/tiles/pooling.h"
 #include "isa/tiles/shares.h"
