@@ -12,6 +12,7 @@ import gzip
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from benchmarks.dropin.compare import Figures, print_rows
 from benchmarks.dropin.text import parse_page
 from edgesparse.dropin import attention_mode, counted_density, dropin_layers
 from edgesparse.dropin.attention import DropinAttention
-from edgesparse.dropin.fit import choose_top_p
+from edgesparse.dropin.fit import choose_top_p, meet_density
 from edgesparse.dropin.observations import Observation, join_observations
 from edgesparse.dropin.outputs import run_model
 from edgesparse.dropin.sparsify import sparsify
@@ -126,19 +127,27 @@ def _always(scores: Tensor) -> Callable[..., Tensor]:
     return lambda *_: scores
 
 
+@cache
 def calibrated(tokens: int) -> tuple[Any, Any]:
-    """SmolLM2 that reads prompts sparsely, calibrated on two windows of so many tokens, and its tokenizer."""
+    """SmolLM2 that reads prompts sparsely, calibrated on three windows of this length; its tokenizer."""
     model, tokenizer = load_smollm()
     sparsify(model, block_size=BLOCK, **PROMPT_RULE)
     with attention_mode(model, "dense"):
         run_model(model.model, {"input_ids": torch.zeros(1, 4 * BLOCK, dtype=torch.int64)})
     layers = dropin_layers(model)
-    choose_top_p(layers, observe(model, read_windows(tokenizer, TAUGHT, tokens, 2)), DENSITY)
+    *observed, unseen = read_windows(tokenizer, TAUGHT, tokens, 3)
+
+    def measure() -> float:
+        with attention_mode(model, "sparse"):
+            run_model(model.model, {"input_ids": unseen[None]})
+            return counted_density(model)
+
+    meet_density(layers, observe(model, torch.stack(observed)), DENSITY, measure)
     return model, tokenizer
 
 
 def measure_language(tokens: int) -> list[Figures]:
-    """Two rows per text: the calibrated rule, and the bound."""
+    """Two rows per text, the calibrated rule and the bound; no bound beyond the calibrated length."""
     model, tokenizer = calibrated(min(tokens, CALIBRATED))
     layers = dropin_layers(model)
     chosen = [(layer.top_p.clone(), layer.max_blocks.clone(), int(layer.cap_length)) for layer in layers]
@@ -172,6 +181,9 @@ def measure_language(tokens: int) -> list[Figures]:
             layer.max_blocks.copy_(most)
             layer.set_cap_length(length)
         add(CALIBRATED_RULE)
+        # What each layer's dense attention did takes more memory than longer windows leave.
+        if tokens > CALIBRATED:
+            continue
         seen = observe(model, window)
         with scored_by(layers, [_as_scores(x.mass) for x in seen]):
             choose_top_p(layers, seen, DENSITY)

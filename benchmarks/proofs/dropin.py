@@ -2,7 +2,7 @@
 
 Exits 1 when one fails. Long parts resume from stored results of the same code version
 (benchmarks/dropin/main.py); `QUICK=1` takes fewer windows and pages and less time. What is not installed is a
-FAIL that says so.
+FAIL that says so. Parts that are named are run alone, and leave the JSON to a run of all.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from benchmarks.dropin.prefill import DEPTHS, DIGITS, measure_prefill
 from benchmarks.dropin.sentences import measure_sentences
 from benchmarks.dropin.text import GOLDEN_COSINES
 from benchmarks.proofs.lines import Line, chosen_parts, finish, line, machine_now, skip
-from benchmarks.support.settings import QUICK, report_path
+from benchmarks.support.settings import QUICK, SCRATCH, report_path
 from benchmarks.support.stored_cases import StoredCases
 from edgesparse.attention.heads import merge_heads
 from edgesparse.attention.reference import sparse_attention
@@ -331,7 +331,7 @@ def main() -> int:
     machine = machine_now(1)
     cases = dropin.store()
     lines: list[Line] = []
-    for name in parts:
+    for name in parts or PARTS:
         try:
             lines += PARTS[name](cases)
         except (MissingExtraError, InputError) as error:
@@ -339,7 +339,8 @@ def main() -> int:
     stored = ["whisper", "whisper-time", "minilm", "sentences", "windows", "packed"]
     stored += [f"{part} {tokens}" for part in ("language", "prefill") for tokens in LANGUAGE_TOKENS]
     measured = {name: cases.get(name, dict) for name in stored if name in cases}
-    return finish(report_path("prove_dropin"), lines, machine, measured=measured)
+    path = SCRATCH / "prove_dropin_parts.json" if parts else report_path("prove_dropin")
+    return finish(path, lines, machine, measured=measured)
 
 
 if __name__ == "__main__":

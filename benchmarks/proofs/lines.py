@@ -59,7 +59,7 @@ def show(entry: Line) -> Line:
 
 
 def chosen_parts(description: str | None, parts: Iterable[str]) -> list[str]:
-    """The parts named on the command line; none = all."""
+    """The parts named on the command line; an empty list where none is, which stands for all."""
     parts = list(parts)
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -77,7 +77,7 @@ def machine_now(threads: int | None = None) -> dict[str, Any]:
 
 
 def finish(path: Path, lines: Iterable[Line], machine: dict[str, Any], **more: Any) -> int:
-    """Write the report and return the exit code: 1 when a line is FAIL.
+    """Write the report and return the exit code: 1 when a line is FAIL, or when there is no line at all.
 
     Args:
         path: of the JSON report.
@@ -90,4 +90,6 @@ def finish(path: Path, lines: Iterable[Line], machine: dict[str, Any], **more: A
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(f"as JSON: {path.relative_to(ROOT)}")
-    return int(any(entry["verdict"] == "FAIL" for entry in lines))
+    if not lines:
+        print("FAIL: nothing was measured.")
+    return int(not lines or any(entry["verdict"] == "FAIL" for entry in lines))

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from edgesparse.dropin.batches import read_batches
 from edgesparse.dropin.checks import check_steps, check_targets
 from edgesparse.dropin.correction import clear_corrections, correct_means
 from edgesparse.dropin.distill import distill
-from edgesparse.dropin.fit import CAP, STEPS, choose_top_p, fit_router, least_density
+from edgesparse.dropin.fit import CAP, STEPS, choose_top_p, fit_router, least_density, meet_density
 from edgesparse.dropin.layers import attention_mode, counted_density, dropin_layers
 from edgesparse.dropin.observations import Observation, join_observations
 from edgesparse.dropin.outputs import Batch, cosine, padding_of, run_model, try_model
@@ -97,7 +98,8 @@ def calibrate(
     _check_reach(data.layers, data.observations, density)
     before, after = _fit_routers(data, router_steps, seed)
     if density is not None:
-        choose_top_p(data.layers, data.observations, density, cap=cap)
+        measure = partial(_measure_density, data)
+        meet_density(data.layers, data.observations, density, measure, cap=cap)
     else:
         assert fidelity is not None
         _search(data, fidelity, cap)
@@ -174,6 +176,11 @@ def _correct(data: _CalibrationData) -> bool:
     kept = "kept" if is_worth_it else "gains too little and is left out"
     data.say(f"correction of means: cosine {before:.4f} -> {after:.4f}, {kept}")
     return is_worth_it
+
+
+def _measure_density(data: _CalibrationData) -> float:
+    density, _ = measure_fidelity(data.model, data.measured)
+    return density
 
 
 def measure_fidelity(model: nn.Module, pairs: Sequence[tuple[Batch, Tensor]]) -> tuple[float, float]:

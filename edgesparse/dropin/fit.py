@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -70,6 +70,7 @@ def choose_top_p(
     density: float,
     *,
     cap: float | None = CAP,
+    capped_density: float | None = None,
 ) -> float:
     """Set `top_p` of every head so that all layers together keep `density` of the block pairs.
 
@@ -82,13 +83,14 @@ def choose_top_p(
             query block whose attention is spread thin (silence, for one) may take, and with it the time of
             the worst input; summaries serve thin attention well. Longer inputs than this window raise the
             cap in proportion. None = no cap.
+        capped_density: the density that `cap` counts in; `density` by default.
 
     Returns:
         The density reached on the observations, in pairs of tokens where all blocks are full: the nearest one
         not above `density`, or the least.
     """
     blocks = max(observation.blocks for observation in observations)
-    most = NO_CAP if cap is None else max(1, math.ceil(cap * density * blocks))
+    most = NO_CAP if cap is None else max(1, math.ceil(cap * (capped_density or density) * blocks))
     for layer in layers:
         layer.max_blocks.fill_(most)
         layer.set_cap_length(0 if cap is None else blocks)
@@ -109,6 +111,30 @@ def choose_top_p(
     for layer, value in zip(layers, values, strict=True):
         layer.top_p.copy_(value)
     return _share(choice, kept_PH, pairs)
+
+
+def meet_density(
+    layers: Sequence[DropinAttention],
+    observations: Sequence[Observation],
+    density: float,
+    measure: Callable[[], float],
+    *,
+    cap: float | None = CAP,
+) -> None:
+    """Choose `top_p`, and once more for what the sparse model itself keeps.
+
+    Observations are of dense attention on the inputs that routers were fitted on. Layers that read what
+    sparse ones wrote, and inputs not seen, keep a little more or less.
+
+    Args:
+        measure: runs the model in its sparse mode, on inputs not observed where there are any, and gives the
+            density that it kept.
+    """
+    choose_top_p(layers, observations, density, cap=cap)
+    reached = measure()
+    if reached > 0 and reached != density:
+        asked = min(1.0, max(least_density(layers, observations), density * density / reached))
+        choose_top_p(layers, observations, asked, cap=cap, capped_density=density)
 
 
 def least_density(layers: Sequence[DropinAttention], observations: Sequence[Observation]) -> float:

@@ -17,7 +17,7 @@ from edgesparse.dropin import (
     load_layers,
     save_layers,
 )
-from edgesparse.dropin.fit import TOP_P, _offers
+from edgesparse.dropin.fit import TOP_P, _offers, choose_top_p, meet_density
 from edgesparse.dropin.observations import join_observations
 from edgesparse.dropin.outputs import run_model
 from edgesparse.dropin.sparsify import sparsify
@@ -137,3 +137,29 @@ def test_what_a_value_keeps_and_misses_is_that_of_the_selection_rule(kind: str) 
             torch.testing.assert_close(kept[i], expected.double(), rtol=1e-6, atol=0.0)
             lost = (observation.mass * (reach & ~chosen)).sum(-1).double().square().sum((0, 2))
             torch.testing.assert_close(missed[i], lost, rtol=1e-4, atol=1e-6)
+
+
+def test_a_density_that_comes_out_too_high_is_asked_for_lower() -> None:
+    model, batch = tiny("bert", tokens=128)
+    sharpen(model)
+    sparsify(model, block_size=8)
+    for mode in ("dense", "collect"):  # the first run makes the layers
+        with attention_mode(model, mode):
+            run_model(model, batch)
+    layers = dropin_layers(model)
+    observations = [join_observations(layer.observations, layer.router.block_axes) for layer in layers]
+
+    def values() -> torch.Tensor:
+        return torch.stack([layer.top_p for layer in layers])
+
+    choose_top_p(layers, observations, 0.25, cap=None)
+    expected = values().clone()
+    meet_density(layers, observations, 0.5, lambda: 1.0, cap=None)
+    assert torch.equal(values(), expected)
+    # The cap is that of what was wanted: 1.25 times half of 16 blocks.
+    meet_density(layers, observations, 0.5, lambda: 1.0)
+    assert [int(layer.max_blocks) for layer in layers] == [10] * len(layers)
+    # Below the diagonal blocks there is nothing.
+    meet_density(layers, observations, 0.1, lambda: 0.9, cap=None)
+    choose_top_p(layers, observations, 1 / 16, cap=None)
+    assert torch.equal(values(), torch.zeros_like(values()))
