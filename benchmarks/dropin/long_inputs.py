@@ -6,8 +6,9 @@ global layers are onnxruntime's fused attention. Random weights say nothing of d
 claimed of it.
 
 `measure_packed` is the same for texts of many lengths in XLM-RoBERTa-base's shape (2 of 12 layers; the padded
-batch takes gigabytes): packed, and padded to the longest. `python -m benchmarks.dropin.long_inputs` prints
-both as JSON.
+batch takes gigabytes): packed, and padded to the longest. `measure_large` is XLM-RoBERTa-large's shape, as
+BGE-M3 and its rerankers have it, on one long text with padding: the drop-in with every block kept, whose
+answers must be dense attention's. `python -m benchmarks.dropin.long_inputs` prints all as JSON.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ LAYERS, TOKENS, ROUNDS = (3, 2048, 2) if QUICK else (11, 8192, 2)
 # Texts of a batch, the longest, and layers.
 TEXTS, LONGEST, PACKED_LAYERS = (8, 500, 2) if QUICK else (32, 2000, 2)
 SHORTEST = 20
+# XLM-RoBERTa-large: layers of 24, tokens, and those at the end that are padding.
+LARGE_LAYERS, LARGE_TOKENS, PADDING = (1, 2048, 100) if QUICK else (2, 8192, 100)
 THREADS = int(os.environ.get("THREADS", "1"))
 # A short run first: what it leaves in the arena is not counted as the long one's.
 SCRIPT = """
@@ -87,13 +90,13 @@ def modern_bert(layers: int) -> Any:
     return transformers.ModernBertModel(config).eval().requires_grad_(False)
 
 
-def xlm_roberta(layers: int) -> Any:
+def xlm_roberta(layers: int, **size: int) -> Any:
     """Base size with so many layers, a smaller vocabulary and positions for 8,192 tokens, as BGE-M3 has."""
     import transformers
 
     torch.manual_seed(0)
     config = transformers.XLMRobertaConfig(
-        vocab_size=50000, num_hidden_layers=layers, max_position_embeddings=8194
+        vocab_size=50000, num_hidden_layers=layers, max_position_embeddings=8194, **size
     )
     return transformers.XLMRobertaModel(config, add_pooling_layer=False).eval().requires_grad_(False)
 
@@ -183,5 +186,36 @@ def measure_packed() -> dict[str, Any]:
     }
 
 
+def measure_large() -> dict[str, Any]:
+    """The sparse file with every block kept beside the dense one, on one text."""
+    size = {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096}
+    model = xlm_roberta(LARGE_LAYERS, **size)
+    sparsify(model)
+    draw = np.random.default_rng(0)
+    ids = draw.integers(10, 50000, (1, LARGE_TOKENS))
+    ids[:, LARGE_TOKENS - PADDING :] = 1
+    stored = {"input_ids": ids, "attention_mask": (ids != 1).astype(np.int64)}
+    example = {name: torch.from_numpy(np.repeat(x[:, :256], 2, 0)) for name, x in stored.items()}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        inputs = folder / "inputs.npz"
+        write_inputs(inputs, stored, {key: x[:, :256] for key, x in stored.items()})
+        files = {kind: folder / f"{kind}.onnx" for kind in ("dense", "sparse")}
+        for kind, file in files.items():
+            ir.save(dropin_to_onnx(model, example, dense=kind == "dense"), file)
+        found = run_in_turn(files, dict.fromkeys(files, inputs), folder, 1)
+        real = stored["attention_mask"][0] == 1
+        dense, ours = (np.load(folder / f"{kind}.npy")[0, real] for kind in files)
+    largest = np.abs(dense).max(-1, keepdims=True)
+    return {
+        **found,
+        "layers": LARGE_LAYERS,
+        "tokens": LARGE_TOKENS,
+        "threads": THREADS,
+        "difference": float((np.abs(ours - dense) / largest).max()),
+    }
+
+
 if __name__ == "__main__":
-    print(json.dumps({"windows": measure_windows(), "packed": measure_packed()}, indent=1))
+    found = {"windows": measure_windows(), "packed": measure_packed(), "large": measure_large()}
+    print(json.dumps(found, indent=1))

