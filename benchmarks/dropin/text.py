@@ -110,4 +110,5 @@ def reciprocal_ranks(queries: NDArray[np.float32], pages: NDArray[np.float32]) -
     """Of the page with each query's own number, among all, [n]."""
     scores = queries @ pages.T
     own = scores.diagonal()[:, None]
-    return (1 / (scores >= own).sum(1)).astype(np.float32)
+    ranks: NDArray[np.int64] = (scores >= own).sum(1)
+    return np.asarray(1 / ranks, dtype=np.float32)
