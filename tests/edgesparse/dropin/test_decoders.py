@@ -203,6 +203,20 @@ def test_models_without_a_cache_do_not_write(bundle: Path) -> None:
         Session(bundle / "model.onnx").generate("a")
 
 
+def test_a_language_model_embeds_nothing(bundle: Path) -> None:
+    with pytest.raises(InputError, match=r"is a language model, which writes them \(`Session.generate`\)"):
+        Session(bundle).embed(["a"])
+
+
+def test_a_file_that_takes_no_cache_is_to_blame_itself(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session(bundle)
+    known = session._model.session.get_overridable_initializers()
+    others = [x for x in known if x.name != "past_value.1"]
+    monkeypatch.setattr(session._model.session, "get_overridable_initializers", lambda: others)
+    with pytest.raises(InputError, match=r"must take the keys and values .* it has no input `past_value\.1`"):
+        session.generate("The pump", max_tokens=2)
+
+
 def test_run_writes_answers(bundle: Path, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("The pump\nWhy\n")

@@ -125,7 +125,7 @@ def next_tokens(session: Writer, ids: Sequence[int], count: int) -> Iterator[int
     """The tokens with the highest scores behind a prompt, one after the other; none of them ends it.
 
     Raises:
-        InputError: the model returns no keys and values.
+        InputError: the model returns no keys and values, or takes none.
     """
     model = session._model
     present = [name for name in model.outputs if name.startswith(_PRESENT)]
@@ -133,6 +133,13 @@ def next_tokens(session: Writer, ids: Sequence[int], count: int) -> Iterator[int
         raise InputError(
             f"{model.path.name} must return its keys and values to write text; it does not. Export it again: "
             "edgesparse export --hf FOLDER."
+        )
+    past = {name.replace(_PRESENT, _PAST) for name in present}
+    taken = {x.name for x in (*model.inputs, *model.session.get_overridable_initializers())}
+    if missing := sorted(past - taken):
+        raise InputError(
+            f"{model.path.name} must take the keys and values that it returns; it has no input "
+            f"`{missing[0]}`. Export it again: edgesparse export --hf FOLDER."
         )
     given: npt.NDArray[np.int64] = np.array([ids], dtype=np.int64)
     cache: dict[str, Any] = {}

@@ -59,6 +59,11 @@ class Tokenizer:
 
     def __init__(self, bundle: Bundle) -> None:
         facts = bundle.manifest.get("text")
+        if facts is None and "generation" in bundle.manifest:
+            raise InputError(
+                f"{bundle.path.name} must be a model that embeds texts; it is a language model, which writes "
+                "them (`Session.generate`)."
+            )
         if facts is None:
             raise InputError(
                 f"{bundle.path.name} must take text to be given text; it holds no tokenizer. Export a "
