@@ -10,14 +10,17 @@ the same file with every block kept.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
-import tempfile
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -74,8 +77,9 @@ np.save(output, result.reshape(-1))
 """
 
 
-def write_files(folder: Path) -> dict[str, Path]:
-    """Both files, and the tokenizer as `folder/model`.
+@cache
+def write_files() -> tuple[Path, dict[str, Path]]:
+    """Both files, and the folder that they lie in, with the tokenizer as `model`, until this process ends.
 
     Raises:
         InputError: onnxruntime-genai is not installed.
@@ -84,6 +88,8 @@ def write_files(folder: Path) -> dict[str, Path]:
         raise InputError(
             "onnxruntime-genai is not installed: pip install --no-deps onnxruntime-genai==0.18.0"
         )
+    folder = Path(mkdtemp(prefix="edgesparse-prefill-"))
+    atexit.register(shutil.rmtree, folder)
     files = {"dense": folder / "dense" / "model.onnx", "sparse": folder / "sparse.onnx"}
     model, _ = calibrated(CALIBRATED)
     ir.save(decoder_to_onnx(model), files["sparse"])
@@ -94,7 +100,7 @@ def write_files(folder: Path) -> dict[str, Path]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"The dense file was not made; {done.stderr.strip().splitlines()[-1]}.")
-    return files
+    return folder, files
 
 
 def _save_plain(folder: Path) -> None:
@@ -171,7 +177,7 @@ def find_facts(file: Path, tokens: int, folder: Path) -> dict[str, list[int]]:
 
 
 def _every_block(session: Any) -> dict[str, Any]:
-    shapes = {x.name: x.shape for x in session.get_inputs()}
+    shapes = {x.name: x.shape for x in session.get_overridable_initializers()}
     return {
         "top_p": np.ones(shapes["top_p"], np.float32),
         "max_blocks": np.full(shapes["max_blocks"], 2**30, np.int64),
@@ -192,18 +198,15 @@ def _write(session: Any, ids_1N: Any, knobs: dict[str, Any]) -> list[int]:
 
 def measure_prefill(tokens: int) -> dict[str, Any]:
     """Time, memory and facts at one length."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        files = write_files(folder)
-        _, tokenizer = load_smollm()
-        ids = read_windows(tokenizer, TESTED, tokens, 1).numpy()
-        found = time_prompt(files, ids, folder)
-        return {
-            **found,
-            "tokens": tokens,
-            "threads": THREADS,
-            "facts": find_facts(files["sparse"], tokens, folder),
-        }
+    folder, files = write_files()
+    _, tokenizer = load_smollm()
+    ids = read_windows(tokenizer, TESTED, tokens, 1).numpy()
+    return {
+        **time_prompt(files, ids, folder),
+        "tokens": tokens,
+        "threads": THREADS,
+        "facts": find_facts(files["sparse"], tokens, folder),
+    }
 
 
 if __name__ == "__main__":
