@@ -62,8 +62,8 @@ from edgesparse_runtime.data.tensors.batch import TensorBatch, golden_inputs
 from edgesparse_runtime.session import Session
 from tests.support.paths import ROOT
 
-# Speech: windows with much silence take a little more than the mean.
-WHISPER: Figures = {"density": 0.195, "block_size": 32, "windows": 8 if QUICK else 24}
+# Speech: 18.5 % asked for, because windows with much silence take a little more than the mean.
+WHISPER: Figures = {"density": 0.185, "block_size": 32, "windows": 8 if QUICK else 24}
 # Text: of all pages that are long enough, those not calibrated on.
 MINILM: Figures = {
     "density": 0.248,
