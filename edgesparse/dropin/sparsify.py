@@ -38,9 +38,8 @@ def sparsify(
 
     Args:
         model: a `transformers` model or any `torch.nn.Module`.
-        batches: unlabeled inputs: tensors, or dictionaries of keyword arguments; a list, a DataLoader or a
-            generator, read into memory once. None keeps every block until `edgesparse.dropin.calibrate` is
-            called.
+        batches: unlabeled inputs (tensors, or dictionaries of keyword arguments) in a list, DataLoader or
+            generator, read into memory once. None keeps every block until `calibrate` is called.
         density: share of query-key pairs to attend to; or
         fidelity: least cosine to the dense model's output.
         block_size: see `DropinConfig`.
