@@ -35,7 +35,7 @@ from edgesparse.attention.reference import sparse_attention
 from edgesparse.dropin import dropin_layers
 from edgesparse.dropin.outputs import run_model
 from edgesparse.dropin.sparsify import sparsify
-from edgesparse_runtime.errors import InputError, MissingExtraError
+from edgesparse_runtime.errors import GateError, InputError, MissingExtraError
 from tests.support.tolerances import DROPIN_OF_LARGEST
 
 # Tokens of the prompts.
@@ -374,8 +374,8 @@ def main() -> int:
     for name in parts or PARTS:
         try:
             lines += PARTS[name](cases)
-        except (MissingExtraError, InputError) as error:
-            lines.append(line(f"{name}: {error}", False, 0.0, "installed"))
+        except (MissingExtraError, InputError, GateError) as error:
+            lines.append(line(f"{name}: {error}", False, "nothing", "measured"))
     stored = [f"whisper{x} {size.name}" for size in (TINY, BASE) for x in ("", "-time")]
     stored += ["minilm", "sentences", "windows", "packed", "large"]
     stored += [f"{part} {tokens}" for part in ("language", "prefill") for tokens in LANGUAGE_TOKENS]
